@@ -1,0 +1,120 @@
+"""Settings, each a frozen dataclass that refuses what cannot work. Nothing here imports torch."""
+
+from dataclasses import dataclass
+
+from itda_core.types import UserError
+
+ERRORS = ("relative", "squared", "cosine")
+SCANS = ("sequential", "batch")
+INITS = ("empty", "frequent")
+WINDOWS = ("first", "all")
+
+
+def _at_least(name: str, value: float, lowest: float) -> None:
+    if value < lowest:
+        raise UserError(f"{name} is {value}: it must be at least {lowest}")
+
+
+def _one_of(name: str, value: str, choices: tuple[str, ...]) -> None:
+    if value not in choices:
+        raise UserError(f"{name} is {value!r}: choose one of {', '.join(choices)}")
+
+
+@dataclass(frozen=True)
+class CorpusSettings:
+    """Which texts."""
+
+    spec: str
+    """`docs` (the installed documentation), a text file, a folder of them, a .jsonl or .parquet file, or a Hub id."""
+    column: str = "text"
+    """The field that holds the text, in JSONL, Parquet and Hub datasets."""
+    split: str = "train"
+    """The split of a Hub dataset."""
+    name: str | None = None
+    """The configuration of a Hub dataset, where it has several."""
+    revision: str | None = None
+    """The revision of a Hub dataset."""
+    documents: int | None = None
+    """Read this many documents at most; None reads all, or the first 10,000 of a Hub dataset."""
+
+    def __post_init__(self) -> None:
+        if not self.spec:
+            raise UserError("name a corpus: docs, a file or folder, or a dataset id of the Hub")
+        if self.documents is not None:
+            _at_least("documents", self.documents, 1)
+
+
+@dataclass(frozen=True)
+class CutSettings:
+    """How documents are cut into the windows that a model reads."""
+
+    context: int = 128
+    """Tokens in a window, the document's own."""
+    windows: str = "first"
+    """`first` takes one window a document, as the paper does; `all` goes on to the document's end."""
+    keep_first: bool = False
+    """Whether a window's first token, where attention sinks, is captured too."""
+
+    def __post_init__(self) -> None:
+        _at_least("context", self.context, 2)
+        _one_of("windows", self.windows, WINDOWS)
+
+
+@dataclass(frozen=True)
+class DictionarySettings:
+    """How a dictionary is built (paper, Algorithm 1) and how activations are decomposed with it (Algorithm 2)."""
+
+    l0: int = 40
+    """Pursuit steps for one activation; an atom may be picked twice, so this bounds the non-zeros."""
+    threshold: float = 0.3
+    """Reconstruction error above which an activation is admitted as an atom, in the unit of `error`."""
+    error: str = "relative"
+    """`relative` |x-x'|²/|x|²; `squared` |x-x'|², the paper's Eq. 6; `cosine` mean over dimensions of the squared
+    difference of the normalised vectors, what the published code thresholds (at most 4/d)."""
+    scan: str = "sequential"
+    """`sequential` judges each row by a dictionary that holds the rows admitted before it; `batch` judges a whole batch
+    by the dictionary as it stood before the batch, as the published code does."""
+    init: str = "empty"
+    """`empty` starts from nothing; `frequent` first takes the batch's most frequent distinct rows, up to d_model atoms,
+    as the published code does. It depends on the batches, so it needs `scan="batch"`."""
+    max_atoms: int | None = None
+    """Admission stops at this many atoms."""
+
+    def __post_init__(self) -> None:
+        _at_least("l0", self.l0, 1)
+        _one_of("error", self.error, ERRORS)
+        _one_of("scan", self.scan, SCANS)
+        _one_of("init", self.init, INITS)
+        if not 0 <= self.threshold < float("inf"):
+            raise UserError(f"threshold is {self.threshold}: it must be a finite number, 0 or more")
+        if self.max_atoms is not None:
+            _at_least("max_atoms", self.max_atoms, 1)
+
+    def check_scan(self) -> None:
+        """Refuse a start that depends on the batches with a scan that must not. Raises ValueError."""
+        if self.init == "frequent" and self.scan != "batch":
+            raise ValueError('init="frequent" depends on the batches, so it needs scan="batch"')
+
+
+@dataclass(frozen=True)
+class BuildSettings:
+    """What is captured for a build."""
+
+    layers: tuple[int, ...]
+    """Block indices, from 0."""
+    hooks: tuple[str, ...] = ("resid",)
+    """Places in each block: `resid`, `mlp`, `attn`."""
+    tokens: int = 200_000
+    """Stop after this many captured tokens, held-out ones included."""
+    holdout: bool = True
+    """Keep every tenth document (ordinal ending in 9) out of building and measure on it."""
+    keep_activations: bool = False
+    """Keep the captured activations in the library, as fp16 shards with a checksum."""
+    batch_windows: int = 16
+    """Windows in one forward pass."""
+
+    def __post_init__(self) -> None:
+        if not self.layers:
+            raise UserError("name at least one layer, for instance --layers 3")
+        _at_least("tokens", self.tokens, 1)
+        _at_least("windows in a batch", self.batch_windows, 2)

@@ -1,0 +1,99 @@
+"""The demo corpus: documentation that is already installed on the reader's machine.
+
+It needs no network and no licence beyond those of the packages that carry it: the Python language reference
+(`pydoc_data.topics`) and the docstrings of the standard library and of the scientific packages that this project
+depends on. Sources are parsed with `ast` and never imported, so reading them runs none of their code.
+"""
+
+import ast
+import hashlib
+import importlib.util
+import sysconfig
+import warnings
+from collections.abc import Iterable, Iterator
+from concurrent.futures import ProcessPoolExecutor
+from multiprocessing import get_context
+from pathlib import Path
+
+from itda_core.types import Document
+
+PACKAGES = ("numpy", "scipy", "pandas", "sklearn", "torch")
+MINIMUM_CHARACTERS = 200
+_SKIPPED_FOLDERS = {"site-packages", "dist-packages", "test", "tests", "_test", "idlelib", "lib2to3", "__pycache__"}
+
+
+def read_documentation() -> Iterator[Document]:
+    """Documents of the installed documentation, longer than 200 characters, exact repetitions dropped.
+
+    They come in the order of a hash of their text, so that any prefix is a fair sample of all packages; the same
+    installed versions give the same documents in the same order.
+
+    Yields:
+        Documents named like `numpy.linalg.svd`, or `reference: for` for the language reference.
+    """
+    by_text: dict[str, str] = {}
+    for name, text in [*_language_reference(), *_docstrings(_source_files())]:
+        if len(text) > MINIMUM_CHARACTERS:
+            by_text[text] = min(name, by_text.get(text, name))
+    for text in sorted(by_text, key=lambda text: hashlib.blake2b(text.encode(), digest_size=16).digest()):
+        yield Document(by_text[text], text)
+
+
+def _language_reference() -> Iterator[Document]:
+    from pydoc_data.topics import topics
+
+    for topic, text in topics.items():
+        yield Document(f"reference: {topic}", text.strip())
+
+
+def _source_files() -> list[tuple[str, str]]:
+    """(module name, path) of each source file that may hold docstrings, in a fixed order."""
+    standard_library = Path(sysconfig.get_paths()["stdlib"])
+    roots = [(standard_library, "")]
+    for package in PACKAGES:
+        spec = importlib.util.find_spec(package)  # a top-level name: found without importing the package
+        if spec is not None and spec.submodule_search_locations:
+            roots.append((Path(next(iter(spec.submodule_search_locations))), package))
+    found = []
+    for root, package in roots:
+        for path in sorted(root.rglob("*.py")):
+            parts = path.relative_to(root).with_suffix("").parts
+            if _SKIPPED_FOLDERS.isdisjoint(parts):
+                module = ".".join(part for part in (package, *parts) if part and part != "__init__")
+                found.append((module or package, str(path)))
+    return found
+
+
+def _docstrings(files: list[tuple[str, str]]) -> Iterable[Document]:
+    # Parsing costs some 15 s of one core, which a reader waits for on the first start: use the cores there are.
+    # Spawned, never forked: the caller may already run threads.
+    with ProcessPoolExecutor(mp_context=get_context("spawn")) as pool:
+        for documents in pool.map(_docstrings_of_file, files, chunksize=64):
+            yield from documents
+
+
+def _docstrings_of_file(file: tuple[str, str]) -> list[Document]:
+    """Docstrings of one source file; none when it is not valid Python, as some test and template files are not."""
+    module, path = file
+    source = Path(path).read_bytes()
+    if b'"""' not in source and b"'''" not in source:
+        return []
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # other people's invalid escapes are not the reader's concern
+            tree = ast.parse(source)
+    except (SyntaxError, ValueError):
+        return []
+    found: list[Document] = []
+    _collect(tree, module, found)
+    return found
+
+
+def _collect(node: ast.AST, name: str, found: list[Document]) -> None:
+    if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):
+        docstring = ast.get_docstring(node)
+        if docstring is not None and len(docstring) > MINIMUM_CHARACTERS:
+            found.append(Document(name, docstring))
+        for child in node.body:
+            if isinstance(child, ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):
+                _collect(child, f"{name}.{child.name}", found)

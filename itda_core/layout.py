@@ -1,0 +1,8 @@
+"""The names of a library's folders and files, in one place."""
+
+CORPORA, DICTIONARIES, JOBS, ACTIVATIONS = "corpora", "dictionaries", "jobs", "activations"
+
+MANIFEST_FILE = "manifest.json"
+ATOMS_FILE = "atoms.safetensors"
+INDEX_FILE = "index.duckdb"
+MAP_FILE = "map.parquet"
