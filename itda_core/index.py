@@ -1,0 +1,248 @@
+"""Writes a dictionary's `index.duckdb`: documents, tokens, atoms and where each atom fires. `queries.py` reads it.
+
+Rows are staged in a database of their own as they come, so memory stays bounded, and the index is written from it in
+one go: activations once by atom and falling coefficient, for everything that starts from an atom, and once by token,
+for everything that starts from a passage. Once written it never changes.
+"""
+
+from collections.abc import Iterable
+from pathlib import Path
+
+import duckdb
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import scipy.sparse
+import torch
+
+from itda_core.dictionary import Dictionary
+from itda_core.types import Codes, Document, UserError
+from itda_core.windows import TokenTable
+
+HISTOGRAM_BINS = 50
+LISTED = 10
+"""Nearest and co-firing atoms kept for each atom."""
+EXAMPLES = 20
+"""Top examples kept with their context, which the search over contexts looks through."""
+CONTEXT_RADIUS = 16
+"""Tokens of context on each side."""
+_ATOMS_AT_ONCE = 2048
+
+
+class IndexWriter:
+    """Gathers a dictionary's codes batch by batch, then writes the index."""
+
+    def __init__(self, staging: Path) -> None:
+        """Stage in a database file at `staging`, which must not exist."""
+        self._staging = staging
+        self._connection = duckdb.connect(str(staging))
+        self._connection.execute("CREATE TABLE codes (token INTEGER, atom INTEGER, coefficient FLOAT, step INTEGER)")
+        self._connection.execute("CREATE TABLE errors (token INTEGER, error FLOAT)")
+
+    def add(self, tokens: np.ndarray, codes: Codes, errors: np.ndarray) -> None:
+        """Add one batch.
+
+        Args:
+            tokens: [n] the tokens' ordinals in the corpus as tokenised (`TokenTable`).
+            codes: their sparse codes.
+            errors: [n] relative reconstruction errors.
+        """
+        starts = np.flatnonzero(np.diff(codes.row, prepend=-1))
+        step = np.arange(len(codes.row)) - np.repeat(starts, np.diff(np.append(starts, len(codes.row))))
+        self._insert(
+            "codes",
+            token=tokens[codes.row].astype(np.int32),
+            atom=codes.atom.astype(np.int32),
+            coefficient=codes.coefficient,
+            step=step.astype(np.int32),
+        )
+        self._insert("errors", token=tokens.astype(np.int32), error=errors.astype(np.float32))
+
+    def relative_error(self, held_out_only: bool) -> tuple[float, int]:
+        """Mean relative error, and over how many tokens. Call after `write`. Raises UserError where there is none."""
+        where = "WHERE held_out" if held_out_only else ""
+        mean, count = self._connection.execute(
+            f"SELECT avg(error), count(*) FROM measured JOIN index.documents USING (document) {where}"
+        ).fetchone() or (None, 0)
+        if mean is None:
+            raise UserError("no held-out tokens to measure on: capture more tokens, or build with --no-holdout")
+        return float(mean), int(count)
+
+    def write(self, path: Path, dictionary: Dictionary, table: TokenTable, documents: Iterable[Document]) -> None:
+        """Write the index to `path`, which must not exist.
+
+        Args:
+            dictionary: the atoms that the codes refer to.
+            table: the tokens of the documents.
+            documents: the corpus from its first document on; read as far as the tokens go.
+        """
+        run = self._connection.execute
+        run(f"ATTACH {_literal(path)} AS index")
+        self._write_documents(table, documents)
+        self._write_tokens(table)
+        run("CREATE TABLE index.activations AS SELECT atom, coefficient, token FROM codes ORDER BY atom, coefficient DESC")
+        run("CREATE TABLE index.codes AS SELECT token, atom, coefficient FROM codes ORDER BY token, step")
+        self._write_atoms(dictionary, table)
+        self._write_histograms()
+        self._write_examples()
+        self._insert("index.neighbours", create=True, **_nearest(dictionary.atoms))
+        self._insert("index.cofiring", create=True, **self._cofiring(len(dictionary)))
+        run("CREATE TEMP TABLE measured AS SELECT document, error FROM index.tokens WHERE error IS NOT NULL")
+        run("CHECKPOINT index")
+
+    def close(self) -> None:
+        """Close and delete the staging database."""
+        self._connection.close()
+        self._staging.unlink(missing_ok=True)
+
+    def _insert(self, into: str, /, create: bool = False, **columns: np.ndarray | list) -> None:
+        rows = pa.table(columns)  # found by its name in the statement
+        verb = f"CREATE TABLE {into} AS" if create else f"INSERT INTO {into}"
+        self._connection.execute(f"{verb} SELECT * FROM rows")
+        del rows
+
+    def _write_documents(self, table: TokenTable, documents: Iterable[Document]) -> None:
+        self._connection.execute(
+            "CREATE TABLE index.documents (document INTEGER, name VARCHAR, text VARCHAR, held_out BOOLEAN)"
+        )
+        last = table.document[-1]
+        pending: list[tuple[int, str, str, bool]] = []
+        for ordinal, document in enumerate(documents):
+            if ordinal <= last:
+                pending.append((ordinal, document.name, document.text, bool(table.held_out(ordinal))))
+            if len(pending) == 1000 or (pending and ordinal >= last):
+                ordinals, names, texts, held_out = zip(*pending, strict=True)
+                self._insert(
+                    "index.documents", document=list(ordinals), name=list(names), text=list(texts), held_out=list(held_out)
+                )
+                pending = []
+            if ordinal >= last:
+                break
+
+    def _write_tokens(self, table: TokenTable) -> None:
+        columns = {
+            "token": np.arange(len(table), dtype=np.int32),
+            "document": table.document,
+            "position": table.position,
+            "token_id": table.token_id,
+            "start": table.start,
+            "stop": table.stop,
+            "shown_from": table.shown_from,
+        }
+        self._insert("staged_tokens", create=True, **columns)
+        # A token is shown from where the one before it ended, so that the tokens of a window read as its text.
+        self._connection.execute(
+            "CREATE TABLE index.tokens AS "
+            "SELECT token, t.document, position, token_id, start, stop, "
+            "substring(d.text, shown_from + 1, greatest(0, stop - shown_from)) AS text, error "
+            "FROM staged_tokens t JOIN index.documents d USING (document) LEFT JOIN errors USING (token) ORDER BY token"
+        )
+
+    def _write_atoms(self, dictionary: Dictionary, table: TokenTable) -> None:
+        sources = dictionary.sources.numpy()
+        errors = dictionary.admission_errors.numpy()
+        self._insert(
+            "staged_atoms",
+            create=True,
+            atom=np.arange(len(dictionary), dtype=np.int32),
+            token=table.ordinal(sources[:, 0], sources[:, 1]),
+            admission_error=pd.array(np.where(np.isnan(errors), None, errors), dtype="Float64"),
+        )
+        self._connection.execute(
+            "CREATE TABLE index.atoms AS "
+            "WITH fired AS (SELECT atom, count(*) AS count, avg(coefficient) AS mean, max(coefficient) AS maximum, "
+            "min(coefficient) AS minimum, max(abs(coefficient)) AS strongest FROM index.activations GROUP BY atom) "
+            "SELECT a.atom, a.token, t.document, t.position, t.token_id, t.text AS label, "
+            f"{_joined('b', 'a.token - ' + str(CONTEXT_RADIUS), 'a.token - 1')} AS before, "
+            f"{_joined('f', 'a.token + 1', 'a.token + ' + str(CONTEXT_RADIUS))} AS after, "
+            "a.admission_error, coalesce(count, 0) AS count, "
+            "coalesce(count, 0) / (SELECT count(*) FROM errors) AS density, mean, maximum, minimum, strongest "
+            "FROM staged_atoms a JOIN index.tokens t USING (token) LEFT JOIN fired USING (atom) ORDER BY a.atom"
+        )
+
+    def _write_histograms(self) -> None:
+        self._connection.execute(
+            "CREATE TABLE index.histograms AS "
+            f"SELECT atom, least({HISTOGRAM_BINS - 1}, CASE WHEN maximum > minimum THEN "
+            f"floor((coefficient - minimum) / (maximum - minimum) * {HISTOGRAM_BINS}) ELSE 0 END)::INTEGER AS bin, "
+            "count(*)::INTEGER AS count "
+            "FROM index.activations JOIN index.atoms USING (atom) GROUP BY ALL ORDER BY atom, bin"
+        )
+
+    def _write_examples(self) -> None:
+        self._connection.execute(
+            "CREATE TABLE index.examples AS "
+            "WITH ranked AS (SELECT atom, coefficient, token, "
+            "row_number() OVER (PARTITION BY atom ORDER BY coefficient DESC, token) AS rank FROM index.activations "
+            f"QUALIFY rank <= {EXAMPLES}), "
+            "places AS (SELECT DISTINCT token, document FROM ranked JOIN index.tokens USING (token)), "
+            "contexts AS (SELECT p.token, string_agg(t.text, '' ORDER BY t.token) AS context FROM places p "
+            f"JOIN index.tokens t ON t.token BETWEEN p.token - {CONTEXT_RADIUS} AND p.token + {CONTEXT_RADIUS} "
+            "AND t.document = p.document GROUP BY p.token) "
+            "SELECT atom, rank, token, coefficient, context FROM ranked JOIN contexts USING (token) ORDER BY atom, rank"
+        )
+
+    def _cofiring(self, n_atoms: int) -> dict[str, np.ndarray]:
+        """For each atom the atoms that fire on the same tokens, by Jaccard similarity of the sets of tokens."""
+        fired = self._connection.execute("SELECT token, atom FROM index.codes").fetchnumpy()
+        n_tokens = int(fired["token"].max()) + 1 if len(fired["token"]) else 0
+        by_token = scipy.sparse.csr_array(
+            (np.ones(len(fired["token"]), np.int32), (fired["token"], fired["atom"])), shape=(n_tokens, n_atoms)
+        )
+        by_atom = by_token.T.tocsr()
+        counts = np.diff(by_atom.indptr)
+        parts = []
+        for start in range(0, n_atoms, _ATOMS_AT_ONCE):
+            together = (by_atom[start : start + _ATOMS_AT_ONCE] @ by_token).tocoo()
+            atom, other, both = together.row + start, together.col, together.data
+            other_kind = atom != other
+            atom, other, both = atom[other_kind], other[other_kind], both[other_kind]
+            similarity = both / (counts[atom] + counts[other] - both)
+            order = np.lexsort((other, -similarity, atom))
+            atom, other, both, similarity = atom[order], other[order], both[order], similarity[order]
+            rank = _rank_within(atom)
+            kept = rank < LISTED
+            parts.append((atom[kept], rank[kept], other[kept], both[kept], similarity[kept]))
+        atom, rank, other, both, similarity = (np.concatenate(arrays) for arrays in zip(*parts, strict=True))
+        return {
+            "atom": atom.astype(np.int32),
+            "rank": rank.astype(np.int32) + 1,
+            "other": other.astype(np.int32),
+            "together": both.astype(np.int32),
+            "jaccard": similarity.astype(np.float32),
+        }
+
+
+def _joined(alias: str, first: str, last: str) -> str:
+    """SQL for the text of the tokens from `first` to `last` that belong to the document of t."""
+    return (
+        f"coalesce((SELECT string_agg({alias}.text, '' ORDER BY {alias}.token) FROM index.tokens {alias} "
+        f"WHERE {alias}.token BETWEEN {first} AND {last} AND {alias}.document = t.document), '')"
+    )
+
+
+def _literal(path: Path) -> str:
+    return "'" + str(path).replace("'", "''") + "'"
+
+
+def _rank_within(sorted_groups: np.ndarray) -> np.ndarray:
+    starts = np.flatnonzero(np.diff(sorted_groups, prepend=-1))
+    return np.arange(len(sorted_groups)) - np.repeat(starts, np.diff(np.append(starts, len(sorted_groups))))
+
+
+def _nearest(atoms: torch.Tensor) -> dict[str, np.ndarray]:
+    """For each atom the atoms most alike by cosine, itself left out."""
+    listed = min(LISTED, len(atoms) - 1)
+    others, cosines = [], []
+    for start in range(0, len(atoms), _ATOMS_AT_ONCE):
+        cosine = atoms[start : start + _ATOMS_AT_ONCE] @ atoms.T
+        cosine.diagonal(start).fill_(-2)  # below any cosine, so that an atom does not list itself
+        top = cosine.topk(listed, dim=1)
+        others.append(top.indices)
+        cosines.append(top.values)
+    return {
+        "atom": np.repeat(np.arange(len(atoms), dtype=np.int32), listed),
+        "rank": np.tile(np.arange(1, listed + 1, dtype=np.int32), len(atoms)),
+        "other": torch.cat(others).flatten().to(torch.int32).numpy(),
+        "cosine": torch.cat(cosines).flatten().numpy(),
+    }

@@ -1,0 +1,235 @@
+"""A library: the folder that holds corpora, dictionaries and jobs. What it says comes from its files alone."""
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from itda_core.config import CutSettings, DictionarySettings
+from itda_core.files import read_json, sha256_of
+from itda_core.layout import (
+    ACTIVATIONS,
+    ATOMS_FILE,
+    CORPORA,
+    DICTIONARIES,
+    INDEX_FILE,
+    JOBS,
+    MANIFEST_FILE,
+    MAP_FILE,
+)
+from itda_core.types import DamagedError, Growth, Site, UserError
+
+_ID = re.compile(r"[a-z0-9][a-z0-9.-]{0,119}")
+
+
+@dataclass(frozen=True)
+class DictionaryRecord:
+    """What the manifest of a built dictionary says."""
+
+    id: str
+    """Its id, and its folder's name."""
+    model: str
+    """Name of the model: a Hub id, or a folder's name."""
+    revision: str | None
+    """Commit of the model on the Hub."""
+    weights_sha256: str
+    """Hash of the weights that ran."""
+    tokenizer_sha256: str
+    """Hash of the tokenizer; dictionaries that share it and the corpus share token positions."""
+    n_layers: int
+    """Blocks in the model."""
+    site: Site
+    """Where in the model."""
+    corpus: str
+    """Id of the corpus."""
+    cut: CutSettings
+    """How documents were cut."""
+    settings: DictionarySettings
+    """How the dictionary was built."""
+    n_atoms: int
+    """Atoms."""
+    d_model: int
+    """Width of the activations."""
+    n_tokens: int
+    """Tokens captured, held-out ones included."""
+    holdout: bool
+    """Whether every tenth document was kept out of building."""
+    relative_error: float
+    """Mean relative reconstruction error over the measured tokens."""
+    measured_tokens: int
+    """Tokens measured: the held-out ones, or all where nothing was held out."""
+    seconds: float
+    """Time that building and indexing took."""
+    created: str
+    """When, in UTC, ISO 8601."""
+    history: tuple[Growth, ...]
+    """Growth of the dictionary, batch by batch."""
+    versions: dict[str, str]
+    """Versions of the packages that made it."""
+    files: dict[str, str]
+    """SHA-256 of every file that never changes."""
+
+    @classmethod
+    def parse(cls, dictionary_id: str, manifest: Any) -> "DictionaryRecord":
+        """Read a manifest, which may come from a stranger. Raises DamagedError for one that is not a dictionary's."""
+        try:
+            if manifest["id"] != dictionary_id:
+                raise ValueError(f"it names another id, {manifest['id']!r}")
+            return cls(
+                id=dictionary_id,
+                model=_text(manifest["model"]),
+                revision=None if manifest["revision"] is None else _text(manifest["revision"]),
+                weights_sha256=_text(manifest["weights_sha256"]),
+                tokenizer_sha256=_text(manifest["tokenizer_sha256"]),
+                n_layers=int(manifest["n_layers"]),
+                site=Site(int(manifest["layer"]), _text(manifest["hook"])),
+                corpus=_text(manifest["corpus"]),
+                cut=CutSettings(**manifest["cut"]),
+                settings=DictionarySettings(**manifest["settings"]),
+                n_atoms=int(manifest["n_atoms"]),
+                d_model=int(manifest["d_model"]),
+                n_tokens=int(manifest["n_tokens"]),
+                holdout=bool(manifest["holdout"]),
+                relative_error=float(manifest["relative_error"]),
+                measured_tokens=int(manifest["measured_tokens"]),
+                seconds=float(manifest["seconds"]),
+                created=_text(manifest["created"]),
+                history=tuple(Growth(int(rows), int(atoms), float(error)) for rows, atoms, error in manifest["history"]),
+                versions={_text(name): _text(version) for name, version in manifest["versions"].items()},
+                files={_file_name(name): _text(digest) for name, digest in manifest["files"].items()},
+            )
+        except (KeyError, TypeError, ValueError, AttributeError, UserError) as error:
+            what = f"it has no {error}" if isinstance(error, KeyError) else str(error)
+            raise DamagedError(f"{MANIFEST_FILE} of dictionary {dictionary_id} is damaged: {what}") from error
+
+    def summary(self) -> dict[str, Any]:
+        """What `itda list --json` says of a dictionary."""
+        return {
+            "id": self.id,
+            "model": self.model,
+            "layer": self.site.layer,
+            "hook": self.site.hook,
+            "corpus": self.corpus,
+            "n_atoms": self.n_atoms,
+            "n_tokens": self.n_tokens,
+            "l0": self.settings.l0,
+            "threshold": self.settings.threshold,
+            "error": self.settings.error,
+            "scan": self.settings.scan,
+            "relative_error": self.relative_error,
+        }
+
+
+@dataclass(frozen=True)
+class Damaged:
+    """A dictionary's folder that cannot be used."""
+
+    id: str
+    """The folder's name."""
+    reason: str
+    """What is wrong, in one line that says what to do."""
+
+
+@dataclass(frozen=True)
+class Library:
+    """A folder of corpora, dictionaries and jobs; it need not exist yet."""
+
+    root: Path
+    """The folder."""
+
+    @property
+    def corpora(self) -> Path:
+        """Folder of the corpora."""
+        return self.root / CORPORA
+
+    @property
+    def dictionaries(self) -> Path:
+        """Folder of the dictionaries."""
+        return self.root / DICTIONARIES
+
+    @property
+    def jobs(self) -> Path:
+        """Folder of the jobs."""
+        return self.root / JOBS
+
+    @property
+    def activations(self) -> Path:
+        """Folder of the activations that were kept."""
+        return self.root / ACTIVATIONS
+
+    def ids(self) -> list[str]:
+        """Ids of the dictionaries, damaged ones included, in alphabetical order."""
+        if not self.dictionaries.is_dir():
+            return []
+        return sorted(path.name for path in self.dictionaries.iterdir() if path.is_dir() and _ID.fullmatch(path.name))
+
+    def folder(self, dictionary_id: str) -> Path:
+        """Folder of a dictionary. Raises UserError, naming those there are, for an id that is not here."""
+        if not _ID.fullmatch(dictionary_id) or not (self.dictionaries / dictionary_id).is_dir():
+            raise UserError(f"there is no dictionary {dictionary_id[:200]!r} in this library: {self._known()}")
+        return self.dictionaries / dictionary_id
+
+    def record(self, dictionary_id: str) -> DictionaryRecord:
+        """What a dictionary's manifest says. Raises UserError for an unknown id, DamagedError for a damaged one."""
+        folder = self.folder(dictionary_id)
+        record = DictionaryRecord.parse(dictionary_id, read_json(folder / MANIFEST_FILE))
+        for name in (ATOMS_FILE, INDEX_FILE):
+            if name not in record.files or not (folder / name).is_file():
+                raise DamagedError(f"{name} of dictionary {dictionary_id} is missing: build the dictionary again")
+        return record
+
+    def records(self) -> list[DictionaryRecord | Damaged]:
+        """All dictionaries, by model, layer and hook; damaged ones last."""
+        sound: list[DictionaryRecord] = []
+        damaged: list[Damaged] = []
+        for dictionary_id in self.ids():
+            try:
+                sound.append(self.record(dictionary_id))
+            except DamagedError as error:
+                damaged.append(Damaged(dictionary_id, str(error)))
+        sound.sort(key=lambda record: (record.model, record.site, record.id))
+        return [*sound, *damaged]
+
+    def index_path(self, dictionary_id: str) -> Path:
+        """The dictionary's index."""
+        return self.folder(dictionary_id) / INDEX_FILE
+
+    def map_path(self, dictionary_id: str) -> Path:
+        """The dictionary's map, which is written after the dictionary and may not be there yet."""
+        return self.folder(dictionary_id) / MAP_FILE
+
+    def verify(self, dictionary_id: str) -> Iterator[str]:
+        """Problems of one dictionary, a line each: files that are missing or changed since it was built."""
+        folder = self.folder(dictionary_id)
+        try:
+            record = DictionaryRecord.parse(dictionary_id, read_json(folder / MANIFEST_FILE))
+        except DamagedError as error:
+            yield str(error)
+            return
+        for name in sorted({ATOMS_FILE, INDEX_FILE, *record.files}):
+            if not (folder / name).is_file():
+                yield f"{name} is missing"
+            elif name not in record.files:
+                yield f"{name} has no hash in the manifest"
+            elif sha256_of(folder / name) != record.files[name]:
+                yield f"{name} is not the file that was built"
+
+    def _known(self) -> str:
+        ids = self.ids()
+        if not ids:
+            return "it is empty; build one with itda demo"
+        shown = ", ".join(ids[:10])
+        return f"there is {shown}" + (f" and {len(ids) - 10} more" if len(ids) > 10 else "")
+
+
+def _text(value: Any) -> str:
+    if not isinstance(value, str):
+        raise ValueError(f"{value!r} is not text")
+    return value
+
+
+def _file_name(value: Any) -> str:
+    if not isinstance(value, str) or not value or "/" in value or "\\" in value or value.startswith("."):
+        raise ValueError(f"{value!r} is not the name of a file beside it")
+    return value

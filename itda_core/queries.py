@@ -1,0 +1,385 @@
+"""Everything that is asked of a dictionary's index. All of it is read-only, and every value is bound, never pasted in."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import duckdb
+import pandas as pd
+
+from itda_core.types import DamagedError, UserError
+
+SORTS = {
+    "admission": "atom",
+    "count": "count",
+    "density": "density",
+    "strongest": "strongest",
+    "maximum": "maximum",
+    "minimum": "minimum",
+    "error": "admission_error",
+}
+"""What atoms can be sorted by → its column."""
+SCOPES = ("source", "token", "context")
+"""Where a search looks: the passage an atom came from, its own token, or the passages it fires in most."""
+CONTEXT_RADIUS = 16
+INTERVALS = 5
+INTERVAL_EXAMPLES = 5
+_CANDIDATES = 200  # activations looked at for examples that read differently
+_LISTED = "atom, label, before, after, document, position, count, density, mean, maximum, minimum, strongest, admission_error"
+
+
+@dataclass(frozen=True)
+class AtomFilter:
+    """Which atoms are listed. Every condition that is given must hold."""
+
+    text: str = ""
+    """Text to find, whatever its case."""
+    scope: str = "source"
+    """Where to find it: one of SCOPES."""
+    density: tuple[float, float] | None = None
+    """Lowest and highest share of tokens that the atom fires on."""
+    strongest: tuple[float, float] | None = None
+    """Lowest and highest of the largest absolute coefficient."""
+    error: tuple[float, float] | None = None
+    """Lowest and highest error at admission; atoms that no error admitted are then left out."""
+    atoms: tuple[int, ...] | None = field(default=None)
+    """Only these atoms, such as those selected on the map."""
+
+    def __post_init__(self) -> None:
+        if self.scope not in SCOPES:
+            raise UserError(f"no search in {self.scope!r}: choose one of {', '.join(SCOPES)}")
+
+
+@dataclass(frozen=True)
+class Atom:
+    """One atom with its statistics over the captured tokens."""
+
+    atom: int
+    """0-based, in order of admission."""
+    label: str
+    """Text of the source token."""
+    before: str
+    """Text of up to 16 tokens before it."""
+    after: str
+    """Text of up to 16 tokens after it."""
+    document: int
+    """Ordinal of the source document."""
+    document_name: str
+    """Its name."""
+    position: int
+    """Position of the source token."""
+    token: int
+    """Ordinal of the source token in the index."""
+    count: int
+    """Tokens it fires on."""
+    density: float
+    """Share of the captured tokens that it fires on."""
+    mean: float | None
+    """Mean coefficient where it fires; None when it never does."""
+    maximum: float | None
+    """Largest coefficient."""
+    minimum: float | None
+    """Smallest coefficient."""
+    strongest: float | None
+    """Largest absolute coefficient."""
+    admission_error: float | None
+    """The error that admitted it; None when the frequent start took it."""
+
+
+class Index:
+    """A dictionary's index, open for reading; safe to share between threads, since every query has its own cursor."""
+
+    def __init__(self, path: Path) -> None:
+        """Open an index. Raises DamagedError when the file is missing or not an index."""
+        if not path.is_file():
+            raise DamagedError(f"{path.name} of dictionary {path.parent.name} is missing: build the dictionary again")
+        try:
+            self._connection = duckdb.connect(str(path), read_only=True)
+            self._connection.execute("SET enable_external_access = false")
+            self._connection.execute("SET lock_configuration = true")
+            self.n_atoms = int(self._value("SELECT count(*) FROM atoms"))
+            self.n_tokens = int(self._value("SELECT count(*) FROM tokens WHERE error IS NOT NULL"))
+        except duckdb.Error as error:
+            raise DamagedError(
+                f"{path.name} of dictionary {path.parent.name} cannot be read: build the dictionary again"
+            ) from error
+
+    def close(self) -> None:
+        """Close the file."""
+        self._connection.close()
+
+    # Atoms
+
+    def count(self, where: AtomFilter) -> int:
+        """How many atoms pass a filter."""
+        condition, values = _condition(where)
+        return int(self._value(f"SELECT count(*) FROM atoms a WHERE {condition}", values))
+
+    def page(
+        self, where: AtomFilter, sort: str = "admission", descending: bool = False, offset: int = 0, limit: int = 50
+    ) -> pd.DataFrame:
+        """One page of the atoms that pass a filter: the columns of `Atom` but token and document_name."""
+        condition, values = _condition(where)
+        direction = "DESC" if descending else "ASC"
+        return self._frame(
+            f"SELECT {_LISTED} FROM atoms a WHERE {condition} "
+            f"ORDER BY {_sort_column(sort)} {direction} NULLS LAST, atom LIMIT ? OFFSET ?",
+            [*values, limit, offset],
+        )
+
+    def matching(self, where: AtomFilter) -> pd.DataFrame:
+        """Numbers of all atoms that pass a filter, with what a map colours by: atom, density, strongest, admission_error."""
+        condition, values = _condition(where)
+        return self._frame(
+            f"SELECT atom, density, strongest, admission_error FROM atoms a WHERE {condition} ORDER BY atom", values
+        )
+
+    def ranges(self) -> dict[str, tuple[float, float]]:
+        """Lowest and highest value of density, strongest and error over all atoms; (0, 0) where no atom has one."""
+        row = self._frame(
+            "SELECT min(density), max(density), min(strongest), max(strongest), min(admission_error), "
+            "max(admission_error) FROM atoms"
+        ).iloc[0]
+        values = [0.0 if pd.isna(value) else float(value) for value in row]
+        return dict(zip(("density", "strongest", "error"), zip(values[::2], values[1::2], strict=True), strict=True))
+
+    def atom(self, atom: int) -> Atom:
+        """One atom. Raises UserError for a number that no atom has."""
+        rows = self._frame(
+            f"SELECT {_LISTED}, token, name AS document_name FROM atoms JOIN documents USING (document) WHERE atom = ?",
+            [atom],
+        )
+        if rows.empty:
+            raise UserError(f"there is no atom {atom}: this dictionary has atoms 0 to {self.n_atoms - 1}")
+        return Atom(**{str(key): _plain(value) for key, value in rows.iloc[0].items()})
+
+    def atom_from(self, document: int, position: int) -> int | None:
+        """The atom whose source is this token, or None."""
+        rows = self._frame("SELECT atom FROM atoms WHERE document = ? AND position = ?", [document, position])
+        return None if rows.empty else int(rows["atom"].iloc[0])
+
+    def neighbours(self, atom: int) -> pd.DataFrame:
+        """Atoms most alike by cosine: rank, cosine, and the columns of `page`."""
+        return self._frame(
+            f"SELECT rank, cosine, {_prefixed('b')} FROM neighbours n JOIN atoms b ON b.atom = n.other "
+            "WHERE n.atom = ? ORDER BY rank",
+            [atom],
+        )
+
+    def cofiring(self, atom: int) -> pd.DataFrame:
+        """Atoms that fire on the same tokens: rank, together (tokens), jaccard, lift, and the columns of `page`.
+
+        Jaccard is the tokens with both over the tokens with either; lift is how many times more often the two fire
+        together than they would by chance.
+        """
+        return self._frame(
+            "SELECT rank, together, jaccard, "
+            "together * (SELECT count(*) FROM tokens WHERE error IS NOT NULL) / (a.count * b.count) AS lift, "
+            f"{_prefixed('b')} FROM cofiring c JOIN atoms a ON a.atom = c.atom JOIN atoms b ON b.atom = c.other "
+            "WHERE c.atom = ? ORDER BY rank",
+            [atom],
+        )
+
+    # Where an atom fires
+
+    def histogram(self, atom: int) -> pd.DataFrame:
+        """The atom's coefficients in 50 bins: low, high, count; empty when it never fires."""
+        return self._frame(
+            "WITH bins AS (SELECT unnest(range(50))::INTEGER AS bin) "
+            "SELECT minimum + bin * (maximum - minimum) / 50 AS low, minimum + (bin + 1) * (maximum - minimum) / 50 AS high, "
+            "coalesce(h.count, 0) AS count FROM bins CROSS JOIN (SELECT * FROM atoms WHERE atom = $1) a "
+            "LEFT JOIN (SELECT bin, count FROM histograms WHERE atom = $1) h USING (bin) WHERE a.count > 0 ORDER BY bin",
+            [atom],
+        )
+
+    def top_examples(self, atom: int, limit: int = 20) -> pd.DataFrame:
+        """The tokens with the largest coefficients, strongest first; see `_examples` for the columns."""
+        return self._examples(atom, "coefficient DESC", limit)
+
+    def lowest_examples(self, atom: int, limit: int = 5) -> pd.DataFrame:
+        """The tokens with the smallest coefficients, the most negative first."""
+        return self._examples(atom, "coefficient ASC", limit)
+
+    def interval_examples(self, atom: int) -> pd.DataFrame:
+        """Examples from five equal intervals of the coefficient, the highest interval first.
+
+        Columns: interval (0 is the highest), low, high, share (of the tokens that it fires on), token, coefficient;
+        within an interval the examples are spread evenly over its ranks. An empty interval has no rows.
+        """
+        return self._frame(
+            "WITH a AS (SELECT count, minimum, maximum FROM atoms WHERE atom = $1), "
+            "placed AS (SELECT token, coefficient, CASE WHEN maximum > minimum THEN "
+            f"least({INTERVALS - 1}, floor((maximum - coefficient) / (maximum - minimum) * {INTERVALS})) ELSE 0 END::INTEGER "
+            "AS interval, maximum, minimum FROM activations CROSS JOIN a WHERE activations.atom = $1), "
+            "ranked AS (SELECT *, row_number() OVER same AS rank, count(*) OVER same_all AS n FROM placed "
+            "WINDOW same AS (PARTITION BY interval ORDER BY coefficient DESC, token), same_all AS (PARTITION BY interval)), "
+            f"chosen AS (SELECT *, floor((rank - 1) * {INTERVAL_EXAMPLES} / n) AS part FROM ranked) "
+            f"SELECT interval, maximum - (interval + 1) * (maximum - minimum) / {INTERVALS} AS low, "
+            f"maximum - interval * (maximum - minimum) / {INTERVALS} AS high, "
+            "n / (SELECT count FROM a) AS share, token, coefficient FROM chosen "
+            "QUALIFY row_number() OVER (PARTITION BY interval, part ORDER BY rank) = 1 ORDER BY interval, rank",
+            [atom],
+        )
+
+    def activations(self, atom: int, limit: int = 100_000) -> pd.DataFrame:
+        """Where the atom fires, strongest first: document, name, position, text, coefficient. For downloads."""
+        return self._frame(
+            "SELECT document, name, position, t.text, coefficient FROM activations JOIN tokens t USING (token) "
+            "JOIN documents USING (document) WHERE atom = ? ORDER BY coefficient DESC, token LIMIT ?",
+            [atom, limit],
+        )
+
+    def token_shares(self, atom: int, limit: int = 10) -> pd.DataFrame:
+        """The tokens it fires on, most frequent first: text, count, share of its firing, occurrences, fires_on.
+
+        `fires_on` is the share of that token's occurrences on which the atom fires.
+        """
+        return self._frame(
+            "WITH fired AS (SELECT token_id, any_value(text) AS text, count(*) AS count, "
+            "sum(abs(coefficient)) AS weight FROM activations JOIN tokens USING (token) WHERE atom = $1 GROUP BY token_id), "
+            "all_tokens AS (SELECT token_id, count(*) AS occurrences FROM tokens WHERE error IS NOT NULL GROUP BY token_id) "
+            "SELECT text, count, count / (sum(count) OVER ()) AS share, weight / (sum(weight) OVER ()) AS weight_share, "
+            "occurrences, count / occurrences AS fires_on FROM fired JOIN all_tokens USING (token_id) "
+            "ORDER BY weight_share DESC, text LIMIT $2",
+            [atom, limit],
+        )
+
+    def label_prediction(self, atom: int) -> pd.DataFrame:
+        """How well the source's own token, the token before it, and both, predict that the atom fires.
+
+        One row each for `token`, `previous`, `both`, the source itself left out: tokens (captured tokens that match),
+        fires (of those, how many it fires on), probability, chance (its density), covered (share of its firing that
+        falls on them), and the same for firing at half of its strongest or more: strong, strong_chance, strong_covered.
+        probability and strong are None where no other token matches.
+        """
+        return self._frame(
+            "WITH a AS (SELECT atom, token, token_id, strongest FROM atoms WHERE atom = $1), "
+            "source AS (SELECT a.*, (SELECT t.token_id FROM tokens t, atoms s WHERE s.atom = $1 AND t.token = s.token - 1 "
+            "AND t.document = s.document) AS previous_id FROM a), "
+            "seen AS (SELECT t.token, t.token_id, t.document, "
+            "lag(t.token_id) OVER (PARTITION BY t.document ORDER BY t.token) AS previous_id, t.error FROM tokens t), "
+            "judged AS (SELECT seen.token_id = source.token_id AS same, "
+            "coalesce(seen.previous_id = source.previous_id, false) AS after_same, "
+            "x.coefficient IS NOT NULL AS fires, coalesce(abs(x.coefficient) >= source.strongest / 2, false) AS strong "
+            "FROM seen CROSS JOIN source LEFT JOIN (SELECT token, coefficient FROM activations WHERE atom = $1) x "
+            "ON x.token = seen.token WHERE seen.error IS NOT NULL AND seen.token <> source.token), "
+            "rules AS (SELECT 'token' AS rule, 0 AS place, same AS matches, fires, strong FROM judged UNION ALL "
+            "SELECT 'previous', 1, after_same, fires, strong FROM judged UNION ALL "
+            "SELECT 'both', 2, same AND after_same, fires, strong FROM judged), "
+            "counted AS (SELECT rule, place, count(*) AS total, count(*) FILTER (matches) AS tokens, "
+            "count(*) FILTER (fires) AS all_fires, count(*) FILTER (matches AND fires) AS matching_fires, "
+            "count(*) FILTER (strong) AS all_strong, count(*) FILTER (matches AND strong) AS matching_strong "
+            "FROM rules GROUP BY ALL) "
+            "SELECT rule, tokens, matching_fires AS fires, matching_fires / nullif(tokens, 0) AS probability, "
+            "all_fires / total AS chance, matching_fires / nullif(all_fires, 0) AS covered, "
+            "matching_strong / nullif(tokens, 0) AS strong, all_strong / total AS strong_chance, "
+            "matching_strong / nullif(all_strong, 0) AS strong_covered FROM counted ORDER BY place",
+            [atom],
+        )
+
+    # Passages
+
+    def contexts(self, tokens: Sequence[int], atom: int, radius: int = CONTEXT_RADIUS) -> pd.DataFrame:
+        """The passages around some tokens, token by token, with the atom's coefficient on each.
+
+        Columns: centre (the token asked for), token, text, coefficient (None where the atom does not fire), is_centre,
+        document, name, position.
+        """
+        return self._frame(
+            "WITH asked AS (SELECT DISTINCT unnest($1::INTEGER[]) AS centre) "
+            "SELECT centre, t.token, t.text, x.coefficient, t.token = centre AS is_centre, t.document, d.name, t.position "
+            "FROM asked JOIN tokens c ON c.token = centre "
+            "JOIN tokens t ON t.token BETWEEN centre - $3 AND centre + $3 AND t.document = c.document "
+            "JOIN documents d ON d.document = t.document "
+            "LEFT JOIN (SELECT token, coefficient FROM activations WHERE atom = $2) x ON x.token = t.token "
+            "ORDER BY centre, t.token",
+            [list(tokens), atom, radius],
+        )
+
+    def document(self, document: int, atom: int) -> pd.DataFrame:
+        """A whole document as read: the columns of `contexts` but centre and is_centre, and its unread rest.
+
+        Text beyond the tokens that were read comes as one last row with no token. Raises UserError for a document that
+        the index does not hold.
+        """
+        rows = self._frame("SELECT name, text FROM documents WHERE document = ?", [document])
+        if rows.empty:
+            raise UserError(f"there is no document {document} in this index")
+        tokens = self._frame(
+            "SELECT t.token, t.text, x.coefficient, t.position, t.stop FROM tokens t "
+            "LEFT JOIN (SELECT token, coefficient FROM activations WHERE atom = $2) x USING (token) "
+            "WHERE document = $1 ORDER BY t.token",
+            [document, atom],
+        )
+        rest = rows["text"].iloc[0][int(tokens["stop"].max()) if len(tokens) else 0 :]
+        tokens = tokens.drop(columns="stop").assign(document=document, name=rows["name"].iloc[0])
+        if not rest:
+            return tokens
+        tail = pd.DataFrame([{"text": rest, "document": document, "name": rows["name"].iloc[0]}])
+        return pd.concat([tokens, tail.astype({"text": tokens["text"].dtype})], ignore_index=True)
+
+    def _examples(self, atom: int, order: str, limit: int) -> pd.DataFrame:
+        """Example tokens that read differently: token, coefficient, repeats (how many candidates read exactly the same)."""
+        return self._frame(
+            f"WITH candidates AS (SELECT token, coefficient FROM activations WHERE atom = $1 ORDER BY {order}, token "
+            f"LIMIT {_CANDIDATES}), "
+            "texts AS (SELECT c.token, c.coefficient, string_agg(t.text, '' ORDER BY t.token) AS context FROM candidates c "
+            f"JOIN tokens s ON s.token = c.token JOIN tokens t ON t.token BETWEEN c.token - {CONTEXT_RADIUS} "
+            f"AND c.token + {CONTEXT_RADIUS} AND t.document = s.document GROUP BY ALL) "
+            "SELECT token, coefficient, count(*) OVER (PARTITION BY context) AS repeats FROM texts "
+            f"QUALIFY row_number() OVER (PARTITION BY context ORDER BY {order}, token) = 1 ORDER BY {order}, token LIMIT $2",
+            [atom, limit],
+        )
+
+    def _frame(self, sql: str, values: Sequence[Any] = ()) -> pd.DataFrame:
+        cursor = self._connection.cursor()  # a cursor of its own: one connection must not serve two threads at once
+        try:
+            return cursor.execute(sql, list(values)).df()
+        finally:
+            cursor.close()
+
+    def _value(self, sql: str, values: Sequence[Any] = ()) -> Any:
+        return self._frame(sql, values).iat[0, 0]
+
+
+def _plain(value: Any) -> Any:
+    """A cell as a plain Python value, None where there is none."""
+    if pd.isna(value):
+        return None
+    return value.item() if hasattr(value, "item") else value
+
+
+def _sort_column(sort: str) -> str:
+    if sort not in SORTS:
+        raise UserError(f"no sort by {sort!r}: choose one of {', '.join(SORTS)}")
+    return SORTS[sort]
+
+
+def _prefixed(alias: str) -> str:
+    return ", ".join(f"{alias}.{column}" for column in _LISTED.split(", "))
+
+
+def _condition(where: AtomFilter) -> tuple[str, list[Any]]:
+    """SQL condition on the table `atoms a`, and its values."""
+    conditions, values = ["true"], []
+    if where.text:
+        searched = {
+            "source": "contains(lower(before || label || after), lower(?))",
+            "token": "contains(lower(label), lower(?))",
+            "context": "a.atom IN (SELECT atom FROM examples WHERE contains(lower(context), lower(?)))",
+        }
+        conditions.append(searched[where.scope])
+        values.append(where.text)
+    for column, bounds in (
+        ("density", where.density),
+        ("strongest", where.strongest),
+        ("admission_error", where.error),
+    ):
+        if bounds is not None:
+            conditions.append(f"{column} BETWEEN ? AND ?")
+            values += bounds
+    if where.atoms is not None:
+        conditions.append("a.atom IN (SELECT unnest(?::INTEGER[]))")
+        values.append(list(where.atoms))
+    return " AND ".join(conditions), values
