@@ -1,0 +1,46 @@
+"""ITDA Explorer's core: capture activations, build dictionaries of them, index and measure them.
+
+Names load when first used, so that what needs no torch loads none.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from itda_core.dictionary import Dictionary, DictionaryBuilder, build_dictionary
+    from itda_core.library import Library
+    from itda_core.types import Codes, DamagedError, Document, Growth, Site, Source, UserError
+
+_HOMES = {
+    "Dictionary": "dictionary",
+    "DictionaryBuilder": "dictionary",
+    "build_dictionary": "dictionary",
+    "Library": "library",
+    "Codes": "types",
+    "DamagedError": "types",
+    "Document": "types",
+    "Growth": "types",
+    "Site": "types",
+    "Source": "types",
+    "UserError": "types",
+}
+
+__all__ = [
+    "Codes",
+    "DamagedError",
+    "Dictionary",
+    "DictionaryBuilder",
+    "Document",
+    "Growth",
+    "Library",
+    "Site",
+    "Source",
+    "UserError",
+    "build_dictionary",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)

@@ -16,7 +16,7 @@ import scipy.sparse
 import torch
 
 from itda_core.dictionary import Dictionary
-from itda_core.types import Codes, Document, UserError
+from itda_core.types import Codes, Document
 from itda_core.windows import TokenTable
 
 HISTOGRAM_BINS = 50
@@ -58,16 +58,6 @@ class IndexWriter:
         )
         self._insert("errors", token=tokens.astype(np.int32), error=errors.astype(np.float32))
 
-    def relative_error(self, held_out_only: bool) -> tuple[float, int]:
-        """Mean relative error, and over how many tokens. Call after `write`. Raises UserError where there is none."""
-        where = "WHERE held_out" if held_out_only else ""
-        mean, count = self._connection.execute(
-            f"SELECT avg(error), count(*) FROM measured JOIN index.documents USING (document) {where}"
-        ).fetchone() or (None, 0)
-        if mean is None:
-            raise UserError("no held-out tokens to measure on: capture more tokens, or build with --no-holdout")
-        return float(mean), int(count)
-
     def write(self, path: Path, dictionary: Dictionary, table: TokenTable, documents: Iterable[Document]) -> None:
         """Write the index to `path`, which must not exist.
 
@@ -87,7 +77,6 @@ class IndexWriter:
         self._write_examples()
         self._insert("index.neighbours", create=True, **_nearest(dictionary.atoms))
         self._insert("index.cofiring", create=True, **self._cofiring(len(dictionary)))
-        run("CREATE TEMP TABLE measured AS SELECT document, error FROM index.tokens WHERE error IS NOT NULL")
         run("CHECKPOINT index")
 
     def close(self) -> None:

@@ -10,7 +10,7 @@ import re
 from collections.abc import Iterable, Iterator
 from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 from itda_core.config import CorpusSettings
 from itda_core.documentation import read_documentation
@@ -54,10 +54,11 @@ def _open(settings: CorpusSettings) -> tuple[Iterator[Document], int | None]:
     spec = settings.spec
     if spec == "docs":
         return read_documentation(), settings.documents
-    path = Path(spec).expanduser()
     try:
+        spec.encode()  # a name that is not UTF-8 could not be kept in a manifest
+        path = Path(spec).expanduser()
         path.stat()
-    except (OSError, ValueError) as error:  # ValueError: a NUL in the name
+    except (OSError, ValueError, RuntimeError) as error:  # RuntimeError: the ~ of a user that does not exist
         if _HUB_ID.fullmatch(spec) and not spec.lower().endswith(_FILE_SUFFIXES):
             return _read_hub(settings), settings.documents or HUB_DOCUMENTS
         raise UserError(
@@ -67,26 +68,40 @@ def _open(settings: CorpusSettings) -> tuple[Iterator[Document], int | None]:
         return _read_folder(path), settings.documents
     if not path.is_file():
         raise UserError(f"{spec!r} is neither a file nor a folder: name one that is")
-    readers = {".jsonl": _read_jsonl, ".parquet": _read_parquet}
-    reader = readers.get(path.suffix.lower(), _read_text)
-    return reader(path, settings.column), settings.documents
+    if path.suffix.lower() == ".jsonl":
+        return _read_jsonl(path, settings.column), settings.documents
+    if path.suffix.lower() == ".parquet":
+        return _read_parquet(path, settings.column), settings.documents
+    return _read_text(path), settings.documents
 
 
-def _read_text(path: Path, column: str) -> Iterator[Document]:
+def _read_text(path: Path) -> Iterator[Document]:
     yield Document(_shown(path.name), _text_of(path))
 
 
 def _read_folder(folder: Path) -> Iterator[Document]:
-    found = {path.relative_to(folder).as_posix(): path for path in folder.rglob("*")}
-    files = {name: found[name] for name in sorted(found) if found[name].suffix.lower() in TEXT_SUFFIXES}
-    files = {name: path for name, path in files.items() if path.is_symlink() or path.is_file()}
+    files = sorted(_text_files(folder))
     if not files:
         raise UserError(f"{str(folder)!r} has no .txt or .md files: name a folder that has, or a file")
-    whole = folder.resolve()
-    for name, path in files.items():
-        if not path.resolve().is_relative_to(whole):
+    inside = Path(os.path.realpath(folder))
+    for name in files:
+        path = folder / name
+        # realpath, because Path.resolve raises on a link that leads to itself; reading it then says so in our words
+        if not Path(os.path.realpath(path)).is_relative_to(inside):
             raise UserError(f"{str(path)!r} is a link that leads outside the folder: put the file itself there")
         yield Document(_shown(name), _text_of(path))
+
+
+def _text_files(folder: Path) -> Iterator[str]:
+    """Relative names of the text files of a folder and of the folders in it; links to folders are not followed."""
+
+    def refuse(error: OSError) -> NoReturn:
+        raise _unreadable(Path(error.filename), error) from error
+
+    for parent, _, names in os.walk(folder, onerror=refuse):
+        for path in (Path(parent, name) for name in names):
+            if path.suffix.lower() in TEXT_SUFFIXES and (path.is_file() or path.is_symlink()):
+                yield path.relative_to(folder).as_posix()
 
 
 def _read_jsonl(path: Path, column: str) -> Iterator[Document]:
@@ -167,10 +182,10 @@ def _hub_records(settings: CorpusSettings) -> Iterator[dict[str, Any]]:
         ) from error
     except (ConnectionError, httpx.TransportError) as error:
         raise UserError(
-            f"the Hub cannot be reached for dataset {settings.spec!r} ({_one_line(error)}): check the network and "
-            "HF_HUB_OFFLINE, or name a file"
+            f"the Hub cannot be reached for dataset {settings.spec!r}: check the network, unset HF_HUB_OFFLINE if it "
+            "is set, or name a file"
         ) from error
-    except (DatasetsError, httpx.HTTPError, OSError, ValueError, RuntimeError) as error:
+    except (DatasetsError, httpx.HTTPError, OSError, ValueError, RuntimeError, ImportError) as error:
         raise UserError(
             f"dataset {settings.spec!r} cannot be read ({_one_line(error)}): check its name, split and files"
         ) from error

@@ -105,6 +105,8 @@ class TokenTable:
     """[n] int32: where the token's characters begin in its document."""
     stop: np.ndarray
     """[n] int32: where they end."""
+    n_captured: int
+    """How many of them are captured."""
     holdout: bool
     """Whether held-out documents are kept out of building."""
 
@@ -112,8 +114,10 @@ class TokenTable:
     def of(cls, windows: Iterable[Window], holdout: bool) -> "TokenTable":
         """The tokens of windows, in their order."""
         document, position, token_id, start, stop = [], [], [], [], []
+        n_captured = 0
         for window in windows:
             n = len(window.tokens)
+            n_captured += len(window.captured)
             document.append(np.full(n, window.document, np.int32))
             position.append(np.arange(window.position, window.position + n, dtype=np.int32))
             token_id.append(np.array(window.tokens, np.int32))
@@ -121,7 +125,7 @@ class TokenTable:
             start.append(spans[:, 0])
             stop.append(spans[:, 1])
         columns = ([*parts, np.zeros(0, np.int32)] for parts in (document, position, token_id, start, stop))
-        return cls(*(np.concatenate(parts) for parts in columns), holdout)
+        return cls(*(np.concatenate(parts) for parts in columns), n_captured, holdout)
 
     def __len__(self) -> int:
         return len(self.document)

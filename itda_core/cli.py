@@ -1,0 +1,265 @@
+"""The `itda` command. What needs torch is imported by the command that needs it."""
+
+import argparse
+import json
+import os
+import sys
+from collections.abc import Sequence
+from dataclasses import fields
+from pathlib import Path
+from typing import Any, NoReturn
+
+from itda_core.config import (
+    ERRORS,
+    INITS,
+    SCANS,
+    WINDOWS,
+    BuildSettings,
+    CorpusSettings,
+    CutSettings,
+    DictionarySettings,
+)
+from itda_core.jobs import Job, running_job
+from itda_core.library import Damaged, DictionaryRecord, Library
+from itda_core.types import HOOKS, UserError
+
+DONE, FAULT, MISTAKE, INTERRUPTED = 0, 1, 2, 130
+
+
+class _Parser(argparse.ArgumentParser):
+    def error(self, message: str) -> NoReturn:
+        """One line, as for every other mistake."""
+        raise UserError(f"{message}; see {self.prog} --help")
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run a command. Returns 0 when done, 2 for a mistake of the user's; a fault raises and exits with 1."""
+    try:
+        given = _parser().parse_args(arguments)
+        return given.run(given)
+    except UserError as error:
+        print(f"itda: {error}", file=sys.stderr)
+        return MISTAKE
+    except KeyboardInterrupt:
+        print("itda: interrupted", file=sys.stderr)
+        return INTERRUPTED
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = _Parser(prog="itda", description="Build and inspect ITDA dictionaries of language models.")
+    commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND", parser_class=_Parser)
+
+    demo = _command(commands, "demo", _demo, "build the demo library from what is installed; needs no network")
+    _json_option(demo)
+
+    build = _command(commands, "build", _build, "build dictionaries of a model over a corpus")
+    build.add_argument("model", metavar="MODEL", help="a folder in Hugging Face format, or an id of the Hub")
+    _build_options(build)
+    _json_option(build)
+
+    _json_option(_command(commands, "list", _list, "list the dictionaries"))
+
+    verify = _command(commands, "verify", _verify, "check every file against the hash taken when it was built")
+    _json_option(verify)
+
+    map_ = _command(commands, "map", _map, "compute the map of a dictionary's atoms")
+    map_.add_argument("id", metavar="ID", help="a dictionary's id, as itda list shows it")
+    return parser
+
+
+def _command(commands: Any, name: str, run: Any, text: str) -> argparse.ArgumentParser:
+    parser = commands.add_parser(name, help=text, description=text[0].upper() + text[1:] + ".")
+    parser.set_defaults(run=run)
+    parser.add_argument(
+        "--library",
+        type=Path,
+        default=Path(os.environ.get("ITDA_LIBRARY", "library")),
+        metavar="DIR",
+        help="the library's folder (default: $ITDA_LIBRARY, or library)",
+    )
+    return parser
+
+
+def _json_option(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--json", action="store_true", help="print one JSON document on stdout, and nothing else there")
+
+
+def _build_options(parser: argparse.ArgumentParser) -> None:
+    model = parser.add_argument_group("the model")
+    model.add_argument("--revision", help="branch, tag or commit on the Hub")
+    model.add_argument("--device", help="cpu, cuda or mps (default: cuda where there is one)")
+    model.add_argument("--dtype", default="float32", choices=("float32", "bfloat16", "float16"))
+
+    corpus = parser.add_argument_group("the corpus")
+    corpus.add_argument(
+        "--corpus",
+        default="docs",
+        metavar="C",
+        help="docs (the installed documentation), a text file, a folder, a .jsonl or .parquet file, or a Hub dataset id",
+    )
+    corpus.add_argument("--column", default=_default(CorpusSettings, "column"), help="field that holds the text")
+    corpus.add_argument("--split", default=_default(CorpusSettings, "split"), help="split of a Hub dataset")
+    corpus.add_argument("--config", help="configuration of a Hub dataset, where it has several")
+    corpus.add_argument("--corpus-revision", help="revision of a Hub dataset")
+    corpus.add_argument("--documents", type=int, help="read this many documents at most")
+
+    cut = parser.add_argument_group("what is captured")
+    cut.add_argument("--layers", required=True, type=_layers, help="blocks, from 0, such as 2,4-6; both ends included")
+    cut.add_argument("--hook", default="resid", type=_hooks, help="resid (default), mlp, attn, or several: resid,mlp")
+    cut.add_argument("--tokens", type=int, default=_default(BuildSettings, "tokens"), help="stop after so many tokens")
+    cut.add_argument("--context", type=int, default=_default(CutSettings, "context"), help="tokens in a window")
+    cut.add_argument("--windows", default=_default(CutSettings, "windows"), choices=WINDOWS, help="windows a document")
+    cut.add_argument("--keep-first", action="store_true", help="capture each window's first token too")
+    cut.add_argument("--batch", type=int, default=_default(BuildSettings, "batch_windows"), help="windows in a pass")
+    cut.add_argument("--keep-activations", action="store_true", help="keep the activations in the library, in fp16")
+    cut.add_argument("--no-holdout", action="store_true", help="build from every document, and measure on all")
+
+    how = parser.add_argument_group("the dictionary")
+    how.add_argument("--l0", type=int, default=_default(DictionarySettings, "l0"), help="pursuit steps per activation")
+    how.add_argument(
+        "--threshold",
+        type=float,
+        default=_default(DictionarySettings, "threshold"),
+        help="error above which an activation becomes an atom, in the unit of --error",
+    )
+    how.add_argument("--error", default=_default(DictionarySettings, "error"), choices=ERRORS)
+    how.add_argument("--scan", default=_default(DictionarySettings, "scan"), choices=SCANS)
+    how.add_argument("--init", default=_default(DictionarySettings, "init"), choices=INITS)
+    how.add_argument("--max-atoms", type=int, help="stop admitting at this many atoms")
+
+
+def _default(settings: type, name: str) -> Any:
+    return next(field.default for field in fields(settings) if field.name == name)
+
+
+def _layers(text: str) -> tuple[int, ...]:
+    """`2,4-6` → (2, 4, 5, 6)."""
+    layers: set[int] = set()
+    for part in text.split(","):
+        first, dash, last = part.strip().partition("-")
+        if not first.isdecimal() or (dash and not last.isdecimal()) or (dash and int(last) < int(first)):
+            raise argparse.ArgumentTypeError(f"{text!r} is not a list of layers such as 2,4-6")
+        layers.update(range(int(first), int(last or first) + 1))
+    return tuple(sorted(layers))
+
+
+def _hooks(text: str) -> tuple[str, ...]:
+    hooks = tuple(dict.fromkeys(part.strip() for part in text.split(",")))
+    for hook in hooks:
+        if hook not in HOOKS:
+            raise argparse.ArgumentTypeError(f"{hook!r} is not one of {', '.join(HOOKS)}")
+    return hooks
+
+
+def _job(given: argparse.Namespace, title: str) -> Any:
+    return running_job(given.library, title, os.environ.get("ITDA_JOB"))
+
+
+def _demo(given: argparse.Namespace) -> int:
+    with _job(given, "The demo") as job:
+        _quiet()
+        from itda_core.demo import build_demo
+
+        library = Library(given.library)
+        ids = build_demo(library, job)
+    return _print_dictionaries([library.record(i) for i in ids], given.json)
+
+
+def _build(given: argparse.Namespace) -> int:
+    corpus_settings = CorpusSettings(
+        given.corpus, given.column, given.split, given.config, given.corpus_revision, given.documents
+    )
+    cut = CutSettings(given.context, given.windows, given.keep_first)
+    settings = BuildSettings(
+        given.layers, given.hook, given.tokens, not given.no_holdout, given.keep_activations, given.batch
+    )
+    how = DictionarySettings(given.l0, given.threshold, given.error, given.scan, given.init, given.max_atoms)
+    try:
+        how.check_scan()
+    except ValueError as error:
+        raise UserError(str(error)) from error
+    library = Library(given.library)
+    with _job(given, f"Build {given.model} on {given.corpus}") as job:
+        _quiet()
+        from itda_core.build import Request, add_maps, build
+        from itda_core.corpus import ingest
+
+        job.stage(f"reading {given.corpus}", None, "documents")
+        corpus = ingest(corpus_settings, cut, library.corpora, job.advance)
+        ids = build(
+            library,
+            Request(given.model, corpus, settings, how, given.revision, given.device, given.dtype),
+            job,
+        )
+        add_maps(library, ids, job)
+    return _print_dictionaries([library.record(i) for i in ids], given.json)
+
+
+def _list(given: argparse.Namespace) -> int:
+    return _print_dictionaries(Library(given.library).records(), given.json)
+
+
+def _verify(given: argparse.Namespace) -> int:
+    library = Library(given.library)
+    problems = {dictionary_id: list(library.verify(dictionary_id)) for dictionary_id in library.ids()}
+    problems |= _corpus_problems(library)
+    found = {name: lines for name, lines in problems.items() if lines}
+    if given.json:
+        print(json.dumps({"checked": list(problems), "problems": found}))
+    else:
+        for name, lines in found.items():
+            print(*(f"{name}: {line}" for line in lines), sep="\n")
+        print(f"{len(problems) - len(found)} of {len(problems)} are as they were built")
+    return FAULT if found else DONE
+
+
+def _corpus_problems(library: Library) -> dict[str, list[str]]:
+    from itda_core.corpus import Corpus
+
+    problems: dict[str, list[str]] = {}
+    for folder in sorted(library.corpora.iterdir()) if library.corpora.is_dir() else []:
+        if folder.is_dir() and not folder.name.startswith("."):
+            try:
+                problems[folder.name] = list(Corpus.open(folder).verify())
+            except UserError as error:
+                problems[folder.name] = [str(error)]
+    return problems
+
+
+def _map(given: argparse.Namespace) -> int:
+    library = Library(given.library)
+    record = library.record(given.id)
+    with _job(given, f"Map {given.id}") as job:
+        from itda_core.build import add_maps
+
+        add_maps(library, [record.id], job)
+    return DONE
+
+
+def _print_dictionaries(records: Sequence[DictionaryRecord | Damaged], as_json: bool) -> int:
+    sound = [record for record in records if isinstance(record, DictionaryRecord)]
+    damaged = [record for record in records if isinstance(record, Damaged)]
+    if as_json:
+        print(json.dumps({"dictionaries": [record.summary() for record in sound]}))
+    else:
+        for record in sound:
+            print(
+                f"{record.id}  {record.n_atoms:,} atoms from {record.n_tokens:,} tokens, "
+                f"relative error {record.relative_error:.4f}"
+            )
+        if not records:
+            print("no dictionaries yet: build some with itda demo, or itda build MODEL")
+    for record in damaged:
+        print(f"itda: {record.id}: {record.reason}", file=sys.stderr)
+    return DONE
+
+
+def _quiet() -> None:
+    """Keep other libraries' progress bars off stderr, where ours is."""
+    from transformers.utils import logging
+
+    logging.disable_progress_bar()
+
+
+if __name__ == "__main__":
+    sys.exit(main())

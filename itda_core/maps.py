@@ -1,0 +1,46 @@
+"""A flat map of a dictionary's atoms, for the eye: near on the map means alike in direction."""
+
+from pathlib import Path
+from uuid import uuid4
+
+import pandas as pd
+
+from itda_core.types import DamagedError, UserError
+
+SMALLEST_MAP = 8
+"""Atoms that a map needs at least."""
+_NEIGHBOURS = 15
+_SEED = 0
+
+
+def compute_map(atoms_folder: Path, path: Path) -> None:
+    """Compute the map of a dictionary's atoms by UMAP on cosine distance and write it to `path`, whole or not at all.
+
+    Raises UserError for a dictionary too small to have one.
+    """
+    import umap  # takes seconds to import
+
+    from itda_core.dictionary import Dictionary
+
+    atoms = Dictionary.load(atoms_folder).atoms.numpy()
+    if len(atoms) < SMALLEST_MAP:
+        raise UserError(f"a map needs {SMALLEST_MAP} atoms or more, this dictionary has {len(atoms)}")
+    reducer = umap.UMAP(n_neighbors=min(_NEIGHBOURS, len(atoms) - 1), metric="cosine", random_state=_SEED, n_jobs=1)
+    places = reducer.fit_transform(atoms)
+    frame = pd.DataFrame({"atom": range(len(atoms)), "x": places[:, 0], "y": places[:, 1]})
+    part = path.with_name(f".{path.name}.{uuid4().hex}")
+    try:
+        frame.to_parquet(part, index=False)
+        part.replace(path)
+    finally:
+        part.unlink(missing_ok=True)
+
+
+def read_map(path: Path) -> pd.DataFrame | None:
+    """The map: atom, x, y; None while there is none. Raises DamagedError for a file that is not a map."""
+    if not path.is_file():
+        return None
+    try:
+        return pd.read_parquet(path, columns=["atom", "x", "y"])
+    except (OSError, ValueError, KeyError) as error:
+        raise DamagedError(f"{path.name} cannot be read: delete it and compute the map again") from error
