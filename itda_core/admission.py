@@ -7,6 +7,9 @@ import torch
 from itda_core.config import DictionarySettings
 from itda_core.pursuit import BLOCK, Paths, blocks, correlations, gram_fits, pursue, pursue_row
 
+FIRST_CAPACITY = 1024
+"""Atoms that a new dictionary has room for; the room grows by half when it is full."""
+
 _RELATIVE, _SQUARED, _COSINE = range(3)
 _KIND = {"relative": _RELATIVE, "squared": _SQUARED, "cosine": _COSINE}
 
@@ -16,8 +19,8 @@ class GrowingAtoms:
 
     def __init__(self, d_model: int) -> None:
         self.n = 0
-        self._atoms = np.empty((1024, d_model), np.float32)
-        self._gram: np.ndarray | None = np.empty((1024, 1024), np.float32)
+        self._atoms = np.empty((FIRST_CAPACITY, d_model), np.float32)
+        self._gram: np.ndarray | None = np.empty((FIRST_CAPACITY, FIRST_CAPACITY), np.float32)
 
     @property
     def atoms(self) -> np.ndarray:

@@ -1,0 +1,76 @@
+"""Fixtures: small real libraries, built through the whole pipeline from the models that come with the project."""
+
+import json
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from pydoc_data.topics import topics
+
+import numpy as np
+import pytest
+import torch
+
+from itda_core.cli import main
+from itda_core.types import Document
+
+REPOSITORY = Path(__file__).parent.parent
+MODEL_A, MODEL_B = REPOSITORY / "data" / "docs-a", REPOSITORY / "data" / "docs-b"
+
+LibraryBuilder = Callable[..., Path]
+
+
+def _write_corpus(path: Path, documents: Iterable[Document]) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text("".join(json.dumps({"text": document.text}) + "\n" for document in documents))
+    return path
+
+
+def _build(root: Path, documents: Iterable[Document], model: Path, layers: str, *more: str) -> Path:
+    corpus = _write_corpus(root.parent / f"{root.name}.jsonl", documents)
+    options = ["--corpus", str(corpus), "--layers", layers, "--l0", "8", "--threshold", "0.25", *more]
+    assert main(["build", str(model), *options, "--library", str(root), "--json"]) == 0
+    return root
+
+
+@pytest.fixture(scope="session")
+def language_reference() -> list[Document]:
+    """The Python language reference that comes with the interpreter."""
+    return [Document(name, text) for name, text in sorted(topics.items())]
+
+
+@pytest.fixture(scope="session")
+def build_library() -> LibraryBuilder:
+    """`build_library(root, documents)` builds a small library of these documents at `root`, and returns it.
+
+    The documents are repeated up to ten and more, so that some are held out.
+    """
+
+    def build(root: Path, documents: list[Document], layers: str = "3", tokens: int = 3000) -> Path:
+        repeated = (documents * 20)[: max(20, len(documents))]
+        return _build(root, repeated, MODEL_A, layers, "--tokens", str(tokens))
+
+    return build
+
+
+@pytest.fixture(scope="session")
+def library(tmp_path_factory: pytest.TempPathFactory, language_reference: list[Document]) -> Path:
+    """A library with layers 1 and 3 of model A and layer 3 of model B on one corpus. Copy it before writing to it."""
+    root = tmp_path_factory.mktemp("library") / "library"
+    _build(root, language_reference, MODEL_A, "1,3", "--tokens", "6000")
+    return _build(root, language_reference, MODEL_B, "3", "--tokens", "6000")
+
+
+@pytest.fixture(scope="session")
+def activations() -> torch.Tensor:
+    """[600, 24] activations with the anisotropy of real ones: a strong common direction and few strong others."""
+    generator = np.random.default_rng(0)
+    basis = np.linalg.qr(generator.normal(size=(24, 24)))[0]
+    strengths = 8.0 * 0.75 ** np.arange(24)
+    x = (generator.laplace(size=(600, 24)) * strengths) @ basis + 6 * basis[0]
+    return torch.from_numpy(x.astype(np.float32))
+
+
+@pytest.fixture(scope="session")
+def sources() -> torch.Tensor:
+    """[600, 2] sources for `activations`."""
+    rows = torch.arange(600)
+    return torch.stack([rows // 50, rows % 50], 1)

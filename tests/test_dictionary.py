@@ -1,0 +1,260 @@
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from reference import error_of, pursue, sequential_build
+
+from itda_core import DamagedError, Dictionary, UserError, build_dictionary
+from itda_core.pursuit import plain_pursuit
+
+GOLDEN = np.load(Path(__file__).parent / "fixtures" / "published_algorithm.npz")
+
+
+def batches(x: torch.Tensor, sources: torch.Tensor, size: int) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
+    for start in range(0, len(x), size):
+        yield x[start : start + size], sources[start : start + size]
+
+
+@pytest.fixture(scope="module", params="abc")
+def golden(request: pytest.FixtureRequest) -> tuple[str, Dictionary]:
+    x = torch.from_numpy(GOLDEN["activations"])
+    n, length, d = x.shape
+    places = torch.stack(torch.meshgrid(torch.arange(n), torch.arange(length), indexing="ij"), -1)
+    l0, threshold, per_batch, max_atoms = GOLDEN[f"{request.param}_config"]
+    built = build_dictionary(
+        batches(x.reshape(-1, d), places.reshape(-1, 2), int(per_batch) * length),
+        l0=int(l0),
+        threshold=threshold,
+        error="cosine",
+        scan="batch",
+        init="frequent",
+        max_atoms=int(max_atoms) or None,
+    )
+    return request.param, built
+
+
+def test_golden_atoms(golden: tuple[str, Dictionary]) -> None:
+    name, built = golden
+    expected = {tuple(place) for place in GOLDEN[f"{name}_atom_indices"].tolist()}
+    assert {tuple(place) for place in built.sources.tolist()} == expected
+    assert len(built) == len(expected)
+
+
+def test_golden_mean_errors(golden: tuple[str, Dictionary]) -> None:
+    name, built = golden
+    compared = 15 if name == "c" else 80  # the published loop stops at max_atoms
+    ours = [growth.mean_error for growth in built.history[:compared]]
+    assert np.abs(np.array(ours) - GOLDEN[f"{name}_mean_error"][:compared]).max() < 1e-7
+
+
+def test_golden_codes(golden: tuple[str, Dictionary]) -> None:
+    name, built = golden
+    x = torch.from_numpy(GOLDEN["activations"][-2:]).reshape(64, -1)
+    codes = built.encode(x)
+    atom_at = {tuple(place): atom for atom, place in enumerate(built.sources.tolist())}
+    ours, theirs = np.zeros((64, len(built))), np.zeros((64, len(built)))
+    ours[codes.row, codes.atom] = codes.coefficient
+    places = GOLDEN[f"{name}_atom_indices"]
+    for (sequence, position, atom), value in zip(
+        GOLDEN[f"{name}_codes_index"], GOLDEN[f"{name}_codes_value"], strict=True
+    ):
+        theirs[sequence * 32 + position, atom_at[tuple(places[atom])]] = value
+    norm = x.norm(dim=1).numpy()[:, None]
+    ours[np.abs(ours) < 1e-4 * norm] = 0
+    theirs[np.abs(theirs) < 1e-4 * norm] = 0
+    assert (np.abs(ours - theirs) / norm).max() < 1e-5
+
+
+@pytest.mark.parametrize("max_atoms", [None, 17])
+@pytest.mark.parametrize(("error", "threshold"), [("relative", 0.05), ("squared", 25.0), ("cosine", 0.002)])
+def test_the_sequential_scan_admits_what_the_plain_one_does(
+    activations: torch.Tensor, sources: torch.Tensor, error: str, threshold: float, max_atoms: int | None
+) -> None:
+    built = build_dictionary(
+        batches(activations, sources, 100), l0=6, threshold=threshold, error=error, max_atoms=max_atoms
+    )
+    expected = sequential_build(activations.numpy(), 6, threshold, error, max_atoms)
+    assert 10 < len(expected) < 400
+    assert built.sources.tolist() == sources[expected].tolist()
+
+
+@pytest.mark.parametrize("size", [1, 7, 255, 256, 257, 600])
+def test_the_sequential_scan_does_not_depend_on_the_batches(
+    activations: torch.Tensor, sources: torch.Tensor, size: int
+) -> None:
+    reference = build_dictionary(batches(activations, sources, 600), l0=6, threshold=0.05)
+    built = build_dictionary(batches(activations, sources, size), l0=6, threshold=0.05)
+    assert torch.equal(built.atoms, reference.atoms)
+    assert torch.equal(built.sources, reference.sources)
+    assert torch.equal(built.admission_errors, reference.admission_errors)
+    assert [growth.rows for growth in built.history] == [min(end, 600) for end in range(size, 600 + size, size)]
+    weights = np.diff([0, *(growth.rows for growth in built.history)])
+    mean = np.average([growth.mean_error for growth in built.history], weights=weights)
+    assert mean == pytest.approx(reference.history[-1].mean_error)
+
+
+def test_without_a_gram_matrix_the_dictionary_is_the_same(
+    activations: torch.Tensor, sources: torch.Tensor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with_gram = build_dictionary(batches(activations, sources, 100), l0=6, threshold=0.05)
+    monkeypatch.setattr("itda_core.pursuit.GRAM_LIMIT", 0)
+    monkeypatch.setattr("itda_core.admission.FIRST_CAPACITY", 16)
+    without = build_dictionary(batches(activations, sources, 100), l0=6, threshold=0.05)
+    assert torch.equal(with_gram.sources, without.sources)
+    ours, theirs = without.encode(activations), with_gram.encode(activations)
+    assert torch.allclose(without.decode(ours, 600), with_gram.decode(theirs, 600), atol=1e-3)
+
+
+SETTINGS = [
+    {"error": error, "scan": scan, "init": init, "threshold": threshold}
+    for error, threshold in (("relative", 0.05), ("squared", 25.0), ("cosine", 0.002))
+    for scan, init in (("sequential", "empty"), ("batch", "empty"), ("batch", "frequent"))
+]
+
+
+@pytest.mark.parametrize("settings", SETTINGS, ids=lambda s: "-".join(map(str, s.values())))
+def test_invariants(activations: torch.Tensor, sources: torch.Tensor, settings: dict) -> None:
+    d = build_dictionary(batches(activations, sources, 100), l0=6, **settings)
+    rows = d.sources[:, 0] * 50 + d.sources[:, 1]
+    assert torch.allclose(d.atoms.norm(dim=1), torch.ones(len(d)), atol=1e-6)
+    assert torch.allclose(d.atoms, torch.nn.functional.normalize(activations[rows], dim=1), atol=1e-6)
+    assert len(set(rows.tolist())) == len(d)
+    admitted = d.admission_errors[~d.admission_errors.isnan()]
+    assert (admitted > settings["threshold"]).all()
+    assert [growth.atoms for growth in d.history] == sorted(growth.atoms for growth in d.history)
+    assert d.history[-1].atoms == len(d)
+    codes = d.encode(activations)
+    assert np.bincount(codes.row, minlength=600).max() <= 6
+    assert (codes.coefficient != 0).all()
+    decoded = d.decode(codes, len(activations))
+    assert torch.allclose(decoded, plain_pursuit(d.atoms, activations, 6) @ d.atoms, atol=1e-3)
+    for row in range(0, 600, 97):
+        _, norms = pursue(d.atoms.numpy(), activations[row].numpy(), 6)
+        assert all(after <= before + 1e-9 for before, after in zip(norms, norms[1:], strict=False))
+        ours = float((activations[row] - decoded[row]).pow(2).sum())
+        assert ours == pytest.approx(norms[-1], rel=1e-3, abs=1e-3)
+
+
+def test_the_batch_scan_judges_by_the_dictionary_before_the_batch() -> None:
+    x = torch.tensor([[1.0, 0], [1.0, 0], [0, 1.0]])
+    sources = torch.tensor([[0, 0], [0, 1], [0, 2]])
+    assert build_dictionary([(x, sources)], scan="batch").sources.tolist() == sources.tolist()
+    assert build_dictionary([(x, sources)]).sources.tolist() == [[0, 0], [0, 2]]
+
+
+def test_history_by_hand() -> None:
+    x = torch.tensor([[2.0, 0], [0, 3.0], [4.0, 0], [1.0, 1.0]])
+    d = build_dictionary([(x[:2], torch.zeros(2, 2)), (x[2:], torch.zeros(2, 2))], l0=1, threshold=0.6)
+    # Both first rows find nothing to explain them; (1, 1) is half explained by either atom.
+    assert [tuple(growth) for growth in d.history] == [(2, 2, 1.0), (4, 2, pytest.approx(0.25))]
+
+
+def test_the_squared_error_of_zero_rows_is_never_admitted(sources: torch.Tensor) -> None:
+    d = build_dictionary([(torch.tensor([[0.0, 0], [1, 0]]), sources[:2])], threshold=0.0)
+    assert d.sources.tolist() == [[0, 1]]
+
+
+def test_max_atoms_stops_admission_and_not_the_history(activations: torch.Tensor, sources: torch.Tensor) -> None:
+    for scan, init in (("sequential", "empty"), ("batch", "empty"), ("batch", "frequent")):
+        d = build_dictionary(
+            batches(activations, sources, 100), l0=6, threshold=0.01, scan=scan, init=init, max_atoms=30
+        )
+        assert len(d) == 30
+        assert d.history[-1].rows == 600
+
+
+def test_crop_keeps_the_first_atoms(activations: torch.Tensor, sources: torch.Tensor) -> None:
+    d = build_dictionary(batches(activations, sources, 100), l0=6, threshold=0.05)
+    cropped = d.crop(9)
+    assert torch.equal(cropped.atoms, d.atoms[:9])
+    assert torch.equal(cropped.sources, d.sources[:9])
+    for bad in (0, len(d) + 1):
+        with pytest.raises(ValueError, match="n_atoms"):
+            d.crop(bad)
+
+
+def test_save_and_load_round_trip(activations: torch.Tensor, sources: torch.Tensor, tmp_path: Path) -> None:
+    d = build_dictionary(
+        batches(activations, sources, 100), l0=6, threshold=0.05, scan="batch", init="frequent"
+    )
+    d.save(tmp_path / "first")
+    d.save(tmp_path / "second")
+    loaded = Dictionary.load(tmp_path / "first")
+    assert torch.equal(loaded.atoms, d.atoms)
+    assert torch.equal(loaded.sources, d.sources)
+    assert torch.allclose(loaded.admission_errors, d.admission_errors, rtol=0, atol=0, equal_nan=True)
+    assert loaded.settings == d.settings
+    assert loaded.history == d.history
+    name = "atoms.safetensors"
+    assert (tmp_path / "first" / name).read_bytes() == (tmp_path / "second" / name).read_bytes()
+
+
+@pytest.mark.parametrize("damage", ["no manifest", "bad manifest", "wrong settings", "no atoms", "cut atoms"])
+def test_a_damaged_folder_says_what_is_wrong(activations: torch.Tensor, tmp_path: Path, damage: str) -> None:
+    build_dictionary([(activations, torch.zeros(600, 2))], l0=6, threshold=0.5).save(tmp_path)
+    manifest, atoms = tmp_path / "manifest.json", tmp_path / "atoms.safetensors"
+    if damage == "no manifest":
+        manifest.unlink()
+    elif damage == "bad manifest":
+        manifest.write_text("{")
+    elif damage == "wrong settings":
+        manifest.write_text(manifest.read_text().replace('"relative"', '"absolute"'))
+    elif damage == "no atoms":
+        atoms.unlink()
+    else:
+        atoms.write_bytes(atoms.read_bytes()[:100])
+    with pytest.raises(DamagedError) as caught:
+        Dictionary.load(tmp_path)
+    assert "\n" not in str(caught.value)
+
+
+def test_the_frequent_start_needs_the_batch_scan() -> None:
+    with pytest.raises(ValueError, match='scan="batch"'):
+        build_dictionary([], init="frequent")
+
+
+@pytest.mark.parametrize(
+    "setting", [{"l0": 0}, {"threshold": -1.0}, {"threshold": float("nan")}, {"error": "l1"}, {"max_atoms": 0}]
+)
+def test_settings_out_of_range_are_refused(setting: dict) -> None:
+    with pytest.raises(UserError):
+        build_dictionary([], **setting)
+
+
+def test_no_activations_at_all_are_refused() -> None:
+    with pytest.raises(UserError, match="no activations"):
+        build_dictionary([])
+
+
+def test_bad_batches_are_refused() -> None:
+    good = (torch.ones(2, 3), torch.zeros(2, 2))
+    for bad in ((torch.ones(2, 4), torch.zeros(2, 2)), (torch.ones(2, 3), torch.zeros(3, 2))):
+        with pytest.raises(ValueError, match=r"are \[n"):
+            build_dictionary([good, bad])
+
+
+def test_a_reused_buffer_does_not_change_what_was_added(activations: torch.Tensor, sources: torch.Tensor) -> None:
+    def reused() -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
+        buffer, labels = torch.empty(50, 24), torch.empty(50, 2, dtype=torch.int64)
+        for x, s in batches(activations, sources, 50):
+            buffer.copy_(x)
+            labels.copy_(s)
+            yield buffer, labels
+
+    expected = build_dictionary(batches(activations, sources, 50), l0=6, threshold=0.05)
+    built = build_dictionary(reused(), l0=6, threshold=0.05)
+    assert torch.equal(built.atoms, expected.atoms)
+    assert torch.equal(built.sources, expected.sources)
+
+
+def test_error_units_by_hand() -> None:
+    # x = (3, 4) against the one atom (1, 0): x' = (3, 0).
+    x, reconstruction = torch.tensor([[9.0, 0], [3.0, 4.0]]), np.array([3.0, 0])
+    for unit, value in (("relative", 16 / 25), ("squared", 16.0), ("cosine", (2 - 2 * 0.6) / 2)):
+        assert error_of(np.array([3.0, 4.0]), reconstruction, unit) == pytest.approx(value)
+        below = build_dictionary([(x, torch.zeros(2, 2))], l0=1, threshold=value - 1e-3, error=unit)
+        above = build_dictionary([(x, torch.zeros(2, 2))], l0=1, threshold=value + 1e-3, error=unit)
+        assert (len(below), len(above)) == (2, 1)
+        assert below.admission_errors[1].item() == pytest.approx(value)
