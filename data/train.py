@@ -217,7 +217,8 @@ def card(name: str, result: dict) -> str:
         f"| {model} | {loss:.3f} | {math.exp(loss):.1f} |" for model, loss in result["held_out_loss"].items()
     )
     recipe, corpus = result["recipe"], result["corpus"]
-    versions = ", ".join(f"{key} {corpus[key]}" for key in ("python", "numpy", "scipy", "pandas", "scikit-learn", "torch"))
+    packages = ("python", "numpy", "scipy", "pandas", "scikit-learn", "torch")
+    versions = ", ".join(f"{package} {corpus[package]}" for package in packages)
     return f"""---
 library_name: transformers
 license: mit
@@ -230,14 +231,14 @@ A small language model of Python and scientific documentation, for the demo of I
 of width {recipe["width"]} (Llama architecture), {result["parameters"]:,} parameters, context {recipe["context"]},
 {recipe["vocabulary"]} byte-level BPE tokens, no token added to a text. Seed {recipe["seed"]}.
 
-**Corpus.** {corpus["documents"]:,} documents, {corpus["characters"]:,} characters: the Python language reference and the
-docstrings of the standard library, numpy, scipy, pandas, scikit-learn and torch, as installed ({versions}). Documents
-whose ordinal ends in 9 were held out. SHA-256 of the texts: `{corpus["sha256"]}`.
+**Corpus.** {corpus["documents"]:,} documents, {corpus["characters"]:,} characters: the Python language reference and
+the docstrings of the standard library, numpy, scipy, pandas, scikit-learn and torch, as installed ({versions}).
+Documents whose ordinal ends in 9 were held out. SHA-256 of the texts: `{corpus["sha256"]}`.
 
 **Training.** {recipe["steps"]:,} steps of {recipe["batch"]} windows, {result["training_tokens"]:,} tokens
-({result["training_tokens"] / result["distinct_training_tokens"]:.1f} passes), {result["seconds"] / 60:.0f} minutes on one
-core. Repeat it with `python data/train.py data/{name} --seed {recipe["seed"]}`; `training.json` has every setting and the
-loss curve.
+({result["training_tokens"] / result["distinct_training_tokens"]:.1f} passes) on one core, {result["seconds"] / 60:.0f}
+minutes. Repeat it with `python data/train.py data/{name} --seed {recipe["seed"]}`; `training.json` has every setting
+and the loss curve.
 
 **Held-out loss** on {result["held_out_tokens"]:,} tokens of the held-out documents, in nats a token, beside models that
 count: a unigram and an interpolated Kneser-Ney trigram on the same training tokens.
@@ -256,6 +257,4 @@ if __name__ == "__main__":
     parser.add_argument("--steps", type=int, default=Recipe(0).steps)
     parser.add_argument("--checkpoints", type=int, nargs="*", default=[])
     given = parser.parse_args()
-    train(
-        Recipe(given.seed, steps=given.steps, checkpoints=tuple(given.checkpoints)), given.folder, given.tokenizer
-    )
+    train(Recipe(given.seed, steps=given.steps, checkpoints=tuple(given.checkpoints)), given.folder, given.tokenizer)

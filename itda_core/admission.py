@@ -2,7 +2,6 @@
 
 import numba
 import numpy as np
-import torch
 
 from itda_core.config import DictionarySettings
 from itda_core.pursuit import BLOCK, Paths, blocks, correlations, gram_fits, pursue, pursue_row
@@ -139,9 +138,7 @@ class Judge:
         correlation = correlations(self._grown.atoms, block)
         paths = pursue(self._grown.atoms, block, self._settings.l0, self._grown.gram, correlation.copy())
         errors = np.empty(len(block))
-        _errors(
-            block, correlation, paths.steps, paths.picks, paths.coefficients, _KIND[self._settings.error], errors
-        )
+        _errors(block, correlation, paths.steps, paths.picks, paths.coefficients, _KIND[self._settings.error], errors)
         return paths, correlation, errors
 
     def _admit_without_gram(self, block: np.ndarray, errors: np.ndarray) -> np.ndarray:

@@ -29,7 +29,7 @@ from itda_core.maps import SMALLEST_MAP, compute_map
 from itda_core.models import Model, load_model
 from itda_core.shards import record_activations
 from itda_core.types import DamagedError, Site, UserError
-from itda_core.windows import TokenTable, cut, is_held_out
+from itda_core.windows import HOLDOUT, TokenTable, cut
 
 _PACKAGES = ("itda-explorer", "torch", "transformers", "nnsight", "numpy", "numba", "duckdb")
 
@@ -124,7 +124,7 @@ class _Run:
         self._table = TokenTable.of(self._windows(), holdout)
         if self._table.n_captured == 0:
             raise UserError(f"nothing to capture: every document of {self._corpus.id} has a single token or none")
-        if holdout and not any(is_held_out(document) for document in np.unique(self._table.document)):
+        if holdout and not any(map(self._table.held_out, np.unique(self._table.document))):
             raise UserError(
                 f"{tokens} tokens reach no held-out document (every tenth): raise --tokens or give --no-holdout"
             )
@@ -159,7 +159,7 @@ class _Run:
         """[n] whether each row is kept out of building."""
         if not self._request.build.holdout:
             return torch.zeros(len(batch.sources), dtype=torch.bool)
-        return is_held_out(batch.sources[:, 0])
+        return batch.sources[:, 0] % HOLDOUT == HOLDOUT - 1
 
     def _encode(self, batches: Iterable[Batch], dictionaries: dict[Site, Dictionary]) -> dict[Site, Path]:
         """Encode every captured token, write each dictionary's folder beside its place, and return the folders."""

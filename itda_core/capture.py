@@ -86,13 +86,13 @@ class Capture:
     def _forward(self, ids: torch.Tensor, mask: torch.Tensor) -> list[torch.Tensor]:
         network, modules = self._model.nnsight, self._modules
         inputs = {"input_ids": ids.to(self._model.device), "attention_mask": mask.to(self._model.device)}
-        with self._model.lock, torch.no_grad():
-            with network.trace(inputs) as tracer:
-                outputs = list()  # noqa: C408 - nnsight saves this very object
-                for module in modules:
-                    outputs.append(module.output)
-                outputs.save()
-                tracer.stop()
+        outputs: Any
+        with self._model.lock, torch.no_grad(), network.trace(inputs) as tracer:
+            outputs = list()
+            for module in modules:
+                outputs.append(module.output)
+            outputs.save()
+            tracer.stop()
         values = [_tensor(output) for output in outputs]
         gc.collect(1)  # an early stop leaves a cycle that holds the pass's tensors
         return values

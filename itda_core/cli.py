@@ -19,7 +19,7 @@ from itda_core.config import (
     CutSettings,
     DictionarySettings,
 )
-from itda_core.jobs import Job, running_job
+from itda_core.jobs import running_job
 from itda_core.library import Damaged, DictionaryRecord, Library
 from itda_core.types import HOOKS, UserError
 
@@ -95,7 +95,7 @@ def _build_options(parser: argparse.ArgumentParser) -> None:
         "--corpus",
         default="docs",
         metavar="C",
-        help="docs (the installed documentation), a text file, a folder, a .jsonl or .parquet file, or a Hub dataset id",
+        help="docs (the installed documentation), a text file, a folder, a .jsonl or .parquet file, or a dataset id",
     )
     corpus.add_argument("--column", default=_default(CorpusSettings, "column"), help="field that holds the text")
     corpus.add_argument("--split", default=_default(CorpusSettings, "split"), help="split of a Hub dataset")

@@ -100,9 +100,7 @@ class Dictionary:
         folder = Path(folder)
         folder.mkdir(parents=True, exist_ok=True)
         self.write_atoms(folder)
-        write_json(
-            folder / MANIFEST_FILE, {**self.describe(), "files": {ATOMS_FILE: sha256_of(folder / ATOMS_FILE)}}
-        )
+        write_json(folder / MANIFEST_FILE, {**self.describe(), "files": {ATOMS_FILE: sha256_of(folder / ATOMS_FILE)}})
 
     def write_atoms(self, folder: Path) -> None:
         """Write `atoms.safetensors`: atoms, sources, errors at admission; the same dictionary gives the same bytes."""
@@ -186,10 +184,9 @@ class DictionaryBuilder:
         if self._grown is None or self._rows == 0:
             raise UserError("no activations came: nothing to build a dictionary from")
         self._drain(last=True)
-        n, d_model = self._grown.atoms.shape
         return Dictionary(
             torch.from_numpy(self._grown.atoms.copy()),
-            torch.from_numpy(np.concatenate([np.zeros((0, 2), np.int64), *self._sources]).reshape(n, 2)),
+            torch.from_numpy(np.concatenate([np.zeros((0, 2), np.int64), *self._sources])),
             self.settings,
             torch.from_numpy(np.concatenate([np.zeros(0), *self._errors])),
             self.history,

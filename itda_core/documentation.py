@@ -33,7 +33,7 @@ def read_documentation() -> Iterator[Document]:
     """
     by_text: dict[str, str] = {}
     for name, text in [*_language_reference(), *_docstrings(_source_files())]:
-        if len(text) > MINIMUM_CHARACTERS:
+        if len(text) > MINIMUM_CHARACTERS and not any("\ud800" <= character <= "\udfff" for character in text):
             by_text[text] = min(name, by_text.get(text, name))
     for text in sorted(by_text, key=lambda text: hashlib.blake2b(text.encode(), digest_size=16).digest()):
         yield Document(by_text[text], text)

@@ -10,7 +10,6 @@ from pathlib import Path
 
 import duckdb
 import numpy as np
-import pandas as pd
 import pyarrow as pa
 import scipy.sparse
 import torch
@@ -66,18 +65,22 @@ class IndexWriter:
             table: the tokens of the documents.
             documents: the corpus from its first document on; read as far as the tokens go.
         """
-        run = self._connection.execute
-        run(f"ATTACH {_literal(path)} AS index")
+        self._connection.execute(f"ATTACH {_literal(path)} AS index")
         self._write_documents(table, documents)
         self._write_tokens(table)
-        run("CREATE TABLE index.activations AS SELECT atom, coefficient, token FROM codes ORDER BY atom, coefficient DESC")
-        run("CREATE TABLE index.codes AS SELECT token, atom, coefficient FROM codes ORDER BY token, step")
+        self._connection.execute(
+            """
+            CREATE TABLE index.activations AS
+                SELECT atom, coefficient, token FROM codes ORDER BY atom, coefficient DESC;
+            CREATE TABLE index.codes AS SELECT token, atom, coefficient FROM codes ORDER BY token, step;
+            """
+        )
         self._write_atoms(dictionary, table)
         self._write_histograms()
         self._write_examples()
         self._insert("index.neighbours", create=True, **_nearest(dictionary.atoms))
-        self._insert("index.cofiring", create=True, **self._cofiring(len(dictionary)))
-        run("CHECKPOINT index")
+        self._insert("index.cofiring", create=True, **self._cofiring(len(dictionary), len(table)))
+        self._connection.execute("CHECKPOINT index")
 
     def close(self) -> None:
         """Close and delete the staging database."""
@@ -102,7 +105,11 @@ class IndexWriter:
             if len(pending) == 1000 or (pending and ordinal >= last):
                 ordinals, names, texts, held_out = zip(*pending, strict=True)
                 self._insert(
-                    "index.documents", document=list(ordinals), name=list(names), text=list(texts), held_out=list(held_out)
+                    "index.documents",
+                    document=list(ordinals),
+                    name=list(names),
+                    text=list(texts),
+                    held_out=list(held_out),
                 )
                 pending = []
             if ordinal >= last:
@@ -121,10 +128,13 @@ class IndexWriter:
         self._insert("staged_tokens", create=True, **columns)
         # A token is shown from where the one before it ended, so that the tokens of a window read as its text.
         self._connection.execute(
-            "CREATE TABLE index.tokens AS "
-            "SELECT token, t.document, position, token_id, start, stop, "
-            "substring(d.text, shown_from + 1, greatest(0, stop - shown_from)) AS text, error "
-            "FROM staged_tokens t JOIN index.documents d USING (document) LEFT JOIN errors USING (token) ORDER BY token"
+            """
+            CREATE TABLE index.tokens AS
+            SELECT token, t.document, position, token_id, start, stop,
+                substring(d.text, shown_from + 1, greatest(0, stop - shown_from)) AS text, error
+            FROM staged_tokens t JOIN index.documents d USING (document) LEFT JOIN errors USING (token)
+            ORDER BY token
+            """
         )
 
     def _write_atoms(self, dictionary: Dictionary, table: TokenTable) -> None:
@@ -135,46 +145,62 @@ class IndexWriter:
             create=True,
             atom=np.arange(len(dictionary), dtype=np.int32),
             token=table.ordinal(sources[:, 0], sources[:, 1]),
-            admission_error=pd.array(np.where(np.isnan(errors), None, errors), dtype="Float64"),
+            admission_error=[None if np.isnan(error) else float(error) for error in errors],
         )
         self._connection.execute(
-            "CREATE TABLE index.atoms AS "
-            "WITH fired AS (SELECT atom, count(*) AS count, avg(coefficient) AS mean, max(coefficient) AS maximum, "
-            "min(coefficient) AS minimum, max(abs(coefficient)) AS strongest FROM index.activations GROUP BY atom) "
-            "SELECT a.atom, a.token, t.document, t.position, t.token_id, t.text AS label, "
-            f"{_joined('b', 'a.token - ' + str(CONTEXT_RADIUS), 'a.token - 1')} AS before, "
-            f"{_joined('f', 'a.token + 1', 'a.token + ' + str(CONTEXT_RADIUS))} AS after, "
-            "a.admission_error, coalesce(count, 0) AS count, "
-            "coalesce(count, 0) / (SELECT count(*) FROM errors) AS density, mean, maximum, minimum, strongest "
-            "FROM staged_atoms a JOIN index.tokens t USING (token) LEFT JOIN fired USING (atom) ORDER BY a.atom"
+            f"""
+            CREATE TABLE index.atoms AS
+            WITH fired AS (
+                SELECT atom, count(*) AS count, avg(coefficient) AS mean, max(coefficient) AS maximum,
+                    min(coefficient) AS minimum, max(abs(coefficient)) AS strongest
+                FROM index.activations GROUP BY atom
+            )
+            SELECT a.atom, a.token, t.document, t.position, t.token_id, t.text AS label,
+                {_passage("a.token - " + str(CONTEXT_RADIUS), "a.token - 1")} AS before,
+                {_passage("a.token + 1", "a.token + " + str(CONTEXT_RADIUS))} AS after,
+                a.admission_error, coalesce(count, 0) AS count,
+                coalesce(count, 0) / (SELECT count(*) FROM errors) AS density, mean, maximum, minimum, strongest
+            FROM staged_atoms a JOIN index.tokens t USING (token) LEFT JOIN fired USING (atom) ORDER BY a.atom
+            """
         )
 
     def _write_histograms(self) -> None:
         self._connection.execute(
-            "CREATE TABLE index.histograms AS "
-            f"SELECT atom, least({HISTOGRAM_BINS - 1}, CASE WHEN maximum > minimum THEN "
-            f"floor((coefficient - minimum) / (maximum - minimum) * {HISTOGRAM_BINS}) ELSE 0 END)::INTEGER AS bin, "
-            "count(*)::INTEGER AS count "
-            "FROM index.activations JOIN index.atoms USING (atom) GROUP BY ALL ORDER BY atom, bin"
+            f"""
+            CREATE TABLE index.histograms AS
+            SELECT atom, count(*)::INTEGER AS count,
+                CASE WHEN maximum > minimum THEN
+                    least({HISTOGRAM_BINS - 1},
+                        floor((coefficient - minimum) / (maximum - minimum) * {HISTOGRAM_BINS}))
+                ELSE 0 END::INTEGER AS bin
+            FROM index.activations JOIN index.atoms USING (atom) GROUP BY atom, bin ORDER BY atom, bin
+            """
         )
 
     def _write_examples(self) -> None:
         self._connection.execute(
-            "CREATE TABLE index.examples AS "
-            "WITH ranked AS (SELECT atom, coefficient, token, "
-            "row_number() OVER (PARTITION BY atom ORDER BY coefficient DESC, token) AS rank FROM index.activations "
-            f"QUALIFY rank <= {EXAMPLES}), "
-            "places AS (SELECT DISTINCT token, document FROM ranked JOIN index.tokens USING (token)), "
-            "contexts AS (SELECT p.token, string_agg(t.text, '' ORDER BY t.token) AS context FROM places p "
-            f"JOIN index.tokens t ON t.token BETWEEN p.token - {CONTEXT_RADIUS} AND p.token + {CONTEXT_RADIUS} "
-            "AND t.document = p.document GROUP BY p.token) "
-            "SELECT atom, rank, token, coefficient, context FROM ranked JOIN contexts USING (token) ORDER BY atom, rank"
+            f"""
+            CREATE TABLE index.examples AS
+            WITH
+                ranked AS (
+                    SELECT atom, coefficient, token,
+                        row_number() OVER (PARTITION BY atom ORDER BY coefficient DESC, token) AS rank
+                    FROM index.activations QUALIFY rank <= {EXAMPLES}
+                ),
+                places AS (SELECT DISTINCT token, document FROM ranked JOIN index.tokens USING (token)),
+                contexts AS (
+                    SELECT p.token, string_agg(t.text, '' ORDER BY t.token) AS context
+                    FROM places p JOIN index.tokens t ON t.document = p.document
+                        AND t.token BETWEEN p.token - {CONTEXT_RADIUS} AND p.token + {CONTEXT_RADIUS}
+                    GROUP BY p.token
+                )
+            SELECT atom, rank, token, coefficient, context FROM ranked JOIN contexts USING (token) ORDER BY atom, rank
+            """
         )
 
-    def _cofiring(self, n_atoms: int) -> dict[str, np.ndarray]:
+    def _cofiring(self, n_atoms: int, n_tokens: int) -> dict[str, np.ndarray]:
         """For each atom the atoms that fire on the same tokens, by Jaccard similarity of the sets of tokens."""
         fired = self._connection.execute("SELECT token, atom FROM index.codes").fetchnumpy()
-        n_tokens = int(fired["token"].max()) + 1 if len(fired["token"]) else 0
         by_token = scipy.sparse.csr_array(
             (np.ones(len(fired["token"]), np.int32), (fired["token"], fired["atom"])), shape=(n_tokens, n_atoms)
         )
@@ -202,12 +228,12 @@ class IndexWriter:
         }
 
 
-def _joined(alias: str, first: str, last: str) -> str:
+def _passage(first: str, last: str) -> str:
     """SQL for the text of the tokens from `first` to `last` that belong to the document of t."""
-    return (
-        f"coalesce((SELECT string_agg({alias}.text, '' ORDER BY {alias}.token) FROM index.tokens {alias} "
-        f"WHERE {alias}.token BETWEEN {first} AND {last} AND {alias}.document = t.document), '')"
-    )
+    return f"""coalesce((
+        SELECT string_agg(p.text, '' ORDER BY p.token) FROM index.tokens p
+        WHERE p.token BETWEEN {first} AND {last} AND p.document = t.document
+    ), '')"""
 
 
 def _literal(path: Path) -> str:

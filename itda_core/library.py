@@ -95,7 +95,9 @@ class DictionaryRecord:
                 measured_tokens=int(manifest["measured_tokens"]),
                 seconds=float(manifest["seconds"]),
                 created=_text(manifest["created"]),
-                history=tuple(Growth(int(rows), int(atoms), float(error)) for rows, atoms, error in manifest["history"]),
+                history=tuple(
+                    Growth(int(rows), int(atoms), float(error)) for rows, atoms, error in manifest["history"]
+                ),
                 versions={_text(name): _text(version) for name, version in manifest["versions"].items()},
                 files={_file_name(name): _text(digest) for name, digest in manifest["files"].items()},
             )

@@ -3,6 +3,7 @@
 from pathlib import Path
 from uuid import uuid4
 
+import numpy as np
 import pandas as pd
 
 from itda_core.types import DamagedError, UserError
@@ -26,7 +27,7 @@ def compute_map(atoms_folder: Path, path: Path) -> None:
     if len(atoms) < SMALLEST_MAP:
         raise UserError(f"a map needs {SMALLEST_MAP} atoms or more, this dictionary has {len(atoms)}")
     reducer = umap.UMAP(n_neighbors=min(_NEIGHBOURS, len(atoms) - 1), metric="cosine", random_state=_SEED, n_jobs=1)
-    places = reducer.fit_transform(atoms)
+    places = np.asarray(reducer.fit_transform(atoms))
     frame = pd.DataFrame({"atom": range(len(atoms)), "x": places[:, 0], "y": places[:, 1]})
     part = path.with_name(f".{path.name}.{uuid4().hex}")
     try:

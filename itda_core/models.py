@@ -102,7 +102,7 @@ def load_model(name: str, revision: str | None = None, device: str | None = None
     try:
         config = AutoConfig.from_pretrained(path, **where)
         tokenizer = AutoTokenizer.from_pretrained(path, use_fast=True, **where)
-        network = AutoModelForCausalLM.from_pretrained(
+        network: Any = AutoModelForCausalLM.from_pretrained(
             path, config=config, dtype=getattr(torch, dtype), use_safetensors=True, **where
         )
     except GatedRepoError as error:

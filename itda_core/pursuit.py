@@ -1,8 +1,8 @@
 """Matching pursuit (Mallat and Zhang 1993; the paper's Algorithm 2), pure arrays in and out.
 
-For one activation x: residual r ← x; k times: j = argmax |⟨r, d_j⟩|, c = ⟨r, d_j⟩, code[j] += c, r ← r − c·d_j. With the
-Gram matrix G = D·Dᵀ the correlations of the next step follow from the last by one row of it, corr ← corr − c·G[j], so
-that a step costs a row of memory traffic instead of a product with the whole dictionary.
+For one activation x: residual r ← x; k times: j = argmax |⟨r, d_j⟩|, c = ⟨r, d_j⟩, code[j] += c, r ← r − c·d_j. With
+the Gram matrix G = D·Dᵀ the correlations of the next step follow from the last by one row of it, corr ← corr − c·G[j],
+so that a step costs a row of memory traffic instead of a product with the whole dictionary.
 
 Float32 products depend on the height of the block they are computed in, so rows always go in blocks of one height, the
 last padded: a row then has the same code whatever rows stand around it.
@@ -140,7 +140,7 @@ def _strongest(correlation):
 
 @numba.njit(cache=True, fastmath={"nnan", "ninf", "nsz", "contract"})
 def pursue_row(correlation, gram, picks, coefficients):
-    """Pursue one row in place: correlation [n_atoms] used up, picks [k] and coefficients [k] filled; returns the steps."""
+    """Pursue one row: correlation [n_atoms] used up, picks [k] and coefficients [k] filled; returns the steps."""
     for step in range(len(picks)):
         j = _strongest(correlation)
         c = correlation[j]

@@ -1,4 +1,4 @@
-"""Everything that is asked of a dictionary's index. All of it is read-only, and every value is bound, never pasted in."""
+"""Everything that is asked of a dictionary's index: read-only, and every value is bound, never pasted in."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -26,7 +26,9 @@ CONTEXT_RADIUS = 16
 INTERVALS = 5
 INTERVAL_EXAMPLES = 5
 _CANDIDATES = 200  # activations looked at for examples that read differently
-_LISTED = "atom, label, before, after, document, position, count, density, mean, maximum, minimum, strongest, admission_error"
+_LISTED = (
+    "atom, label, before, after, document, position, count, density, mean, maximum, minimum, strongest, admission_error"
+)
 
 
 @dataclass(frozen=True)
@@ -123,13 +125,15 @@ class Index:
         condition, values = _condition(where)
         direction = "DESC" if descending else "ASC"
         return self._frame(
-            f"SELECT {_LISTED} FROM atoms a WHERE {condition} "
-            f"ORDER BY {_sort_column(sort)} {direction} NULLS LAST, atom LIMIT ? OFFSET ?",
+            f"""
+            SELECT {_LISTED} FROM atoms a WHERE {condition}
+            ORDER BY {_sort_column(sort)} {direction} NULLS LAST, atom LIMIT ? OFFSET ?
+            """,
             [*values, limit, offset],
         )
 
     def matching(self, where: AtomFilter) -> pd.DataFrame:
-        """Numbers of all atoms that pass a filter, with what a map colours by: atom, density, strongest, admission_error."""
+        """All atoms that pass a filter, with what a map colours by: atom, density, strongest, admission_error."""
         condition, values = _condition(where)
         return self._frame(
             f"SELECT atom, density, strongest, admission_error FROM atoms a WHERE {condition} ORDER BY atom", values
@@ -138,8 +142,11 @@ class Index:
     def ranges(self) -> dict[str, tuple[float, float]]:
         """Lowest and highest value of density, strongest and error over all atoms; (0, 0) where no atom has one."""
         row = self._frame(
-            "SELECT min(density), max(density), min(strongest), max(strongest), min(admission_error), "
-            "max(admission_error) FROM atoms"
+            """
+            SELECT min(density), max(density), min(strongest), max(strongest), min(admission_error),
+                max(admission_error)
+            FROM atoms
+            """
         ).iloc[0]
         values = [0.0 if pd.isna(value) else float(value) for value in row]
         return dict(zip(("density", "strongest", "error"), zip(values[::2], values[1::2], strict=True), strict=True))
@@ -147,7 +154,10 @@ class Index:
     def atom(self, atom: int) -> Atom:
         """One atom. Raises UserError for a number that no atom has."""
         rows = self._frame(
-            f"SELECT {_LISTED}, token, name AS document_name FROM atoms JOIN documents USING (document) WHERE atom = ?",
+            f"""
+            SELECT {_LISTED}, token, name AS document_name
+            FROM atoms JOIN documents USING (document) WHERE atom = ?
+            """,
             [atom],
         )
         if rows.empty:
@@ -157,13 +167,15 @@ class Index:
     def atom_from(self, document: int, position: int) -> int | None:
         """The atom whose source is this token, or None."""
         rows = self._frame("SELECT atom FROM atoms WHERE document = ? AND position = ?", [document, position])
-        return None if rows.empty else int(rows["atom"].iloc[0])
+        return None if rows.empty else int(rows["atom"].tolist()[0])
 
     def neighbours(self, atom: int) -> pd.DataFrame:
         """Atoms most alike by cosine: rank, cosine, and the columns of `page`."""
         return self._frame(
-            f"SELECT rank, cosine, {_prefixed('b')} FROM neighbours n JOIN atoms b ON b.atom = n.other "
-            "WHERE n.atom = ? ORDER BY rank",
+            f"""
+            SELECT rank, cosine, {_prefixed("b")}
+            FROM neighbours n JOIN atoms b ON b.atom = n.other WHERE n.atom = ? ORDER BY rank
+            """,
             [atom],
         )
 
@@ -174,10 +186,13 @@ class Index:
         together than they would by chance.
         """
         return self._frame(
-            "SELECT rank, together, jaccard, "
-            "together * (SELECT count(*) FROM tokens WHERE error IS NOT NULL) / (a.count * b.count) AS lift, "
-            f"{_prefixed('b')} FROM cofiring c JOIN atoms a ON a.atom = c.atom JOIN atoms b ON b.atom = c.other "
-            "WHERE c.atom = ? ORDER BY rank",
+            f"""
+            SELECT rank, together, jaccard,
+                together * (SELECT count(*) FROM tokens WHERE error IS NOT NULL) / (a.count * b.count) AS lift,
+                {_prefixed("b")}
+            FROM cofiring c JOIN atoms a ON a.atom = c.atom JOIN atoms b ON b.atom = c.other
+            WHERE c.atom = ? ORDER BY rank
+            """,
             [atom],
         )
 
@@ -186,10 +201,13 @@ class Index:
     def histogram(self, atom: int) -> pd.DataFrame:
         """The atom's coefficients in 50 bins: low, high, count; empty when it never fires."""
         return self._frame(
-            "WITH bins AS (SELECT unnest(range(50))::INTEGER AS bin) "
-            "SELECT minimum + bin * (maximum - minimum) / 50 AS low, minimum + (bin + 1) * (maximum - minimum) / 50 AS high, "
-            "coalesce(h.count, 0) AS count FROM bins CROSS JOIN (SELECT * FROM atoms WHERE atom = $1) a "
-            "LEFT JOIN (SELECT bin, count FROM histograms WHERE atom = $1) h USING (bin) WHERE a.count > 0 ORDER BY bin",
+            """
+            WITH
+                a AS (SELECT minimum, (maximum - minimum) / 50 AS width FROM atoms WHERE atom = $1 AND count > 0),
+                filled AS (SELECT bin, count FROM histograms WHERE atom = $1)
+            SELECT minimum + bin * width AS low, minimum + (bin + 1) * width AS high, coalesce(count, 0) AS count
+            FROM (SELECT unnest(range(50))::INTEGER AS bin) CROSS JOIN a LEFT JOIN filled USING (bin) ORDER BY bin
+            """,
             [atom],
         )
 
@@ -208,40 +226,65 @@ class Index:
         within an interval the examples are spread evenly over its ranks. An empty interval has no rows.
         """
         return self._frame(
-            "WITH a AS (SELECT count, minimum, maximum FROM atoms WHERE atom = $1), "
-            "placed AS (SELECT token, coefficient, CASE WHEN maximum > minimum THEN "
-            f"least({INTERVALS - 1}, floor((maximum - coefficient) / (maximum - minimum) * {INTERVALS})) ELSE 0 END::INTEGER "
-            "AS interval, maximum, minimum FROM activations CROSS JOIN a WHERE activations.atom = $1), "
-            "ranked AS (SELECT *, row_number() OVER same AS rank, count(*) OVER same_all AS n FROM placed "
-            "WINDOW same AS (PARTITION BY interval ORDER BY coefficient DESC, token), same_all AS (PARTITION BY interval)), "
-            f"chosen AS (SELECT *, floor((rank - 1) * {INTERVAL_EXAMPLES} / n) AS part FROM ranked) "
-            f"SELECT interval, maximum - (interval + 1) * (maximum - minimum) / {INTERVALS} AS low, "
-            f"maximum - interval * (maximum - minimum) / {INTERVALS} AS high, "
-            "n / (SELECT count FROM a) AS share, token, coefficient FROM chosen "
-            "QUALIFY row_number() OVER (PARTITION BY interval, part ORDER BY rank) = 1 ORDER BY interval, rank",
+            f"""
+            WITH
+                a AS (
+                    SELECT count AS fired, maximum, (maximum - minimum) / {INTERVALS} AS width
+                    FROM atoms WHERE atom = $1
+                ),
+                placed AS (
+                    SELECT token, coefficient, fired, maximum, width,
+                        CASE WHEN width > 0 THEN least({INTERVALS - 1}, floor((maximum - coefficient) / width))
+                        ELSE 0 END::INTEGER AS interval
+                    FROM activations CROSS JOIN a WHERE atom = $1
+                ),
+                ranked AS (
+                    SELECT *, count(*) OVER (PARTITION BY interval) AS n,
+                        row_number() OVER (PARTITION BY interval ORDER BY coefficient DESC, token) AS rank
+                    FROM placed
+                ),
+                spread AS (SELECT *, floor((rank - 1) * {INTERVAL_EXAMPLES} / n) AS part FROM ranked)
+            SELECT interval, maximum - (interval + 1) * width AS low, maximum - interval * width AS high,
+                n / fired AS share, token, coefficient
+            FROM spread
+            QUALIFY row_number() OVER (PARTITION BY interval, part ORDER BY rank) = 1
+            ORDER BY interval, rank
+            """,
             [atom],
         )
 
     def activations(self, atom: int, limit: int = 100_000) -> pd.DataFrame:
         """Where the atom fires, strongest first: document, name, position, text, coefficient. For downloads."""
         return self._frame(
-            "SELECT document, name, position, t.text, coefficient FROM activations JOIN tokens t USING (token) "
-            "JOIN documents USING (document) WHERE atom = ? ORDER BY coefficient DESC, token LIMIT ?",
+            """
+            SELECT document, name, position, t.text, coefficient
+            FROM activations JOIN tokens t USING (token) JOIN documents USING (document)
+            WHERE atom = ? ORDER BY coefficient DESC, token LIMIT ?
+            """,
             [atom, limit],
         )
 
     def token_shares(self, atom: int, limit: int = 10) -> pd.DataFrame:
-        """The tokens it fires on, most frequent first: text, count, share of its firing, occurrences, fires_on.
+        """The tokens it fires on, those with the largest share first.
 
-        `fires_on` is the share of that token's occurrences on which the atom fires.
+        Columns: text; count (tokens of this kind that it fires on); share (of all the tokens that it fires on);
+        weight_share (the same, each token weighted by its absolute coefficient; the order); occurrences (captured
+        tokens of this kind); fires_on (share of these on which it fires).
         """
         return self._frame(
-            "WITH fired AS (SELECT token_id, any_value(text) AS text, count(*) AS count, "
-            "sum(abs(coefficient)) AS weight FROM activations JOIN tokens USING (token) WHERE atom = $1 GROUP BY token_id), "
-            "all_tokens AS (SELECT token_id, count(*) AS occurrences FROM tokens WHERE error IS NOT NULL GROUP BY token_id) "
-            "SELECT text, count, count / (sum(count) OVER ()) AS share, weight / (sum(weight) OVER ()) AS weight_share, "
-            "occurrences, count / occurrences AS fires_on FROM fired JOIN all_tokens USING (token_id) "
-            "ORDER BY weight_share DESC, text LIMIT $2",
+            """
+            WITH
+                fired AS (
+                    SELECT token_id, any_value(text) AS text, count(*) AS count, sum(abs(coefficient)) AS weight
+                    FROM activations JOIN tokens USING (token) WHERE atom = $1 GROUP BY token_id
+                ),
+                kinds AS (
+                    SELECT token_id, count(*) AS occurrences FROM tokens WHERE error IS NOT NULL GROUP BY token_id
+                )
+            SELECT text, count, count / (sum(count) OVER ()) AS share,
+                weight / (sum(weight) OVER ()) AS weight_share, occurrences, count / occurrences AS fires_on
+            FROM fired JOIN kinds USING (token_id) ORDER BY weight_share DESC, text LIMIT $2
+            """,
             [atom, limit],
         )
 
@@ -251,30 +294,47 @@ class Index:
         One row each for `token`, `previous`, `both`, the source itself left out: tokens (captured tokens that match),
         fires (of those, how many it fires on), probability, chance (its density), covered (share of its firing that
         falls on them), and the same for firing at half of its strongest or more: strong, strong_chance, strong_covered.
-        probability and strong are None where no other token matches.
+        What would be a share of nothing is missing.
         """
         return self._frame(
-            "WITH a AS (SELECT atom, token, token_id, strongest FROM atoms WHERE atom = $1), "
-            "source AS (SELECT a.*, (SELECT t.token_id FROM tokens t, atoms s WHERE s.atom = $1 AND t.token = s.token - 1 "
-            "AND t.document = s.document) AS previous_id FROM a), "
-            "seen AS (SELECT t.token, t.token_id, t.document, "
-            "lag(t.token_id) OVER (PARTITION BY t.document ORDER BY t.token) AS previous_id, t.error FROM tokens t), "
-            "judged AS (SELECT seen.token_id = source.token_id AS same, "
-            "coalesce(seen.previous_id = source.previous_id, false) AS after_same, "
-            "x.coefficient IS NOT NULL AS fires, coalesce(abs(x.coefficient) >= source.strongest / 2, false) AS strong "
-            "FROM seen CROSS JOIN source LEFT JOIN (SELECT token, coefficient FROM activations WHERE atom = $1) x "
-            "ON x.token = seen.token WHERE seen.error IS NOT NULL AND seen.token <> source.token), "
-            "rules AS (SELECT 'token' AS rule, 0 AS place, same AS matches, fires, strong FROM judged UNION ALL "
-            "SELECT 'previous', 1, after_same, fires, strong FROM judged UNION ALL "
-            "SELECT 'both', 2, same AND after_same, fires, strong FROM judged), "
-            "counted AS (SELECT rule, place, count(*) AS total, count(*) FILTER (matches) AS tokens, "
-            "count(*) FILTER (fires) AS all_fires, count(*) FILTER (matches AND fires) AS matching_fires, "
-            "count(*) FILTER (strong) AS all_strong, count(*) FILTER (matches AND strong) AS matching_strong "
-            "FROM rules GROUP BY ALL) "
-            "SELECT rule, tokens, matching_fires AS fires, matching_fires / nullif(tokens, 0) AS probability, "
-            "all_fires / total AS chance, matching_fires / nullif(all_fires, 0) AS covered, "
-            "matching_strong / nullif(tokens, 0) AS strong, all_strong / total AS strong_chance, "
-            "matching_strong / nullif(all_strong, 0) AS strong_covered FROM counted ORDER BY place",
+            """
+            WITH
+                seen AS (
+                    SELECT token, token_id, error,
+                        lag(token_id) OVER (PARTITION BY document ORDER BY token) AS previous_id
+                    FROM tokens
+                ),
+                source AS (
+                    SELECT token, token_id, previous_id, strongest
+                    FROM (SELECT token, strongest FROM atoms WHERE atom = $1) JOIN seen USING (token)
+                ),
+                fired AS (SELECT token, coefficient FROM activations WHERE atom = $1),
+                judged AS (
+                    SELECT t.token_id = s.token_id AS same,
+                        coalesce(t.previous_id = s.previous_id, false) AS after_same,
+                        f.coefficient IS NOT NULL AS fires,
+                        coalesce(abs(f.coefficient) >= s.strongest / 2, false) AS strong
+                    FROM seen t CROSS JOIN source s LEFT JOIN fired f ON f.token = t.token
+                    WHERE t.error IS NOT NULL AND t.token <> s.token
+                ),
+                ruled AS (
+                    SELECT 0 AS place, 'token' AS rule, same AS matches, fires, strong FROM judged
+                    UNION ALL SELECT 1, 'previous', after_same, fires, strong FROM judged
+                    UNION ALL SELECT 2, 'both', same AND after_same, fires, strong FROM judged
+                ),
+                counted AS (
+                    SELECT place, rule, count(*) AS total, count(*) FILTER (matches) AS tokens,
+                        count(*) FILTER (fires) AS all_fires, count(*) FILTER (matches AND fires) AS fires,
+                        count(*) FILTER (strong) AS all_strong, count(*) FILTER (matches AND strong) AS both_strong
+                    FROM ruled GROUP BY place, rule
+                )
+            SELECT rule, tokens, fires,
+                fires / nullif(tokens, 0) AS probability, all_fires / total AS chance,
+                fires / nullif(all_fires, 0) AS covered,
+                both_strong / nullif(tokens, 0) AS strong, all_strong / total AS strong_chance,
+                both_strong / nullif(all_strong, 0) AS strong_covered
+            FROM counted ORDER BY place
+            """,
             [atom],
         )
 
@@ -283,17 +343,21 @@ class Index:
     def contexts(self, tokens: Sequence[int], atom: int, radius: int = CONTEXT_RADIUS) -> pd.DataFrame:
         """The passages around some tokens, token by token, with the atom's coefficient on each.
 
-        Columns: centre (the token asked for), token, text, coefficient (None where the atom does not fire), is_centre,
-        document, name, position.
+        Columns: centre (the token asked for), token, text, coefficient (missing where the atom does not fire),
+        is_centre, document, name, position.
         """
         return self._frame(
-            "WITH asked AS (SELECT DISTINCT unnest($1::INTEGER[]) AS centre) "
-            "SELECT centre, t.token, t.text, x.coefficient, t.token = centre AS is_centre, t.document, d.name, t.position "
-            "FROM asked JOIN tokens c ON c.token = centre "
-            "JOIN tokens t ON t.token BETWEEN centre - $3 AND centre + $3 AND t.document = c.document "
-            "JOIN documents d ON d.document = t.document "
-            "LEFT JOIN (SELECT token, coefficient FROM activations WHERE atom = $2) x ON x.token = t.token "
-            "ORDER BY centre, t.token",
+            """
+            WITH
+                asked AS (SELECT DISTINCT unnest($1::INTEGER[]) AS centre),
+                fired AS (SELECT token, coefficient FROM activations WHERE atom = $2)
+            SELECT centre, t.token, t.text, coefficient, t.token = centre AS is_centre, t.document, name, t.position
+            FROM asked JOIN tokens c ON c.token = centre
+                JOIN tokens t ON t.token BETWEEN centre - $3 AND centre + $3 AND t.document = c.document
+                JOIN documents d ON d.document = t.document
+                LEFT JOIN fired f ON f.token = t.token
+            ORDER BY centre, t.token
+            """,
             [list(tokens), atom, radius],
         )
 
@@ -306,29 +370,42 @@ class Index:
         rows = self._frame("SELECT name, text FROM documents WHERE document = ?", [document])
         if rows.empty:
             raise UserError(f"there is no document {document} in this index")
+        name, text = str(rows.at[0, "name"]), str(rows.at[0, "text"])
         tokens = self._frame(
-            "SELECT t.token, t.text, x.coefficient, t.position, t.stop FROM tokens t "
-            "LEFT JOIN (SELECT token, coefficient FROM activations WHERE atom = $2) x USING (token) "
-            "WHERE document = $1 ORDER BY t.token",
+            """
+            WITH fired AS (SELECT token, coefficient FROM activations WHERE atom = $2)
+            SELECT token, t.text, coefficient, position, stop
+            FROM tokens t LEFT JOIN fired USING (token) WHERE document = $1 ORDER BY token
+            """,
             [document, atom],
         )
-        rest = rows["text"].iloc[0][int(tokens["stop"].max()) if len(tokens) else 0 :]
-        tokens = tokens.drop(columns="stop").assign(document=document, name=rows["name"].iloc[0])
+        rest = text[max(tokens["stop"].tolist(), default=0) :]
+        tokens = tokens.drop(columns="stop").assign(document=document, name=name)
         if not rest:
             return tokens
-        tail = pd.DataFrame([{"text": rest, "document": document, "name": rows["name"].iloc[0]}])
+        tail = pd.DataFrame([{"text": rest, "document": document, "name": name}])
         return pd.concat([tokens, tail.astype({"text": tokens["text"].dtype})], ignore_index=True)
 
     def _examples(self, atom: int, order: str, limit: int) -> pd.DataFrame:
-        """Example tokens that read differently: token, coefficient, repeats (how many candidates read exactly the same)."""
+        """Example tokens whose passages differ: token, coefficient, repeats (candidates that read exactly the same)."""
         return self._frame(
-            f"WITH candidates AS (SELECT token, coefficient FROM activations WHERE atom = $1 ORDER BY {order}, token "
-            f"LIMIT {_CANDIDATES}), "
-            "texts AS (SELECT c.token, c.coefficient, string_agg(t.text, '' ORDER BY t.token) AS context FROM candidates c "
-            f"JOIN tokens s ON s.token = c.token JOIN tokens t ON t.token BETWEEN c.token - {CONTEXT_RADIUS} "
-            f"AND c.token + {CONTEXT_RADIUS} AND t.document = s.document GROUP BY ALL) "
-            "SELECT token, coefficient, count(*) OVER (PARTITION BY context) AS repeats FROM texts "
-            f"QUALIFY row_number() OVER (PARTITION BY context ORDER BY {order}, token) = 1 ORDER BY {order}, token LIMIT $2",
+            f"""
+            WITH
+                candidates AS (
+                    SELECT token, coefficient FROM activations WHERE atom = $1
+                    ORDER BY {order}, token LIMIT {_CANDIDATES}
+                ),
+                passages AS (
+                    SELECT c.token, c.coefficient, string_agg(t.text, '' ORDER BY t.token) AS passage
+                    FROM candidates c JOIN tokens s ON s.token = c.token
+                        JOIN tokens t ON t.token BETWEEN c.token - {CONTEXT_RADIUS} AND c.token + {CONTEXT_RADIUS}
+                            AND t.document = s.document
+                    GROUP BY c.token, c.coefficient
+                )
+            SELECT token, coefficient, count(*) OVER (PARTITION BY passage) AS repeats FROM passages
+            QUALIFY row_number() OVER (PARTITION BY passage ORDER BY {order}, token) = 1
+            ORDER BY {order}, token LIMIT $2
+            """,
             [atom, limit],
         )
 

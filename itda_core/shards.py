@@ -34,7 +34,9 @@ class RecordedActivations:
         for name, digest in self._shards:
             path = self._folder / name
             if not path.is_file() or sha256_of(path) != digest:
-                raise DamagedError(f"{name} of {self._folder.name} is missing or changed: delete the folder, build again")
+                raise DamagedError(
+                    f"{name} of {self._folder.name} is missing or changed: delete the folder, build again"
+                )
             tensors = load_file(path)
             activations = {
                 site: tensors[f"{key}.unit"].float() * tensors[f"{key}.norm"][:, None]

@@ -124,8 +124,19 @@ class TokenTable:
             spans = np.array(window.spans, np.int32)
             start.append(spans[:, 0])
             stop.append(spans[:, 1])
-        columns = ([*parts, np.zeros(0, np.int32)] for parts in (document, position, token_id, start, stop))
-        return cls(*(np.concatenate(parts) for parts in columns), n_captured, holdout)
+
+        def joined(parts: list[np.ndarray]) -> np.ndarray:
+            return np.concatenate([*parts, np.zeros(0, np.int32)])
+
+        return cls(
+            joined(document),
+            joined(position),
+            joined(token_id),
+            joined(start),
+            joined(stop),
+            n_captured,
+            holdout,
+        )
 
     def __len__(self) -> int:
         return len(self.document)

@@ -1,4 +1,5 @@
 from collections.abc import Iterator
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -132,7 +133,7 @@ def test_invariants(activations: torch.Tensor, sources: torch.Tensor, settings: 
     assert torch.allclose(decoded, plain_pursuit(d.atoms, activations, 6) @ d.atoms, atol=1e-3)
     for row in range(0, 600, 97):
         _, norms = pursue(d.atoms.numpy(), activations[row].numpy(), 6)
-        assert all(after <= before + 1e-9 for before, after in zip(norms, norms[1:], strict=False))
+        assert all(after <= before + 1e-9 for before, after in pairwise(norms))
         ours = float((activations[row] - decoded[row]).pow(2).sum())
         assert ours == pytest.approx(norms[-1], rel=1e-3, abs=1e-3)
 
@@ -176,9 +177,7 @@ def test_crop_keeps_the_first_atoms(activations: torch.Tensor, sources: torch.Te
 
 
 def test_save_and_load_round_trip(activations: torch.Tensor, sources: torch.Tensor, tmp_path: Path) -> None:
-    d = build_dictionary(
-        batches(activations, sources, 100), l0=6, threshold=0.05, scan="batch", init="frequent"
-    )
+    d = build_dictionary(batches(activations, sources, 100), l0=6, threshold=0.05, scan="batch", init="frequent")
     d.save(tmp_path / "first")
     d.save(tmp_path / "second")
     loaded = Dictionary.load(tmp_path / "first")

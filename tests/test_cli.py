@@ -1,0 +1,175 @@
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from conftest import MODEL_A
+
+from itda_core.cli import _layers, main
+from itda_core.jobs import read_jobs
+from itda_core.library import Library
+
+
+@pytest.fixture
+def copy(library: Path, tmp_path: Path) -> Path:
+    return Path(shutil.copytree(library, tmp_path / "library"))
+
+
+def run(*arguments: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run([sys.executable, "-m", "itda_core.cli", *arguments], capture_output=True, text=True)
+
+
+def refused(*arguments: str) -> str:
+    """The one line that a user's mistake gives."""
+    done = run(*arguments)
+    assert done.returncode == 2, done.stderr
+    assert done.stdout == ""
+    lines = [line for line in re.split(r"[\r\n]+", done.stderr) if line.startswith("itda: ")]
+    assert len(lines) == 1
+    assert "Traceback" not in done.stderr
+    return lines[0]
+
+
+def test_list_as_json(library: Path) -> None:
+    done = run("list", "--library", str(library), "--json")
+    assert done.returncode == 0
+    (a1, a3, b3) = json.loads(done.stdout)["dictionaries"]
+    assert list(a1) == [
+        "id", "model", "layer", "hook", "corpus", "n_atoms", "n_tokens", "l0", "threshold", "error", "scan",
+        "relative_error",
+    ]  # fmt: skip
+    assert [(d["model"], d["layer"]) for d in (a1, a3, b3)] == [("docs-a", 1), ("docs-a", 3), ("docs-b", 3)]
+    assert len({d["corpus"] for d in (a1, a3, b3)}) == 1
+    for d in (a1, a3, b3):
+        assert d["n_tokens"] == 6000
+        assert 0 < d["relative_error"] < 0.5
+        assert d["id"].startswith(f"{d['model']}-l{d['layer']}-resid-")
+
+
+def test_list_for_people_and_of_nothing(library: Path, tmp_path: Path) -> None:
+    assert run("list", "--library", str(library)).stdout.count("relative error") == 3
+    done = run("list", "--library", str(tmp_path / "none"))
+    assert done.returncode == 0
+    assert "itda demo" in done.stdout
+    assert not (tmp_path / "none").exists()
+
+
+def test_build_prints_json_alone_and_progress_on_stderr(tmp_path: Path) -> None:
+    corpus = tmp_path / "corpus.txt"
+    corpus.write_text("The quick brown fox jumps over the lazy dog. " * 20)
+    arguments = ["build", str(MODEL_A), "--corpus", str(corpus), "--layers", "2", "--hook", "mlp,attn"]
+    options = [
+        "--no-holdout",
+        "--tokens",
+        "100",
+        "--keep-activations",
+        "--library",
+        str(tmp_path / "library"),
+        "--json",
+    ]
+    done = run(*arguments, *options)
+    assert done.returncode == 0, done.stderr
+    built = json.loads(done.stdout)["dictionaries"]
+    assert [(d["layer"], d["hook"]) for d in built] == [(2, "mlp"), (2, "attn")]
+    assert "tokens/s" in done.stderr
+    assert list((tmp_path / "library" / "activations").iterdir())
+    # The same command again finds them whole and builds nothing.
+    marks = {path: path.stat().st_mtime_ns for path in (tmp_path / "library" / "dictionaries").rglob("*")}
+    assert json.loads(run(*arguments, *options).stdout)["dictionaries"] == built
+    assert marks == {path: path.stat().st_mtime_ns for path in (tmp_path / "library" / "dictionaries").rglob("*")}
+
+
+def test_two_builds_of_the_same_give_the_same_atoms(library: Path, build_library, tmp_path, language_reference) -> None:
+    roots = [build_library(tmp_path / name / "library", language_reference, tokens=1500) for name in "ab"]
+    (first,), (second,) = (list((root / "dictionaries").iterdir()) for root in roots)
+    assert first.name == second.name
+    assert (first / "atoms.safetensors").read_bytes() == (second / "atoms.safetensors").read_bytes()
+
+
+def test_verify(copy: Path) -> None:
+    assert main(["verify", "--library", str(copy)]) == 0
+    dictionary_id = Library(copy).ids()[0]
+    index = copy / "dictionaries" / dictionary_id / "index.duckdb"
+    content = bytearray(index.read_bytes())
+    content[len(content) // 2] ^= 1
+    index.write_bytes(content)
+    done = run("verify", "--library", str(copy), "--json")
+    assert done.returncode == 1
+    answer = json.loads(done.stdout)
+    assert list(answer["problems"]) == [dictionary_id]
+    assert len(answer["checked"]) == 4  # three dictionaries and their corpus
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ([], "COMMAND"),
+        (["frobnicate"], "invalid choice"),
+        (["build", "m"], "--layers"),
+        (["build", "m", "--layers", "3-1"], "such as 2,4-6"),
+        (["build", "m", "--layers", "1", "--hook", "nose"], "resid"),
+        (["build", "m", "--layers", "1", "--l0", "0"], "l0"),
+        (["build", "m", "--layers", "1", "--threshold", "nan"], "threshold"),
+        (["build", "m", "--layers", "1", "--init", "frequent"], "scan"),
+        (["build", "m", "--layers", "1", "--corpus", "/no/such/file.txt"], "/no/such/file.txt"),
+        (["build", "/no/such/model", "--layers", "1", "--corpus", "CORPUS"], "/no/such/model"),
+        (["build", "MODEL", "--layers", "9", "--corpus", "CORPUS"], "layers 0 to 5"),
+        (["build", "MODEL", "--layers", "1", "--corpus", "CORPUS"], "--no-holdout"),
+        (["build", "MODEL", "--layers", "1", "--corpus", "CORPUS", "--no-holdout", "--context", "500"], "--context"),
+        (["map", "nothing-here"], "no dictionary"),
+    ],
+)
+def test_mistakes_give_one_line_and_exit_2(arguments: list[str], message: str, tmp_path: Path) -> None:
+    corpus = tmp_path / "corpus.txt"
+    corpus.write_text("Some words to read. " * 200)
+    known = {"CORPUS": str(corpus), "MODEL": str(MODEL_A)}
+    given = [known.get(argument, argument) for argument in arguments]
+    where = ["--library", str(tmp_path / "library")] if arguments[:1] in (["build"], ["map"]) else []
+    assert message in refused(*given, *where)
+    dictionaries = tmp_path / "library" / "dictionaries"
+    assert not dictionaries.exists() or not [p for p in dictionaries.iterdir() if not p.name.startswith(".")]
+
+
+def test_a_failed_build_keeps_its_reason_for_the_page(tmp_path: Path) -> None:
+    refused("build", "/no/such/model", "--layers", "1", "--corpus", "/no/such/text.txt", "--library", str(tmp_path))
+    (job,) = read_jobs(tmp_path)
+    assert job.status == "failed"
+    assert "/no/such/text.txt" in (job.error or "")
+
+
+def test_a_second_builder_of_the_same_is_told(copy: Path) -> None:
+    from itda_core.jobs import dictionary_lock
+
+    dictionary_id = Library(copy).ids()[0]
+    with dictionary_lock(copy, dictionary_id):
+        code = (
+            "from pathlib import Path; from itda_core.jobs import dictionary_lock\n"
+            f"with dictionary_lock(Path({str(copy)!r}), {dictionary_id!r}): pass"
+        )
+        done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert "being built by another process" in done.stderr
+
+
+def test_layers() -> None:
+    assert _layers("2,4-6") == (2, 4, 5, 6)
+    assert _layers("3, 3-4,0") == (0, 3, 4)
+
+
+def test_keys_never_reach_a_file_or_the_output(tmp_path: Path) -> None:
+    corpus = tmp_path / "corpus.txt"
+    corpus.write_text("Some words to read. " * 50)
+    keys = {"HF_TOKEN": "hf_secretsecretsecret", "NDIF_API_KEY": "ndif-secretsecret"}
+    done = subprocess.run(
+        [sys.executable, "-m", "itda_core.cli", "build", str(MODEL_A), "--corpus", str(corpus), "--layers", "0",
+         "--no-holdout", "--tokens", "60", "--library", str(tmp_path / "library")],
+        capture_output=True, text=True, env={**os.environ, **keys},
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    written = b"".join(path.read_bytes() for path in (tmp_path / "library").rglob("*") if path.is_file())
+    for key in keys.values():
+        assert key not in done.stdout + done.stderr
+        assert key.encode() not in written

@@ -1,0 +1,103 @@
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+
+from itda_core import DamagedError, Library, UserError
+from itda_core.library import Damaged, DictionaryRecord
+from itda_core.maps import compute_map, read_map
+
+
+@pytest.fixture
+def copy(library: Path, tmp_path: Path) -> Library:
+    return Library(Path(shutil.copytree(library, tmp_path / "library")))
+
+
+def damage_manifest(library: Library, change) -> str:
+    dictionary_id = library.ids()[0]
+    path = library.folder(dictionary_id) / "manifest.json"
+    manifest = json.loads(path.read_text())
+    change(manifest)
+    path.write_text(json.dumps(manifest))
+    return dictionary_id
+
+
+def test_records(library: Path) -> None:
+    records = Library(library).records()
+    assert all(isinstance(record, DictionaryRecord) for record in records)
+    for record in records:
+        assert record.history[-1].atoms == record.n_atoms
+        assert record.n_layers == 6
+        assert record.d_model == 192
+
+
+@pytest.mark.parametrize("bad", ["", ".", "..", "../x", "a/b", "A", "x" * 200, "nothing", "a\x00b", "<b>"])
+def test_an_unknown_id_says_which_there_are(library: Path, bad: str) -> None:
+    with pytest.raises(UserError, match="docs-a-l1"):
+        Library(library).folder(bad)
+
+
+def test_an_empty_library_says_how_to_begin(tmp_path: Path) -> None:
+    assert Library(tmp_path / "none").records() == []
+    with pytest.raises(UserError, match="itda demo"):
+        Library(tmp_path).folder("x")
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda m: m.pop("model"),
+        lambda m: m.update(model=["list"]),
+        lambda m: m.update(id="another"),
+        lambda m: m.update(n_atoms="many"),
+        lambda m: m.update(hook="nose"),
+        lambda m: m.update(settings={"l0": -1}),
+        lambda m: m.update(settings={"surprise": 1}),
+        lambda m: m.update(history=[[1, 2]]),
+        lambda m: m.update(files={"../../etc/passwd": "x"}),
+        lambda m: m.update(files={}),
+    ],
+)
+def test_a_damaged_manifest_is_listed_with_the_reason(copy: Library, change) -> None:
+    dictionary_id = damage_manifest(copy, change)
+    *sound, damaged = copy.records()
+    assert len(sound) == 2
+    assert isinstance(damaged, Damaged)
+    assert damaged.id == dictionary_id
+    assert "\n" not in damaged.reason
+    with pytest.raises(DamagedError):
+        copy.record(dictionary_id)
+
+
+def test_a_manifest_that_is_a_list(copy: Library) -> None:
+    (copy.folder(copy.ids()[0]) / "manifest.json").write_text("[1, 2]")
+    assert isinstance(copy.records()[-1], Damaged)
+
+
+def test_a_missing_index_is_damage(copy: Library) -> None:
+    copy.index_path(copy.ids()[0]).unlink()
+    assert "index.duckdb" in copy.records()[-1].reason  # type: ignore[union-attr]
+
+
+def test_the_builds_left_maps(library: Path) -> None:
+    records = Library(library).records()
+    for record in records:
+        frame = read_map(Library(library).map_path(record.id))
+        assert frame is not None
+        assert frame["atom"].tolist() == list(range(record.n_atoms))
+        assert frame[["x", "y"]].notna().all(axis=None)
+
+
+def test_a_map_is_missing_damaged_or_impossible(copy: Library, tmp_path: Path) -> None:
+    import torch
+
+    from itda_core import build_dictionary
+
+    assert read_map(tmp_path / "map.parquet") is None
+    (tmp_path / "map.parquet").write_bytes(b"no map")
+    with pytest.raises(DamagedError, match="compute the map again"):
+        read_map(tmp_path / "map.parquet")
+    build_dictionary([(torch.eye(4), torch.zeros(4, 2))]).save(tmp_path / "small")
+    with pytest.raises(UserError, match="8 atoms"):
+        compute_map(tmp_path / "small", tmp_path / "small" / "map.parquet")
