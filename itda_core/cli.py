@@ -185,7 +185,7 @@ def _build(given: argparse.Namespace) -> int:
         from itda_core.corpus import ingest
 
         job.stage(f"reading {given.corpus}", None, "documents")
-        corpus = ingest(corpus_settings, cut, library.corpora, job.advance)
+        corpus = ingest(corpus_settings, cut, library.corpora, job.reached)
         ids = build(
             library,
             Request(given.model, corpus, settings, how, given.revision, given.device, given.dtype),

@@ -10,7 +10,7 @@ from itda_core.library import Library
 from itda_core.types import UserError
 
 TOKENS = 40_000
-DICTIONARY = DictionarySettings(l0=20, threshold=0.1)
+DICTIONARY = DictionarySettings(l0=20, threshold=0.2)
 _FIRST = [("docs-a", (3,))]
 _THEN = [("docs-a", (1, 5)), ("docs-b", (1, 3, 5))]
 
@@ -26,7 +26,7 @@ def model_folder(name: str) -> Path:
 def build_demo(library: Library, job: Job) -> list[str]:
     """Build the demo's dictionaries, one first so that reading can begin, and their maps. Returns their ids."""
     job.stage("reading the installed documentation", None, "documents")
-    corpus = ingest(CorpusSettings("docs"), CutSettings(), library.corpora, job.advance)
+    corpus = ingest(CorpusSettings("docs"), CutSettings(), library.corpora, job.reached)
     ids: list[str] = []
     for name, layers in (*_FIRST, *_THEN):
         request = Request(

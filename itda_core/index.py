@@ -138,6 +138,7 @@ class IndexWriter:
         )
 
     def _write_atoms(self, dictionary: Dictionary, table: TokenTable) -> None:
+        # A later byte of a character is shown as nothing in its passage; as a label it is the character.
         sources = dictionary.sources.numpy()
         errors = dictionary.admission_errors.numpy()
         self._insert(
@@ -155,12 +156,15 @@ class IndexWriter:
                     min(coefficient) AS minimum, max(abs(coefficient)) AS strongest
                 FROM index.activations GROUP BY atom
             )
-            SELECT a.atom, a.token, t.document, t.position, t.token_id, t.text AS label,
+            SELECT a.atom, a.token, t.document, t.position, t.token_id,
+                coalesce(nullif(t.text, ''), substring(d.text, start + 1, stop - start)) AS label,
                 {_passage("a.token - " + str(CONTEXT_RADIUS), "a.token - 1")} AS before,
                 {_passage("a.token + 1", "a.token + " + str(CONTEXT_RADIUS))} AS after,
                 a.admission_error, coalesce(count, 0) AS count,
                 coalesce(count, 0) / (SELECT count(*) FROM errors) AS density, mean, maximum, minimum, strongest
-            FROM staged_atoms a JOIN index.tokens t USING (token) LEFT JOIN fired USING (atom) ORDER BY a.atom
+            FROM staged_atoms a JOIN index.tokens t USING (token) JOIN index.documents d USING (document)
+                LEFT JOIN fired USING (atom)
+            ORDER BY a.atom
             """
         )
 

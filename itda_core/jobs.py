@@ -97,6 +97,10 @@ class Job:
             self._bar.update(amount)
         self._write()
 
+    def reached(self, done: int) -> None:
+        """Say how much of the stage is done so far."""
+        self.advance(done - self.state.done)
+
     def grown(self, dictionary_id: str, history: list[Growth]) -> None:
         """Show how a dictionary grows; long histories are thinned."""
         step = max(1, len(history) // _GROWTH_POINTS)

@@ -7,6 +7,7 @@ from typing import Any
 
 import torch
 from huggingface_hub.errors import GatedRepoError, HFValidationError, OfflineModeIsEnabled, RepositoryNotFoundError
+from huggingface_hub.utils import validate_repo_id
 from nnsight import TransformersModel
 from tokenizers import Tokenizer
 from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
@@ -97,6 +98,11 @@ def load_model(name: str, revision: str | None = None, device: str | None = None
     local = folder.is_dir()
     if local and not (folder / "config.json").is_file():
         raise UserError(f"{name} has no config.json: name a folder in Hugging Face format")
+    if not local:
+        try:
+            validate_repo_id(name)
+        except HFValidationError as error:
+            raise UserError(f"there is no folder {name!r}, and it cannot be an id of the Hub") from error
     where: dict[str, Any] = {} if local else {"revision": revision}
     path = str(folder) if local else name
     try:
@@ -107,7 +113,7 @@ def load_model(name: str, revision: str | None = None, device: str | None = None
         )
     except GatedRepoError as error:
         raise UserError(f"{name} is gated: accept its terms on the Hub and set HF_TOKEN") from error
-    except (RepositoryNotFoundError, HFValidationError) as error:
+    except RepositoryNotFoundError as error:
         raise UserError(f"there is no folder and no Hub model {name!r}: check the name") from error
     except OfflineModeIsEnabled as error:
         raise UserError(f"{name} is not in the cache and HF_HUB_OFFLINE is set: go online once to fetch it") from error

@@ -25,6 +25,7 @@ SCOPES = ("source", "token", "context")
 CONTEXT_RADIUS = 16
 INTERVALS = 5
 INTERVAL_EXAMPLES = 5
+_LOCKED_DOWN = {"enable_external_access": "false", "lock_configuration": "true"}
 _CANDIDATES = 200  # activations looked at for examples that read differently
 _LISTED = (
     "atom, label, before, after, document, position, count, density, mean, maximum, minimum, strongest, admission_error"
@@ -97,9 +98,7 @@ class Index:
         if not path.is_file():
             raise DamagedError(f"{path.name} of dictionary {path.parent.name} is missing: build the dictionary again")
         try:
-            self._connection = duckdb.connect(str(path), read_only=True)
-            self._connection.execute("SET enable_external_access = false")
-            self._connection.execute("SET lock_configuration = true")
+            self._connection = duckdb.connect(str(path), read_only=True, config=_LOCKED_DOWN)
             self.n_atoms = int(self._value("SELECT count(*) FROM atoms"))
             self.n_tokens = int(self._value("SELECT count(*) FROM tokens WHERE error IS NOT NULL"))
         except duckdb.Error as error:
