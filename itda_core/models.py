@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from huggingface_hub import try_to_load_from_cache
 from huggingface_hub.errors import GatedRepoError, HFValidationError, OfflineModeIsEnabled, RepositoryNotFoundError
 from huggingface_hub.utils import validate_repo_id
 from nnsight import TransformersModel
@@ -30,10 +31,10 @@ class Model:
         lock: held during a trace, because concurrent traces on one model fail.
     """
 
-    def __init__(self, name: str, network: Any, tokenizer: Any, device: str) -> None:
+    def __init__(self, name: str, revision: str | None, network: Any, tokenizer: Any, device: str) -> None:
         config = network.config.get_text_config()
         self.name = name
-        self.revision: str | None = getattr(network.config, "_commit_hash", None)
+        self.revision = revision
         self.n_layers: int = config.num_hidden_layers
         self.d_model: int = config.hidden_size
         self.max_tokens: int | None = getattr(config, "max_position_embeddings", None)
@@ -111,19 +112,36 @@ def load_model(name: str, revision: str | None = None, device: str | None = None
         network: Any = AutoModelForCausalLM.from_pretrained(
             path, config=config, dtype=getattr(torch, dtype), use_safetensors=True, **where
         )
-    except GatedRepoError as error:
-        raise UserError(f"{name} is gated: accept its terms on the Hub and set HF_TOKEN") from error
-    except RepositoryNotFoundError as error:
-        raise UserError(f"there is no folder and no Hub model {name!r}: check the name") from error
-    except OfflineModeIsEnabled as error:
-        raise UserError(f"{name} is not in the cache and HF_HUB_OFFLINE is set: go online once to fetch it") from error
     except (OSError, ValueError) as error:
-        reason = str(error).strip().splitlines()[0]
-        raise UserError(f"{name} cannot be loaded: {reason}") from error
+        raise UserError(_reason(name, error)) from error
     if not tokenizer.is_fast:
         raise UserError(f"{name} has no fast tokenizer, which is needed to know each token's place in the text")
     network.to(device).eval()
-    return Model(folder.resolve().name if local else name, network, tokenizer, device)
+    if local:
+        return Model(folder.resolve().name, None, network, tokenizer, device)
+    return Model(name, _commit(name, revision), network, tokenizer, device)
+
+
+def _reason(name: str, error: BaseException) -> str:
+    """Why a model did not load, in one line: transformers wraps what the Hub said, so its cause is looked for."""
+    cause: BaseException | None = error
+    while cause is not None:
+        match cause:
+            case GatedRepoError():
+                return f"{name} is gated: accept its terms on the Hub and set HF_TOKEN"
+            case RepositoryNotFoundError():
+                return f"there is no folder and no Hub model {name!r}: check the name, or set HF_TOKEN if it is private"
+            case OfflineModeIsEnabled():
+                return f"{name} is not in the cache and HF_HUB_OFFLINE is set: go online once to fetch it"
+        cause = cause.__cause__ or cause.__context__
+    lines = str(error).strip().splitlines() or [type(error).__name__]
+    return f"{name} cannot be loaded: {lines[0]}"
+
+
+def _commit(name: str, revision: str | None) -> str | None:
+    """The commit of a model that was just loaded from the Hub: its files lie in a folder named by it."""
+    path = try_to_load_from_cache(name, "config.json", revision=revision)
+    return Path(path).parent.name if isinstance(path, str) else None
 
 
 def _blocks_path(network: torch.nn.Module, n_layers: int) -> str:
