@@ -27,6 +27,7 @@ from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 from itda_core.documentation import PACKAGES, read_documentation
 
 END_OF_TEXT = "<|endoftext|>"
+OWN_TOKENIZER = "trained on the same text"
 
 
 @dataclass(frozen=True)
@@ -187,7 +188,7 @@ def train(recipe: Recipe, folder: Path, tokenizer_folder: Path | None) -> None:
     save(model, tokenizer, folder)
     result = {
         "recipe": asdict(recipe),
-        "tokenizer": str(tokenizer_folder.name) if tokenizer_folder else "trained on the same text",
+        "tokenizer": tokenizer_folder.name if tokenizer_folder else OWN_TOKENIZER,
         "corpus": {
             "documents": len(documents),
             "characters": sum(map(len, documents)),
@@ -217,6 +218,11 @@ def card(name: str, result: dict) -> str:
         f"| {model} | {loss:.3f} | {math.exp(loss):.1f} |" for model, loss in result["held_out_loss"].items()
     )
     recipe, corpus = result["recipe"], result["corpus"]
+    command = f"python data/train.py data/{name} --seed {recipe['seed']}"
+    if result["tokenizer"] != OWN_TOKENIZER:
+        command += f" --tokenizer data/{result['tokenizer']}"
+    if recipe["checkpoints"]:
+        command += f" --checkpoints {' '.join(map(str, recipe['checkpoints']))}"
     packages = ("python", "numpy", "scipy", "pandas", "scikit-learn", "torch")
     versions = ", ".join(f"{package} {corpus[package]}" for package in packages)
     return f"""---
@@ -237,8 +243,8 @@ Documents whose ordinal ends in 9 were held out. SHA-256 of the texts: `{corpus[
 
 **Training.** {recipe["steps"]:,} steps of {recipe["batch"]} windows, {result["training_tokens"]:,} tokens
 ({result["training_tokens"] / result["distinct_training_tokens"]:.1f} passes) on one core, {result["seconds"] / 60:.0f}
-minutes. Repeat it with `python data/train.py data/{name} --seed {recipe["seed"]}`; `training.json` has every setting
-and the loss curve.
+minutes. Repeat it with `{command}`;
+`training.json` has every setting and the loss curve.
 
 **Held-out loss** on {result["held_out_tokens"]:,} tokens of the held-out documents, in nats a token, beside models that
 count: a unigram and an interpolated Kneser-Ney trigram on the same training tokens.

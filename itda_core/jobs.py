@@ -13,7 +13,6 @@ from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
 from uuid import uuid4
 
 from filelock import FileLock, Timeout
@@ -37,6 +36,8 @@ class JobState:
     """Its folder's name."""
     title: str
     """What it does, for people."""
+    pid: int | None = None
+    """The process that runs it, on the machine where it runs."""
     status: str = "running"
     """`running`, `done` or `failed`; a reader sees `lost` where the process ended without a word."""
     stage: str = "starting"
@@ -73,7 +74,7 @@ class Job:
 
     def __init__(self, folder: Path, title: str) -> None:
         self._folder = folder
-        self.state = JobState(folder.name, title, started=_now())
+        self.state = JobState(folder.name, title, os.getpid(), started=_now())
         self._bar: tqdm | None = None
         self._stage_started = 0.0
         self._written = 0.0
@@ -141,6 +142,9 @@ def running_job(root: Path, title: str, job_id: str | None = None) -> Iterator[J
             yield job
         except UserError as error:
             job._end("failed", str(error))
+            raise
+        except KeyboardInterrupt:
+            job._end("failed", "it was stopped")
             raise
         except BaseException as error:
             job._end("failed", f"{type(error).__name__}: {error}")
@@ -234,8 +238,3 @@ def _new_id() -> str:
 
 def _now() -> str:
     return datetime.now(UTC).isoformat(timespec="seconds")
-
-
-def as_json(state: JobState) -> dict[str, Any]:
-    """A job's state for `--json`."""
-    return asdict(state)
