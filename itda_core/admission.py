@@ -1,16 +1,17 @@
 """Which activations become atoms (the paper's Algorithm 1), on one growing dictionary and its Gram matrix."""
 
-import numba
+from math import isqrt
+
 import numpy as np
 
+from itda_core import kernels, pursuit
 from itda_core.config import DictionarySettings
-from itda_core.pursuit import BLOCK, Paths, blocks, correlations, gram_fits, pursue, pursue_row
+from itda_core.pursuit import BLOCK, Paths, blocks, correlations, gram_fits, pursue
 
 FIRST_CAPACITY = 1024
 """Atoms that a new dictionary has room for; the room grows by half when it is full."""
 
-_RELATIVE, _SQUARED, _COSINE = range(3)
-_KIND = {"relative": _RELATIVE, "squared": _SQUARED, "cosine": _COSINE}
+_KIND = {"relative": kernels.RELATIVE, "squared": kernels.SQUARED, "cosine": kernels.COSINE}
 
 
 class GrowingAtoms:
@@ -27,6 +28,11 @@ class GrowingAtoms:
         return self._atoms[: self.n]
 
     @property
+    def room(self) -> np.ndarray:
+        """[≥ n, d_model]: the atoms and the rows that wait for more."""
+        return self._atoms
+
+    @property
     def gram(self) -> np.ndarray | None:
         """[≥ n, ≥ n], or None where it does not fit."""
         return self._gram
@@ -37,6 +43,8 @@ class GrowingAtoms:
         if needed <= len(self._atoms):
             return
         size = max(needed, len(self._atoms) * 3 // 2)
+        if gram_fits(needed) and not gram_fits(size):
+            size = isqrt(pursuit.GRAM_LIMIT // 4)  # the most that still has its Gram matrix
         atoms = np.empty((size, self._atoms.shape[1]), np.float32)
         atoms[: self.n] = self.atoms
         self._atoms = atoms
@@ -51,7 +59,8 @@ class GrowingAtoms:
         """Append rows [m, d_model], scaled to unit norm."""
         self.reserve(len(rows))
         end = self.n + len(rows)
-        self._atoms[self.n : end] = rows / np.linalg.norm(rows, axis=1, keepdims=True)
+        exact = rows.astype(np.float64)  # squares of float32 values may not fit float32
+        self._atoms[self.n : end] = exact / np.linalg.norm(exact, axis=1, keepdims=True)
         if self._gram is not None:
             new = correlations(self._atoms[:end], self._atoms[self.n : end])
             self._gram[self.n : end, :end] = new
@@ -82,7 +91,7 @@ class Judge:
         first = np.full(len(distinct), len(x))
         np.minimum.at(first, inverse.ravel(), np.arange(len(x)))
         taken = first[np.argsort(-counts, kind="stable")[:wanted]]
-        taken = taken[np.linalg.norm(x[taken], axis=1) > 0]
+        taken = taken[x[taken].any(axis=1)]
         self._grown.append(x[taken])
         return taken
 
@@ -113,16 +122,16 @@ class Judge:
         grown.reserve(len(block))
         paths, correlation, errors = self._pursued(block)
         if grown.gram is None:
-            return errors, self._admit_without_gram(block, errors)
+            return errors, self._admit_without_gram(block, paths, errors)
         admitted = np.empty(len(block), np.int64)
-        n = _admit_in_order(
+        n = kernels.admit_in_order(
             block,
             correlation,
             paths.steps,
             paths.picks,
             paths.coefficients,
             errors,
-            grown._atoms,
+            grown.room,
             grown.gram,
             grown.n,
             _KIND[settings.error],
@@ -135,116 +144,33 @@ class Judge:
 
     def _pursued(self, block: np.ndarray) -> tuple[Paths, np.ndarray, np.ndarray]:
         """Paths, correlations [rows, n_atoms] and errors [rows] of a block under the atoms as they stand."""
-        correlation = correlations(self._grown.atoms, block)
-        paths = pursue(self._grown.atoms, block, self._settings.l0, self._grown.gram, correlation.copy())
+        atoms = self._grown.atoms
+        correlation = correlations(atoms, block)
+        paths = pursue(atoms, block, self._settings.l0, self._grown.gram, correlation.copy())
         errors = np.empty(len(block))
-        _errors(block, correlation, paths.steps, paths.picks, paths.coefficients, _KIND[self._settings.error], errors)
+        kind = _KIND[self._settings.error]
+        kernels.block_errors(block, atoms, correlation, paths.steps, paths.picks, paths.coefficients, kind, errors)
         return paths, correlation, errors
 
-    def _admit_without_gram(self, block: np.ndarray, errors: np.ndarray) -> np.ndarray:
-        """The sequential rule where no Gram matrix fits: after an admission, judge the rest of the block anew."""
+    def _admit_without_gram(self, block: np.ndarray, paths: Paths, errors: np.ndarray) -> np.ndarray:
+        """The sequential rule where no Gram matrix fits; brings `errors` up to date."""
+        before = self._grown.n
         admitted: list[int] = []
-        row = 0
-        while self._room() > 0:
-            over = np.flatnonzero(errors[row:] > self._settings.threshold)
-            if len(over) == 0:
-                break
-            row += int(over[0]) + 1
-            admitted.append(row - 1)
-            self._grown.append(block[row - 1 : row])
-            _, _, anew = self._pursued(block)
-            errors[row:] = anew[row:]
+        for row in range(len(block)):
+            if admitted and self._would_pick(block[row], paths, row, before):
+                errors[row] = self._pursued(block[row : row + 1])[2][0]
+            if errors[row] > self._settings.threshold and self._room() > 0:
+                admitted.append(row)
+                self._grown.append(block[row : row + 1])
         return np.array(admitted, np.int64)
 
-
-@numba.njit(cache=True)
-def _error(kind, d_model, squared_norm, captured, projection):
-    """Reconstruction error of one row from three sums over its path.
-
-    `captured` is Σc², so |r|² = |x|² − Σc² for unit-norm atoms; `projection` is ⟨x, x'⟩.
-    """
-    if squared_norm == 0:
-        return 0.0
-    residual = max(squared_norm - captured, 0.0)
-    if kind == _RELATIVE:
-        return residual / squared_norm
-    if kind == _SQUARED:
-        return residual
-    # |x'|² = |x|² − 2⟨x, r⟩ + |r|² with ⟨x, r⟩ = |x|² − ⟨x, x'⟩
-    reconstructed = max(2 * projection - squared_norm + residual, 0.0)
-    if reconstructed == 0:
-        return 1 / d_model
-    return (2 - 2 * projection / np.sqrt(squared_norm * reconstructed)) / d_model
-
-
-@numba.njit(cache=True)
-def _squared_norm(x):
-    total = 0.0
-    for value in x:
-        total += np.float64(value) * value
-    return total
-
-
-@numba.njit(cache=True)
-def _row_error(kind, x, correlation, steps, picks, coefficients):
-    captured = projection = 0.0
-    for step in range(steps):
-        c = np.float64(coefficients[step])
-        captured += c * c
-        projection += c * correlation[picks[step]]
-    return _error(kind, len(x), _squared_norm(x), captured, projection)
-
-
-@numba.njit(cache=True)
-def _errors(block, correlation, steps, picks, coefficients, kind, errors):
-    for row in range(len(block)):
-        errors[row] = _row_error(kind, block[row], correlation[row], steps[row], picks[row], coefficients[row])
-
-
-@numba.njit(cache=True, fastmath={"reassoc", "contract"})
-def _dot(a, b):
-    total = np.float32(0.0)
-    for i in range(len(a)):
-        total += a[i] * b[i]
-    return total
-
-
-@numba.njit(cache=True)
-def _would_pick(fresh, gram, first, steps, picks, coefficients):
-    """Whether a row would have picked one of the atoms from `first` on, given its correlations `fresh` with them."""
-    for new in range(len(fresh)):
-        correlation = fresh[new]
-        for step in range(steps):
-            if abs(correlation) > abs(coefficients[step]):
-                return True
-            correlation -= coefficients[step] * gram[first + new, picks[step]]
-        if steps < len(picks) and correlation != 0:
+    def _would_pick(self, x: np.ndarray, paths: Paths, row: int, before: int) -> bool:
+        """Whether a row would have picked one of the atoms from `before` on, on the path it took without them."""
+        new = self._grown.atoms[before:]
+        steps = paths.steps[row]
+        picks, coefficients = paths.picks[row, :steps], paths.coefficients[row, :steps]
+        taken = coefficients[:, None] * (self._grown.atoms[picks] @ new.T)
+        at_each_step = new @ x - np.concatenate([np.zeros((1, len(new)), np.float32), taken.cumsum(0)])
+        if (np.abs(at_each_step[:steps]) > np.abs(coefficients)[:, None]).any():
             return True
-    return False
-
-
-@numba.njit(cache=True)
-def _admit_in_order(
-    block, correlation, steps, picks, coefficients, errors, atoms, gram, before, kind, threshold, room, admitted
-):
-    """Admit a block's rows in order; `errors`, `atoms` and `gram` are brought up to date. Returns how many."""
-    n = 0
-    fresh = np.empty((len(block), len(block)), np.float32)  # correlations with this block's own admissions
-    both = np.empty(before + len(block), np.float32)
-    for row in range(len(block)):
-        if n > 0 and _would_pick(fresh[row, :n], gram, before, steps[row], picks[row], coefficients[row]):
-            both[:before] = correlation[row]
-            both[before : before + n] = fresh[row, :n]
-            known = both[: before + n].copy()
-            taken = pursue_row(both[: before + n], gram, picks[row], coefficients[row])
-            errors[row] = _row_error(kind, block[row], known, taken, picks[row], coefficients[row])
-        if errors[row] > threshold and n < room:
-            end = before + n
-            atoms[end] = block[row] / np.float32(np.sqrt(_squared_norm(block[row])))
-            for other in range(end + 1):
-                gram[end, other] = gram[other, end] = _dot(atoms[other], atoms[end])
-            for later in range(row + 1, len(block)):
-                fresh[later, n] = _dot(block[later], atoms[end])
-            admitted[n] = row
-            n += 1
-    return n
+        return bool(steps < paths.picks.shape[1] and at_each_step[steps].any())

@@ -8,23 +8,18 @@ Float32 products depend on the height of the block they are computed in, so rows
 last padded: a row then has the same code whatever rows stand around it.
 """
 
-import threading
 from collections.abc import Iterator
 
-import numba
 import numpy as np
 import torch
 
+from itda_core import kernels
 from itda_core.types import Codes
 
 BLOCK = 256
 """Rows in a block."""
 GRAM_LIMIT = 4 << 30
 """Bytes that a Gram matrix may take (32 k atoms); a wider dictionary pursues without one."""
-_CHUNK = 256  # correlations looked at together: their maximum is vectorised, and only the best chunk is searched
-
-# numba's fallback threading layer aborts the process when two threads run parallel kernels at once.
-_kernels = threading.Lock()
 
 
 class Paths:
@@ -67,7 +62,7 @@ def encode(atoms: np.ndarray, x: np.ndarray, k: int, gram: np.ndarray | None) ->
     parts = []
     for start, block in blocks(x):
         paths = pursue(atoms, block, k, gram, correlations(atoms, block))
-        row, atom, coefficient = _summed(paths.steps, paths.picks, paths.coefficients)
+        row, atom, coefficient = kernels.summed(paths.steps, paths.picks, paths.coefficients)
         real = row < len(x) - start
         parts.append((row[real] + start, atom[real], coefficient[real]))
     if not parts:
@@ -103,8 +98,8 @@ def pursue(atoms: np.ndarray, block: np.ndarray, k: int, gram: np.ndarray | None
     if len(atoms) == 0:
         return paths
     if gram is not None:
-        with _kernels:
-            _pursue_block(correlation, gram, paths.steps, paths.picks, paths.coefficients)
+        with kernels.lock:
+            kernels.pursue_block(correlation, gram, paths.steps, paths.picks, paths.coefficients)
         return paths
     residual = block.copy()
     rows = np.arange(len(block))
@@ -120,65 +115,3 @@ def pursue(atoms: np.ndarray, block: np.ndarray, k: int, gram: np.ndarray | None
         if not going.any():
             break
     return paths
-
-
-@numba.njit(cache=True, fastmath={"nnan", "ninf", "nsz", "contract"}, inline="always")
-def _strongest(correlation):
-    """Index of the first largest absolute value."""
-    best, best_start = np.float32(-1.0), 0
-    for start in range(0, len(correlation), _CHUNK):
-        largest = np.float32(0.0)
-        for j in range(start, min(start + _CHUNK, len(correlation))):
-            largest = max(largest, abs(correlation[j]))
-        if largest > best:
-            best, best_start = largest, start
-    for j in range(best_start, min(best_start + _CHUNK, len(correlation))):
-        if abs(correlation[j]) == best:
-            return j
-    return best_start
-
-
-@numba.njit(cache=True, fastmath={"nnan", "ninf", "nsz", "contract"})
-def pursue_row(correlation, gram, picks, coefficients):
-    """Pursue one row: correlation [n_atoms] used up, picks [k] and coefficients [k] filled; returns the steps."""
-    for step in range(len(picks)):
-        j = _strongest(correlation)
-        c = correlation[j]
-        if c == 0:
-            return step
-        picks[step], coefficients[step] = j, c
-        row = gram[j]
-        for i in range(len(correlation)):
-            correlation[i] -= c * row[i]
-    return len(picks)
-
-
-@numba.njit(parallel=True, cache=True)
-def _pursue_block(correlation, gram, steps, picks, coefficients):
-    for row in numba.prange(len(correlation)):
-        steps[row] = pursue_row(correlation[row], gram, picks[row], coefficients[row])
-
-
-@numba.njit(cache=True)
-def _summed(steps, picks, coefficients):
-    """(row, atom, coefficient) of a block's paths, an atom picked twice by one row summed, in order of first pick."""
-    total = steps.sum()
-    rows, atoms, values = np.empty(total, np.int64), np.empty(total, np.int64), np.empty(total, np.float32)
-    n = 0
-    for row in range(len(steps)):
-        first = n
-        for step in range(steps[row]):
-            at = first
-            while at < n and atoms[at] != picks[row, step]:
-                at += 1
-            if at == n:
-                rows[n], atoms[n], values[n] = row, picks[row, step], 0
-                n += 1
-            values[at] += coefficients[row, step]
-        kept = first
-        for at in range(first, n):  # picks that cancel leave no coefficient
-            if values[at] != 0:
-                rows[kept], atoms[kept], values[kept] = rows[at], atoms[at], values[at]
-                kept += 1
-        n = kept
-    return rows[:n], atoms[:n], values[:n]

@@ -1,0 +1,1 @@
+"""The pages of ITDA Explorer: `streamlit run app/main.py`."""

@@ -1,0 +1,116 @@
+// Draws the rows of token_strip.py. Text enters the page through textContent only.
+
+function element(name, className, text) {
+  const made = document.createElement(name);
+  if (className) made.className = className;
+  if (text !== undefined) made.textContent = text;
+  return made;
+}
+
+function tokenSpan([text, tint, number, mark]) {
+  const classes = ["itda-token"];
+  if (mark) classes.push(`itda-${mark}`);
+  if (tint) classes.push(tint > 0 ? "itda-positive" : "itda-negative");
+  const span = element("span", classes.join(" "), text);
+  if (tint) span.style.setProperty("--itda-tint", `${Math.round(Math.abs(tint) * 100)}%`);
+  if (number) span.title = number;
+  if (number && mark === "centre") {
+    const holder = element("span", "itda-marked");
+    holder.append(span, element("span", "itda-number", number));
+    return holder;
+  }
+  return span;
+}
+
+function passage(row) {
+  const text = element("span", "itda-tokens");
+  text.dir = "ltr";
+  text.append(...row.tokens.map(tokenSpan));
+  return text;
+}
+
+// The passage begins so that its marked token is in sight, whatever the width.
+function centreLine(line) {
+  const mark = line.querySelector(".itda-centre");
+  if (!mark) return;
+  const box = line.getBoundingClientRect();
+  const at = mark.getBoundingClientRect();
+  line.scrollLeft += at.left + at.width / 2 - box.left - box.width * 0.5;
+}
+
+// Goes to another page of the app as its own links do: one step of the browser's history, no page load. (Leaving it to
+// Python would write the new parameters under the old page first, and Back would stop there without its filters.)
+function follow(href) {
+  window.history.pushState({}, "", href);
+  window.dispatchEvent(new PopStateEvent("popstate"));
+}
+
+function drawRow(row, pick) {
+  const leads = row.href !== null || row.key !== null;
+  const line = element("tr", leads ? "itda-row itda-clickable" : "itda-row");
+  const first = element("td", "itda-passage");
+  if (row.lead) first.append(element("span", "itda-lead", row.lead));
+  if (row.note) first.append(element("span", "itda-note", row.note));
+  if (leads) {
+    const link = row.href === null ? element("button", "itda-link") : element("a", "itda-link");
+    if (row.href === null) link.type = "button";
+    else link.href = row.href;
+    link.append(passage(row));
+    first.append(link);
+    line.onclick = (event) => {
+      if (event.ctrlKey || event.metaKey || event.shiftKey || event.button !== 0) return;
+      event.preventDefault();
+      if (window.getSelection()?.toString()) return; // text is being copied
+      if (row.href === null) pick(row.key);
+      else follow(row.href);
+    };
+  } else {
+    first.append(passage(row));
+  }
+  line.append(first, ...row.cells.map((cell) => element("td", "itda-cell", cell)));
+  return line;
+}
+
+export default function ({ data, parentElement, setTriggerValue }) {
+  let root = parentElement.querySelector(".itda-strip");
+  if (!root) {
+    root = element("div");
+    parentElement.append(root);
+  }
+  const stacks = data.style === "list" && data.columns.length > 2;
+  root.className = `itda-strip itda-style-${data.style} ${stacks ? "itda-stacks" : ""}`;
+  const table = element("table", "itda-table");
+  if (data.columns.length) {
+    const head = element("tr");
+    head.append(
+      ...data.columns.map((name) => {
+        const cell = element("th", "", name);
+        cell.scope = "col";
+        return cell;
+      }),
+    );
+    const header = element("thead");
+    header.append(head);
+    table.append(header);
+  }
+  const body = element("tbody");
+  body.append(...data.rows.map((row) => drawRow(row, (key) => setTriggerValue("picked", key))));
+  // For narrow pages, where the headings are gone.
+  for (const line of body.rows) {
+    [...line.cells].slice(1).forEach((cell, at) => (cell.dataset.name = data.columns[at + 1] ?? ""));
+  }
+  table.append(body);
+  root.replaceChildren(table);
+  if (data.style === "list") {
+    const lines = [...root.querySelectorAll(".itda-tokens")];
+    const centre = () => lines.forEach(centreLine);
+    centre();
+    root._itdaWidth?.disconnect();
+    root._itdaWidth = new ResizeObserver(centre);
+    root._itdaWidth.observe(root);
+  }
+  if (data.style === "document") {
+    root.querySelector(".itda-centre")?.scrollIntoView({ block: "center" });
+  }
+  return () => root._itdaWidth?.disconnect();
+}

@@ -1,0 +1,106 @@
+"""Passages token by token, each token coloured by its coefficient, as one table of real text.
+
+Everything that is shown reaches the page through `textContent`, so whatever a token says stays text.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from streamlit.components import v2
+
+from app.text import number, visible
+
+_FOLDER = Path(__file__).parent
+
+
+class Token(NamedTuple):
+    """One token of a passage."""
+
+    text: str
+    """Its text as read."""
+    coefficient: float | None = None
+    """The atom's coefficient here; None where it does not fire."""
+    is_centre: bool = False
+    """Whether the passage is shown because of this token."""
+    is_unread: bool = False
+    """Whether the model never read it."""
+
+
+@dataclass(frozen=True)
+class Row:
+    """One passage, and what is said of it."""
+
+    tokens: Sequence[Token]
+    """The passage."""
+    cells: Sequence[str] = ()
+    """Further columns, as text."""
+    href: str | None = None
+    """Where a click on the row leads, relative to the app."""
+    key: int | None = None
+    """What a click hands back to Python, where the row leads nowhere."""
+    note: str = ""
+    """Small text above the passage: where it is from."""
+    lead: str = ""
+    """Small text before the passage: its number."""
+
+
+def token_strip(
+    rows: Sequence[Row],
+    *,
+    key: str,
+    columns: Sequence[str] = (),
+    strongest: float | None = None,
+    style: str = "list",
+) -> int | None:
+    """Show passages; returns the key of the row that was clicked just now.
+
+    Args:
+        rows: the passages.
+        key: names this strip on the page.
+        columns: headings, the passage's first; none shows no heading.
+        strongest: the absolute coefficient that gets the full colour; None takes the largest there is.
+        style: `list` for one line a passage, `passage` for a large one, `document` for a whole text with its lines,
+            `table` for rows of plain cells.
+    """
+    scale = strongest or max((abs(t.coefficient) for row in rows for t in row.tokens if t.coefficient), default=1.0)
+    data = {
+        "style": style,
+        "columns": list(columns),
+        "rows": [
+            {
+                "tokens": [_shown(token, scale, style) for token in row.tokens],
+                "cells": [visible(cell) for cell in row.cells],
+                "key": row.key,
+                "href": row.href,
+                "note": visible(row.note),
+                "lead": visible(row.lead),
+            }
+            for row in rows
+        ],
+    }
+    return _COMPONENT(key=key, data=data, on_picked_change=lambda: None).picked
+
+
+def _shown(token: Token, scale: float, style: str) -> list[Any]:
+    """A token as the page gets it: text, tint in [-1, 1], number, marks; short, since a document has thousands."""
+    text = visible(token.text)
+    if style == "document":
+        text = text.replace("↵", "↵\n")
+    if token.is_unread:
+        return [text, 0, "", "unread"]
+    mark = "centre" if token.is_centre else ""
+    if token.coefficient is None:
+        return [text, 0, "", mark]
+    return [text, round(max(-1.0, min(1.0, token.coefficient / scale)), 3), number(token.coefficient), mark]
+
+
+_COMPONENT = v2.component(
+    "itda_token_strip",
+    css=(_FOLDER / "token_strip.css").read_text(encoding="utf-8"),
+    js=(_FOLDER / "token_strip.js").read_text(encoding="utf-8"),
+    # Part of the page rather than a shadow tree, so that find-in-page, copying and screen readers treat it as text;
+    # every class name of the style sheet carries the component's prefix.
+    isolate_styles=False,
+)

@@ -1,0 +1,125 @@
+"""Jobs of the library as a reader follows them: what runs, what failed and why, and how an empty library starts."""
+
+import pandas as pd
+import streamlit as st
+
+from app import figures, parts, resources
+from app.text import count, duration, inert, visible
+from itda_core.jobs import JobState, read_jobs, read_log
+
+_UNFINISHED = ("failed", "lost")
+_LISTED = 8
+
+
+def is_running(jobs: list[JobState]) -> bool:
+    """Whether any job runs."""
+    return any(job.status == "running" for job in jobs)
+
+
+def show_start(jobs: list[JobState]) -> None:
+    """What an empty library offers. On a first start it builds the demo by itself."""
+    failed = any(job.status in _UNFINISHED for job in jobs)
+    if resources.demo_is_allowed() and not jobs:
+        resources.start_demo_once()
+        return
+    if failed:
+        st.text("Building the demo did not succeed; the log below says why.")
+    else:
+        st.text("This library is empty. The demo builds dictionaries of three small models that come with the project.")
+    if st.button("Try again" if failed else "Build the demo", type="primary", icon=":material/play_arrow:"):
+        resources.start("demo")
+        st.rerun()
+    st.text("Or in a terminal, the demo or a dictionary of your own model and texts:")
+    st.code("itda demo\nitda build MODEL --corpus CORPUS --layers 3", language=None)
+
+
+def show_jobs(jobs: list[JobState], brief: bool = False) -> None:
+    """Jobs, the newest first; those that run are followed, with nothing but their progress when `brief` is set."""
+    if is_running(jobs):
+        _follow(resources.contents(), brief)
+    elif jobs:
+        st.subheader("Jobs")
+        for job in jobs[:_LISTED]:
+            _show_ended(job)
+        if len(jobs) > _LISTED:
+            st.caption(f"{len(jobs) - _LISTED} older ones are in the library's folder jobs/.")
+
+
+@st.fragment(run_every=1)
+def _follow(known: frozenset[tuple[str, bool]], brief: bool) -> None:
+    """Running jobs, read again every second; the page starts over when there is more to see or the work has ended."""
+    running = [job for job in read_jobs(resources.library().root) if job.status == "running"]
+    if not running or resources.contents() != known:
+        st.rerun()
+    for job in running:
+        with st.container(border=True):
+            _show_running(job, brief)
+
+
+def _show_running(job: JobState, brief: bool) -> None:
+    with st.container(horizontal=True, vertical_alignment="center"):
+        st.text(visible(job.title) if job.started else "Starting")
+        if not brief:
+            _offer(job.finished)
+    done = f"{job.done:,} of {job.total:,}" if job.total else count(job.done) if job.done else ""
+    words = [job.stage, f"{done} {job.unit}" if done else ""]
+    if job.rate:
+        words.append(f"{job.rate:,.0f} {job.unit} a second")
+    if job.seconds_left is not None:
+        words.append(f"{duration(job.seconds_left)} left in this step")
+    text = inert(", ".join(word for word in words if word))
+    st.progress(min(1.0, job.done / job.total) if job.total else 0.0, text=text)
+    if brief:
+        return
+    points = pd.DataFrame(
+        [(name, rows, atoms) for name, history in job.growth.items() for rows, atoms, *_ in history],
+        columns=["dictionary", "rows", "atoms"],
+    )
+    if not points.empty:
+        st.caption("Atoms over the activations seen: the curve flattens as the dictionary comes to cover them.")
+        st.plotly_chart(
+            figures.growth(points), key=f"growth_{job.id}", config=figures.CONFIG, alt="Growth of the dictionaries"
+        )
+        parts.download(points, key=f"growth_data_{job.id}", file="growth.csv")
+    _show_log(job)
+
+
+def _offer(finished: list[str]) -> None:
+    """A way into the first dictionary while others are still being built."""
+    names = parts.dictionary_names()
+    ready = next((dictionary_id for dictionary_id in finished if dictionary_id in names), None)
+    if ready is None:
+        st.caption("The first dictionary can be read here as soon as it is whole, while the others are being built.")
+    elif st.button(
+        f"Read {inert(names[ready])}",
+        type="primary",
+        icon=":material/arrow_forward:",
+        icon_position="right",
+        key=f"offer_{ready}",
+    ):
+        parts.open_atoms(ready)
+
+
+def _show_ended(job: JobState) -> None:
+    if job.status == "done":
+        with st.expander(f"{inert(job.title)}, done", icon=":material/check:", type="compact"):
+            st.caption(f"{inert(job.started)} to {inert(job.updated)} UTC")
+            _show_log_text(job)
+        return
+    st.error(f"**{inert(job.title)}** failed while {inert(job.stage)}: {inert(job.error or 'no reason was written')}")
+    _show_log(job)
+
+
+def _show_log(job: JobState) -> None:
+    with st.expander("Log"):
+        _show_log_text(job)
+
+
+def _show_log_text(job: JobState) -> None:
+    log = read_log(resources.library().root, job.id)
+    # A progress bar rewrites its line; only what it says last is worth reading.
+    lines = [line.rsplit("\r", 1)[-1] for line in log.replace("\r\n", "\n").splitlines(keepends=False)]
+    if log:
+        st.code("\n".join(lines[-200:]), language=None, height=240)
+    else:
+        st.caption("It was started in a terminal, where its log is.")

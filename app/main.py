@@ -1,0 +1,26 @@
+"""The app: page settings, the pages, and what they share."""
+
+from pathlib import Path
+
+import streamlit as st
+
+from app.parts import sidebar
+
+# A file of our own: an icon given by name would be fetched from an outside host.
+st.set_page_config(
+    page_title="ITDA Explorer",
+    page_icon=str(Path(__file__).parent / "icon.svg"),
+    layout="wide",
+    initial_sidebar_state=230,
+)
+
+page = st.navigation(
+    [
+        st.Page("views/library.py", title="Library", default=True),
+        st.Page("views/atoms.py", title="Atoms", url_path="atoms", visibility="hidden"),
+        st.Page("views/atom.py", title="Atom", url_path="atom", visibility="hidden"),
+    ],
+    position="hidden",
+)
+sidebar()
+page.run()

@@ -1,0 +1,132 @@
+"""What several pages share: the sidebar, names of dictionaries, links, figures with their data, and errors."""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from urllib.parse import urlencode
+
+import pandas as pd
+import plotly.graph_objects as go
+import streamlit as st
+
+from app import figures, resources, state
+from app.naming import names
+from app.tables import csv_of
+from app.text import inert
+from itda_core.library import DictionaryRecord
+from itda_core.types import DamagedError, UserError
+
+LIBRARY_PAGE, ATOMS_PAGE = "views/library.py", "views/atoms.py"
+
+_UNITS = {"relative": "of |x|²", "squared": "|x−x̂|²", "cosine": "cosine, mean over dimensions"}
+
+
+def threshold_of(record: DictionaryRecord) -> str:
+    """The threshold with its unit."""
+    return f"{record.settings.threshold:g} {_UNITS[record.settings.error]}"
+
+
+def atoms_address(dictionary_id: str) -> str:
+    """Address of a dictionary's atoms, relative to the app."""
+    return "atoms?" + urlencode(state.encode(state.AtomsState(dictionary_id)))
+
+
+def atom_address(dictionary_id: str, atom: int) -> str:
+    """Address of one atom, relative to the app."""
+    return "atom?" + urlencode(state.encode(state.AtomState(dictionary_id, atom)))
+
+
+def open_atoms(dictionary_id: str) -> None:
+    """Go to a dictionary's atoms."""
+    st.switch_page(ATOMS_PAGE, query_params=state.encode(state.AtomsState(dictionary_id)))
+
+
+def sidebar() -> None:
+    """The sidebar: the library, and the dictionary that is read now."""
+    root = resources.library().root
+    with st.sidebar:
+        st.page_link(LIBRARY_PAGE, label="Library", icon=":material/grid_view:")
+        st.caption(f"Folder {inert(root.name)}", help=inert(str(root)))
+        chosen = st.query_params.get("d", "")
+        others = dictionary_names()
+        if chosen not in others:
+            return
+        st.caption("Dictionary")
+        dictionary_link(chosen, others.pop(chosen))
+        if others:
+            with st.expander("Others", type="compact"):
+                for other, name in others.items():
+                    dictionary_link(other, name)
+
+
+def sound_records() -> list[DictionaryRecord]:
+    """The dictionaries that can be opened."""
+    return [record for record in resources.records() if isinstance(record, DictionaryRecord)]
+
+
+def dictionary_names() -> dict[str, str]:
+    """Names of the dictionaries that can be opened, by id."""
+    return names(sound_records())
+
+
+def dictionary_link(dictionary_id: str, name: str, icon: str | None = None) -> None:
+    """A link to a dictionary's atoms."""
+    query = state.encode(state.AtomsState(dictionary_id))
+    st.page_link(ATOMS_PAGE, label=inert(name), query_params=query, icon=icon)
+
+
+@contextmanager
+def errors_shown() -> Iterator[None]:
+    """Show an error that the reader can mend as its one line, and what there is instead."""
+    try:
+        yield
+    except DamagedError as error:
+        st.title("Damaged")
+        show_error(error, icon=":material/broken_image:")
+        st.text("Nothing else in the library is affected. The command itda verify checks every file of it.")
+        other_dictionaries()
+    except UserError as error:
+        st.title("This cannot be shown")
+        show_error(error)
+        other_dictionaries()
+
+
+def show_error(error: UserError, icon: str = ":material/link_off:") -> None:
+    """An error's one line, as a sentence unless it begins with the name of something."""
+    text = str(error)
+    is_sentence = text.split(" ", 1)[0].isalpha()
+    st.error(inert(text[:1].upper() + text[1:] if is_sentence else text), icon=icon)
+
+
+def other_dictionaries() -> None:
+    """Links to the dictionaries that there are."""
+    found = dictionary_names()
+    if found:
+        st.text("These dictionaries can be opened:")
+    for dictionary_id, name in found.items():
+        dictionary_link(dictionary_id, name)
+    st.page_link(LIBRARY_PAGE, label="Library", icon=":material/grid_view:")
+
+
+def figure(
+    drawn: go.Figure, data: pd.DataFrame | Callable[[], pd.DataFrame], *, key: str, alt: str, file: str, **options
+) -> dict:
+    """Show a figure, which can be enlarged, with a button that downloads its data; returns what is selected in it."""
+    event = st.plotly_chart(drawn, key=key, alt=alt, config=figures.CONFIG, **options)
+    download(data, key=f"{key}_data", file=file)
+    return dict(event["selection"]) if isinstance(event, dict) and "selection" in event else {}
+
+
+def download(
+    data: pd.DataFrame | Callable[[], pd.DataFrame], *, key: str, file: str, label: str = "Data as CSV"
+) -> None:
+    """A quiet button that downloads a table as CSV; a function is called when it is clicked."""
+    st.download_button(
+        label,
+        lambda: csv_of(data() if callable(data) else data),
+        file_name=file,
+        mime="text/csv",
+        key=key,
+        type="tertiary",
+        icon=":material/download:",
+        on_click="ignore",
+    )

@@ -1,0 +1,127 @@
+"""What pages read: the library, and open indexes and maps that are kept between runs. The only caches of the app."""
+
+import os
+from pathlib import Path
+from typing import NamedTuple
+
+import pandas as pd
+import streamlit as st
+
+from itda_core.corpus import Corpus
+from itda_core.jobs import start_detached
+from itda_core.layout import ATOMS_FILE, INDEX_FILE, MANIFEST_FILE
+from itda_core.library import Damaged, DictionaryRecord, Library
+from itda_core.maps import read_map
+from itda_core.queries import Index
+from itda_core.types import DamagedError, UserError
+
+LIBRARY_VARIABLE = "ITDA_LIBRARY"
+NO_DEMO_VARIABLE = "ITDA_NO_DEMO"
+
+_OPEN_INDEXES = 32
+_KEPT_MAPS = 4
+_KEPT_RECORDS = 4
+_RECORD_FILES = (MANIFEST_FILE, ATOMS_FILE, INDEX_FILE)
+
+
+class _Opened(NamedTuple):
+    index: Index
+    manifest: Path
+    modified: int
+
+
+def library() -> Library:
+    """The library that the app shows."""
+    return Library(Path(os.environ.get(LIBRARY_VARIABLE) or "library").expanduser().resolve())
+
+
+def records() -> list[DictionaryRecord | Damaged]:
+    """The dictionaries of the library, damaged ones last; read again when a file that they say something of changes."""
+    here = library()
+    folders = [here.dictionaries / each for each in here.ids()]
+    state = tuple((str(folder), *(_modified(folder / name) for name in _RECORD_FILES)) for folder in folders)
+    return _records(str(here.root), state)
+
+
+def index(dictionary_id: str) -> Index:
+    """A dictionary's index, open. Raises UserError for an unknown id, DamagedError for one that cannot be read."""
+    return _opened(str(library().folder(dictionary_id))).index
+
+
+def atom_map(dictionary_id: str) -> pd.DataFrame | None:
+    """Places of a dictionary's atoms on its map: atom, x, y; None while none is computed. Raises DamagedError."""
+    path = library().map_path(dictionary_id)
+    return _map(str(path), _modified(path)) if path.is_file() else None
+
+
+def contents() -> frozenset[tuple[str, bool]]:
+    """Which dictionaries the library holds, and whether each has its map; it changes when there is more to see."""
+    here = library()
+    return frozenset((each, here.map_path(each).is_file()) for each in here.ids())
+
+
+def corpora() -> list[Corpus | DamagedError]:
+    """The corpora of the library, damaged ones as the error that says why."""
+    folder = library().corpora
+    found: list[Corpus | DamagedError] = []
+    for path in sorted(folder.iterdir()) if folder.is_dir() else []:
+        if path.is_dir() and not path.name.startswith("."):
+            try:
+                found.append(Corpus.open(path))
+            except DamagedError as error:
+                found.append(error)
+    return found
+
+
+def demo_is_allowed() -> bool:
+    """Whether an empty library may start the demo by itself."""
+    return not os.environ.get(NO_DEMO_VARIABLE)
+
+
+def start(*arguments: str) -> str:
+    """Start an `itda` command in a process of its own; returns its job. Raises UserError where none can be started."""
+    root = library().root
+    try:
+        return start_detached(root, list(arguments))
+    except OSError as error:
+        raise UserError(f"{root} cannot be written ({error.strerror}): name another folder in ITDA_LIBRARY") from error
+
+
+def start_demo_once() -> str:
+    """Start the demo in a process of its own, once in the life of the app however many readers ask; returns the job."""
+    return _demo(str(library().root))
+
+
+def _modified(path: Path) -> int:
+    return path.stat().st_mtime_ns if path.exists() else 0
+
+
+def _is_current(opened: _Opened) -> bool:
+    return _modified(opened.manifest) == opened.modified
+
+
+# One index per folder: a rebuilt dictionary takes the place of the old one, whose file must be closed first.
+@st.cache_resource(
+    max_entries=_OPEN_INDEXES,
+    show_spinner=False,
+    validate=_is_current,
+    on_release=lambda opened: opened.index.close(),
+)
+def _opened(folder: str) -> _Opened:
+    manifest = Path(folder) / MANIFEST_FILE
+    return _Opened(Index(library().index_path(Path(folder).name)), manifest, _modified(manifest))
+
+
+@st.cache_data(max_entries=_KEPT_RECORDS, show_spinner=False)
+def _records(root: str, state: tuple) -> list[DictionaryRecord | Damaged]:
+    return Library(Path(root)).records()
+
+
+@st.cache_data(max_entries=_KEPT_MAPS, show_spinner=False)
+def _map(path: str, modified: int) -> pd.DataFrame | None:
+    return read_map(Path(path))
+
+
+@st.cache_resource(show_spinner=False)
+def _demo(root: str) -> str:
+    return start("demo")

@@ -1,0 +1,86 @@
+"""Text from strangers, made safe to show, and numbers as readers expect them."""
+
+import re
+import unicodedata
+
+import pandas as pd
+
+_SIGNS = {"\n": "↵", "\t": "→", "\r": "␍", "\x7f": "␡", "\N{LINE SEPARATOR}": "↵", "\N{PARAGRAPH SEPARATOR}": "¶"}
+# Letters and symbols by category, yet nothing to see.
+_BLANK = "\u115f\u1160\u3164\uffa0\u2800"
+_INVISIBLE = {"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"}
+_WORD_JOINER = "\N{WORD JOINER}"
+
+
+def visible(text: str) -> str:
+    """A token's text with every character to be seen: line ends as ↵, tabs as →, control, zero-width and
+    direction-changing characters by name, so that they neither hide nor act."""
+    if text.isascii() and text.isprintable():
+        return text
+    return "".join(map(_visible, text))
+
+
+def _visible(character: str) -> str:
+    if character in _SIGNS:
+        return _SIGNS[character]
+    if character < " ":
+        return chr(0x2400 + ord(character))
+    if unicodedata.category(character) in _INVISIBLE or character in _BLANK:
+        return f"⟨U+{ord(character):04X}⟩"
+    return character
+
+
+def quoted(token: str) -> str:
+    """A token inside a sentence."""
+    return f"“{visible(token)}”" if token else "an empty token"
+
+
+def inert(text: str) -> str:
+    """Text for a place that reads Markdown, as it is and nothing more: no markup, no link, no image, no icon.
+
+    Backslashes are not enough: bare addresses, `:icons:` and e-mail addresses are found in the finished text, so a
+    word joiner, which has no width, parts them.
+    """
+    escaped = re.sub(r"([!-/:-@\[-`{-~])", r"\\\1", " ".join(visible(text.strip()).split()))
+    return re.sub(r"(\\[:@]|www(?=\\\.))", rf"\1{_WORD_JOINER}", escaped, flags=re.IGNORECASE)
+
+
+def in_figure(text: str) -> str:
+    """Text for a Plotly label, which reads a part of HTML."""
+    return visible(text).replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
+
+
+def number(value: float | None, digits: int = 3) -> str:
+    """A number with so many significant digits; – where there is none."""
+    if value is None or pd.isna(value):
+        return "–"
+    if abs(value) >= 1000:
+        return f"{value:,.0f}"
+    shown = f"{value:#.{digits}g}".rstrip(".")
+    return re.sub("e-0?", "e-", shown).replace("-", "\N{MINUS SIGN}")
+
+
+def count(value: float) -> str:
+    """A whole number with its thousands apart."""
+    return f"{int(value):,}"
+
+
+def share(value: float | None) -> str:
+    """A share as a percentage."""
+    if value is None or pd.isna(value):
+        return "–"
+    percent = 100 * value
+    if 0 < percent < 0.01:
+        return "< 0.01 %"
+    if 0 < percent < 0.1:
+        return f"{percent:.2g} %"
+    return f"{percent:.1f} %" if percent < 10 else f"{percent:.0f} %"
+
+
+def duration(seconds: float) -> str:
+    """A time span in words."""
+    seconds = max(0, round(seconds))
+    if seconds < 60:
+        return f"{seconds} s"
+    minutes, seconds = divmod(seconds, 60)
+    return f"{minutes} min {seconds:02d} s" if minutes < 60 else f"{minutes // 60} h {minutes % 60:02d} min"

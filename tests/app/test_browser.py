@@ -1,0 +1,216 @@
+"""The app in a browser: a walk through its pages in both themes, and hostile text that must stay text."""
+
+import os
+import shutil
+import socket
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+from page_fixtures import MAIN, records
+
+playwright = pytest.importorskip("playwright.sync_api")
+
+pytest_plugins = ("page_fixtures",)
+CHROMIUM = shutil.which("chromium")
+pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="no chromium here")
+
+ARGUMENTS = [
+    "--headless",
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+]
+WAIT = 20_000
+
+
+@contextmanager
+def served(root: Path, demo: bool = False) -> Iterator[str]:
+    """The app over a library, on a free port; its address. `demo` lets an empty library start the demo by itself."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    command = [sys.executable, "-m", "streamlit", "run", str(MAIN), "--server.port", str(port)]
+    environment = {**os.environ, "ITDA_LIBRARY": str(root), "PYTHONPATH": str(MAIN.parents[1])}
+    environment["ITDA_NO_DEMO"] = "" if demo else "1"
+    process = subprocess.Popen(
+        command, cwd=MAIN.parents[1], env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+    )
+    try:
+        address = f"http://localhost:{port}"
+        for _ in range(300):
+            try:
+                with urllib.request.urlopen(f"{address}/_stcore/health", timeout=1):
+                    break
+            except (urllib.error.URLError, OSError):
+                time.sleep(0.1)
+        yield address
+    finally:
+        process.terminate()
+        process.wait(10)
+
+
+class Browser:
+    """A page of Chromium that notes errors in the console and requests that leave the machine."""
+
+    def __init__(self, page) -> None:
+        self.page = page
+        self.errors: list[str] = []
+        self.outside: list[str] = []
+        page.set_default_timeout(WAIT)
+        page.on("console", self._note)
+        page.on("pageerror", lambda error: self.errors.append(str(error)))
+        page.on("request", self._watch)
+
+    def _note(self, message) -> None:
+        # A deep link makes Streamlit probe for itself under the page's own path first.
+        is_probe = "404" in message.text and "_stcore" in message.location.get("url", "")
+        if message.type == "error" and not is_probe:
+            self.errors.append(f"{message.text} {message.location}")
+
+    def _watch(self, request) -> None:
+        if not request.url.startswith(("http://localhost:", "ws://localhost:", "data:", "blob:")):
+            self.outside.append(request.url)
+
+    def heading(self, text: str) -> None:
+        """Wait for a page's title."""
+        playwright.expect(self.page.locator("h1")).to_have_text(text, timeout=WAIT)
+
+
+@pytest.fixture
+def open_browser(tmp_path: Path) -> Iterator[Callable[[str], Browser]]:
+    """`open_browser(theme)` starts Chromium on a new profile."""
+    with playwright.sync_playwright() as driver:
+        contexts = []
+
+        def open_it(theme: str = "light") -> Browser:
+            context = driver.chromium.launch_persistent_context(
+                str(tmp_path / f"profile-{len(contexts)}"),
+                executable_path=CHROMIUM,
+                args=ARGUMENTS,
+                headless=True,
+                viewport={"width": 1280, "height": 900},
+                color_scheme=theme,
+            )
+            contexts.append(context)
+            return Browser(context.pages[0])
+
+        yield open_it
+        for context in contexts:
+            context.close()
+
+
+@pytest.mark.parametrize("theme", ["light", "dark"])
+def test_a_walk_through_the_pages(library: Path, open_browser: Callable[[str], Browser], theme: str) -> None:
+    first = records(library)[0]
+    browser = open_browser(theme)
+    page = browser.page
+    with served(library) as address:
+        page.goto(address)
+        browser.heading("Library")
+        # A cell of the grid opens its atoms.
+        page.locator(".js-plotly-plot .scatterlayer .point").first.click(force=True)
+        page.wait_for_url("**/atoms?d=*")
+        page.go_back()
+        browser.heading("Library")
+        # So does a row of the table.
+        page.locator(f"a.itda-link[href='atoms?d={first.id}']").click()
+        page.wait_for_url(f"**/atoms?d={first.id}")
+        page.locator("a.itda-link").first.wait_for()
+        page.get_by_label("Search").fill("the")
+        page.get_by_label("Search").press("Enter")
+        page.wait_for_url("**text=the*")
+        listed = page.locator("a.itda-link").nth(1)
+        listed.wait_for()
+        page.wait_for_timeout(1000)
+        atom = int(str(listed.get_attribute("href")).rpartition("=")[2])
+        listed.click()
+        browser.heading(f"Atom {atom}")
+        playwright.expect(page.get_by_role("heading", name="Source", exact=True)).to_be_visible()
+        page.get_by_role("button", name="Next").click()
+        browser.heading(f"Atom {atom + 1}")
+        page.keyboard.press("ArrowRight")
+        browser.heading(f"Atom {atom + 2}")
+        page.go_back()
+        browser.heading(f"Atom {atom + 1}")
+        page.reload()
+        browser.heading(f"Atom {atom + 1}")
+        page.go_back()
+        browser.heading(f"Atom {atom}")
+        page.go_back()
+        page.wait_for_url("**text=the*")
+        playwright.expect(page.get_by_label("Search")).to_have_value("the", timeout=WAIT)
+        # The whole document is one click away from a source.
+        page.goto(f"{address}/atom?d={first.id}&a=0")
+        page.get_by_role("button", name="Whole document").click()
+        playwright.expect(page.get_by_role("dialog").locator(".itda-centre")).to_have_count(1, timeout=WAIT)
+        page.set_viewport_size({"width": 420, "height": 800})
+        page.wait_for_timeout(500)
+        assert page.evaluate("document.documentElement.scrollWidth <= window.innerWidth")
+    assert browser.outside == []
+    assert browser.errors == []
+
+
+def test_a_selection_on_the_map_filters_the_list(library: Path, open_browser: Callable[[str], Browser]) -> None:
+    first = records(library)[0]
+    browser = open_browser("light")
+    page = browser.page
+    with served(library) as address:
+        page.goto(f"{address}/atoms?d={first.id}&pointer=circle")
+        area = page.locator(".js-plotly-plot .nsewdrag").first
+        area.wait_for()
+        page.wait_for_timeout(1500)
+        box = area.bounding_box()
+        assert box is not None
+        corners = [(0.02, 0.02), (0.5, 0.02), (0.5, 0.98), (0.02, 0.98), (0.02, 0.03)]
+        places = [(box["x"] + box["width"] * x, box["y"] + box["height"] * y) for x, y in corners]
+        page.mouse.move(*places[0])
+        page.mouse.down()
+        for place in places[1:]:
+            page.mouse.move(*place, steps=8)
+        page.mouse.up()
+        page.wait_for_url("**region=*")
+        everything = f"{first.n_atoms:,} of {first.n_atoms:,} atoms"
+        playwright.expect(page.get_by_text(f"of {first.n_atoms:,} atoms")).not_to_have_text(everything, timeout=WAIT)
+        kept = page.get_by_text(f"of {first.n_atoms:,} atoms").inner_text()
+        page.reload()
+        playwright.expect(page.get_by_text(kept, exact=True)).to_be_visible(timeout=WAIT)
+    assert browser.outside == []
+
+
+def test_hostile_text_stays_text(hostile: Path, open_browser: Callable[[str], Browser]) -> None:
+    record = records(hostile)[0]
+    browser = open_browser("light")
+    page = browser.page
+    with served(hostile) as address:
+        for path in (
+            "/",
+            f"/atoms?d={record.id}",
+            f"/atoms?d={record.id}&scope=context&text=%3Cimg%20src%3Dx%20onerror%3D'window.hacked%3D1'%3E",
+            "/atoms?d=![x](http://outside.invalid/d.png)",
+            *(f"/atom?d={record.id}&a={a}" for a in range(0, min(record.n_atoms, 40), 8)),
+        ):
+            page.goto(address + path)
+            page.locator("h1, [data-testid=stAlert]").first.wait_for()
+            page.wait_for_timeout(1500)
+            assert page.evaluate("window.hacked") is None
+            assert page.locator("[data-testid=stMain] img, [data-testid=stMain] iframe, .katex").count() == 0
+            assert page.locator("a[href*='outside.invalid']").count() == 0
+            shown = page.locator("[data-testid=stMain]").inner_text()
+            assert not any(character in shown for character in "\x01\x1b\u200b\u202e\u2066")
+        page.get_by_role("button", name="Whole document").click()
+        page.get_by_role("dialog").locator(".itda-centre").wait_for()
+        assert page.evaluate("window.hacked") is None
+        assert page.locator("a[href*='outside.invalid']").count() == 0
+    assert browser.outside == []
+    assert browser.errors == []

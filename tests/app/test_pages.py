@@ -1,0 +1,338 @@
+"""The pages as Streamlit runs them: as they open, by link, with bad addresses, and over libraries in trouble."""
+
+import json
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from page_fixtures import MAIN, OpenPage, records
+from streamlit.testing.v1 import AppTest
+
+from app import jobs_view, resources
+from itda_core.jobs import JobState, running_job
+from itda_core.library import Library
+from itda_core.maps import read_map
+from itda_core.queries import AtomFilter, Index
+from itda_core.types import UserError
+
+pytest_plugins = ("page_fixtures",)
+
+
+def shown(page: AppTest) -> str:
+    """All text of a page that Streamlit's own elements show."""
+    kinds = (page.title, page.subheader, page.text, page.caption, page.markdown, page.error, page.metric, page.code)
+    return "\n".join(str(element.value) for kind in kinds for element in kind)
+
+
+def strips(page: AppTest) -> list[dict]:
+    """Data of the token strips of a page."""
+    return [json.loads(strip.proto.json) for strip in page.get("bidi_component")]
+
+
+def passages(page: AppTest) -> list[str]:
+    """The text of every row of every token strip."""
+    return ["".join(token[0] for token in row["tokens"]) for strip in strips(page) for row in strip["rows"]]
+
+
+def links(page: AppTest) -> list[str]:
+    """Where the rows of the token strips lead."""
+    return [row["href"] for strip in strips(page) for row in strip["rows"] if row["href"]]
+
+
+def labels(page: AppTest) -> list[str]:
+    """What the page's buttons say."""
+    return [button.label for button in page.button]
+
+
+@pytest.fixture
+def started(monkeypatch: pytest.MonkeyPatch) -> list[list[str]]:
+    """What the app would have started in processes of their own."""
+    found: list[list[str]] = []
+
+    def start(root: Path, arguments: list[str]) -> str:
+        found.append(arguments)
+        (root / "jobs" / "20260101-000000-abcdef").mkdir(parents=True, exist_ok=True)
+        return "20260101-000000-abcdef"
+
+    monkeypatch.setattr(resources, "start_detached", start)
+    return found
+
+
+# As they open
+
+
+def test_the_library_lists_every_dictionary_with_settings_and_quality(open_page: OpenPage, library: Path) -> None:
+    page = open_page(library)
+    assert not page.exception
+    assert page.title[0].value == "Library"
+    assert len(page.get("plotly_chart")) == 1
+    for record in records(library):
+        assert f"atoms?d={record.id}" in links(page)
+    cells = [row["cells"] for strip in strips(page) for row in strip["rows"] if row["href"]]
+    assert all(cell[3:6] == ["0.25 of |x|²", "8", "sequential"] for cell in cells)
+    assert records(library)[0].corpus in passages(page)
+
+
+def test_the_grid_is_coloured_by_the_chosen_measure(open_page: OpenPage, library: Path) -> None:
+    page = open_page(library, measure="atoms")
+    assert page.segmented_control(key="library_measure").value == "atoms"
+    page.segmented_control(key="library_measure").set_value("tokens").run()
+    assert page.query_params["measure"] == "tokens"
+    assert not page.exception
+
+
+def test_atoms_open_as_admitted_with_their_sources(open_page: OpenPage, library: Path) -> None:
+    record = records(library)[0]
+    page = open_page(library, "/atoms", d=record.id)
+    assert not page.exception
+    assert f"{record.n_atoms:,} of {record.n_atoms:,} atoms" in shown(page)
+    assert links(page)[:2] == [f"atom?d={record.id}&a=0", f"atom?d={record.id}&a=1"]
+    assert len(links(page)) == 50
+
+
+def test_a_link_to_a_filtered_page_shows_just_that(open_page: OpenPage, library: Path) -> None:
+    record = records(library)[0]
+    index = Index(Library(library).index_path(record.id))
+    page = open_page(library, "/atoms", d=record.id, text="value", sort="strongest", page="1")
+    wanted = index.page(AtomFilter(text="value"), "strongest", True)
+    assert page.text_input(key="atoms_text").value == "value"
+    assert page.selectbox(key="atoms_sort").value == "strongest"
+    assert links(page) == [f"atom?d={record.id}&a={atom}" for atom in wanted["atom"]]
+
+
+def test_a_filter_goes_to_the_address_and_to_the_first_page(open_page: OpenPage, library: Path) -> None:
+    record = records(library)[0]
+    page = open_page(library, "/atoms", d=record.id, page="2")
+    page.text_input(key="atoms_text").set_value("class").run()
+    assert page.query_params["text"] == "class"
+    assert "page" not in page.query_params
+    assert page.query_params["d"] == record.id
+    page.button[-1 if "Clear all" not in labels(page) else labels(page).index("Clear all")].click().run()
+    assert "text" not in page.query_params
+
+
+def test_a_page_past_the_end_shows_the_last(open_page: OpenPage, library: Path) -> None:
+    record = records(library)[0]
+    page = open_page(library, "/atoms", d=record.id, page="99999")
+    assert not page.exception
+    assert links(page)[-1] == f"atom?d={record.id}&a={record.n_atoms - 1}"
+
+
+def test_nothing_found_says_why_and_what_to_do(open_page: OpenPage, library: Path) -> None:
+    page = open_page(library, "/atoms", d=records(library)[0].id, text="no such text \u202e <b>", density="0.9~1")
+    assert not page.exception
+    assert "Nothing found" in shown(page)
+    assert "no such text" in shown(page)
+    assert "clear the filters" in shown(page)
+
+
+def test_a_region_of_the_map_filters_the_list(open_page: OpenPage, library: Path) -> None:
+    record = records(library)[0]
+    places = read_map(Library(library).map_path(record.id))
+    assert places is not None
+    middle = places["x"].median()
+    low, high = places["y"].min() - 1, places["y"].max() + 1
+    left = f"{places['x'].min() - 1:.3f}"
+    region = f"{left},{low:.3f}~{middle:.3f},{low:.3f}~{middle:.3f},{high:.3f}~{left},{high:.3f}"
+    page = open_page(library, "/atoms", d=record.id, region=region)
+    assert not page.exception
+    count = int((places["x"] < float(f"{middle:.3f}")).sum())
+    assert f"{count:,} of {record.n_atoms:,} atoms" in shown(page)
+
+
+def test_an_absent_map_is_said_and_offered(
+    open_page: OpenPage, library: Path, tmp_path: Path, started: list[list[str]]
+) -> None:
+    root = tmp_path / "library"
+    shutil.copytree(library, root)
+    record = records(root)[0]
+    Library(root).map_path(record.id).unlink()
+    page = open_page(root, "/atoms", d=record.id)
+    assert not page.exception
+    assert "no map yet" in shown(page)
+    assert len(links(page)) == 50
+    page.button[labels(page).index("Compute the map")].click().run()
+    assert started == [["map", record.id]]
+
+
+def test_an_atom_shows_its_source_and_where_it_fires(open_page: OpenPage, library: Path) -> None:
+    record = records(library)[0]
+    index = Index(Library(library).index_path(record.id))
+    atom = index.atom(3)
+    page = open_page(library, "/atom", d=record.id, a="3")
+    assert not page.exception
+    assert page.title[0].value == "Atom 3"
+    assert "Source" in [heading.value for heading in page.subheader]
+    assert f"token {atom.position}" in shown(page)
+    source = next(strip for strip in strips(page) if strip["style"] == "passage")
+    assert [token[0] for token in source["rows"][0]["tokens"] if token[3] == "centre"] == [atom.label]
+    assert {metric.label for metric in page.metric} >= {"Fires on", "Strongest", "Error when admitted"}
+    assert any("fires on" in text.value for text in page.text)
+
+
+def test_next_and_previous_go_through_the_address(open_page: OpenPage, library: Path) -> None:
+    record = records(library)[0]
+    page = open_page(library, "/atom", d=record.id, a="0")
+    previous, following = (next(b for b in page.button if b.label == name) for name in ("Previous", "Next"))
+    assert previous.disabled
+    following.click().run()
+    assert page.query_params["a"] == "1"
+    assert page.title[0].value == "Atom 1"
+
+
+# Bad addresses
+
+
+@pytest.mark.parametrize("path", ["/atoms", "/atom"])
+def test_an_unknown_dictionary_says_which_there_are(open_page: OpenPage, library: Path, path: str) -> None:
+    page = open_page(library, path, d="../../etc/passwd", a="0")
+    assert not page.exception
+    assert "There is no dictionary" in page.error[0].value
+    targets = [link.proto.query_string for link in page.page_link]
+    assert all(any(record.id in target for target in targets) for record in records(library))
+
+
+@pytest.mark.parametrize("path", ["/atoms", "/atom"])
+def test_no_dictionary_in_the_address(open_page: OpenPage, library: Path, path: str) -> None:
+    page = open_page(library, path)
+    assert not page.exception
+    assert "names no dictionary" in shown(page)
+
+
+@pytest.mark.parametrize("a", ["", "-1", "999999", "1.5", "x"])
+def test_a_bad_atom_says_which_there_are(open_page: OpenPage, library: Path, a: str) -> None:
+    record = records(library)[0]
+    page = open_page(library, "/atom", d=record.id, a=a)
+    assert not page.exception
+    assert page.error
+    if a in ("", "999999"):
+        assert f"0 to {record.n_atoms - 1}" in page.error[0].value
+
+
+def test_a_bad_filter_says_so_and_offers_a_way_out(open_page: OpenPage, library: Path) -> None:
+    record = records(library)[0]
+    page = open_page(library, "/atoms", d=record.id, sort="sideways")
+    assert "sort" in page.error[0].value
+    page.button[labels(page).index("Start without filters")].click().run()
+    assert not page.error
+    assert len(links(page)) == 50
+
+
+# Libraries in trouble
+
+
+def test_damaged_dictionaries_are_named_with_what_to_do(open_page: OpenPage, damaged: Path, library: Path) -> None:
+    first, second, third = records(library)
+    page = open_page(damaged)
+    assert not page.exception
+    assert second.id.split("-")[0] in page.error[0].value
+    assert f"atoms?d={third.id}" in links(page)
+    for dictionary in (first, second):
+        for path in ("/atoms", "/atom"):
+            opened = open_page(damaged, path, d=dictionary.id, a="0")
+            assert not opened.exception
+            assert "build the dictionary again" in opened.error[0].value or "JSON" in opened.error[0].value
+    # The damaged twin of a sound atom is named, and nothing else suffers.
+    assert not open_page(damaged, "/atom", d=third.id, a="0").exception
+
+
+def test_an_empty_library_says_what_to_do(open_page: OpenPage, tmp_path: Path) -> None:
+    page = open_page(tmp_path / "new")
+    assert not page.exception
+    assert "itda demo" in shown(page)
+    assert "Build the demo" in labels(page)
+    assert not (tmp_path / "new" / "jobs").exists()
+
+
+def test_a_first_start_builds_the_demo_once(open_page: OpenPage, tmp_path: Path, started: list[list[str]]) -> None:
+    page = open_page(tmp_path / "new", demo=True)
+    assert not page.exception
+    assert started == [["demo"]]
+    page.run()
+    open_page(tmp_path / "new", demo=True)
+    assert started == [["demo"]]
+
+
+def test_a_failed_demo_is_not_started_again_by_itself(
+    open_page: OpenPage, tmp_path: Path, started: list[list[str]]
+) -> None:
+    root = tmp_path / "new"
+    with pytest.raises(UserError), running_job(root, "Build the *demo*"):
+        raise UserError("no room for ![x](http://outside.invalid/x.png)")
+    page = open_page(root, demo=True)
+    assert not page.exception
+    assert started == []
+    assert "no room for" in page.error[0].value
+    assert "](http" not in page.error[0].value
+    page.button[labels(page).index("Try again")].click().run()
+    assert started == [["demo"]]
+
+
+def test_a_folder_that_cannot_be_written_is_said(open_page: OpenPage, tmp_path: Path) -> None:
+    blocked = tmp_path / "file"
+    blocked.write_text("")
+    page = open_page(blocked / "library", demo=True)
+    assert not page.exception
+    assert "cannot be written" in page.error[0].value
+
+
+def test_a_running_job_is_followed(open_page: OpenPage, library: Path, tmp_path: Path) -> None:
+    root = tmp_path / "library"
+    shutil.copytree(library, root)
+    with running_job(root, "Build <b>something</b>") as job:
+        job.stage("building", total=100)
+        job.advance(40)
+        job.state.growth["x"] = [[10.0, 5.0, 0.5], [40.0, 9.0, 0.3]]
+        job.finished(records(root)[0].id)
+        job._write(force=True)
+        page = open_page(root)
+        assert not page.exception
+        assert page.progress[0].value == 40
+        assert "40 of 100 tokens" in page.progress[0].text
+        assert "Build <b>something</b>" in shown(page)
+        assert any(label.startswith("Read ") for label in labels(page))
+        assert len(page.get("plotly_chart")) == 2
+
+
+def test_a_job_that_says_nothing_yet_can_be_shown() -> None:
+    assert jobs_view.is_running([JobState("x", "starting")])
+
+
+# Trust
+
+
+def test_hostile_text_is_shown_as_text(open_page: OpenPage, hostile: Path) -> None:
+    record = records(hostile)[0]
+    for page in (
+        open_page(hostile),
+        open_page(hostile, "/atoms", d=record.id),
+        open_page(hostile, "/atoms", d=record.id, text="<script>", scope="context"),
+        *(open_page(hostile, "/atom", d=record.id, a=str(a)) for a in range(0, min(record.n_atoms, 40), 5)),
+    ):
+        assert not page.exception
+        for element in (*page.markdown, *page.error, *page.caption, *page.title, *page.button):
+            text = getattr(element, "label", None) or element.value
+            assert "](http" not in text and "<img" not in text and "<script" not in text, text
+        assert not any(character in "".join(passages(page)) for character in "\x01\x1b\u200b\u202e\u2066")
+
+
+def test_opening_pages_loads_neither_torch_nor_umap(library: Path) -> None:
+    record = records(library)[0]
+    program = f"""
+import os, sys
+os.environ |= {{"ITDA_LIBRARY": {str(library)!r}, "ITDA_NO_DEMO": "1"}}
+from streamlit.testing.v1 import AppTest
+page = AppTest.from_file({str(MAIN)!r}, default_timeout=60).run()
+for path, params in (("views/atoms.py", {{"d": {record.id!r}}}), ("views/atom.py", {{"d": {record.id!r}, "a": "1"}})):
+    page.switch_page(path)
+    for name, value in params.items():
+        page.query_params[name] = value
+    page.run()
+    assert not page.exception, page.exception
+    assert page.title[0].value
+print([name for name in ("torch", "transformers", "nnsight", "umap", "numba", "sklearn") if name in sys.modules])
+"""
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, cwd=MAIN.parents[1])
+    assert done.stdout.strip() == "[]", done.stderr

@@ -1,0 +1,67 @@
+"""The address and the state of a page."""
+
+import pytest
+
+from app.state import MOST_CORNERS, AtomsState, AtomState, LibraryState, decode, encode
+from itda_core.types import UserError
+
+STATES = [
+    LibraryState(),
+    LibraryState("mlp", "tokens"),
+    AtomsState(),
+    AtomsState("a-l3-resid-0123456789", "x & y=z #é", "context", "rarest", 7, colour="error", picked=0),
+    AtomsState("d", density=(0.0, 0.25), strongest=(-1.5, 3e6), error=(0.1, 0.1)),
+    AtomsState("d", region=((0.0, 0.5), (-1.25, 2.0), (3.0, 4.125))),
+    AtomState(),
+    AtomState("d", 0),
+    AtomState("d", 123456),
+]
+
+
+@pytest.mark.parametrize("state", STATES, ids=str)
+def test_a_state_survives_the_address(state) -> None:
+    params = encode(state)
+    assert decode(type(state), params) == state
+    assert all(isinstance(name, str) and isinstance(value, str) for name, value in params.items())
+
+
+def test_the_usual_is_left_out() -> None:
+    assert encode(AtomsState("d")) == {"d": "d"}
+    assert encode(AtomState("d", 5)) == {"d": "d", "a": "5"}
+    assert encode(LibraryState()) == {}
+
+
+def test_parameters_of_other_pages_are_passed_over() -> None:
+    assert decode(AtomState, {"d": "x", "a": "3", "sort": "nonsense", "utm": "1"}) == AtomState("x", 3)
+
+
+@pytest.mark.parametrize(
+    ("kind", "name", "value"),
+    [
+        (AtomState, "a", "-1"),
+        (AtomState, "a", "1.5"),
+        (AtomState, "a", "٣"),
+        (AtomState, "a", "1 OR 1=1"),
+        (AtomState, "a", "9" * 30),
+        (AtomState, "d", "x" * 1000),
+        (AtomsState, "page", "0"),
+        (AtomsState, "sort", "atom; DROP TABLE atoms"),
+        (AtomsState, "scope", "<script>"),
+        (AtomsState, "text", "x" * 201),
+        (AtomsState, "density", "nan~1"),
+        (AtomsState, "density", "0~inf"),
+        (AtomsState, "density", "1e999~1e999"),
+        (AtomsState, "density", "2~1"),
+        (AtomsState, "density", "1"),
+        (AtomsState, "region", "0,0~1,1"),
+        (AtomsState, "region", "0,0~1,1~2,nan"),
+        (AtomsState, "region", "~".join(["0,0"] * (MOST_CORNERS + 1))),
+        (LibraryState, "hook", "head"),
+        (LibraryState, "measure", "beauty"),
+    ],
+)
+def test_bad_input_is_refused_in_one_line(kind, name: str, value: str) -> None:
+    with pytest.raises(UserError, match=name) as caught:
+        decode(kind, {name: value})
+    assert "\n" not in str(caught.value)
+    assert len(str(caught.value)) < 200
