@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from itda_core.dictionary import Dictionary, DictionaryBuilder, build_dictionary
     from itda_core.library import Library
-    from itda_core.types import Codes, DamagedError, Document, Growth, Site, Source, UserError
+    from itda_core.types import Codes, DamagedError, Document, Growth, Site, UserError
 
 _HOMES = {
     "Dictionary": "dictionary",
@@ -21,7 +21,6 @@ _HOMES = {
     "Document": "types",
     "Growth": "types",
     "Site": "types",
-    "Source": "types",
     "UserError": "types",
 }
 
@@ -34,7 +33,6 @@ __all__ = [
     "Growth",
     "Library",
     "Site",
-    "Source",
     "UserError",
     "build_dictionary",
 ]

@@ -28,7 +28,7 @@ from itda_core.library import Library
 from itda_core.maps import SMALLEST_MAP, compute_map
 from itda_core.models import Model, load_model
 from itda_core.shards import record_activations
-from itda_core.types import DamagedError, Site, UserError
+from itda_core.types import Site, UserError
 from itda_core.windows import HOLDOUT, TokenTable, cut
 
 _PACKAGES = ("itda-explorer", "torch", "transformers", "nnsight", "numpy", "numba", "duckdb")
@@ -81,6 +81,7 @@ def build(library: Library, request: Request, job: Job) -> list[str]:
         "tokens": request.build.tokens,
         "holdout": request.build.holdout,
         "batch_windows": request.build.batch_windows,
+        "half_precision": request.build.keep_activations,  # what is kept is kept in float16
         "settings": asdict(request.dictionary),
     }
     ids = {site: _dictionary_id(model, site, identity) for site in sites}
@@ -133,13 +134,19 @@ class _Run:
         )
         if self._request.build.keep_activations:
             self._job.stage("capturing", self._table.n_captured)
-            folder = self._library.activations / f"{self._corpus.id}-{_short_hash(self._identity, list(self._ids))}"
+            captured = {key: value for key, value in self._identity.items() if key not in ("settings", "holdout")}
+            folder = self._library.activations / f"{self._corpus.id}-{_short_hash(captured, list(self._ids))}"
             batches = record_activations(batches, folder, self._job.advance)
         dictionaries = self._build(batches)
-        parts = self._encode(batches, dictionaries)
-        for site, part in parts.items():
-            self._place(part, self._library.dictionaries / self._ids[site])
-            self._job.finished(self._ids[site])
+        parts = {site: self._new_part(self._ids[site]) for site in dictionaries}
+        try:
+            self._encode(batches, dictionaries, parts)
+            for site, part in parts.items():
+                self._place(part, self._library.dictionaries / self._ids[site])
+                self._job.finished(self._ids[site])
+        finally:
+            for part in parts.values():
+                shutil.rmtree(part, ignore_errors=True)
 
     def _windows(self):
         return cut(self._corpus.documents(), self._model.tokenizer, self._corpus.cut, self._request.build.tokens)
@@ -153,7 +160,14 @@ class _Run:
                 builder.add(batch.activations[site][used], batch.sources[used])
                 self._job.grown(self._ids[site], builder.history)
             self._job.advance(len(batch.sources))
-        return {site: builder.finish() for site, builder in builders.items()}
+        dictionaries = {site: builder.finish() for site, builder in builders.items()}
+        for site, dictionary in dictionaries.items():
+            if len(dictionary) == 0:
+                raise UserError(
+                    f"no activation of layer {site.layer} {site.hook} is over the threshold "
+                    f"{self._request.dictionary.threshold:g}: lower --threshold"
+                )
+        return dictionaries
 
     def _held_out(self, batch: Batch) -> torch.Tensor:
         """[n] whether each row is kept out of building."""
@@ -161,9 +175,8 @@ class _Run:
             return torch.zeros(len(batch.sources), dtype=torch.bool)
         return batch.sources[:, 0] % HOLDOUT == HOLDOUT - 1
 
-    def _encode(self, batches: Iterable[Batch], dictionaries: dict[Site, Dictionary]) -> dict[Site, Path]:
-        """Encode every captured token, write each dictionary's folder beside its place, and return the folders."""
-        parts = {site: self._new_part(self._ids[site]) for site in dictionaries}
+    def _encode(self, batches: Iterable[Batch], dictionaries: dict[Site, Dictionary], parts: dict[Site, Path]) -> None:
+        """Encode every captured token and fill each dictionary's folder."""
         writers = {site: IndexWriter(parts[site] / ".staging.duckdb") for site in dictionaries}
         measured = dict.fromkeys(dictionaries, 0.0)
         n_measured = 0
@@ -188,7 +201,6 @@ class _Run:
             dictionary.write_atoms(part)
             self._write_manifest(part, site, dictionary, measured[site] / n_measured, n_measured)
             self._job.advance(1)
-        return parts
 
     def _write_manifest(
         self, part: Path, site: Site, dictionary: Dictionary, relative_error: float, n_measured: int
@@ -246,10 +258,4 @@ def _short_hash(identity: dict, sites: list[Site]) -> str:
 
 
 def _is_whole(library: Library, dictionary_id: str) -> bool:
-    if dictionary_id not in library.ids():
-        return False
-    try:
-        library.record(dictionary_id)
-    except DamagedError:
-        return False
-    return True
+    return dictionary_id in library.ids() and not any(library.verify(dictionary_id))

@@ -21,11 +21,12 @@ from itda_core.config import (
     CutSettings,
     DictionarySettings,
 )
-from itda_core.jobs import running_job
+from itda_core.jobs import JOB_VARIABLE, fail_unstarted, running_job
 from itda_core.library import Damaged, DictionaryRecord, Library
 from itda_core.types import HOOKS, UserError
 
 DONE, FAULT, MISTAKE, INTERRUPTED = 0, 1, 2, 130
+_DEEPEST = 9999
 
 
 class _Parser(argparse.ArgumentParser):
@@ -43,6 +44,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return given.run(given)
     except UserError as error:
         print(f"itda: {error}", file=sys.stderr)
+        if job_id := os.environ.get(JOB_VARIABLE):
+            fail_unstarted(_default_library(), job_id, str(error))
         return MISTAKE
     except KeyboardInterrupt:
         print("itda: interrupted", file=sys.stderr)
@@ -77,11 +80,15 @@ def _command(commands: Any, name: str, run: Any, text: str) -> argparse.Argument
     parser.add_argument(
         "--library",
         type=Path,
-        default=Path(os.environ.get("ITDA_LIBRARY", "library")),
+        default=_default_library(),
         metavar="DIR",
         help="the library's folder (default: $ITDA_LIBRARY, or library)",
     )
     return parser
+
+
+def _default_library() -> Path:
+    return Path(os.environ.get("ITDA_LIBRARY") or "library")
 
 
 def _json_option(parser: argparse.ArgumentParser) -> None:
@@ -143,6 +150,8 @@ def _layers(text: str) -> tuple[int, ...]:
         first, dash, last = part.strip().partition("-")
         if not first.isdecimal() or (dash and not last.isdecimal()) or (dash and int(last) < int(first)):
             raise argparse.ArgumentTypeError(f"{text!r} is not a list of layers such as 2,4-6")
+        if int(last or first) > _DEEPEST:
+            raise argparse.ArgumentTypeError(f"no model has a layer {last or first}")
         layers.update(range(int(first), int(last or first) + 1))
     return tuple(sorted(layers))
 
@@ -156,7 +165,7 @@ def _hooks(text: str) -> tuple[str, ...]:
 
 
 def _job(given: argparse.Namespace, title: str) -> Any:
-    return running_job(given.library, title, os.environ.get("ITDA_JOB"))
+    return running_job(given.library, title, os.environ.get(JOB_VARIABLE))
 
 
 def _demo(given: argparse.Namespace) -> int:
@@ -205,6 +214,8 @@ def _list(given: argparse.Namespace) -> int:
 
 def _verify(given: argparse.Namespace) -> int:
     library = Library(given.library)
+    if not library.root.exists():
+        raise UserError(f"there is no library at {library.root}: name one with --library")
     problems = {dictionary_id: list(library.verify(dictionary_id)) for dictionary_id in library.ids()}
     problems |= _corpus_problems(library)
     found = {name: lines for name, lines in problems.items() if lines}

@@ -10,7 +10,9 @@ INITS = ("empty", "frequent")
 WINDOWS = ("first", "all")
 
 
-def _at_least(name: str, value: float, lowest: float) -> None:
+def _at_least(name: str, value: int, lowest: int) -> None:
+    if not isinstance(value, int) or isinstance(value, bool):
+        raise UserError(f"{name} is {value!r}: it must be a whole number")
     if value < lowest:
         raise UserError(f"{name} is {value}: it must be at least {lowest}")
 

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import torch
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file, save
 
 from itda_core import pursuit
 from itda_core.admission import GrowingAtoms, Judge
@@ -104,10 +104,8 @@ class Dictionary:
 
     def write_atoms(self, folder: Path) -> None:
         """Write `atoms.safetensors`: atoms, sources, errors at admission; the same dictionary gives the same bytes."""
-        save_file(
-            {"atoms": self.atoms, "sources": self.sources, "admission_errors": self.admission_errors},
-            folder / ATOMS_FILE,
-        )
+        tensors = {"atoms": self.atoms, "sources": self.sources, "admission_errors": self.admission_errors}
+        (folder / ATOMS_FILE).write_bytes(save(tensors))  # save_file would make it readable by its owner alone
 
     def describe(self) -> dict[str, Any]:
         """What a manifest says of the dictionary itself: size, settings, growth."""

@@ -8,11 +8,14 @@ depends on. Sources are parsed with `ast` and never imported, so reading them ru
 import ast
 import hashlib
 import importlib.util
+import os
 import sysconfig
+import threading
 import warnings
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ProcessPoolExecutor
-from multiprocessing import get_context
+from multiprocessing import get_context, parent_process
+from multiprocessing.connection import wait
 from pathlib import Path
 
 from itda_core.types import Document
@@ -67,9 +70,21 @@ def _source_files() -> list[tuple[str, str]]:
 def _docstrings(files: list[tuple[str, str]]) -> Iterable[Document]:
     # Parsing costs some 15 s of one core, which a reader waits for on the first start: use the cores there are.
     # Spawned, never forked: the caller may already run threads.
-    with ProcessPoolExecutor(mp_context=get_context("spawn")) as pool:
+    with ProcessPoolExecutor(mp_context=get_context("spawn"), initializer=_end_with_parent) as pool:
         for documents in pool.map(_docstrings_of_file, files, chunksize=64):
             yield from documents
+
+
+def _end_with_parent() -> None:
+    """Let a worker end when the process that it works for is killed, instead of waiting for it for ever."""
+    parent = parent_process()
+    if parent is not None:
+
+        def watch() -> None:
+            wait([parent.sentinel])
+            os._exit(1)
+
+        threading.Thread(target=watch, daemon=True).start()
 
 
 def _docstrings_of_file(file: tuple[str, str]) -> list[Document]:

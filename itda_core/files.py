@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import math
 import re
 import unicodedata
 from pathlib import Path
@@ -41,7 +42,7 @@ def read_json(path: Path) -> Any:
     """
     try:
         text = path.read_text(encoding="utf-8")
-        value = json.loads(text, parse_constant=_refuse_constant)
+        value = json.loads(text, parse_constant=_refuse, parse_float=_finite)
         # JSON can spell a lone surrogate as an escape; it would only fail later, wherever it is shown or stored.
         json.dumps(value, ensure_ascii=False).encode()
     except OSError as error:
@@ -57,5 +58,10 @@ def slug(text: str, limit: int = 40) -> str:
     return re.sub("[^a-z0-9]+", "-", plain).strip("-")[:limit].strip("-") or "unnamed"
 
 
-def _refuse_constant(name: str) -> NoReturn:
+def _refuse(name: str) -> NoReturn:
     raise ValueError(f"{name} is not a JSON number")
+
+
+def _finite(text: str) -> float:
+    value = float(text)
+    return value if math.isfinite(value) else _refuse(text)

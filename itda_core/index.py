@@ -15,17 +15,15 @@ import scipy.sparse
 import torch
 
 from itda_core.dictionary import Dictionary
+from itda_core.queries import CONTEXT_RADIUS, HISTOGRAM_BINS
 from itda_core.types import Codes, Document
 from itda_core.windows import TokenTable
 
-HISTOGRAM_BINS = 50
 LISTED = 10
 """Nearest and co-firing atoms kept for each atom."""
 EXAMPLES = 20
 """Top examples kept with their context, which the search over contexts looks through."""
-CONTEXT_RADIUS = 16
-"""Tokens of context on each side."""
-_ATOMS_AT_ONCE = 2048
+_ATOMS_AT_ONCE = 256
 
 
 class IndexWriter:
@@ -46,14 +44,12 @@ class IndexWriter:
             codes: their sparse codes.
             errors: [n] relative reconstruction errors.
         """
-        starts = np.flatnonzero(np.diff(codes.row, prepend=-1))
-        step = np.arange(len(codes.row)) - np.repeat(starts, np.diff(np.append(starts, len(codes.row))))
         self._insert(
             "codes",
             token=tokens[codes.row].astype(np.int32),
             atom=codes.atom.astype(np.int32),
             coefficient=codes.coefficient,
-            step=step.astype(np.int32),
+            step=_rank_within(codes.row).astype(np.int32),
         )
         self._insert("errors", token=tokens.astype(np.int32), error=errors.astype(np.float32))
 
@@ -151,20 +147,28 @@ class IndexWriter:
         self._connection.execute(
             f"""
             CREATE TABLE index.atoms AS
-            WITH fired AS (
-                SELECT atom, count(*) AS count, avg(coefficient) AS mean, max(coefficient) AS maximum,
-                    min(coefficient) AS minimum, max(abs(coefficient)) AS strongest
-                FROM index.activations GROUP BY atom
-            )
-            SELECT a.atom, a.token, t.document, t.position, t.token_id,
-                coalesce(nullif(t.text, ''), substring(d.text, start + 1, stop - start)) AS label,
-                {_passage("a.token - " + str(CONTEXT_RADIUS), "a.token - 1")} AS before,
-                {_passage("a.token + 1", "a.token + " + str(CONTEXT_RADIUS))} AS after,
-                a.admission_error, coalesce(count, 0) AS count,
-                coalesce(count, 0) / (SELECT count(*) FROM errors) AS density, mean, maximum, minimum, strongest
-            FROM staged_atoms a JOIN index.tokens t USING (token) JOIN index.documents d USING (document)
+            WITH
+                fired AS (
+                    SELECT atom, count(*) AS count, avg(coefficient) AS mean, max(coefficient) AS maximum,
+                        min(coefficient) AS minimum, max(abs(coefficient)) AS strongest
+                    FROM index.activations GROUP BY atom
+                ),
+                placed AS (SELECT * FROM staged_atoms JOIN index.tokens USING (token)),
+                passages AS (
+                    SELECT atom, string_agg(t.text, '' ORDER BY t.token) FILTER (step < 0) AS before,
+                        string_agg(t.text, '' ORDER BY t.token) FILTER (step > 0) AS after
+                    FROM placed p CROSS JOIN range(-{CONTEXT_RADIUS}, {CONTEXT_RADIUS + 1}) AS near(step)
+                        JOIN index.tokens t ON t.token = p.token + step AND t.document = p.document
+                    GROUP BY atom
+                )
+            SELECT atom, token, document, position, token_id,
+                coalesce(nullif(p.text, ''), substring(d.text, start + 1, stop - start)) AS label,
+                coalesce(before, '') AS before, coalesce(after, '') AS after, admission_error,
+                coalesce(count, 0) AS count, coalesce(count, 0) / (SELECT count(*) FROM errors) AS density,
+                mean, maximum, minimum, strongest
+            FROM placed p JOIN passages USING (atom) JOIN index.documents d USING (document)
                 LEFT JOIN fired USING (atom)
-            ORDER BY a.atom
+            ORDER BY atom
             """
         )
 
@@ -194,8 +198,8 @@ class IndexWriter:
                 places AS (SELECT DISTINCT token, document FROM ranked JOIN index.tokens USING (token)),
                 contexts AS (
                     SELECT p.token, string_agg(t.text, '' ORDER BY t.token) AS context
-                    FROM places p JOIN index.tokens t ON t.document = p.document
-                        AND t.token BETWEEN p.token - {CONTEXT_RADIUS} AND p.token + {CONTEXT_RADIUS}
+                    FROM places p CROSS JOIN range(-{CONTEXT_RADIUS}, {CONTEXT_RADIUS + 1}) AS near(step)
+                        JOIN index.tokens t ON t.token = p.token + step AND t.document = p.document
                     GROUP BY p.token
                 )
             SELECT atom, rank, token, coefficient, context FROM ranked JOIN contexts USING (token) ORDER BY atom, rank
@@ -210,34 +214,37 @@ class IndexWriter:
         )
         by_atom = by_token.T.tocsr()
         counts = np.diff(by_atom.indptr)
-        parts = []
+        listed = min(LISTED, n_atoms - 1)
+        others, boths, similarities = [], [], []
         for start in range(0, n_atoms, _ATOMS_AT_ONCE):
-            together = (by_atom[start : start + _ATOMS_AT_ONCE] @ by_token).tocoo()
-            atom, other, both = together.row + start, together.col, together.data
-            other_kind = atom != other
-            atom, other, both = atom[other_kind], other[other_kind], both[other_kind]
-            similarity = both / (counts[atom] + counts[other] - both)
-            order = np.lexsort((other, -similarity, atom))
-            atom, other, both, similarity = atom[order], other[order], both[order], similarity[order]
-            rank = _rank_within(atom)
-            kept = rank < LISTED
-            parts.append((atom[kept], rank[kept], other[kept], both[kept], similarity[kept]))
-        atom, rank, other, both, similarity = (np.concatenate(arrays) for arrays in zip(*parts, strict=True))
-        return {
-            "atom": atom.astype(np.int32),
-            "rank": rank.astype(np.int32) + 1,
-            "other": other.astype(np.int32),
-            "together": both.astype(np.int32),
-            "jaccard": similarity.astype(np.float32),
-        }
+            both = (by_atom[start : start + _ATOMS_AT_ONCE] @ by_token).toarray()
+            similarity = both / np.maximum(counts[start : start + len(both), None] + counts - both, 1)
+            np.fill_diagonal(similarity[:, start:], -1)  # below any similarity, so that an atom does not list itself
+            best = (
+                np.argpartition(-similarity, listed - 1, axis=1)[:, :listed]
+                if listed
+                else similarity[:, :0].astype(int)
+            )
+            order = np.lexsort((best, -np.take_along_axis(similarity, best, 1)))
+            best = np.take_along_axis(best, order, 1)
+            others.append(best)
+            boths.append(np.take_along_axis(both, best, 1))
+            similarities.append(np.take_along_axis(similarity, best, 1))
+        columns = _ranked(np.concatenate(others))
+        columns["together"] = np.concatenate(boths).ravel().astype(np.int32)
+        columns["jaccard"] = np.concatenate(similarities).ravel().astype(np.float32)
+        fired_together = columns["together"] > 0
+        return {name: column[fired_together] for name, column in columns.items()}
 
 
-def _passage(first: str, last: str) -> str:
-    """SQL for the text of the tokens from `first` to `last` that belong to the document of t."""
-    return f"""coalesce((
-        SELECT string_agg(p.text, '' ORDER BY p.token) FROM index.tokens p
-        WHERE p.token BETWEEN {first} AND {last} AND p.document = t.document
-    ), '')"""
+def _ranked(others: np.ndarray) -> dict[str, np.ndarray]:
+    """Columns atom, rank (from 1) and other, of the atoms listed for each atom [n_atoms, listed], the best first."""
+    n_atoms, listed = others.shape
+    return {
+        "atom": np.repeat(np.arange(n_atoms, dtype=np.int32), listed),
+        "rank": np.tile(np.arange(1, listed + 1, dtype=np.int32), n_atoms),
+        "other": others.ravel().astype(np.int32),
+    }
 
 
 def _literal(path: Path) -> str:
@@ -245,6 +252,7 @@ def _literal(path: Path) -> str:
 
 
 def _rank_within(sorted_groups: np.ndarray) -> np.ndarray:
+    """[n] place of each element within its run of equal ones, from 0."""
     starts = np.flatnonzero(np.diff(sorted_groups, prepend=-1))
     return np.arange(len(sorted_groups)) - np.repeat(starts, np.diff(np.append(starts, len(sorted_groups))))
 
@@ -259,9 +267,6 @@ def _nearest(atoms: torch.Tensor) -> dict[str, np.ndarray]:
         top = cosine.topk(listed, dim=1)
         others.append(top.indices)
         cosines.append(top.values)
-    return {
-        "atom": np.repeat(np.arange(len(atoms), dtype=np.int32), listed),
-        "rank": np.tile(np.arange(1, listed + 1, dtype=np.int32), len(atoms)),
-        "other": torch.cat(others).flatten().to(torch.int32).numpy(),
-        "cosine": torch.cat(cosines).flatten().numpy(),
-    }
+    columns = _ranked(torch.cat(others).numpy())
+    columns["cosine"] = torch.cat(cosines).flatten().numpy()
+    return columns

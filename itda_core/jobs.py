@@ -5,6 +5,8 @@ was killed is known as such by anyone, whatever process now has its number.
 """
 
 import os
+import random
+import re
 import subprocess
 import sys
 import time
@@ -13,6 +15,7 @@ from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 from uuid import uuid4
 
 from filelock import FileLock, Timeout
@@ -22,10 +25,15 @@ from itda_core.files import read_json, write_json
 from itda_core.layout import JOBS
 from itda_core.types import DamagedError, Growth, UserError
 
+JOB_VARIABLE = "ITDA_JOB"
+"""Environment variable that names the job a detached command runs as."""
+
+_ID = re.compile(r"[a-z0-9-]{1,64}")
 _STATE, _LOG, _LOCK = "state.json", "log.txt", "lock"
 _WRITE_EVERY = 0.5
 _GROWTH_POINTS = 400
 _LOG_SHOWN = 20_000
+_ASKED = 4  # how often a lock is tried before it counts as the job's
 
 
 @dataclass
@@ -135,7 +143,10 @@ class Job:
 def running_job(root: Path, title: str, job_id: str | None = None) -> Iterator[Job]:
     """Run the body as a job of the library at `root`; how it ends is written down, and an exception goes on."""
     folder = root / JOBS / (job_id or _new_id())
-    folder.mkdir(parents=True, exist_ok=True)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UserError(f"{root} cannot be written: {error.strerror}; name another --library") from error
     with FileLock(folder / _LOCK):
         job = Job(folder, title)
         try:
@@ -152,12 +163,23 @@ def running_job(root: Path, title: str, job_id: str | None = None) -> Iterator[J
         job._end("done")
 
 
+def fail_unstarted(root: Path, job_id: str, error: str) -> None:
+    """Write down why a detached command ended before its job began, where it did."""
+    folder = root / JOBS / job_id
+    if _ID.fullmatch(job_id) and folder.is_dir() and not (folder / _STATE).exists():
+        now = _now()
+        write_json(
+            folder / _STATE, asdict(JobState(job_id, "Start", status="failed", started=now, updated=now, error=error))
+        )
+
+
 def start_detached(root: Path, arguments: list[str]) -> str:
     """Start an `itda` command that outlives the caller; returns the job's id. Its output goes to the job's log."""
     job_id = _new_id()
     folder = root / JOBS / job_id
     folder.mkdir(parents=True)
-    command = [sys.executable, "-m", "itda_core.cli", *arguments, "--library", str(root)]
+    # -P: the folder it is started in must not hide a module of the same name.
+    command = [sys.executable, "-P", "-m", "itda_core.cli", *arguments, "--library", str(root)]
     with (folder / _LOG).open("wb") as log:
         subprocess.Popen(
             command,
@@ -165,7 +187,7 @@ def start_detached(root: Path, arguments: list[str]) -> str:
             stdout=log,
             stderr=log,
             start_new_session=True,
-            env={**os.environ, "ITDA_JOB": job_id},
+            env={**os.environ, JOB_VARIABLE: job_id, "ITDA_LIBRARY": str(root)},
         )
     return job_id
 
@@ -184,7 +206,7 @@ def read_jobs(root: Path) -> list[JobState]:
 def read_log(root: Path, job_id: str) -> str:
     """The end of a job's log; empty for a job that was started in a terminal."""
     path = root / JOBS / job_id / _LOG
-    if not path.is_file() or path.parent.parent != root / JOBS:
+    if not _ID.fullmatch(job_id) or not path.is_file():
         return ""
     return path.read_bytes()[-_LOG_SHOWN:].decode(errors="replace")
 
@@ -213,8 +235,8 @@ def _read_state(folder: Path) -> JobState | None:
         waiting = time.time() - folder.stat().st_mtime < 60
         return JobState(folder.name, "starting", status="running" if waiting else "lost")
     try:
-        state = JobState(**read_json(folder / _STATE))
-    except (DamagedError, TypeError) as error:
+        state = _parse(folder.name, read_json(folder / _STATE))
+    except (DamagedError, TypeError, ValueError, ArithmeticError, AttributeError) as error:
         return JobState(folder.name, "unreadable", status="failed", error=str(error))
     if state.status == "running" and not _is_held(folder / _LOCK):
         state.status = "lost"
@@ -222,14 +244,42 @@ def _read_state(folder: Path) -> JobState | None:
     return state
 
 
+def _parse(job_id: str, said: Any) -> JobState:
+    """A state that was read from a file; whatever is not of the right form raises."""
+
+    def number(name: str, kind: type) -> Any:
+        return None if said.get(name) is None else kind(said[name])
+
+    return JobState(
+        job_id,
+        str(said["title"]),
+        number("pid", int),
+        str(said["status"]),
+        str(said["stage"]),
+        int(said["done"]),
+        number("total", int),
+        str(said["unit"]),
+        number("rate", float),
+        str(said["started"]),
+        str(said["updated"]),
+        [str(dictionary_id) for dictionary_id in said["finished"]],
+        {str(name): [[float(value) for value in point] for point in curve] for name, curve in said["growth"].items()},
+        None if said["error"] is None else str(said["error"]),
+    )
+
+
 def _is_held(path: Path) -> bool:
-    lock = FileLock(path)
-    try:
-        lock.acquire(timeout=0)
-    except Timeout:
-        return True
-    lock.release()
-    return False
+    """Whether a process holds the lock: the job, or for a moment another reader that asks the same."""
+    for _ in range(_ASKED):
+        lock = FileLock(path)
+        try:
+            lock.acquire(timeout=0)
+        except Timeout:
+            time.sleep(random.uniform(0.002, 0.01))
+            continue
+        lock.release()
+        return False
+    return True
 
 
 def _new_id() -> str:

@@ -13,7 +13,7 @@ RELATIVE, SQUARED, COSINE = range(3)
 """Units of the reconstruction error."""
 
 lock = threading.Lock()
-"""Held around parallel kernels: numba's fallback threading layer aborts the process when two threads run them at once."""
+"""Held around parallel kernels: numba's fallback threading layer aborts the process when two threads run them."""
 
 _CHUNK = 256  # correlations looked at together: their maximum is vectorised, and only the best chunk is searched
 _CANCELLED = 1e-4  # below this share of |x|², |x|² − Σc² has lost too many digits of float32

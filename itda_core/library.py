@@ -82,26 +82,26 @@ class DictionaryRecord:
                 revision=None if manifest["revision"] is None else _text(manifest["revision"]),
                 weights_sha256=_text(manifest["weights_sha256"]),
                 tokenizer_sha256=_text(manifest["tokenizer_sha256"]),
-                n_layers=int(manifest["n_layers"]),
-                site=Site(int(manifest["layer"]), _text(manifest["hook"])),
+                n_layers=_count(manifest["n_layers"]),
+                site=Site(_count(manifest["layer"]), _text(manifest["hook"])),
                 corpus=_text(manifest["corpus"]),
                 cut=CutSettings(**manifest["cut"]),
                 settings=DictionarySettings(**manifest["settings"]),
-                n_atoms=int(manifest["n_atoms"]),
-                d_model=int(manifest["d_model"]),
-                n_tokens=int(manifest["n_tokens"]),
+                n_atoms=_count(manifest["n_atoms"]),
+                d_model=_count(manifest["d_model"]),
+                n_tokens=_count(manifest["n_tokens"]),
                 holdout=bool(manifest["holdout"]),
                 relative_error=float(manifest["relative_error"]),
-                measured_tokens=int(manifest["measured_tokens"]),
+                measured_tokens=_count(manifest["measured_tokens"]),
                 seconds=float(manifest["seconds"]),
                 created=_text(manifest["created"]),
                 history=tuple(
-                    Growth(int(rows), int(atoms), float(error)) for rows, atoms, error in manifest["history"]
+                    Growth(_count(rows), _count(atoms), float(error)) for rows, atoms, error in manifest["history"]
                 ),
                 versions={_text(name): _text(version) for name, version in manifest["versions"].items()},
                 files={_file_name(name): _text(digest) for name, digest in manifest["files"].items()},
             )
-        except (KeyError, TypeError, ValueError, AttributeError, UserError) as error:
+        except (KeyError, TypeError, ValueError, AttributeError, ArithmeticError, UserError) as error:
             what = f"it has no {error}" if isinstance(error, KeyError) else str(error)
             raise DamagedError(f"{MANIFEST_FILE} of dictionary {dictionary_id} is damaged: {what}") from error
 
@@ -162,6 +162,8 @@ class Library:
 
     def ids(self) -> list[str]:
         """Ids of the dictionaries, damaged ones included, in alphabetical order."""
+        if self.root.exists() and not self.root.is_dir():
+            raise UserError(f"{self.root} is not a folder: name a library's folder")
         if not self.dictionaries.is_dir():
             return []
         return sorted(path.name for path in self.dictionaries.iterdir() if path.is_dir() and _ID.fullmatch(path.name))
@@ -188,8 +190,9 @@ class Library:
         for dictionary_id in self.ids():
             try:
                 sound.append(self.record(dictionary_id))
-            except DamagedError as error:
-                damaged.append(Damaged(dictionary_id, str(error)))
+            except UserError as error:
+                if (self.dictionaries / dictionary_id).is_dir():  # or it was replaced at this moment
+                    damaged.append(Damaged(dictionary_id, str(error)))
         sound.sort(key=lambda record: (record.model, record.site, record.id))
         return [*sound, *damaged]
 
@@ -223,6 +226,12 @@ class Library:
             return "it is empty; build one with itda demo"
         shown = ", ".join(ids[:10])
         return f"there is {shown}" + (f" and {len(ids) - 10} more" if len(ids) > 10 else "")
+
+
+def _count(value: Any) -> int:
+    if not isinstance(value, int) or isinstance(value, bool) or not 0 <= value < 2**63:
+        raise ValueError(f"{str(value)[:40]!r} is not a count")
+    return value
 
 
 def _text(value: Any) -> str:

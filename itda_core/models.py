@@ -10,10 +10,11 @@ from huggingface_hub import try_to_load_from_cache
 from huggingface_hub.errors import GatedRepoError, HFValidationError, OfflineModeIsEnabled, RepositoryNotFoundError
 from huggingface_hub.utils import validate_repo_id
 from nnsight import TransformersModel
+from safetensors import SafetensorError
 from tokenizers import Tokenizer
 from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
 
-from itda_core.types import Site, UserError
+from itda_core.types import Site, UserError, one_line
 
 _ATTENTION = ("self_attn", "attn", "attention")
 _MLP = ("mlp", "feed_forward")
@@ -104,7 +105,9 @@ def load_model(name: str, revision: str | None = None, device: str | None = None
             validate_repo_id(name)
         except HFValidationError as error:
             raise UserError(f"there is no folder {name!r}, and it cannot be an id of the Hub") from error
-    where: dict[str, Any] = {} if local else {"revision": revision}
+    where: dict[str, Any] = {"trust_remote_code": False}  # unset, transformers asks on stdin and may run it
+    if not local:
+        where["revision"] = revision
     path = str(folder) if local else name
     try:
         config = AutoConfig.from_pretrained(path, **where)
@@ -112,11 +115,14 @@ def load_model(name: str, revision: str | None = None, device: str | None = None
         network: Any = AutoModelForCausalLM.from_pretrained(
             path, config=config, dtype=getattr(torch, dtype), use_safetensors=True, **where
         )
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, SafetensorError) as error:
         raise UserError(_reason(name, error)) from error
     if not tokenizer.is_fast:
         raise UserError(f"{name} has no fast tokenizer, which is needed to know each token's place in the text")
-    network.to(device).eval()
+    try:
+        network.to(device).eval()
+    except (RuntimeError, AssertionError) as error:  # AssertionError: torch built without CUDA
+        raise UserError(f"{name} cannot go to {device!r}: {one_line(str(error))}") from error
     if local:
         return Model(folder.resolve().name, None, network, tokenizer, device)
     return Model(name, _commit(name, revision), network, tokenizer, device)
@@ -134,8 +140,8 @@ def _reason(name: str, error: BaseException) -> str:
             case OfflineModeIsEnabled():
                 return f"{name} is not in the cache and HF_HUB_OFFLINE is set: go online once to fetch it"
         cause = cause.__cause__ or cause.__context__
-    lines = str(error).strip().splitlines() or [type(error).__name__]
-    return f"{name} cannot be loaded: {lines[0]}"
+    first = (str(error).strip().splitlines() or [type(error).__name__])[0]
+    return f"{name} cannot be loaded: {one_line(first)}"
 
 
 def _commit(name: str, revision: str | None) -> str | None:

@@ -23,9 +23,15 @@ SORTS = {
 SCOPES = ("source", "token", "context")
 """Where a search looks: the passage an atom came from, its own token, or the passages it fires in most."""
 CONTEXT_RADIUS = 16
+"""Tokens of context on each side."""
+HISTOGRAM_BINS = 50
+"""Bins of an atom's histogram."""
 INTERVALS = 5
 INTERVAL_EXAMPLES = 5
-_LOCKED_DOWN = {"enable_external_access": "false", "lock_configuration": "true"}
+_LOCKED_DOWN: dict[str, str | bool | int | float | list[str]] = {
+    "enable_external_access": "false",
+    "lock_configuration": "true",
+}
 _CANDIDATES = 200  # activations looked at for examples that read differently
 _LISTED = (
     "atom, label, before, after, document, position, count, density, mean, maximum, minimum, strongest, admission_error"
@@ -52,6 +58,8 @@ class AtomFilter:
     def __post_init__(self) -> None:
         if self.scope not in SCOPES:
             raise UserError(f"no search in {self.scope!r}: choose one of {', '.join(SCOPES)}")
+        if any("\ud800" <= character <= "\udfff" for character in self.text):
+            raise UserError("the search text holds half a character: type it again")
 
 
 @dataclass(frozen=True)
@@ -95,16 +103,19 @@ class Index:
 
     def __init__(self, path: Path) -> None:
         """Open an index. Raises DamagedError when the file is missing or not an index."""
+        self._path = path
         if not path.is_file():
             raise DamagedError(f"{path.name} of dictionary {path.parent.name} is missing: build the dictionary again")
         try:
             self._connection = duckdb.connect(str(path), read_only=True, config=_LOCKED_DOWN)
+        except duckdb.Error as error:
+            raise self._damaged(error) from error
+        try:
             self.n_atoms = int(self._value("SELECT count(*) FROM atoms"))
             self.n_tokens = int(self._value("SELECT count(*) FROM tokens WHERE error IS NOT NULL"))
-        except duckdb.Error as error:
-            raise DamagedError(
-                f"{path.name} of dictionary {path.parent.name} cannot be read: build the dictionary again"
-            ) from error
+        except DamagedError:
+            self._connection.close()
+            raise
 
     def close(self) -> None:
         """Close the file."""
@@ -152,6 +163,8 @@ class Index:
 
     def atom(self, atom: int) -> Atom:
         """One atom. Raises UserError for a number that no atom has."""
+        if not 0 <= atom < self.n_atoms:
+            raise UserError(f"there is no atom {atom}: this dictionary has atoms 0 to {self.n_atoms - 1}")
         rows = self._frame(
             f"""
             SELECT {_LISTED}, token, name AS document_name
@@ -159,8 +172,6 @@ class Index:
             """,
             [atom],
         )
-        if rows.empty:
-            raise UserError(f"there is no atom {atom}: this dictionary has atoms 0 to {self.n_atoms - 1}")
         return Atom(**{str(key): _plain(value) for key, value in rows.iloc[0].items()})
 
     def atom_from(self, document: int, position: int) -> int | None:
@@ -200,12 +211,16 @@ class Index:
     def histogram(self, atom: int) -> pd.DataFrame:
         """The atom's coefficients in 50 bins: low, high, count; empty when it never fires."""
         return self._frame(
-            """
+            f"""
             WITH
-                a AS (SELECT minimum, (maximum - minimum) / 50 AS width FROM atoms WHERE atom = $1 AND count > 0),
-                filled AS (SELECT bin, count FROM histograms WHERE atom = $1)
+                a AS (
+                    SELECT minimum, (maximum - minimum) / {HISTOGRAM_BINS} AS width
+                    FROM atoms WHERE atom = $1 AND count > 0
+                ),
+                filled AS (SELECT bin, count FROM histograms WHERE atom = $1),
+                bins AS (SELECT unnest(range({HISTOGRAM_BINS}))::INTEGER AS bin)
             SELECT minimum + bin * width AS low, minimum + (bin + 1) * width AS high, coalesce(count, 0) AS count
-            FROM (SELECT unnest(range(50))::INTEGER AS bin) CROSS JOIN a LEFT JOIN filled USING (bin) ORDER BY bin
+            FROM bins CROSS JOIN a LEFT JOIN filled USING (bin) ORDER BY bin
             """,
             [atom],
         )
@@ -351,8 +366,8 @@ class Index:
                 asked AS (SELECT DISTINCT unnest($1::INTEGER[]) AS centre),
                 fired AS (SELECT token, coefficient FROM activations WHERE atom = $2)
             SELECT centre, t.token, t.text, coefficient, t.token = centre AS is_centre, t.document, name, t.position
-            FROM asked JOIN tokens c ON c.token = centre
-                JOIN tokens t ON t.token BETWEEN centre - $3 AND centre + $3 AND t.document = c.document
+            FROM asked JOIN tokens c ON c.token = centre CROSS JOIN range(-$3::INTEGER, $3::INTEGER + 1) AS near(step)
+                JOIN tokens t ON t.token = centre + step AND t.document = c.document
                 JOIN documents d ON d.document = t.document
                 LEFT JOIN fired f ON f.token = t.token
             ORDER BY centre, t.token
@@ -397,8 +412,8 @@ class Index:
                 passages AS (
                     SELECT c.token, c.coefficient, string_agg(t.text, '' ORDER BY t.token) AS passage
                     FROM candidates c JOIN tokens s ON s.token = c.token
-                        JOIN tokens t ON t.token BETWEEN c.token - {CONTEXT_RADIUS} AND c.token + {CONTEXT_RADIUS}
-                            AND t.document = s.document
+                        CROSS JOIN range(-{CONTEXT_RADIUS}, {CONTEXT_RADIUS + 1}) AS near(step)
+                        JOIN tokens t ON t.token = c.token + step AND t.document = s.document
                     GROUP BY c.token, c.coefficient
                 )
             SELECT token, coefficient, count(*) OVER (PARTITION BY passage) AS repeats FROM passages
@@ -412,8 +427,14 @@ class Index:
         cursor = self._connection.cursor()  # a cursor of its own: one connection must not serve two threads at once
         try:
             return cursor.execute(sql, list(values)).df()
+        except duckdb.Error as error:
+            raise self._damaged(error) from error
         finally:
             cursor.close()
+
+    def _damaged(self, error: duckdb.Error) -> DamagedError:
+        name, folder = self._path.name, self._path.parent.name
+        return DamagedError(f"{name} of dictionary {folder} cannot be read: build the dictionary again ({error})")
 
     def _value(self, sql: str, values: Sequence[Any] = ()) -> Any:
         return self._frame(sql, values).iat[0, 0]
@@ -457,5 +478,5 @@ def _condition(where: AtomFilter) -> tuple[str, list[Any]]:
             values += bounds
     if where.atoms is not None:
         conditions.append("a.atom IN (SELECT unnest(?::INTEGER[]))")
-        values.append(list(where.atoms))
+        values.append([atom for atom in where.atoms if 0 <= atom < 2**31])
     return " AND ".join(conditions), values

@@ -9,8 +9,16 @@ if TYPE_CHECKING:
 HOOKS = ("resid", "mlp", "attn")
 
 
+def one_line(text: str) -> str:
+    """A stranger's text as one line with nothing in it that a terminal would obey."""
+    return " ".join(text.split()).encode("unicode_escape").decode() if not text.isprintable() else text
+
+
 class UserError(Exception):
     """A mistake that the user can mend; the message is one line that says what to do. The command line exits with 2."""
+
+    def __str__(self) -> str:
+        return one_line(super().__str__())
 
 
 class DamagedError(UserError):
@@ -24,15 +32,6 @@ class Document(NamedTuple):
     """Where it came from, for people: `numpy.linalg.svd`, `notes.txt`, `line 12`."""
     text: str
     """The text, whole and unchanged."""
-
-
-class Source(NamedTuple):
-    """The token that an activation came from."""
-
-    document: int
-    """0-based ordinal of the document in its corpus."""
-    position: int
-    """0-based among the document's own tokens."""
 
 
 class Codes(NamedTuple):

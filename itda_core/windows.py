@@ -12,6 +12,8 @@ from itda_core.types import Document
 HOLDOUT = 10
 """Every tenth document, the one whose ordinal ends in 9, is held out of building."""
 _DOCUMENTS_AT_ONCE = 256
+_CHARACTERS_AT_ONCE = 4_000_000
+_CHARACTERS_PER_TOKEN = 32  # far more than a token has on average: the first try at a prefix is nearly always enough
 
 
 class Window(NamedTuple):
@@ -49,7 +51,7 @@ def cut(documents: Iterable[Document], tokenizer: Any, settings: CutSettings, to
     """
     left = tokens
     for first, batch in _batches(documents):
-        for ordinal, encoding in enumerate(tokenizer.encode_batch([d.text for d in batch]), start=first):
+        for ordinal, encoding in enumerate(_encoded([d.text for d in batch], tokenizer, settings), start=first):
             for window in _windows(ordinal, encoding, settings):
                 captured = window.captured[:left]
                 if len(captured) < 1:
@@ -61,14 +63,32 @@ def cut(documents: Iterable[Document], tokenizer: Any, settings: CutSettings, to
 
 
 def _batches(documents: Iterable[Document]) -> Iterator[tuple[int, list[Document]]]:
-    first, batch = 0, []
+    first, batch, characters = 0, [], 0
     for document in documents:
         batch.append(document)
-        if len(batch) == _DOCUMENTS_AT_ONCE:
+        characters += len(document.text)
+        if len(batch) == _DOCUMENTS_AT_ONCE or characters >= _CHARACTERS_AT_ONCE:
             yield first, batch
-            first, batch = first + len(batch), []
+            first, batch, characters = first + len(batch), [], 0
     if batch:
         yield first, batch
+
+
+def _encoded(texts: list[str], tokenizer: Any, settings: CutSettings) -> list[Any]:
+    """Encodings of the texts, as far as they are read: a book is not tokenised for its first window.
+
+    Where a text is cut its last tokens may differ from those of the whole, so the cut stays well behind the window.
+    """
+    if settings.windows == "all":
+        return tokenizer.encode_batch(texts)
+    limit = settings.context * _CHARACTERS_PER_TOKEN
+    encodings = tokenizer.encode_batch([text[:limit] for text in texts])
+    for at, text in enumerate(texts):
+        taken = limit
+        while taken < len(text) and len(encodings[at].ids) < 2 * settings.context:
+            taken *= 2
+            encodings[at] = tokenizer.encode(text[:taken])
+    return encodings
 
 
 def _windows(document: int, encoding: Any, settings: CutSettings) -> Iterator[Window]:

@@ -111,6 +111,8 @@ def test_verify(copy: Path) -> None:
         (["frobnicate"], "invalid choice"),
         (["build", "m"], "--layers"),
         (["build", "m", "--layers", "3-1"], "such as 2,4-6"),
+        (["build", "m", "--layers", "0-999999999"], "no model"),
+        (["build", "MODEL", "--layers", "1", "--corpus", "CORPUS", "--device", "nose"], "'nose'"),
         (["build", "m", "--layers", "1", "--hook", "nose"], "resid"),
         (["build", "m", "--layers", "1", "--l0", "0"], "l0"),
         (["build", "m", "--layers", "1", "--threshold", "nan"], "threshold"),
@@ -152,6 +154,44 @@ def test_a_second_builder_of_the_same_is_told(copy: Path) -> None:
         )
         done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert "being built by another process" in done.stderr
+
+
+def test_a_damaged_dictionary_is_built_again(tmp_path: Path, build_library, language_reference) -> None:
+    root = build_library(tmp_path / "library", language_reference, tokens=1500)
+    (folder,) = (root / "dictionaries").iterdir()
+    atoms = (folder / "atoms.safetensors").read_bytes()
+    index = folder / "index.duckdb"
+    index.write_bytes(index.read_bytes()[:20_000])
+    build_library(root, language_reference, tokens=1500)
+    assert list(Library(root).verify(folder.name)) == []
+    assert (folder / "atoms.safetensors").read_bytes() == atoms
+    assert [path.name for path in (root / "dictionaries").iterdir()] == [folder.name]
+
+
+def test_a_threshold_that_admits_nothing_leaves_nothing(tmp_path: Path) -> None:
+    corpus = tmp_path / "corpus.txt"
+    corpus.write_text("Some words to read. " * 50)
+    arguments = ["build", str(MODEL_A), "--corpus", str(corpus), "--layers", "1", "--no-holdout", "--threshold", "1.5"]
+    assert "lower --threshold" in refused(*arguments, "--library", str(tmp_path / "library"))
+    dictionaries = tmp_path / "library" / "dictionaries"
+    assert not dictionaries.exists() or not list(dictionaries.iterdir())
+
+
+def test_code_of_a_model_is_never_run(tmp_path: Path) -> None:
+    model = Path(shutil.copytree(MODEL_A, tmp_path / "model", ignore=shutil.ignore_patterns("checkpoints")))
+    config = json.loads((model / "config.json").read_text())
+    config |= {"model_type": "own", "auto_map": {"AutoConfig": "evil.Config", "AutoModelForCausalLM": "evil.Model"}}
+    (model / "config.json").write_text(json.dumps(config))
+    (model / "evil.py").write_text(f"from pathlib import Path\nPath({str(tmp_path / 'ran')!r}).touch()\n")
+    corpus = tmp_path / "corpus.txt"
+    corpus.write_text("Some words to read. " * 50)
+    done = subprocess.run(
+        [sys.executable, "-m", "itda_core.cli", "build", str(model), "--corpus", str(corpus), "--layers", "1",
+         "--no-holdout", "--library", str(tmp_path / "library")],
+        capture_output=True, text=True, input="y\ny\ny\n",
+    )  # fmt: skip
+    assert done.returncode == 2, done.stderr
+    assert not (tmp_path / "ran").exists()
 
 
 def test_layers() -> None:

@@ -133,9 +133,11 @@ def test_invariants(activations: torch.Tensor, sources: torch.Tensor, settings: 
     assert torch.allclose(decoded, plain_pursuit(d.atoms, activations, 6) @ d.atoms, atol=1e-3)
     for row in range(0, 600, 97):
         _, norms = pursue(d.atoms.numpy(), activations[row].numpy(), 6)
-        assert all(after <= before + 1e-9 for before, after in pairwise(norms))
-        ours = float((activations[row] - decoded[row]).pow(2).sum())
-        assert ours == pytest.approx(norms[-1], rel=1e-3, abs=1e-3)
+        x = activations[row : row + 1]
+        ours = [float(x.pow(2).sum())]
+        ours += [float((x - d.decode(d.encode(x, steps), 1)).pow(2).sum()) for steps in range(1, 7)]
+        assert all(after <= before + 1e-6 * ours[0] for before, after in pairwise(ours))
+        assert ours == pytest.approx(norms, rel=1e-3, abs=1e-3)
 
 
 def test_the_batch_scan_judges_by_the_dictionary_before_the_batch() -> None:
@@ -155,6 +157,21 @@ def test_history_by_hand() -> None:
 def test_the_squared_error_of_zero_rows_is_never_admitted(sources: torch.Tensor) -> None:
     d = build_dictionary([(torch.tensor([[0.0, 0], [1, 0]]), sources[:2])], threshold=0.0)
     assert d.sources.tolist() == [[0, 1]]
+
+
+def test_exact_duplicates_of_strong_activations_are_not_admitted() -> None:
+    x = torch.randn(200, 64, generator=torch.Generator().manual_seed(0)) * 400
+    repeated = torch.cat([x, x, x])
+    for scan in ("sequential", "batch"):
+        batches = [(part, torch.zeros(len(part), 2)) for part in repeated.split(200)]
+        assert len(build_dictionary(batches, l0=8, threshold=0.5, error="squared", scan=scan)) == 200
+
+
+@pytest.mark.parametrize("scale", [1e-25, 1e15])
+@pytest.mark.parametrize("scan", ["sequential", "batch"])
+def test_atoms_have_unit_norm_at_any_scale(activations: torch.Tensor, scale: float, scan: str) -> None:
+    d = build_dictionary([(activations * scale, torch.zeros(600, 2))], l0=6, threshold=0.05, scan=scan)
+    assert torch.allclose(d.atoms.norm(dim=1), torch.ones(len(d)), atol=1e-6)
 
 
 def test_max_atoms_stops_admission_and_not_the_history(activations: torch.Tensor, sources: torch.Tensor) -> None:

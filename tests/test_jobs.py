@@ -1,8 +1,10 @@
+import json
 import os
 import signal
 import subprocess
 import sys
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -84,4 +86,29 @@ def test_a_damaged_state_is_shown_as_such(tmp_path: Path) -> None:
 
 def test_a_mistyped_command_is_known_as_failed(tmp_path: Path) -> None:
     job_id = start_detached(tmp_path, ["frobnicate"])
-    wait_for(lambda: "invalid choice" in read_log(tmp_path, job_id))
+    (seen,) = wait_for(lambda: [job for job in read_jobs(tmp_path) if job.status == "failed"])
+    assert seen.id == job_id
+    assert "invalid choice" in (seen.error or "")
+
+
+def test_a_state_from_a_stranger_is_refused(tmp_path: Path) -> None:
+    with running_job(tmp_path, "Something") as job:
+        job.stage("building", 10)
+    (path,) = (tmp_path / "jobs").glob("*/state.json")
+    for key, value in (("rate", "x"), ("growth", [1]), ("done", None), ("finished", 3)):
+        said = json.loads(path.read_text())
+        path.write_text(json.dumps({**said, key: value}))
+        assert read_jobs(tmp_path)[0].title == "unreadable"
+        path.write_text(json.dumps({**said, "id": "..", "surprise": 1}))
+        assert read_jobs(tmp_path)[0].id == path.parent.name
+        path.write_text(json.dumps(said))
+
+
+def test_readers_do_not_mislead_each_other(tmp_path: Path) -> None:
+    with running_job(tmp_path, "Something"):
+        pass
+    (path,) = (tmp_path / "jobs").glob("*/state.json")
+    path.write_text(path.read_text().replace('"done",', '"running",', 1))
+    with ThreadPoolExecutor(4) as pool:
+        seen = list(pool.map(lambda _: read_jobs(tmp_path)[0].status, range(400)))
+    assert seen.count("lost") >= 396  # a reader may still meet three others in a row

@@ -51,12 +51,17 @@ def test_an_empty_library_says_how_to_begin(tmp_path: Path) -> None:
         lambda m: m.update(model=["list"]),
         lambda m: m.update(id="another"),
         lambda m: m.update(n_atoms="many"),
+        lambda m: m.update(n_atoms=2.5),
         lambda m: m.update(hook="nose"),
         lambda m: m.update(settings={"l0": -1}),
         lambda m: m.update(settings={"surprise": 1}),
         lambda m: m.update(history=[[1, 2]]),
         lambda m: m.update(files={"../../etc/passwd": "x"}),
         lambda m: m.update(files={}),
+        lambda m: m.update(n_layers=10**400),
+        lambda m: m.update(relative_error=10**400),
+        lambda m: m["settings"].update(l0=2.5),
+        lambda m: m.update(cut={"a\n\x1b[31mb": 1}),
     ],
 )
 def test_a_damaged_manifest_is_listed_with_the_reason(copy: Library, change) -> None:
@@ -65,9 +70,15 @@ def test_a_damaged_manifest_is_listed_with_the_reason(copy: Library, change) -> 
     assert len(sound) == 2
     assert isinstance(damaged, Damaged)
     assert damaged.id == dictionary_id
-    assert "\n" not in damaged.reason
+    assert damaged.reason.isprintable()
     with pytest.raises(DamagedError):
         copy.record(dictionary_id)
+
+
+def test_a_number_that_is_not_finite_is_damage(copy: Library) -> None:
+    path = copy.folder(copy.ids()[0]) / "manifest.json"
+    path.write_text(path.read_text().replace('"relative_error": 0.', '"relative_error": 1e999, "was": 0.'))
+    assert isinstance(copy.records()[-1], Damaged)
 
 
 def test_a_manifest_that_is_a_list(copy: Library) -> None:

@@ -61,6 +61,16 @@ def test_many_documents_keep_their_order(tokenizer: Tokenizer) -> None:
     assert [w.document for w in found] == list(range(600))
 
 
+def test_a_long_document_has_the_same_window_as_its_beginning(tokenizer: Tokenizer) -> None:
+    words = "a b c d e f g h i j " * 5000
+    spread = " ".join("abcdefghij"[i % 10] + " " * 200 for i in range(300))  # few tokens for its characters
+    for text in (words, spread):
+        (long,) = windows(tokenizer, [text], context=64)
+        (whole,) = windows(tokenizer, [text[: len(text) // 2]], context=64)
+        assert (long.tokens, long.spans) == (whole.tokens, whole.spans)
+        assert len(long.tokens) == 64
+
+
 def test_token_table(tokenizer: Tokenizer) -> None:
     table = TokenTable.of(windows(tokenizer, ["a b", "", "c  d"]), holdout=True)
     assert table.document.tolist() == [0, 0, 2, 2]

@@ -1,4 +1,4 @@
-"""A newcomer's first start: from an empty library to a real atom on screen, and how long it takes (printed, not judged)."""
+"""A newcomer's first start, from an empty library to a real atom on screen; the seconds are printed, not judged."""
 
 import os
 import re
