@@ -4,7 +4,7 @@ from pathlib import Path
 
 import streamlit as st
 
-from app.parts import sidebar
+from app.parts import errors_shown, sidebar
 
 # A file of our own: an icon given by name would be fetched from an outside host.
 st.set_page_config(
@@ -22,5 +22,6 @@ page = st.navigation(
     ],
     position="hidden",
 )
-sidebar()
-page.run()
+with errors_shown():
+    sidebar()
+    page.run()

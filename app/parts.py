@@ -83,11 +83,19 @@ def errors_shown() -> Iterator[None]:
         st.title("Damaged")
         show_error(error, icon=":material/broken_image:")
         st.text("Nothing else in the library is affected. The command itda verify checks every file of it.")
-        other_dictionaries()
+        ways_on()
     except UserError as error:
         st.title("This cannot be shown")
         show_error(error)
+        ways_on()
+
+
+def ways_on() -> None:
+    """What can be opened instead; nothing where it is the library itself that cannot be read."""
+    try:
         other_dictionaries()
+    except UserError:
+        return  # said above already
 
 
 def show_error(error: UserError, icon: str = ":material/link_off:") -> None:

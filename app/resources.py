@@ -31,8 +31,15 @@ class _Opened(NamedTuple):
 
 
 def library() -> Library:
-    """The library that the app shows."""
-    return Library(Path(os.environ.get(LIBRARY_VARIABLE) or "library").expanduser().resolve())
+    """The library that the app shows. Raises UserError for a place that cannot hold one."""
+    named = os.environ.get(LIBRARY_VARIABLE) or "library"
+    try:
+        root = Path(named).expanduser().resolve()
+    except RuntimeError as error:  # ~ of a user that there is not
+        raise UserError(f"there is no folder {named!r}: name another in {LIBRARY_VARIABLE}") from error
+    if root.exists() and not root.is_dir():
+        raise UserError(f"{named!r} is not a folder: name another in {LIBRARY_VARIABLE}")
+    return Library(root)
 
 
 def records() -> list[DictionaryRecord | Damaged]:
@@ -89,7 +96,10 @@ def start(*arguments: str) -> str:
 
 def start_demo_once() -> str:
     """Start the demo in a process of its own, once in the life of the app however many readers ask; returns the job."""
-    return _demo(str(library().root))
+    root = str(library().root)
+    if not (library().jobs / _demo(root)).is_dir():  # the library was emptied since
+        _demo.clear()
+    return _demo(root)
 
 
 def _modified(path: Path) -> int:
@@ -100,13 +110,8 @@ def _is_current(opened: _Opened) -> bool:
     return _modified(opened.manifest) == opened.modified
 
 
-# One index per folder: a rebuilt dictionary takes the place of the old one, whose file must be closed first.
-@st.cache_resource(
-    max_entries=_OPEN_INDEXES,
-    show_spinner=False,
-    validate=_is_current,
-    on_release=lambda opened: opened.index.close(),
-)
+# An index that falls out of the cache closes with its last reader: another page may be in the middle of a query.
+@st.cache_resource(max_entries=_OPEN_INDEXES, show_spinner=False, validate=_is_current)
 def _opened(folder: str) -> _Opened:
     manifest = Path(folder) / MANIFEST_FILE
     return _Opened(Index(library().index_path(Path(folder).name)), manifest, _modified(manifest))

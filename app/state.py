@@ -93,7 +93,7 @@ def _polygon(value: str) -> Polygon:
 
 
 def _short(number: float) -> str:
-    return f"{number:.6g}"
+    return f"{number:.9g}"
 
 
 def _show_range(value: Range) -> str:

@@ -192,7 +192,7 @@ class IndexWriter:
             WITH
                 ranked AS (
                     SELECT atom, coefficient, token,
-                        row_number() OVER (PARTITION BY atom ORDER BY coefficient DESC, token) AS rank
+                        row_number() OVER (PARTITION BY atom ORDER BY abs(coefficient) DESC, token) AS rank
                     FROM index.activations QUALIFY rank <= {EXAMPLES}
                 ),
                 places AS (SELECT DISTINCT token, document FROM ranked JOIN index.tokens USING (token)),

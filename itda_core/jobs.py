@@ -33,6 +33,7 @@ _STATE, _LOG, _LOCK = "state.json", "log.txt", "lock"
 _WRITE_EVERY = 0.5
 _GROWTH_POINTS = 400
 _LOG_SHOWN = 20_000
+_SILENT = 600  # seconds
 _ASKED = 4  # how often a lock is tried before it counts as the job's
 
 
@@ -277,6 +278,8 @@ def _is_held(path: Path) -> bool:
         except Timeout:
             time.sleep(random.uniform(0.002, 0.01))
             continue
+        except OSError:  # a library that may only be read: all there is to go by is when the job last wrote
+            return time.time() - (path.parent / _STATE).stat().st_mtime < _SILENT
         lock.release()
         return False
     return True

@@ -76,6 +76,8 @@ class DictionaryRecord:
         try:
             if manifest["id"] != dictionary_id:
                 raise ValueError(f"it names another id, {manifest['id']!r}")
+            if _count(manifest["layer"]) >= _count(manifest["n_layers"]):
+                raise ValueError(f"a model of {manifest['n_layers']} layers has no layer {manifest['layer']}")
             return cls(
                 id=dictionary_id,
                 model=_text(manifest["model"]),

@@ -306,9 +306,9 @@ class Index:
         """How well the source's own token, the token before it, and both, predict that the atom fires.
 
         One row each for `token`, `previous`, `both`, the source itself left out: tokens (captured tokens that match),
-        fires (of those, how many it fires on), probability, chance (its density), covered (share of its firing that
-        falls on them), and the same for firing at half of its strongest or more: strong, strong_chance, strong_covered.
-        What would be a share of nothing is missing.
+        fires (of those, how many it fires on), all_fires (how many it fires on at all), probability, chance, covered
+        (share of its firing that falls on the matching ones), and the same for firing at half of its strongest or
+        more: all_strong, strong, strong_chance, strong_covered. What would be a share of nothing is missing.
         """
         return self._frame(
             """
@@ -342,7 +342,7 @@ class Index:
                         count(*) FILTER (strong) AS all_strong, count(*) FILTER (matches AND strong) AS both_strong
                     FROM ruled GROUP BY place, rule
                 )
-            SELECT rule, tokens, fires,
+            SELECT rule, tokens, fires, all_fires, all_strong,
                 fires / nullif(tokens, 0) AS probability, all_fires / total AS chance,
                 fires / nullif(all_fires, 0) AS covered,
                 both_strong / nullif(tokens, 0) AS strong, all_strong / total AS strong_chance,
@@ -424,13 +424,12 @@ class Index:
         )
 
     def _frame(self, sql: str, values: Sequence[Any] = ()) -> pd.DataFrame:
-        cursor = self._connection.cursor()  # a cursor of its own: one connection must not serve two threads at once
         try:
-            return cursor.execute(sql, list(values)).df()
+            # A cursor of its own: one connection must not serve two threads at once.
+            with self._connection.cursor() as cursor:
+                return cursor.execute(sql, list(values)).df()
         except duckdb.Error as error:
             raise self._damaged(error) from error
-        finally:
-            cursor.close()
 
     def _damaged(self, error: duckdb.Error) -> DamagedError:
         name, folder = self._path.name, self._path.parent.name

@@ -58,6 +58,7 @@ def test_an_empty_library_says_how_to_begin(tmp_path: Path) -> None:
         lambda m: m.update(history=[[1, 2]]),
         lambda m: m.update(files={"../../etc/passwd": "x"}),
         lambda m: m.update(files={}),
+        lambda m: m.update(layer=6),
         lambda m: m.update(n_layers=10**400),
         lambda m: m.update(relative_error=10**400),
         lambda m: m["settings"].update(l0=2.5),

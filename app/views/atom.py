@@ -69,6 +69,7 @@ def show_header(record: DictionaryRecord, atom: Atom, index: Index) -> None:
         )
         show_downloads(record, atom, index)
     st.title(f"Atom {atom.atom}")
+    st.set_page_config(page_title=f"Atom {atom.atom}, {visible(parts.dictionary_names()[record.id])}")
 
 
 def show_downloads(record: DictionaryRecord, atom: Atom, index: Index) -> None:
@@ -228,7 +229,7 @@ def show_meaning(atom: Atom, index: Index) -> None:
     before = [row.text for row in each(around) if row.token < atom.token]
     shares = index.token_shares(atom.atom)
     prediction = index.label_prediction(atom.atom)
-    found = label.verdict(prediction, shares, atom.label, before[0] if before else "")
+    found = label.verdict(prediction, shares, atom.label, before[0] if before else None)
     with st.container(border=True):
         VERDICTS[found.word]()
         st.text(found.line)
@@ -254,6 +255,9 @@ def show_histogram(atom: Atom, index: Index) -> None:
     st.subheader(f"Coefficients, {share(atom.density)} of tokens")
     if bins.empty:
         st.caption("It never fires on the captured tokens.")
+        return
+    if atom.maximum == atom.minimum:
+        st.text(f"Its coefficient is {number(atom.maximum)} wherever it fires.")
         return
     parts.figure(
         figures.histogram(bins),
@@ -295,8 +299,13 @@ def show_examples(atom: Atom, index: Index) -> None:
             show_document(atom.atom, int(picked))
 
     st.subheader("Top examples")
-    st.caption("Where its coefficient is largest; ×n counts passages that read the same. Click one for its document")
+    st.caption(
+        "Where its coefficient is largest, the sign counted; ×n counts passages that read the same. "
+        "Click one for its document"
+    )
     strip(top, "top")
+    if atom.maximum == atom.minimum:
+        return
     st.subheader("Across its range")
     width = ((atom.maximum or 0) - (atom.minimum or 0)) / INTERVALS
     for interval in range(INTERVALS):

@@ -12,7 +12,7 @@ from app import figures, parts, resources, state
 from app.components.token_strip import Row, Token, token_strip
 from app.jobs_view import is_running, show_jobs
 from app.tables import each
-from app.text import inert, number, share
+from app.text import inert, number, share, visible
 from itda_core.jobs import read_jobs
 from itda_core.library import DictionaryRecord
 from itda_core.queries import AtomFilter, Index
@@ -62,7 +62,9 @@ def widget(name: str, value: Any) -> dict[str, Any]:
 def show_header(record: DictionaryRecord, index: Index) -> None:
     """Which dictionary this is."""
     settings = record.settings
-    st.title(inert(parts.dictionary_names()[record.id]))
+    name = parts.dictionary_names()[record.id]
+    st.title(inert(name))
+    st.set_page_config(page_title=f"Atoms, {visible(name)}")
     held = "held-out tokens" if record.holdout else "tokens"
     st.text(
         f"{record.n_atoms:,} atoms from {record.n_tokens:,} tokens of {record.corpus}, admitted over an error of "

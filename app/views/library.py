@@ -203,7 +203,7 @@ def show_library() -> None:
         st.caption(
             f"{len(records)} {'dictionary' if len(records) == 1 else 'dictionaries'} of {models} "
             f"{'model' if models == 1 else 'models'}, {atoms:,} atoms. Each cell is a dictionary: its number of atoms, "
-            "and the relative error it leaves on tokens that it was not built from. Click one to read its atoms."
+            "and the relative error that was measured on it. Click one to read its atoms."
         )
     if is_running(jobs):
         show_jobs([job for job in jobs if job.status == "running"])

@@ -336,3 +336,31 @@ print([name for name in ("torch", "transformers", "nnsight", "umap", "numba", "s
 """
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, cwd=MAIN.parents[1])
     assert done.stdout.strip() == "[]", done.stderr
+
+
+@pytest.mark.parametrize("place", ["a file", "~no-such-user-here/library"])
+def test_a_place_that_cannot_hold_a_library_gives_one_line(
+    place: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "a file").touch()
+    monkeypatch.setenv("ITDA_LIBRARY", str(tmp_path / place) if place == "a file" else place)
+    page = AppTest.from_file(str(MAIN), default_timeout=30).run()
+    assert not page.exception
+    assert len(page.error) == 1
+    assert "ITDA\\_LIBRARY" in page.error[0].value
+
+
+def test_an_atom_that_fires_on_its_source_alone(library: Path, tmp_path: Path, open_page: OpenPage) -> None:
+    import duckdb
+
+    root = Path(shutil.copytree(library, tmp_path / "library"))
+    record = records(root)[0]
+    with duckdb.connect(str(Library(root).index_path(record.id))) as connection:
+        connection.execute(
+            "DELETE FROM activations WHERE atom = 3 AND token <> (SELECT token FROM atoms WHERE atom = 3);"
+            "UPDATE atoms SET count = 1, minimum = maximum WHERE atom = 3;"
+        )
+    page = open_page(root, "/atom", d=record.id, a="3")
+    assert not page.exception
+    assert "never fires" in shown(page)
+    assert "wherever it fires" in shown(page)
