@@ -4,6 +4,7 @@ import pandas as pd
 import streamlit as st
 
 from app import figures, parts, resources
+from app.components.token_strip import Row, Token, token_strip
 from app.text import count, duration, inert, visible
 from itda_core.jobs import JobState, read_jobs, read_log
 
@@ -90,14 +91,9 @@ def _offer(finished: list[str]) -> None:
     ready = next((dictionary_id for dictionary_id in finished if dictionary_id in names), None)
     if ready is None:
         st.caption("The first dictionary can be read here as soon as it is whole, while the others are being built.")
-    elif st.button(
-        f"Read {inert(names[ready])}",
-        type="primary",
-        icon=":material/arrow_forward:",
-        icon_position="right",
-        key=f"offer_{ready}",
-    ):
-        parts.open_atoms(ready)
+    else:
+        row = Row([Token(f"Read {names[ready]}")], href=parts.atoms_address(ready), icon="arrow_forward")
+        token_strip([row], key=f"offer_{ready}", style="button")
 
 
 def _show_ended(job: JobState) -> None:

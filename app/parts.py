@@ -9,6 +9,7 @@ import plotly.graph_objects as go
 import streamlit as st
 
 from app import figures, resources, state
+from app.components.token_strip import Row, Token, token_strip
 from app.naming import names
 from app.tables import csv_of
 from app.text import inert
@@ -36,7 +37,7 @@ def atom_address(dictionary_id: str, atom: int) -> str:
 
 
 def open_atoms(dictionary_id: str) -> None:
-    """Go to a dictionary's atoms."""
+    """Go to a dictionary's atoms, where it is Python that learns of the click."""
     st.switch_page(ATOMS_PAGE, query_params=state.encode(state.AtomsState(dictionary_id)))
 
 
@@ -51,11 +52,11 @@ def sidebar() -> None:
         if chosen not in others:
             return
         st.caption("Dictionary")
-        dictionary_link(chosen, others.pop(chosen))
+        dictionary_link(chosen, others.pop(chosen), place="sidebar", is_current=True)
         if others:
             with st.expander("Others", type="compact"):
                 for other, name in others.items():
-                    dictionary_link(other, name)
+                    dictionary_link(other, name, place="sidebar")
 
 
 def sound_records() -> list[DictionaryRecord]:
@@ -68,10 +69,16 @@ def dictionary_names() -> dict[str, str]:
     return names(sound_records())
 
 
-def dictionary_link(dictionary_id: str, name: str, icon: str | None = None) -> None:
-    """A link to a dictionary's atoms."""
-    query = state.encode(state.AtomsState(dictionary_id))
-    st.page_link(ATOMS_PAGE, label=inert(name), query_params=query, icon=icon)
+def dictionary_link(
+    dictionary_id: str, name: str, icon: str | None = None, *, place: str = "page", is_current: bool = False
+) -> None:
+    """A link to a dictionary's atoms; `place` tells apart links to the same one on a page.
+
+    (Not st.page_link: where the page is open already, for another dictionary, it leaves the address as it is.)
+    """
+    symbol = (icon or "").removeprefix(":material/").removesuffix(":")
+    row = Row([Token(name)], href=atoms_address(dictionary_id), icon=symbol, is_current=is_current)
+    token_strip([row], key=f"{place}_{dictionary_id}", style="links")
 
 
 @contextmanager
@@ -111,7 +118,7 @@ def other_dictionaries() -> None:
     if found:
         st.text("These dictionaries can be opened:")
     for dictionary_id, name in found.items():
-        dictionary_link(dictionary_id, name)
+        dictionary_link(dictionary_id, name, place="instead")
     st.page_link(LIBRARY_PAGE, label="Library", icon=":material/grid_view:")
 
 

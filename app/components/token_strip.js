@@ -7,13 +7,20 @@ function element(name, className, text) {
   return made;
 }
 
-function tokenSpan([text, tint, number, mark]) {
+// `told` tokens can be focused or tapped, which shows their coefficient; a mouse has it in any row.
+function tokenSpan([text, tint, number, mark], told) {
   const classes = ["itda-token"];
   if (mark) classes.push(`itda-${mark}`);
   if (tint) classes.push(tint > 0 ? "itda-positive" : "itda-negative");
   const span = element("span", classes.join(" "), text);
   if (tint) span.style.setProperty("--itda-tint", `${Math.round(Math.abs(tint) * 100)}%`);
   if (number) span.title = number;
+  if (number && told && mark !== "centre") {
+    span.tabIndex = 0;
+    span.setAttribute("role", "button"); // a name is read for elements with a role only
+    span.setAttribute("aria-label", `${text.trim()}, coefficient ${number}`);
+    span.dataset.number = number;
+  }
   if (number && mark === "centre") {
     const holder = element("span", "itda-marked");
     holder.append(span, element("span", "itda-number", number));
@@ -22,10 +29,10 @@ function tokenSpan([text, tint, number, mark]) {
   return span;
 }
 
-function passage(row) {
+function passage(row, told) {
   const text = element("span", "itda-tokens");
   text.dir = "ltr";
-  text.append(...row.tokens.map(tokenSpan));
+  text.append(...row.tokens.map((token) => tokenSpan(token, told)));
   return text;
 }
 
@@ -45,7 +52,14 @@ function follow(href) {
   window.dispatchEvent(new PopStateEvent("popstate"));
 }
 
-function drawRow(row, pick) {
+// Whether a mouse has just selected text inside this element, which is not meant as a click on it.
+function isCopied(line, event) {
+  const selection = window.getSelection();
+  const isMouse = event.detail > 0;
+  return isMouse && Boolean(selection?.toString()) && line.contains(selection.anchorNode) && line.contains(selection.focusNode);
+}
+
+function drawRow(row, style, pick) {
   const leads = row.href !== null || row.key !== null;
   const line = element("tr", leads ? "itda-row itda-clickable" : "itda-row");
   const first = element("td", "itda-passage");
@@ -55,17 +69,27 @@ function drawRow(row, pick) {
     const link = row.href === null ? element("button", "itda-link") : element("a", "itda-link");
     if (row.href === null) link.type = "button";
     else link.href = row.href;
-    link.append(passage(row));
+    if (row.current) {
+      line.classList.add("itda-current");
+      link.setAttribute("aria-current", "true");
+    }
+    link.append(passage(row, false));
+    if (row.icon) {
+      const icon = element("span", "itda-icon", row.icon);
+      icon.setAttribute("aria-hidden", "true");
+      icon.translate = false;
+      link.append(icon);
+    }
     first.append(link);
     line.onclick = (event) => {
       if (event.ctrlKey || event.metaKey || event.shiftKey || event.button !== 0) return;
       event.preventDefault();
-      if (window.getSelection()?.toString()) return; // text is being copied
+      if (isCopied(line, event)) return;
       if (row.href === null) pick(row.key);
       else follow(row.href);
     };
   } else {
-    first.append(passage(row));
+    first.append(passage(row, style === "document"));
   }
   line.append(first, ...row.cells.map((cell) => element("td", "itda-cell", cell)));
   return line;
@@ -94,7 +118,7 @@ export default function ({ data, parentElement, setTriggerValue }) {
     table.append(header);
   }
   const body = element("tbody");
-  body.append(...data.rows.map((row) => drawRow(row, (key) => setTriggerValue("picked", key))));
+  body.append(...data.rows.map((row) => drawRow(row, data.style, (key) => setTriggerValue("picked", key))));
   // For narrow pages, where the headings are gone.
   for (const line of body.rows) {
     [...line.cells].slice(1).forEach((cell, at) => (cell.dataset.name = data.columns[at + 1] ?? ""));

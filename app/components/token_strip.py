@@ -5,6 +5,7 @@ Everything that is shown reaches the page through `textContent`, so whatever a t
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import groupby
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -27,6 +28,11 @@ class Token(NamedTuple):
     is_unread: bool = False
     """Whether the model never read it."""
 
+    @property
+    def is_plain(self) -> bool:
+        """Whether there is nothing to say of it but its text."""
+        return self.coefficient is None and not self.is_centre
+
 
 @dataclass(frozen=True)
 class Row:
@@ -44,6 +50,10 @@ class Row:
     """Small text above the passage: where it is from."""
     lead: str = ""
     """Small text before the passage: its number."""
+    icon: str = ""
+    """Name of the Material icon beside the text."""
+    is_current: bool = False
+    """Whether it leads to what is read now."""
 
 
 def token_strip(
@@ -62,25 +72,39 @@ def token_strip(
         columns: headings, the passage's first; none shows no heading.
         strongest: the absolute coefficient that gets the full colour; None takes the largest there is.
         style: `list` for one line a passage, `passage` for a large one, `document` for a whole text with its lines,
-            `table` for rows of plain cells.
+            `table` for rows of plain cells, `links` for links as the sidebar has them, `button` for a link that looks
+            like a button.
     """
     scale = strongest or max((abs(t.coefficient) for row in rows for t in row.tokens if t.coefficient), default=1.0)
+    is_whole = style == "document"
     data = {
         "style": style,
         "columns": list(columns),
         "rows": [
             {
-                "tokens": [_shown(token, scale, style) for token in row.tokens],
+                "tokens": [_shown(token, scale, style) for token in (_merged(row.tokens) if is_whole else row.tokens)],
                 "cells": [visible(cell) for cell in row.cells],
                 "key": row.key,
                 "href": row.href,
                 "note": visible(row.note),
                 "lead": visible(row.lead),
+                "icon": row.icon,
+                "current": row.is_current,
             }
             for row in rows
         ],
     }
-    return _COMPONENT(key=key, data=data, on_picked_change=lambda: None).picked
+    width = "content" if style in ("links", "button") else "stretch"
+    return _COMPONENT(key=key, data=data, width=width, on_picked_change=lambda: None).picked
+
+
+def _merged(tokens: Sequence[Token]) -> list[Token]:
+    """Plain neighbours as one, since a page with an element for every token of a document is slow."""
+    return [
+        merged
+        for (is_plain, is_unread), run in groupby(tokens, lambda token: (token.is_plain, token.is_unread))
+        for merged in ([Token("".join(token.text for token in run), is_unread=is_unread)] if is_plain else run)
+    ]
 
 
 def _shown(token: Token, scale: float, style: str) -> list[Any]:

@@ -25,6 +25,8 @@ VERDICTS = {
     "untested": partial(st.badge, "The label cannot be checked", color="gray"),
 }
 MOST_DOWNLOADED = 100_000
+MOST_SHOWN = 2_000  # tokens of a document at once; more would make the browser slow
+MOST_UNREAD = 20_000  # characters of what the model did not read of it
 
 
 def tokens_of(passage: pd.DataFrame, centre: int | None = None) -> list[Token]:
@@ -121,20 +123,52 @@ def show_source(atom: Atom, index: Index) -> None:
                 show_document(atom.atom, atom.token)
 
 
-@st.dialog("Whole document", width="large")
 def show_document(atom: int, token: int) -> None:
-    """The document of a token, that token marked, coloured by one atom's coefficients; what was not read is grey."""
+    """Open the document of a token where the token is."""
+    st.session_state.pop("document_first", None)
+    show_document_part(atom, token)
+
+
+@st.dialog("Whole document", width="large")
+def show_document_part(atom: int, token: int) -> None:
+    """A part of a token's document, that token marked, coloured by one atom's coefficients; what was not read is grey.
+
+    The part is the one around the token until Earlier or Later is clicked.
+    """
     shown = state.decode(state.AtomState, st.query_params)
     index = resources.index(shown.dictionary)
     passage = index.contexts([token], atom, radius=0)
     document = index.document(int(passage["document"].iloc[0]), atom)
     st.text(visible(passage["name"].iloc[0]))
-    unread = bool(document["token"].isna().any())
-    st.caption(
-        "Coloured where the atom fires; point at a token for its coefficient."
-        + (" The grey rest was not read by the model." if unread else "")
-    )
-    token_strip([Row(tokens_of(document, token))], key="document", style="document")
+    is_read = document["token"].notna()
+    read, rest = document.loc[is_read, :], "".join(document.loc[~is_read, "text"])
+    last_first = max(0, len(read) - MOST_SHOWN)
+    around = int((read["token"] < token).sum()) - MOST_SHOWN // 2
+    first = min(max(0, int(st.session_state.get("document_first", around))), last_first)
+    part = read.iloc[first : first + MOST_SHOWN]
+    words = [
+        "Coloured where the atom fires; point at a token, tap it or go to it with Tab for its coefficient.",
+        f"Tokens {count(part['position'].iloc[0])} to {count(part['position'].iloc[-1])} of {count(len(read))}.",
+    ]
+    tokens = tokens_of(part, token)
+    if rest and first == last_first:
+        tokens.append(Token(rest[:MOST_UNREAD], is_unread=True))
+        words.append("The grey rest was not read by the model.")
+        if len(rest) > MOST_UNREAD:
+            words.append(f"Of its {count(len(rest))} characters the first {count(MOST_UNREAD)} are shown.")
+    st.caption(" ".join(words))
+    if last_first:
+        with st.container(horizontal=True):
+            for name, to, is_end in (
+                ("Earlier", first - MOST_SHOWN, first == 0),
+                ("Later", first + MOST_SHOWN, first == last_first),
+            ):
+                st.button(
+                    name, disabled=is_end, on_click=st.session_state.__setitem__, args=("document_first", to), key=name
+                )
+    # One scale for all parts.
+    strongest = max(map(abs, document["coefficient"].dropna().tolist()), default=None)
+    token_strip([Row(tokens)], key="document", style="document", strongest=strongest)
 
 
 def show_figures(atom: Atom, record: DictionaryRecord) -> None:

@@ -126,11 +126,11 @@ def test_a_walk_through_the_pages(library: Path, open_browser: Callable[[str], B
         # So does a row of the table.
         page.locator(f"a.itda-link[href='atoms?d={first.id}']").click()
         page.wait_for_url(f"**/atoms?d={first.id}")
-        page.locator("a.itda-link").first.wait_for()
+        page.locator("[data-testid=stMain] a.itda-link").first.wait_for()
         page.get_by_label("Search").fill("the")
         page.get_by_label("Search").press("Enter")
         page.wait_for_url("**text=the*")
-        listed = page.locator("a.itda-link").nth(1)
+        listed = page.locator("[data-testid=stMain] a.itda-link").nth(1)
         listed.wait_for()
         page.wait_for_timeout(1000)
         atom = int(str(listed.get_attribute("href")).rpartition("=")[2])
@@ -186,6 +186,36 @@ def test_a_selection_on_the_map_filters_the_list(library: Path, open_browser: Ca
         page.reload()
         playwright.expect(page.get_by_text(kept, exact=True)).to_be_visible(timeout=WAIT)
     assert browser.outside == []
+
+
+def test_links_to_dictionaries_are_steps_of_the_history(library: Path, open_browser: Callable[[str], Browser]) -> None:
+    first, second = records(library)[:2]
+    page = open_browser("light").page
+    with served(library) as address:
+        # To the page that is open already, for another dictionary.
+        filtered, other = f"{address}/atoms?d={first.id}&text=value", f"{address}/atoms?d={second.id}"
+        page.goto(filtered)
+        side = page.locator("[data-testid=stSidebar]")
+        side.locator(f"a[aria-current][href='atoms?d={first.id}']").wait_for()
+        page.get_by_text("Others", exact=True).click()
+        side.locator(f"a[href='atoms?d={second.id}']").click()
+        page.wait_for_url(other)
+        side.locator(f"a[aria-current][href='atoms?d={second.id}']").wait_for()
+        page.reload()
+        playwright.expect(page.get_by_text(f"of {second.n_atoms:,} atoms")).to_be_visible(timeout=WAIT)
+        assert page.url == other
+        page.go_back()
+        page.wait_for_url(filtered)
+        playwright.expect(page.get_by_label("Search")).to_have_value("value", timeout=WAIT)
+        page.goto(address)
+        # Enter on a row works although text is selected elsewhere.
+        row = page.locator(f"[data-testid=stMain] a.itda-link[href='atoms?d={first.id}']")
+        row.wait_for()
+        page.wait_for_timeout(1500)
+        page.evaluate("getSelection().selectAllChildren(document.querySelector('h1'))")
+        row.focus()
+        page.keyboard.press("Enter")
+        page.wait_for_url(f"**/atoms?d={first.id}")
 
 
 def test_hostile_text_stays_text(hostile: Path, open_browser: Callable[[str], Browser]) -> None:

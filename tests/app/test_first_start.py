@@ -42,7 +42,7 @@ def test_from_nothing_to_a_real_atom(tmp_path: Path, capsys: pytest.CaptureFixtu
             with served(root, demo=True) as address:
                 page = chromium.new_page()
                 page.goto(address)
-                page.get_by_role("button", name=re.compile("^Read ")).click(timeout=PATIENCE)
+                page.get_by_role("link", name=re.compile("^Read ")).click(timeout=PATIENCE)
                 open_first_atom(page)
                 first = time.perf_counter() - begun
                 page.close()
