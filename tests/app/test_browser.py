@@ -124,7 +124,7 @@ def test_a_walk_through_the_pages(library: Path, open_browser: Callable[[str], B
         page.go_back()
         browser.heading("Library")
         # So does a row of the table.
-        page.locator(f"a.itda-link[href='atoms?d={first.id}']").click()
+        page.locator(f"[data-testid=stMain] a.itda-link[href='atoms?d={first.id}']").click()
         page.wait_for_url(f"**/atoms?d={first.id}")
         page.locator("[data-testid=stMain] a.itda-link").first.wait_for()
         page.get_by_label("Search").fill("the")
