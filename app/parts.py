@@ -70,14 +70,13 @@ def dictionary_names() -> dict[str, str]:
 
 
 def dictionary_link(
-    dictionary_id: str, name: str, icon: str | None = None, *, place: str = "page", is_current: bool = False
+    dictionary_id: str, name: str, icon: str = "", *, place: str = "page", is_current: bool = False
 ) -> None:
     """A link to a dictionary's atoms; `place` tells apart links to the same one on a page.
 
     (Not st.page_link: where the page is open already, for another dictionary, it leaves the address as it is.)
     """
-    symbol = (icon or "").removeprefix(":material/").removesuffix(":")
-    row = Row([Token(name)], href=atoms_address(dictionary_id), icon=symbol, is_current=is_current)
+    row = Row([Token(name)], href=atoms_address(dictionary_id), icon=icon, is_current=is_current)
     token_strip([row], key=f"{place}_{dictionary_id}", style="links")
 
 
@@ -110,6 +109,13 @@ def show_error(error: UserError, icon: str = ":material/link_off:") -> None:
     text = str(error)
     is_sentence = text.split(" ", 1)[0].isalpha()
     st.error(inert(text[:1].upper() + text[1:] if is_sentence else text), icon=icon)
+
+
+def show_no_dictionary(title: str) -> None:
+    """A page whose address names no dictionary."""
+    st.title(title)
+    st.text("The address names no dictionary.")
+    other_dictionaries()
 
 
 def other_dictionaries() -> None:

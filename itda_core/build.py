@@ -29,7 +29,7 @@ from itda_core.maps import SMALLEST_MAP, compute_map
 from itda_core.models import Model, load_model
 from itda_core.shards import record_activations
 from itda_core.types import Site, UserError
-from itda_core.windows import HOLDOUT, TokenTable, cut
+from itda_core.windows import TokenTable, cut
 
 _PACKAGES = ("itda-explorer", "torch", "transformers", "nnsight", "numpy", "numba", "duckdb")
 
@@ -171,9 +171,7 @@ class _Run:
 
     def _held_out(self, batch: Batch) -> torch.Tensor:
         """[n] whether each row is kept out of building."""
-        if not self._request.build.holdout:
-            return torch.zeros(len(batch.sources), dtype=torch.bool)
-        return batch.sources[:, 0] % HOLDOUT == HOLDOUT - 1
+        return torch.tensor([self._table.held_out(document) for document in batch.sources[:, 0].tolist()])
 
     def _encode(self, batches: Iterable[Batch], dictionaries: dict[Site, Dictionary], parts: dict[Site, Path]) -> None:
         """Encode every captured token and fill each dictionary's folder."""

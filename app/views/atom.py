@@ -50,7 +50,7 @@ def step(dictionary_id: str, atom: int) -> None:
 def show_header(record: DictionaryRecord, atom: Atom, index: Index) -> None:
     """Which atom this is, the way back, the neighbours in order, and the link to keep."""
     with st.container(horizontal=True, vertical_alignment="center"):
-        parts.dictionary_link(record.id, parts.dictionary_names()[record.id], icon=":material/arrow_back:")
+        parts.dictionary_link(record.id, parts.dictionary_names()[record.id], icon="arrow_back")
         st.space("stretch")
         st.button(
             "Previous",
@@ -357,9 +357,7 @@ def show_atom() -> None:
     """The whole page."""
     shown = state.decode(state.AtomState, st.query_params)
     if not shown.dictionary:
-        st.title("Atom")
-        st.text("The address names no dictionary.")
-        parts.other_dictionaries()
+        parts.show_no_dictionary("Atom")
         return
     record = resources.library().record(shown.dictionary)
     index = resources.index(record.id)

@@ -262,9 +262,7 @@ def show_atoms() -> None:
         changed_address(error, lambda: st.query_params.from_dict({"d": wanted}))
         return
     if not shown.dictionary:
-        st.title("Atoms")
-        st.text("The address names no dictionary.")
-        parts.other_dictionaries()
+        parts.show_no_dictionary("Atoms")
         return
     record = resources.library().record(shown.dictionary)
     index = resources.index(record.id)
