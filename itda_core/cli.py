@@ -7,7 +7,7 @@ import signal
 import sys
 import threading
 from collections.abc import Sequence
-from dataclasses import fields
+from dataclasses import asdict, fields
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -71,6 +71,20 @@ def _parser() -> argparse.ArgumentParser:
 
     map_ = _command(commands, "map", _map, "compute the map of a dictionary's atoms")
     map_.add_argument("id", metavar="ID", help="a dictionary's id, as itda list shows it")
+
+    bench = commands.add_parser(
+        "bench", help="measure this machine's speed", description="Measure the README's figures."
+    )
+    benches = bench.add_subparsers(title="benchmarks", required=True, metavar="BENCHMARK", parser_class=_Parser)
+    pursuit = _command(benches, "pursuit", _bench_pursuit, "build and encode against the plain algorithm")
+    pursuit.add_argument(
+        "--activations",
+        type=Path,
+        metavar="FILE",
+        help="safetensors file with activations [n, d_model] and, as an option, sources [n, 2]",
+    )
+    pursuit.add_argument("--full", action="store_true", help="add 100,000 atoms, and the memory of a million rows")
+    _json_option(pursuit)
     return parser
 
 
@@ -248,6 +262,28 @@ def _map(given: argparse.Namespace) -> int:
         from itda_core.build import add_maps
 
         add_maps(library, [record.id], job)
+    return DONE
+
+
+def _bench_pursuit(given: argparse.Namespace) -> int:
+    def say(line: str) -> None:
+        print(line, file=sys.stderr, flush=True)
+
+    if given.activations is None:
+        _quiet()  # a model may have to be loaded
+    from itda_core.benchmarks.activations import find_activations
+    from itda_core.benchmarks.pursuit import bench_pursuit
+    from itda_core.benchmarks.results import PursuitBench
+    from itda_core.benchmarks.tables import pursuit_table
+    from itda_core.benchmarks.wide import WideBench, bench_full
+
+    data, settings = find_activations(given.activations, say), PursuitBench()
+    report = bench_pursuit(data, settings, say)
+    full = bench_full(data, settings, WideBench(), say) if given.full else None
+    if given.json:
+        print(json.dumps({**report.as_json(), **({} if full is None else asdict(full))}))
+    else:
+        print(pursuit_table(report, full))
     return DONE
 
 

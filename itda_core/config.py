@@ -8,6 +8,7 @@ ERRORS = ("relative", "squared", "cosine")
 SCANS = ("sequential", "batch")
 INITS = ("empty", "frequent")
 WINDOWS = ("first", "all")
+METHODS = ("matching", "orthogonal", "nonnegative")
 
 
 def _at_least(name: str, value: int, lowest: int) -> None:
@@ -81,12 +82,16 @@ class DictionarySettings:
     as the published code does. It depends on the batches, so it needs `scan="batch"`."""
     max_atoms: int | None = None
     """Admission stops at this many atoms."""
+    method: str = "matching"
+    """`matching` pursuit, as the paper; `orthogonal` matching pursuit, which fits all coefficients anew at every step
+    and takes far longer; `nonnegative` matching pursuit, which only ever adds atoms."""
 
     def __post_init__(self) -> None:
         _at_least("l0", self.l0, 1)
         _one_of("error", self.error, ERRORS)
         _one_of("scan", self.scan, SCANS)
         _one_of("init", self.init, INITS)
+        _one_of("method", self.method, METHODS)
         if not 0 <= self.threshold < float("inf"):
             raise UserError(f"threshold is {self.threshold}: it must be a finite number, 0 or more")
         if self.max_atoms is not None:

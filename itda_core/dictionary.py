@@ -11,8 +11,8 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save
 
 from itda_core import pursuit
-from itda_core.admission import GrowingAtoms, Judge
-from itda_core.config import DictionarySettings
+from itda_core.admission import Judge
+from itda_core.config import METHODS, DictionarySettings
 from itda_core.files import read_json, sha256_of, write_json
 from itda_core.layout import ATOMS_FILE, MANIFEST_FILE
 from itda_core.types import Codes, DamagedError, Growth, UserError
@@ -50,7 +50,10 @@ class Dictionary:
             admission_errors = torch.full((len(atoms),), torch.nan, dtype=torch.float64)
         self.admission_errors = admission_errors
         self.history = history or []
-        self._gram: np.ndarray | None = None
+        self._pursuers: dict[tuple[torch.device, str], pursuit.Pursuer] = {}
+
+    def __getstate__(self) -> dict[str, Any]:
+        return self.__dict__ | {"_pursuers": {}}  # made again where they are wanted
 
     def __len__(self) -> int:
         return len(self.atoms)
@@ -60,19 +63,31 @@ class Dictionary:
         """Width of the activations."""
         return self.atoms.shape[1]
 
-    def encode(self, x: torch.Tensor, l0: int | None = None) -> Codes:
-        """Sparse codes of x [n, d_model] by matching pursuit, with the settings' L0 unless another is given.
+    def encode(self, x: torch.Tensor, l0: int | None = None, method: str | None = None) -> Codes:
+        """Sparse codes of x [n, d_model], on the device where x is.
 
-        Raises ValueError for a wrong width, a value that is not finite, or an L0 below 1.
+        Args:
+            x: activations, float.
+            l0: pursuit steps; the settings' unless given.
+            method: one of `config.METHODS`; the settings' unless given.
+
+        Raises ValueError for a wrong width, a value that is not finite, an L0 below 1, or an unknown method.
         """
         steps = self.settings.l0 if l0 is None else l0
         if steps < 1:
             raise ValueError(f"l0 is {steps}: it must be at least 1")
-        rows = checked_rows(x, self.d_model)
-        atoms = self.atoms.numpy()
-        if self._gram is None and pursuit.gram_fits(len(atoms)):
-            self._gram = pursuit.correlations(atoms, atoms)
-        return pursuit.encode(atoms, rows, steps, self._gram)
+        method = self.settings.method if method is None else method
+        if method not in METHODS:
+            raise ValueError(f"method is {method!r}: choose one of {', '.join(METHODS)}")
+        _check_shape(x, self.d_model)
+        return pursuit.encode(self._pursuer(x.device, method), x, steps)
+
+    def _pursuer(self, device: torch.device, method: str) -> pursuit.Pursuer:
+        if (device, method) not in self._pursuers:
+            made = pursuit.pursuer(self.d_model, device, method)
+            made.append(self.atoms.to(device))
+            self._pursuers[device, method] = made
+        return self._pursuers[device, method]
 
     def decode(self, codes: Codes, n: int) -> torch.Tensor:
         """Reconstructions [n, d_model] of n activations from their codes."""
@@ -141,11 +156,11 @@ class DictionaryBuilder:
         settings.check_scan()
         self.settings = settings
         self.history: list[Growth] = []
-        self._grown: GrowingAtoms | None = None
+        self._grown: pursuit.Pursuer | None = None
         self._sources: list[np.ndarray] = []
         self._errors: list[np.ndarray] = []
-        # The sequential scan judges blocks of one height whatever the batches are, so rows wait here for a full one.
-        self._waiting: list[tuple[np.ndarray, np.ndarray]] = []
+        # The sequential scan judges a few rows together whatever the batches are, so rows wait here until they suffice.
+        self._waiting: list[tuple[torch.Tensor, np.ndarray]] = []
         self._n_waiting = 0
         self._open: list[_Batch] = []
         self._rows = 0
@@ -158,39 +173,41 @@ class DictionaryBuilder:
     def add(self, activations: torch.Tensor, sources: torch.Tensor) -> None:
         """Take one batch: activations [n, d_model] and their sources [n, 2], document and position.
 
-        Raises ValueError for a wrong shape or a value that is not finite; the builder is then as it was.
+        The first batch's device is where the dictionary is built. Raises ValueError for a wrong shape or a value that
+        is not finite; the builder is then as it was.
         """
-        x = checked_rows(activations, None if self._grown is None else self._grown.atoms.shape[1])
+        _check_shape(activations, None if self._grown is None else self._grown.atoms.shape[1])
+        x = pursuit.finite(activations)
         labels = _checked_sources(sources, len(x))
         if len(x) == 0:
             return
         if self._grown is None:
-            self._grown = GrowingAtoms(x.shape[1])
+            self._grown = pursuit.pursuer(x.shape[1], x.device, self.settings.method)
             self._judge = Judge(self.settings, self._grown)
         self._rows += len(x)
         if self.settings.scan == "batch":
             self._add_batch(x, labels)
             return
         self._open.append(_Batch(self._rows, len(x)))
-        self._waiting.append((x.copy(), labels.copy()))  # the caller may fill its buffers anew
+        self._waiting.append((x.clone(), labels.copy()))  # the caller may fill its buffers anew
         self._n_waiting += len(x)
-        if self._n_waiting >= pursuit.BLOCK:
-            self._drain(last=False)
+        if self._n_waiting >= self._grown.in_order:
+            self._drain(self._grown, last=False)
 
     def finish(self) -> Dictionary:
         """The dictionary. Raises UserError when no activation came."""
         if self._grown is None or self._rows == 0:
             raise UserError("no activations came: nothing to build a dictionary from")
-        self._drain(last=True)
+        self._drain(self._grown, last=True)
         return Dictionary(
-            torch.from_numpy(self._grown.atoms.copy()),
+            self._grown.atoms.cpu().clone(),
             torch.from_numpy(np.concatenate([np.zeros((0, 2), np.int64), *self._sources])),
             self.settings,
             torch.from_numpy(np.concatenate([np.zeros(0), *self._errors])),
             self.history,
         )
 
-    def _add_batch(self, x: np.ndarray, labels: np.ndarray) -> None:
+    def _add_batch(self, x: torch.Tensor, labels: np.ndarray) -> None:
         if self.settings.init == "frequent":
             taken = self._judge.start_frequent(x)
             self._sources.append(labels[taken])
@@ -200,18 +217,19 @@ class DictionaryBuilder:
         self._errors.append(errors[admitted])
         self.history.append(Growth(self._rows, self.n_atoms, float(errors.mean())))
 
-    def _drain(self, last: bool) -> None:
+    def _drain(self, grown: pursuit.Pursuer, last: bool) -> None:
         if not self._waiting:
             return
-        x = np.concatenate([batch for batch, _ in self._waiting])
+        x = torch.cat([batch for batch, _ in self._waiting])
         labels = np.concatenate([batch for _, batch in self._waiting])
-        full = len(x) if last else len(x) // pursuit.BLOCK * pursuit.BLOCK
-        for start, block in pursuit.blocks(x[:full]):
+        full = len(x) if last else len(x) // grown.in_order * grown.in_order
+        for start in range(0, full, grown.in_order):
+            end = min(start + grown.in_order, full)
             before = self.n_atoms
-            errors, admitted = self._judge.judge_sequential(block)
+            errors, admitted = self._judge.judge_sequential(x[start:end])
             self._sources.append(labels[start + admitted])
             self._errors.append(errors[admitted])
-            self._close_batches(errors[: full - start], admitted, before)
+            self._close_batches(errors, admitted, before)
         self._waiting = [(x[full:], labels[full:])] if full < len(x) else []
         self._n_waiting = len(x) - full
 
@@ -245,6 +263,7 @@ def build_dictionary(
     scan: str = "sequential",
     init: str = "empty",
     max_atoms: int | None = None,
+    method: str = "matching",
 ) -> Dictionary:
     """Build a dictionary greedily from activations (the paper's Algorithm 1).
 
@@ -256,26 +275,21 @@ def build_dictionary(
         scan: "sequential" gives the same dictionary whatever the batch size; "batch" is the published behaviour.
         init: "empty", or "frequent", the published start, which needs scan="batch".
         max_atoms: admission stops here.
+        method: how activations are pursued; see `DictionarySettings`.
 
     Raises:
         ValueError: init="frequent" with a sequential scan; activations of a wrong shape or not finite.
         UserError: a setting out of range, or no activations at all.
     """
-    builder = DictionaryBuilder(DictionarySettings(l0, threshold, error, scan, init, max_atoms))
+    builder = DictionaryBuilder(DictionarySettings(l0, threshold, error, scan, init, max_atoms, method))
     for activations, sources in batches:
         builder.add(activations, sources)
     return builder.finish()
 
 
-def checked_rows(x: torch.Tensor, d_model: int | None) -> np.ndarray:
-    """Activations [n, d_model] as contiguous float32 on the CPU. Raises ValueError for another shape or non-finite."""
+def _check_shape(x: torch.Tensor, d_model: int | None) -> None:
     if x.ndim != 2 or (d_model is not None and x.shape[1] != d_model):
         raise ValueError(f"activations are [n, {d_model or 'd_model'}], got {list(x.shape)}")
-    rows = x.detach().to("cpu", torch.float32).contiguous()
-    finite = torch.isfinite(rows).all(1)
-    if not finite.all():
-        raise ValueError(f"activation {int((~finite).int().argmax())} has a value that is not finite")
-    return rows.numpy()
 
 
 def _checked_sources(sources: torch.Tensor, n: int) -> np.ndarray:

@@ -1,14 +1,14 @@
-"""Matching pursuit (Mallat and Zhang 1993; the paper's Algorithm 2), pure arrays in and out.
+"""Matching pursuit (Mallat and Zhang 1993; the paper's Algorithm 2): which loops pursue, and the codes that come of it.
 
 For one activation x: residual r ← x; k times: j = argmax |⟨r, d_j⟩|, c = ⟨r, d_j⟩, code[j] += c, r ← r − c·d_j. With
 the Gram matrix G = D·Dᵀ the correlations of the next step follow from the last by one row of it, corr ← corr − c·G[j],
 so that a step costs a row of memory traffic instead of a product with the whole dictionary.
 
-Float32 products depend on the height of the block they are computed in, so rows always go in blocks of one height, the
-last padded: a row then has the same code whatever rows stand around it.
+Every way of pursuing has this interface, and takes activations from where they are: the compiled loops of the CPU, and
+torch's on a GPU. `itda_core.plain` holds the same algorithm as plainly as it can be written.
 """
 
-from collections.abc import Iterator
+from typing import Protocol
 
 import numpy as np
 import torch
@@ -16,102 +16,93 @@ import torch
 from itda_core import kernels
 from itda_core.types import Codes
 
-BLOCK = 256
-"""Rows in a block."""
-GRAM_LIMIT = 4 << 30
-"""Bytes that a Gram matrix may take (32 k atoms); a wider dictionary pursues without one."""
+KINDS = {"relative": kernels.RELATIVE, "squared": kernels.SQUARED, "cosine": kernels.COSINE}
+"""Units of the reconstruction error, as the compiled loops number them."""
 
 
-class Paths:
-    """What pursuit did with each row of a block: the picks of each step, before repeated picks are summed."""
+class Paths(Protocol):
+    """What pursuit did with some rows."""
 
-    def __init__(self, rows: int, k: int) -> None:
-        self.steps = np.zeros(rows, np.int64)
-        """[rows] steps taken; fewer than k only where nothing was left to explain."""
-        self.picks = np.zeros((rows, k), np.int64)
-        """[rows, k] the atom picked at each step."""
-        self.coefficients = np.zeros((rows, k), np.float32)
-        """[rows, k] its coefficient."""
+    def errors(self, kind: int) -> np.ndarray:
+        """[rows] float64 errors of the reconstructions, in one of `KINDS`; 0 for a zero row."""
+        ...
+
+    def arrays(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Steps taken [rows], the atom picked at each [rows, k] and its coefficient [rows, k]; k bounds the steps."""
+        ...
 
 
-def plain_pursuit(atoms: torch.Tensor, x: torch.Tensor, k: int) -> torch.Tensor:
-    """Dense codes [n, n_atoms] by the plain algorithm: a full correlation product per step, all k steps for every row.
+class Pursuer(Protocol):
+    """Atoms in order of admission, with room to grow, and pursuit with them."""
 
-    The reference that tests and benchmarks hold the fast path against; it costs what the published code costs.
+    n: int
+    """Atoms so far."""
+    block: int
+    """Rows that are best pursued together."""
+    in_order: int
+    """Rows that are best given to `admit_in_order` together."""
+
+    @property
+    def atoms(self) -> torch.Tensor:
+        """[n, d_model] float32, unit norm, a view."""
+        ...
+
+    def append(self, rows: torch.Tensor) -> None:
+        """Append rows [m, d_model] float32, scaled to unit norm."""
+        ...
+
+    def pursue(self, x: torch.Tensor, k: int) -> Paths:
+        """Pursue rows x [rows, d_model] float32 for at most k steps."""
+        ...
+
+    def admit_in_order(
+        self, x: torch.Tensor, k: int, kind: int, threshold: float, room: int
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Judge rows one by one, each by a dictionary that holds the rows admitted before it, and admit at most `room`.
+
+        Returns:
+            errors [rows] float64, and the indices of the rows that were over the threshold and were appended.
+        """
+        ...
+
+
+def pursuer(d_model: int, device: torch.device, method: str) -> Pursuer:
+    """An empty dictionary of activations of a width that come from a device, pursued by a `config.METHODS`."""
+    if method == "orthogonal":
+        from itda_core.torch_pursuit import OrthogonalPursuer
+
+        return OrthogonalPursuer(d_model, device)
+    signed = method != "nonnegative"
+    if device.type == "cpu":
+        from itda_core.cpu_pursuit import CpuPursuer
+
+        return CpuPursuer(d_model, signed)
+    from itda_core.torch_pursuit import TorchPursuer
+
+    return TorchPursuer(d_model, device, signed)
+
+
+def encode(dictionary: Pursuer, x: torch.Tensor, k: int) -> Codes:
+    """Sparse codes of x [n, d_model]. Memory beyond the arguments and the codes is that of one block.
+
+    Raises ValueError when a value is not finite.
     """
-    residual, codes, row = x.clone(), torch.zeros(len(x), len(atoms)), torch.arange(len(x))
-    for _ in range(k):
-        correlation = residual @ atoms.T
-        best = correlation.abs().argmax(1)
-        coefficient = correlation[row, best]
-        codes[row, best] += coefficient
-        residual -= coefficient[:, None] * atoms[best]
-    return codes
-
-
-def gram_fits(n_atoms: int) -> bool:
-    """Whether a dictionary of this many atoms keeps its Gram matrix."""
-    return n_atoms * n_atoms * 4 <= GRAM_LIMIT
-
-
-def encode(atoms: np.ndarray, x: np.ndarray, k: int, gram: np.ndarray | None) -> Codes:
-    """Sparse codes of x [n, d] over unit-norm atoms [n_atoms, d], with gram [n_atoms, n_atoms] or without.
-
-    Memory beyond the arguments and the codes is one block of correlations.
-    """
-    parts = []
-    for start, block in blocks(x):
-        paths = pursue(atoms, block, k, gram, correlations(atoms, block))
-        row, atom, coefficient = kernels.summed(paths.steps, paths.picks, paths.coefficients)
-        real = row < len(x) - start
-        parts.append((row[real] + start, atom[real], coefficient[real]))
-    if not parts:
-        return Codes(np.zeros(0, np.int64), np.zeros(0, np.int64), np.zeros(0, np.float32))
-    return Codes(*(np.concatenate(arrays) for arrays in zip(*parts, strict=True)))
-
-
-def blocks(x: np.ndarray) -> Iterator[tuple[int, np.ndarray]]:
-    """(first row, block [BLOCK, d]) over x [n, d], the last block padded with zero rows, which have empty codes."""
-    for start in range(0, len(x), BLOCK):
-        block = x[start : start + BLOCK]
-        if len(block) < BLOCK:
-            block = np.concatenate([block, np.zeros((BLOCK - len(block), x.shape[1]), np.float32)])
-        yield start, block
-
-
-def correlations(atoms: np.ndarray, block: np.ndarray) -> np.ndarray:
-    """[rows, n_atoms] inner products of a block's rows with the atoms."""
-    return (torch.from_numpy(block) @ torch.from_numpy(atoms).T).numpy()
-
-
-def pursue(atoms: np.ndarray, block: np.ndarray, k: int, gram: np.ndarray | None, correlation: np.ndarray) -> Paths:
-    """Pursue every row of a block with its correlations [rows, n_atoms], which are used up.
-
-    Args:
-        atoms: [n_atoms, d], unit norm.
-        block: [rows, d].
-        k: steps.
-        gram: [≥ n_atoms, ≥ n_atoms], or None to take the correlations anew at each step.
-        correlation: [rows, n_atoms], as `correlations` gives them; overwritten.
-    """
-    paths = Paths(len(block), k)
-    if len(atoms) == 0:
-        return paths
-    if gram is not None:
+    most = len(x) * k
+    codes = Codes(np.empty(most, np.int64), np.empty(most, np.int64), np.empty(most, np.float32))
+    end = 0
+    for first in range(0, len(x), dictionary.block):
+        rows = finite(x[first : first + dictionary.block], first)
+        steps, picks, coefficients = dictionary.pursue(rows, k).arrays()
         with kernels.lock:
-            kernels.pursue_block(correlation, gram, paths.steps, paths.picks, paths.coefficients)
-        return paths
-    residual = block.copy()
-    rows = np.arange(len(block))
-    for step in range(k):
-        if step:
-            correlation = correlations(atoms, residual)
-        best = np.abs(correlation).argmax(1)
-        coefficient = correlation[rows, best]
-        going = coefficient != 0
-        paths.picks[:, step], paths.coefficients[:, step] = best, coefficient
-        paths.steps += going
-        residual -= coefficient[:, None] * atoms[best]
-        if not going.any():
-            break
-    return paths
+            kernels.sum_repeats(steps, picks, coefficients)
+        end = kernels.flatten(first, steps, picks, coefficients, *codes, end)
+    return Codes(*(array[:end] for array in codes))
+
+
+def finite(x: torch.Tensor, first: int = 0) -> torch.Tensor:
+    """Rows as float32, contiguous, numbered from `first`. Raises ValueError when a value of theirs is not finite."""
+    rows = x.detach().to(torch.float32).contiguous()
+    good = torch.isfinite(rows).all(1)
+    if not good.all():
+        raise ValueError(f"activation {first + int((~good).int().argmax())} has a value that is not finite")
+    return rows

@@ -1,11 +1,16 @@
+import hashlib
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
 from reference import pursue
 
-from itda_core import Dictionary, pursuit
+from itda_core import Dictionary, build_dictionary, cpu_pursuit, kernels, torch_pursuit, vectors
 from itda_core.config import DictionarySettings
-from itda_core.pursuit import plain_pursuit
+from itda_core.plain import plain_pursuit
+from itda_core.pursuit import encode
+from itda_core.types import Codes
 
 
 def dictionary(rows: list[list[float]], l0: int = 2) -> Dictionary:
@@ -55,52 +60,226 @@ def test_no_rows_give_empty_codes() -> None:
     assert [len(part) for part in codes] == [0, 0, 0]
 
 
+def of_rows(x: torch.Tensor, l0: int = 8, method: str = "matching") -> Dictionary:
+    atoms = torch.nn.functional.normalize(x, dim=1)
+    return Dictionary(atoms, torch.zeros(len(x), 2), DictionarySettings(l0, method=method))
+
+
+def dense(codes: Codes, n: int, n_atoms: int) -> np.ndarray:
+    out = np.zeros((n, n_atoms))
+    out[codes.row, codes.atom] = codes.coefficient
+    return out
+
+
+@pytest.fixture(params=["gram", "few rows of it"])
+def gram(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With the whole Gram matrix, and with room for a few of its rows."""
+    if request.param != "gram":
+        monkeypatch.setattr(cpu_pursuit, "FIRST_CAPACITY", 128)
+        monkeypatch.setattr(cpu_pursuit, "GRAM_LIMIT", 128 * 2 * 30)
+
+
 @pytest.mark.parametrize("k", [1, 3, 10])
-@pytest.mark.parametrize("with_gram", [True, False])
-def test_codes_equal_the_reference(activations: torch.Tensor, k: int, with_gram: bool) -> None:
-    atoms = torch.nn.functional.normalize(activations[:60], dim=1).numpy()
-    x = activations[60:].numpy()
-    gram = pursuit.correlations(atoms, atoms) if with_gram else None
-    codes = pursuit.encode(atoms, x, k, gram)
-    dense = np.zeros((len(x), len(atoms)))
-    dense[codes.row, codes.atom] = codes.coefficient
-    for row, activation in enumerate(x):
-        expected, _ = pursue(atoms, activation, k)
-        wanted = np.zeros(len(atoms))
+@pytest.mark.usefixtures("gram")
+def test_codes_equal_the_reference(activations: torch.Tensor, k: int) -> None:
+    d, x = of_rows(activations[:60], k), activations[60:]
+    found = dense(d.encode(x), len(x), 60)
+    for row, activation in enumerate(x.numpy()):
+        expected, _ = pursue(d.atoms.numpy(), activation, k)
+        wanted = np.zeros(60)
         wanted[list(expected)] = list(expected.values())
-        assert np.abs(dense[row] - wanted).max() < 1e-4 * np.linalg.norm(activation)
+        assert np.abs(found[row] - wanted).max() < 1e-5 * np.linalg.norm(activation)
 
 
 def test_the_plain_algorithm_gives_the_same_codes(activations: torch.Tensor) -> None:
-    atoms = torch.nn.functional.normalize(activations[:60], dim=1)
-    codes = pursuit.encode(atoms.numpy(), activations.numpy(), 8, pursuit.correlations(atoms.numpy(), atoms.numpy()))
-    plain = plain_pursuit(atoms, activations, 8).numpy()
-    dense = np.zeros_like(plain)
-    dense[codes.row, codes.atom] = codes.coefficient
-    assert np.abs(dense - plain).max() < 1e-4
+    d = of_rows(activations[:60])
+    found = dense(d.encode(activations), len(activations), 60)
+    assert np.abs(found - plain_pursuit(d.atoms, activations, 8).numpy()).max() < 1e-4
 
 
+@pytest.mark.usefixtures("gram")
 def test_a_row_has_the_same_code_whatever_rows_stand_around_it(activations: torch.Tensor) -> None:
-    atoms = torch.nn.functional.normalize(activations[:300], dim=1).numpy()
-    gram = pursuit.correlations(atoms, atoms)
-    whole = pursuit.encode(atoms, activations.numpy(), 12, gram)
+    d = of_rows(activations[:300], 12)
+    whole = d.encode(activations)
     for start, stop in ((0, 1), (3, 10), (255, 257), (100, 600)):
-        part = pursuit.encode(atoms, activations[start:stop].numpy(), 12, gram)
+        part = d.encode(activations[start:stop])
         within = (whole.row >= start) & (whole.row < stop)
         assert np.array_equal(part.row + start, whole.row[within])
         assert np.array_equal(part.atom, whole.atom[within])
         assert np.array_equal(part.coefficient, whole.coefficient[within])
 
 
-def test_concurrent_threads_get_the_same_codes(activations: torch.Tensor) -> None:
+def test_codes_are_the_same_bits_with_the_whole_gram_matrix_and_with_parts_of_it(
+    activations: torch.Tensor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole = of_rows(activations[:300], 12).encode(activations)
+    monkeypatch.setattr(cpu_pursuit, "GRAM_LIMIT", 2 * 384 * 40)
+    parts = of_rows(activations[:300], 12).encode(activations)
+    assert all(np.array_equal(a, b) for a, b in zip(whole, parts, strict=True))
+
+
+def test_close_calls_are_decided_by_exact_correlations() -> None:
+    # Atoms that differ by less than 16 bits can tell, in every direction: the screen alone would pick at random.
+    generator = torch.Generator().manual_seed(0)
+    base = torch.nn.functional.normalize(torch.randn(40, 64, generator=generator), dim=1)
+    atoms = torch.cat([base + 2e-5 * torch.randn(40, 64, generator=generator) for _ in range(8)])
+    x = torch.randn(50, 40, generator=generator) @ base * 30
+    d = of_rows(atoms, 3)
+    found = dense(d.encode(x), len(x), len(atoms))
+    for row, activation in enumerate(x.numpy()):
+        expected, _ = pursue(d.atoms.numpy(), activation, 3)
+        assert np.argmax(np.abs(found[row])) == max(expected, key=lambda atom: abs(expected[atom]))
+
+
+@pytest.mark.usefixtures("gram")
+def test_equal_atoms_are_picked_in_order(activations: torch.Tensor) -> None:
+    d = of_rows(activations[:50].repeat(4, 1), 6)
+    assert d.encode(activations).atom.max() < 50
+
+
+def test_concurrent_threads_get_the_same_codes(activations: torch.Tensor, gram: None) -> None:
     from concurrent.futures import ThreadPoolExecutor
 
-    atoms = torch.nn.functional.normalize(activations[:100], dim=1).numpy()
-    gram = pursuit.correlations(atoms, atoms)
-    expected = pursuit.encode(atoms, activations.numpy(), 10, gram)
+    d = of_rows(activations[:100], 10)
+    expected = d.encode(activations)
     with ThreadPoolExecutor(8) as pool:
-        for codes in pool.map(lambda _: pursuit.encode(atoms, activations.numpy(), 10, gram), range(16)):
+        for codes in pool.map(lambda _: d.encode(activations), range(16)):
             assert all(np.array_equal(a, b) for a, b in zip(codes, expected, strict=True))
+
+
+def encode_in_another_process(d: Dictionary, x: torch.Tensor) -> Codes:
+    return d.encode(x)
+
+
+def test_spawned_processes_get_the_same_codes(activations: torch.Tensor) -> None:
+    from concurrent.futures import ProcessPoolExecutor
+    from multiprocessing import get_context
+
+    d = of_rows(activations[:100], 10)
+    expected = d.encode(activations)  # so that there is a Gram matrix to leave behind
+    with ProcessPoolExecutor(1, get_context("spawn")) as pool:
+        codes = pool.submit(encode_in_another_process, d, activations).result()
+    assert all(np.array_equal(a, b) for a, b in zip(codes, expected, strict=True))
+
+
+@pytest.mark.parametrize("threads", [1, 2])
+def test_the_number_of_threads_does_not_matter(activations: torch.Tensor, threads: int) -> None:
+    import numba
+
+    expected = of_rows(activations[:200], 10).encode(activations)
+    before = numba.get_num_threads()
+    numba.set_num_threads(min(threads, before))
+    try:
+        codes = of_rows(activations[:200], 10).encode(activations)
+    finally:
+        numba.set_num_threads(before)
+    assert all(np.array_equal(a, b) for a, b in zip(codes, expected, strict=True))
+
+
+@pytest.mark.parametrize("signed", [True, False])
+@pytest.mark.parametrize("with_gram", [True, False])
+def test_the_torch_path_picks_what_the_compiled_loops_do(
+    activations: torch.Tensor, monkeypatch: pytest.MonkeyPatch, signed: bool, with_gram: bool
+) -> None:
+    if not with_gram:
+        monkeypatch.setattr(torch_pursuit, "_gram_room", lambda device: 0)
+    on_torch = torch_pursuit.TorchPursuer(activations.shape[1], torch.device("cpu"), signed)
+    compiled = cpu_pursuit.CpuPursuer(activations.shape[1], signed)
+    for made in (on_torch, compiled):
+        made.append(activations[:200])
+    ours, theirs = (dense(encode(made, activations, 10), len(activations), 200) for made in (on_torch, compiled))
+    assert np.abs(ours - theirs).max() < 1e-5 * activations.norm(dim=1).max()
+
+
+def test_the_torch_path_builds_the_same_dictionary(
+    activations: torch.Tensor, sources: torch.Tensor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    compiled = build_dictionary([(activations, sources)], l0=6, threshold=0.05)
+    cpu = torch.device("cpu")
+    monkeypatch.setattr(
+        "itda_core.pursuit.pursuer", lambda d_model, device, method: torch_pursuit.TorchPursuer(d_model, cpu)
+    )
+    on_torch = build_dictionary([(activations, sources)], l0=6, threshold=0.05)
+    assert torch.equal(on_torch.sources, compiled.sources)
+    assert torch.allclose(on_torch.atoms, compiled.atoms, atol=1e-6)
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+def test_cuda_gives_the_same_dictionary_and_codes(activations: torch.Tensor, sources: torch.Tensor) -> None:
+    here = build_dictionary([(activations, sources)], l0=6, threshold=0.05)
+    there = build_dictionary([(activations.cuda(), sources)], l0=6, threshold=0.05)
+    assert torch.equal(here.sources, there.sources)
+    ours, theirs = (dense(d.encode(x), 600, len(d)) for d, x in ((here, activations), (there, activations.cuda())))
+    assert np.abs(ours - theirs).max() < 1e-4
+
+
+def test_orthogonal_pursuit_equals_scikit_learn(activations: torch.Tensor) -> None:
+    from sklearn.linear_model import orthogonal_mp
+
+    d = of_rows(activations[:100])
+    x = activations[100:160]
+    found = dense(d.encode(x, 5, method="orthogonal"), len(x), 100)
+    expected = orthogonal_mp(d.atoms.T.double().numpy(), x.T.double().numpy(), n_nonzero_coefs=5).T
+    assert np.abs(found - expected).max() < 1e-3
+    left = {m: (x - d.decode(d.encode(x, 5, method=m), len(x))).norm(dim=1).mean() for m in ("matching", "orthogonal")}
+    assert left["orthogonal"] < left["matching"]
+
+
+def test_orthogonal_pursuit_never_picks_an_atom_twice_and_stops_at_the_width() -> None:
+    d = dictionary([[1.0, 0], [1, 1], [1, 1]])
+    codes = d.encode(torch.tensor([[2.0, 1], [0, 0]]), 3, method="orthogonal")
+    assert dict(zip(codes.atom.tolist(), codes.coefficient.tolist(), strict=True)) == {
+        1: pytest.approx(2**0.5),
+        0: pytest.approx(1.0),
+    }
+
+
+@pytest.mark.usefixtures("gram")
+def test_nonnegative_pursuit_by_the_definition(activations: torch.Tensor) -> None:
+    d = of_rows(activations[:60])
+    x = activations[60:120]
+    found = dense(d.encode(x, 6, method="nonnegative"), len(x), 60)
+    assert (found >= 0).all()
+    for row, activation in enumerate(x.double().numpy()):
+        residual, wanted = activation.copy(), np.zeros(60)
+        for _ in range(6):
+            correlation = d.atoms.double().numpy() @ residual
+            best = int(correlation.argmax())
+            if correlation[best] <= 0:
+                break
+            wanted[best] += correlation[best]
+            residual -= correlation[best] * d.atoms[best].double().numpy()
+        assert np.abs(found[row] - wanted).max() < 1e-4
+
+
+@pytest.mark.parametrize("method", ["orthogonal", "nonnegative"])
+def test_a_dictionary_is_built_by_the_method_that_it_encodes_with(
+    activations: torch.Tensor, sources: torch.Tensor, method: str
+) -> None:
+    d = build_dictionary([(activations, sources)], l0=6, threshold=0.05, method=method)
+    assert d.settings.method == method
+    admitted: list[int] = []
+    for row in range(120):  # the definition: a row is judged by those admitted before it
+        x = activations[row : row + 1]
+        error = 1.0
+        if admitted:
+            before = of_rows(activations[admitted], 6, method)
+            error = float((x - before.decode(before.encode(x), 1)).pow(2).sum() / x.pow(2).sum())
+        if error > 0.05:
+            admitted.append(row)
+    rows = (d.sources[:, 0] * 50 + d.sources[:, 1]).tolist()
+    assert [row for row in rows if row < 120] == admitted
+
+
+def test_an_unknown_method_is_refused(activations: torch.Tensor) -> None:
+    with pytest.raises(ValueError, match="matching, orthogonal, nonnegative"):
+        of_rows(activations[:9]).encode(activations, method="basis")
+
+
+def test_a_dictionary_narrower_than_l0_still_gives_the_plain_codes(activations: torch.Tensor) -> None:
+    d = of_rows(activations[:3], 9)
+    found = dense(d.encode(activations), len(activations), 3)
+    assert np.abs(found - plain_pursuit(d.atoms, activations, 9).numpy()).max() < 1e-4
 
 
 @pytest.mark.parametrize(
@@ -120,3 +299,9 @@ def test_bad_activations_are_refused(x: torch.Tensor, message: str) -> None:
 def test_an_l0_below_one_is_refused() -> None:
     with pytest.raises(ValueError, match="at least 1"):
         dictionary([[1.0, 0]]).encode(torch.ones(1, 2), 0)
+
+
+def test_the_compiled_loops_know_the_vectors_that_they_were_made_of() -> None:
+    # numba's cache on disk would go on running old vectors: change VECTORS in kernels.py together with vectors.py
+    written = hashlib.sha256(Path(vectors.__file__).read_bytes()).hexdigest()
+    assert written.startswith(kernels.VECTORS)

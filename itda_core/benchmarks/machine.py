@@ -1,0 +1,59 @@
+"""What the machine can do: the bounds that the pursuit's speed is set against."""
+
+import os
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from statistics import median
+from typing import TypeVar
+
+import torch
+
+T = TypeVar("T")
+
+_READ_BYTES = 1 << 29  # far more than any cache holds
+_PRODUCT = (256, 16_384)  # the height of a pursuit block, and the atoms of a large dictionary
+_TRIES = 5
+_ENOUGH_SECONDS = 8.0  # a call as long as that is hardly disturbed, and the run must end
+
+
+@dataclass(frozen=True)
+class Machine:
+    """What was measured of the machine."""
+
+    cores: int
+    """Cores that this process may use."""
+    bandwidth_gb_s: float
+    """Memory read by all cores together, 10⁹ bytes a second."""
+    product_gflop_s: float
+    """Float32 matrix products, 10⁹ floating-point operations a second, a multiplication and an addition being two."""
+
+
+def measure_machine(d_model: int) -> Machine:
+    """Measure this machine, in about a second: the best of a few tries, since a bound is what is wanted.
+
+    Args:
+        d_model: the inner dimension of the products, since a short one slows them down.
+    """
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    data = torch.ones(_READ_BYTES // 4)
+    rows, atoms = _PRODUCT
+    left, right = torch.randn(rows, d_model), torch.randn(atoms, d_model).T
+    read_seconds = min(_once(data.sum) for _ in range(_TRIES))
+    product_seconds = min(_once(lambda: left @ right) for _ in range(2 * _TRIES))
+    return Machine(cores, _READ_BYTES / read_seconds / 1e9, 2 * rows * atoms * d_model / product_seconds / 1e9)
+
+
+def timed(call: Callable[[], T], repeats: int = 1) -> tuple[float, T]:
+    """Median seconds of `repeats` calls, and what the last of them returned; long ones are not repeated."""
+    seconds: list[float] = []
+    while True:
+        start = time.perf_counter()
+        result = call()
+        seconds.append(time.perf_counter() - start)
+        if len(seconds) >= repeats or sum(seconds) > _ENOUGH_SECONDS:
+            return median(seconds), result
+
+
+def _once(call: Callable[[], object]) -> float:
+    return timed(call)[0]

@@ -1,0 +1,189 @@
+"""Matching pursuit with torch, for activations on a GPU; and orthogonal matching pursuit, anywhere."""
+
+import numpy as np
+import torch
+
+from itda_core import kernels
+
+GRAM_SHARE = 0.3
+"""Share of a CUDA device's free memory that a Gram matrix may take; a wider dictionary pursues without one."""
+TILE_VALUES = 1 << 28
+"""Correlations held at a time."""
+
+_FIRST_CAPACITY = 1024
+_RESOLVED = 2**-21  # as in `kernels`: below this share of |x| a coefficient is rounding error
+
+
+class TorchPaths:
+    """What pursuit did with some rows; the interface is `pursuit.Paths`."""
+
+    def __init__(
+        self,
+        x: torch.Tensor,
+        residual: torch.Tensor,
+        steps: torch.Tensor,
+        picks: torch.Tensor,
+        coefficients: torch.Tensor,
+    ) -> None:
+        self._x, self._residual = x, residual
+        self._steps, self._picks, self._coefficients = steps, picks, coefficients
+
+    def errors(self, kind: int) -> np.ndarray:
+        """[rows] float64, taken on the CPU: not every device has float64."""
+        out = np.empty(len(self._x))
+        with kernels.lock:
+            kernels.errors(self._x.cpu().numpy(), self._residual.cpu().numpy(), self._x.shape[1], kind, out)
+        return out
+
+    def arrays(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Steps [rows], picks [rows, k] and coefficients [rows, k]."""
+        return self._steps.cpu().numpy(), self._picks.cpu().numpy(), self._coefficients.cpu().numpy()
+
+
+class TorchPursuer:
+    """Atoms on a device and pursuit with them; the interface is `pursuit.Pursuer`.
+
+    The correlations of a step come from a float32 Gram matrix where it fits, else from a product with all atoms; the
+    coefficient itself is always that of the residual.
+    """
+
+    in_order = 256
+
+    def __init__(self, d_model: int, device: torch.device, signed: bool = True) -> None:
+        self.n = 0
+        self._device, self._signed = device, signed
+        self._atoms = torch.empty(_FIRST_CAPACITY, d_model, device=device)
+        self._gram: torch.Tensor | None = None
+
+    @property
+    def atoms(self) -> torch.Tensor:
+        """[n, d_model] on the device, a view."""
+        return self._atoms[: self.n]
+
+    @property
+    def block(self) -> int:
+        """As many rows as keep their correlations within `TILE_VALUES`."""
+        return max(1, min(1 << 14, TILE_VALUES // max(1, self.n)))
+
+    def append(self, rows: torch.Tensor) -> None:
+        """Append rows [m, d_model], scaled to unit norm."""
+        end = self.n + len(rows)
+        if end > len(self._atoms):
+            larger = torch.empty(max(end, len(self._atoms) * 3 // 2), self._atoms.shape[1], device=self._device)
+            larger[: self.n] = self.atoms
+            self._atoms = larger
+        largest = rows.abs().amax(1, keepdim=True)  # so that squares fit float32 at any scale
+        self._atoms[self.n : end] = torch.nn.functional.normalize(rows / largest, dim=1)
+        self.n = end
+        self._gram = None
+
+    def pursue(self, x: torch.Tensor, k: int) -> TorchPaths:
+        """Pursue rows x [rows, d_model] for at most k steps."""
+        x = x.to(self._device)
+        residual = x.clone()
+        steps = torch.zeros(len(x), dtype=torch.int64, device=self._device)
+        picks = torch.zeros(len(x), k, dtype=torch.int64, device=self._device)
+        coefficients = torch.zeros(len(x), k, device=self._device)
+        if self.n == 0:
+            return TorchPaths(x, residual, steps, picks, coefficients)
+        atoms, gram = self.atoms, self._gram_matrix()
+        resolved = _RESOLVED * torch.linalg.vector_norm(x, dim=1)
+        going = torch.ones(len(x), dtype=torch.bool, device=self._device)
+        correlation = x @ atoms.T
+        for step in range(k):
+            if step and gram is None:
+                correlation = residual @ atoms.T
+            picked = (correlation.abs() if self._signed else correlation).argmax(1)
+            chosen = atoms[picked]
+            c = (residual * chosen).sum(1)
+            going &= (c.abs() if self._signed else c) > resolved
+            c = torch.where(going, c, 0.0)
+            picks[:, step], coefficients[:, step] = picked, c
+            steps += going
+            residual -= c[:, None] * chosen
+            if gram is not None and step + 1 < k:
+                correlation -= c[:, None] * gram[picked]
+        return TorchPaths(x, residual, steps, picks, coefficients)
+
+    def admit_in_order(
+        self, x: torch.Tensor, k: int, kind: int, threshold: float, room: int
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Judge rows in order; after an admission, those that follow are pursued again, all at once."""
+        errors = np.empty(len(x))
+        admitted: list[int] = []
+        at = 0
+        while at < len(x):
+            errors[at:] = self.pursue(x[at:], k).errors(kind)
+            over = np.flatnonzero(errors[at:] > threshold)
+            if len(over) == 0 or len(admitted) >= room:
+                break
+            at += int(over[0]) + 1
+            admitted.append(at - 1)
+            self.append(x[at - 1 : at].to(self._device))
+        return errors, np.array(admitted, np.int64)
+
+    def _gram_matrix(self) -> torch.Tensor | None:
+        """Made anew after atoms came, where it fits beside what the device holds."""
+        if self._gram is None and self.n * self.n * 4 <= _gram_room(self._device):
+            self._gram = self.atoms @ self.atoms.T
+        return self._gram
+
+
+class OrthogonalPursuer(TorchPursuer):
+    """Orthogonal matching pursuit (Pati, Rezaiifar and Krishnaprasad 1993).
+
+    After every pick all coefficients are fitted anew by least squares, so the residual is orthogonal to every atom
+    picked and none is picked twice. The span of the picks is kept as an orthonormal basis (Gram–Schmidt, twice).
+    """
+
+    in_order = 64
+
+    def __init__(self, d_model: int, device: torch.device) -> None:
+        super().__init__(d_model, device)
+
+    @property
+    def block(self) -> int:
+        """Fewer rows than matching pursuit: each has a basis."""
+        return min(1024, super().block)
+
+    def pursue(self, x: torch.Tensor, k: int) -> TorchPaths:
+        """Pursue rows x [rows, d_model] for at most k steps."""
+        x = x.to(self._device)
+        k_most = min(k, self.n, x.shape[1])
+        residual = x.clone()
+        steps = torch.zeros(len(x), dtype=torch.int64, device=self._device)
+        picks = torch.zeros(len(x), k, dtype=torch.int64, device=self._device)
+        basis = torch.zeros(len(x), k_most, x.shape[1], device=self._device)
+        upper = torch.eye(k_most, device=self._device).repeat(len(x), 1, 1)  # the picked atoms in their basis
+        along = torch.zeros(len(x), k_most, 1, device=self._device)  # x in the basis
+        resolved = _RESOLVED * torch.linalg.vector_norm(x, dim=1)
+        going = torch.ones(len(x), dtype=torch.bool, device=self._device)
+        for step in range(k_most):
+            picked = (residual @ self.atoms.T).abs().argmax(1)
+            chosen = self.atoms[picked]
+            direction, inside = chosen, torch.zeros(len(x), step, 1, device=self._device)
+            for _ in range(2):
+                part = basis[:, :step] @ direction[:, :, None]
+                direction = direction - (part.transpose(1, 2) @ basis[:, :step])[:, 0]
+                inside = inside + part
+            left = torch.linalg.vector_norm(direction, dim=1)
+            going &= ((residual * chosen).sum(1).abs() > resolved) & (left > 1e-5)
+            direction = torch.where(going[:, None], direction / left.clamp_min(1e-5)[:, None], 0.0)
+            basis[:, step] = direction
+            upper[:, :step, step] = torch.where(going[:, None], inside[:, :, 0], 0.0)
+            upper[:, step, step] = torch.where(going, left, 1.0)
+            along[:, step, 0] = (residual * direction).sum(1)
+            residual -= along[:, step] * direction
+            picks[:, step] = picked
+            steps += going
+        fitted = torch.linalg.solve_triangular(upper, along, upper=True)[:, :, 0]
+        coefficients = torch.zeros(len(x), k, device=self._device)
+        coefficients[:, :k_most] = fitted
+        return TorchPaths(x, residual, steps, picks, coefficients)
+
+
+def _gram_room(device: torch.device) -> int:
+    """Bytes that a Gram matrix may take."""
+    if device.type == "cuda":
+        return int(GRAM_SHARE * torch.cuda.mem_get_info(device)[0])
+    return 4 << 30

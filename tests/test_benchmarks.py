@@ -1,0 +1,258 @@
+"""The plain algorithm, and `itda bench`: small runs of the whole."""
+
+import json
+import math
+import re
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import save_file
+from torch.utils._python_dispatch import TorchDispatchMode
+
+from itda_core import UserError, build_dictionary
+from itda_core.benchmarks.activations import Activations, find_activations, read_activations
+from itda_core.benchmarks.machine import measure_machine, timed
+from itda_core.benchmarks.memory import encode_memory
+from itda_core.benchmarks.pursuit import batches_of, bench_pursuit, find_threshold, iou
+from itda_core.benchmarks.results import PursuitBench, PursuitReport
+from itda_core.benchmarks.tables import pursuit_table
+from itda_core.benchmarks.wide import WideBench, bench_full, wide_atoms
+from itda_core.cli import main
+from itda_core.plain import plain_build, plain_pursuit
+
+SMALL = PursuitBench(
+    sizes=(60, 150),
+    l0=6,
+    batch_rows=100,
+    plain_work=20_000,
+    repeats=1,
+    encode_rows=120,
+    plain_encode_rows=50,
+    sklearn_rows=5,
+    sequential_atoms=150,
+    identical_batches=(1, 7, 300),
+    identical_rows=200,
+)
+
+
+class Products(TorchDispatchMode):
+    """Shapes of the matrix products done meanwhile."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.shapes: list[tuple[int, int, int]] = []
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        if func is torch.ops.aten.mm.default:
+            self.shapes.append((*args[0].shape, args[1].shape[1]))
+        return func(*args, **(kwargs or {}))
+
+
+def ignored(line: str) -> None:
+    """Nobody reads the progress."""
+
+
+@pytest.fixture(scope="module")
+def data(activations: torch.Tensor, sources: torch.Tensor) -> Activations:
+    return Activations(activations, sources, "fixture")
+
+
+@pytest.fixture(scope="module")
+def report(data: Activations) -> PursuitReport:
+    return bench_pursuit(data, SMALL, ignored)
+
+
+def test_the_plain_pursuit_takes_a_whole_product_per_step_whatever_is_left() -> None:
+    with Products() as products:
+        codes = plain_pursuit(torch.eye(3), torch.tensor([[1.0, -5, 3], [0, 0, 0]]), 7)
+    assert codes.tolist() == [[1, -5, 3], [0, 0, 0]]
+    assert products.shapes == [(2, 3, 3)] * 7
+
+
+def test_the_plain_build_reconstructs_from_dense_codes(activations: torch.Tensor, sources: torch.Tensor) -> None:
+    with Products() as products:
+        atoms, *_ = plain_build(batches_of(activations[:200], sources[:200], 100), 4, 0.05)
+    after_first = products.shapes[5][2]
+    assert products.shapes == [(100, 24, 24)] * 4 + [(100, 24, 24)] + [(100, 24, after_first)] * 4 + [
+        (100, after_first, 24)
+    ]
+    assert 24 < after_first < len(atoms)
+
+
+@pytest.mark.parametrize(("error", "threshold"), [("relative", 0.05), ("squared", 15.0), ("cosine", 0.002)])
+def test_the_plain_build_gives_the_published_dictionary(data: Activations, error: str, threshold: float) -> None:
+    x = data.x.clone()
+    x[5:9] = x[4]  # a frequent row, so that the frequent start has an order
+    atoms, sources, errors = plain_build(batches_of(x, data.sources, 100), 6, threshold, error)
+    built = build_dictionary(batches_of(x, data.sources, 100), 6, threshold, error=error, scan="batch", init="frequent")
+    assert 30 < len(atoms) < 500
+    assert sources.tolist() == built.sources.tolist()
+    assert sources[0].tolist() == data.sources[4].tolist()
+    assert torch.allclose(atoms, built.atoms, atol=1e-6)
+    assert errors == pytest.approx([growth.mean_error for growth in built.history], rel=1e-4)
+
+
+def test_the_plain_build_passes_over_zero_rows_and_refuses_what_it_does_not_know(data: Activations) -> None:
+    x = data.x[:100].clone()
+    x[3:20] = 0
+    atoms, sources, _ = plain_build(batches_of(x, data.sources[:100], 50), 4, 0.01)
+    assert torch.isfinite(atoms).all()
+    assert not set(map(tuple, data.sources[3:20].tolist())) & set(map(tuple, sources.tolist()))
+    with pytest.raises(ValueError, match="squared"):
+        plain_build([], 4, 0.1, "absolute")
+    with pytest.raises(ValueError, match="no batches"):
+        plain_build([], 4, 0.1)
+
+
+def test_a_small_run_of_the_whole(report: PursuitReport) -> None:
+    answer = json.loads(json.dumps(report.as_json(), allow_nan=False))
+    first, second = answer["rows"]
+    assert abs(first["atoms"] - 60) <= 3
+    assert abs(second["atoms"] - 150) <= 7
+    assert (first["build_rows"], second["build_rows"]) == (333, 225)  # 20,000 // 60; 1.5 × 150
+    for row in (first, second):
+        assert row["iou"] == 1
+        assert row["build_ratio"] == pytest.approx(row["plain_build_seconds"] / row["fast_build_seconds"])
+        assert row["encode_ratio"] == pytest.approx(row["fast_rows_per_second"] / row["plain_rows_per_second"])
+        assert all(value is None or (math.isfinite(value) and value >= 0) for value in row.values())
+    scans = answer["sequential"]
+    assert scans["sequential_identical"]
+    assert scans["rows"] == 225
+    assert 0 < scans["sequential_atoms"] <= scans["batch_atoms"]
+    assert set(answer["machine"]) == {"cores", "bandwidth_gb_s", "product_gflop_s"}
+    assert answer["activations"] == {"origin": "fixture", "rows": 600, "d_model": 24}
+    assert answer["left_out"] == []
+    table = pursuit_table(report)
+    assert table.count(" × ") >= 5
+    assert "the same bytes" in table
+
+
+def test_sizes_out_of_reach_are_left_out_and_said(data: Activations) -> None:
+    said: list[str] = []
+    report = bench_pursuit(data, replace(SMALL, sizes=(60, 9000)), said.append)
+    assert any(line.startswith("60 atoms: looking") for line in said)
+    assert len(report.rows) == 1
+    assert report.left_out == [9000]
+    assert "9,000" in pursuit_table(report)
+    with pytest.raises(UserError, match="13,620 or more"):
+        bench_pursuit(data, replace(SMALL, sizes=(9000,)), ignored)
+
+
+def test_a_size_that_no_threshold_gives(data: Activations) -> None:
+    same = torch.ones(400, 24)
+    with pytest.raises(UserError, match="no threshold"):
+        find_threshold(same, data.sources[:400], 100, SMALL)
+
+
+def test_the_full_run_adds_a_wide_dictionary_and_memory(data: Activations, report: PursuitReport) -> None:
+    sizes = WideBench(atoms=700, rows=100, plain_rows=20, memory_atoms=300, memory_rows=1000)
+    full = bench_full(data, SMALL, sizes, ignored)
+    assert (full.wide.atoms, full.wide.atoms_made) == (700, 700 - 480)
+    assert full.wide.encode_ratio > 0
+    if full.memory is not None:
+        assert (full.memory.atoms, full.memory.rows) == (300, 1000)
+        assert full.memory.gram_mb == pytest.approx(300 * 300 * 2 / 1e6)
+        assert full.memory.codes_mb > 0.02
+    assert "220 of them made" in pursuit_table(report, full)
+
+
+def test_wide_atoms_are_unit_norm_and_real_ones_come_first(activations: torch.Tensor) -> None:
+    atoms, made = wide_atoms(activations[:50], 80)
+    assert made == 30
+    assert torch.allclose(atoms.norm(dim=1), torch.ones(80))
+    assert torch.equal(atoms[:50], torch.nn.functional.normalize(activations[:50], dim=1))
+    assert wide_atoms(activations, 80)[1] == 0
+
+
+@pytest.mark.skipif(not Path("/proc/self/status").is_file(), reason="the system does not tell a process's memory")
+def test_memory_grows_with_what_is_encoded(activations: torch.Tensor) -> None:
+    torch.ones(100_000_000).sum()  # 400 MB here, which the measured process must not be blamed for, nor hide behind
+    atoms = torch.nn.functional.normalize(activations[:30], dim=1)
+    few = encode_memory(atoms, activations, 6)
+    many = encode_memory(atoms, activations, 6, 200_000)
+    assert few is not None
+    assert many is not None
+    assert (few.rows, many.rows) == (600, 200_000)
+    assert few.peak_mb < 40
+    assert many.peak_mb > many.codes_mb > 10
+
+
+def test_measures() -> None:
+    machine = measure_machine(64)
+    assert machine.cores >= 1
+    assert machine.bandwidth_gb_s > 0.1
+    assert machine.product_gflop_s > 0.1
+    calls: list[int] = []
+    seconds, last = timed(lambda: calls.append(1) or len(calls), 3)
+    assert (len(calls), last) == (3, 3)
+    assert seconds >= 0
+    assert iou(torch.tensor([[0, 1], [0, 2]]), torch.tensor([[0, 2], [1, 0]])) == pytest.approx(1 / 3)
+
+
+def test_activations_from_a_file(data: Activations, tmp_path: Path) -> None:
+    file = tmp_path / "some.safetensors"
+    save_file({"activations": data.x.half(), "sources": data.sources.int()}, file)
+    read = find_activations(file, ignored)
+    assert (read.x.dtype, read.sources.dtype, read.origin) == (torch.float32, torch.int64, "some.safetensors")
+    assert torch.equal(read.sources, data.sources)
+    save_file({"activations": data.x}, file)
+    assert read_activations(file).sources[:3].tolist() == [[0, 0], [0, 1], [0, 2]]
+
+
+@pytest.mark.parametrize(
+    ("tensors", "message"),
+    [
+        (None, "cannot be read"),
+        ({"x": torch.ones(3, 2)}, "named activations"),
+        ({"activations": torch.ones(3, 2, 1)}, "named activations"),
+        ({"activations": torch.ones(3, 2).int()}, "named activations"),
+        ({"activations": torch.ones(3, 2), "sources": torch.ones(2, 2)}, r"\[3, 2\]"),
+        ({"activations": torch.full((3, 2), math.inf)}, "not finite"),
+        ({"activations": torch.ones(30, 2)}, "or more"),
+    ],
+)
+def test_mistakes_in_a_file_exit_2_with_one_line(
+    tensors: dict[str, torch.Tensor] | None, message: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = tmp_path / "wrong.safetensors"
+    if tensors is None:
+        file.write_text("no tensors")
+    else:
+        save_file(tensors, file)
+    assert main(["bench", "pursuit", "--json", "--activations", str(file)]) == 2
+    output = capsys.readouterr()
+    assert output.out == ""
+    assert output.err.count("\n") == 1
+    assert re.search(message, output.err)
+
+
+@pytest.mark.parametrize("arguments", [["bench"], ["bench", "nose"], ["bench", "pursuit", "--activations", "/no/file"]])
+def test_mistakes_on_the_command_line(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(arguments) == 2
+    output = capsys.readouterr()
+    assert output.out == ""
+    assert output.err.startswith("itda: ")
+    assert output.err.count("\n") == 1
+
+
+@pytest.mark.parametrize("as_json", [True, False])
+def test_the_command(
+    as_json: bool, data: Activations, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch
+) -> None:
+    file = tmp_path / "activations.safetensors"
+    save_file({"activations": data.x, "sources": data.sources}, file)
+    monkeypatch.setattr("itda_core.benchmarks.results.PursuitBench", lambda: replace(SMALL, sizes=(60,)))
+    monkeypatch.setattr("itda_core.benchmarks.wide.WideBench", lambda: WideBench(700, 100, 20, 300, 1000))
+    arguments = ["bench", "pursuit", "--activations", str(file)]
+    assert main([*arguments, *(["--json", "--full"] if as_json else [])]) == 0
+    output = capsys.readouterr()
+    assert "looking for the threshold" in output.err
+    if as_json:
+        answer = json.loads(output.out)
+        assert len(answer["rows"]) == 1
+        assert answer["wide"]["atoms_made"] == 220
+        assert answer["sequential"]["sequential_identical"]
+    else:
+        assert "IoU" in output.out
