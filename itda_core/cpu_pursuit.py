@@ -1,7 +1,6 @@
 """Matching pursuit on the CPU: a growing dictionary as the compiled loops want it, and what they did with some rows."""
 
-import threading
-from math import ceil
+from math import ceil, prod
 
 import numba
 import numpy as np
@@ -16,7 +15,6 @@ kept that were wanted last."""
 FIRST_CAPACITY = 8 * CHUNK
 """Atoms that a new dictionary has room for; the room grows by half when it is full."""
 
-_NO_ROOM = np.zeros((0, 0), np.float32)
 
 
 def round_up(n: int, multiple: int) -> int:
@@ -24,20 +22,19 @@ def round_up(n: int, multiple: int) -> int:
     return -(-n // multiple) * multiple
 
 
-_fetching = threading.Lock()
-"""Held while a Gram matrix that does not fit is pursued with: the rows of it that are there change meanwhile."""
-
-
 class CpuPaths:
     """Some rows and the paths that pursuit took with them; the interface is `pursuit.Paths`."""
 
     def __init__(self, x: np.ndarray, k: int, padded: int) -> None:
         n = len(x)
-        rows = np.zeros((n, padded), np.float32)
-        rows[:, : x.shape[1]] = x
+        if x.shape[1] == padded:
+            rows = x
+        else:
+            rows = np.zeros((n, padded), np.float32)
+            rows[:, : x.shape[1]] = x
         self.loops = kernels.Rows(
             rows,
-            rows.copy(),
+            np.empty((n, padded), np.float32),
             *(np.zeros(n, np.float32) for _ in range(4)),
             np.zeros(n, np.int64),
             np.empty((n, k), np.int64),
@@ -45,8 +42,6 @@ class CpuPaths:
             np.zeros(n, np.int8),
         )
         self._width = x.shape[1]
-        self.start = _NO_ROOM
-        self.known = 0
 
     def __len__(self) -> int:
         return len(self.loops.x)
@@ -79,6 +74,7 @@ class CpuPursuer:
         self._signed = signed
         self._padded = round_up(d_model, DEPTH)
         self._capacity = 0
+        self._rounded = np.zeros(1, np.float32)
         self._exact = np.zeros((0, self._padded), np.float32)
         self._panels = np.zeros((0, self._padded * PANEL), np.int16)
         self._gram = np.zeros((1, CHUNK), np.int16)
@@ -86,6 +82,7 @@ class CpuPursuer:
         self._holds = np.zeros(0, np.int64)  # where the Gram matrix does not fit: whose row each row of it is,
         self._used = np.zeros(0, np.int64)  # and when it was wanted last
         self._clock = 0
+        self._buffers: dict[str, np.ndarray] = {}
         self._grow(FIRST_CAPACITY)
 
     @property
@@ -110,92 +107,83 @@ class CpuPursuer:
         first, last = self.n, self.n + len(rows)
         if last > self._capacity:
             self._grow(last)
-        exact = rows.numpy().astype(np.float64)  # squares of float32 values may not fit float32
-        self._exact[first:last, : self.d_model] = exact / np.linalg.norm(exact, axis=1, keepdims=True)
+        self._exact[first:last, : self.d_model] = rows.numpy()
+        kernels.append(self._exact, self._panels, first, last, self._rounded)
         self.n = last
-        self._pack(np.arange(first, last))
         if self.whole:
-            self._fill_gram(first)
+            new = np.arange(first, last)
+            with kernels.lock:
+                kernels.fill_gram(self._exact, last, self._gram, new, new, True)
         else:
             self._slot[:], self._holds[:], self._used[:] = -1, -1, -1  # the rows there know nothing of the new atoms
 
     def pursue(self, x: torch.Tensor, k: int) -> CpuPaths:
         """Pursue rows x [rows, d_model] for at most k steps."""
-        return self._pursue(x.numpy(), k, keep_start=False)
-
-    def _pursue(self, x: np.ndarray, k: int, keep_start: bool) -> CpuPaths:
-        """The same; with `keep_start`, `_pursue_again` can follow."""
-        rows = CpuPaths(x, k, self._padded)
-        rows.known = self.n
-        if self.n == 0 and not keep_start:
+        rows = CpuPaths(x.numpy(), k, self._padded)
+        if self.n == 0:
+            rows.loops.residual[:] = rows.loops.x
             return rows
-        width = round_up(max(self.n, 1), CHUNK)
-        threads = numba.get_num_threads()
-        group = min(kernels.GROUP, TILE * max(1, ceil(len(x) / (TILE * threads))))
-        if self.whole:
-            room = _room(threads * group, width, self._padded)
-            if keep_start:
-                rows.start = np.empty((len(x), width), np.float32)
-            with kernels.lock:
-                kernels.pursue(self._loops(), rows.loops, room, group, False, rows.start, -1)
-            return rows
-        room = _room(round_up(len(x), group), width, self._padded)
-        with _fetching:
+        group = _group(len(x))
+        spaces = numba.get_num_threads() * group if self.whole else round_up(len(x), group)
+        with kernels.lock:
+            room = self._room(spaces)
             while True:
-                with kernels.lock:
-                    kernels.pursue(self._loops(), rows.loops, room, group, True, _NO_ROOM, -1)
-                waiting = np.flatnonzero(rows.loops.state == kernels.STOPPED)
-                if waiting.size == 0:
+                kernels.pursue(self._loops(), rows.loops, self._block(0), room, group, not self.whole)
+                if not self._fetch_for(rows.loops):
                     return rows
-                self._fetch(rows.loops.picks[waiting, rows.loops.steps[waiting] - 1])
 
     def admit_in_order(
         self, x: torch.Tensor, k: int, kind: int, threshold: float, room: int
     ) -> tuple[np.ndarray, np.ndarray]:
-        """Judge rows in order.
-
-        They are pursued at once with the atoms from before them. Their own admissions then matter only to a row that
-        would have picked one of them on its way, which is pursued again.
-        """
-        rows = self._pursue(x.numpy(), k, keep_start=True)
-        errors = rows.errors(kind)
-        admitted = np.empty(len(x), np.int64)
-        unit = np.zeros((len(x), self._padded), np.float32)
-        again = np.empty((1, self._padded), np.float32)
-        n = appended = at = 0
-        while True:
-            at, n = kernels.admit(
-                self._loops(), rows.known, rows.loops, at, errors, threshold, room, admitted, n, appended, unit, again
-            )
-            self.append(x[torch.from_numpy(admitted[appended:n])])
-            appended = n
-            if at == len(x):
-                return errors, admitted[:n]
-            self._pursue_again(rows, at)
-            one = slice(at, at + 1)
-            kernels.errors(rows.loops.x[one], rows.loops.residual[one], self.d_model, kind, errors[one])
-            if errors[at] > threshold and n < room:
-                admitted[n] = at
-                unit[n] = rows.loops.x[at] / rows.loops.norm[at]
-                n += 1
-            at += 1
-
-    def _pursue_again(self, rows: CpuPaths, row: int) -> None:
-        """Pursue one row anew with the atoms that came since."""
-        one = kernels.Rows(*(array[row : row + 1] for array in rows.loops))
-        if not self.whole:
-            again = self._pursue(one.x[:, : self.d_model], one.picks.shape[1], False)
-            for mine, new in zip(one, again.loops, strict=True):
-                mine[:] = new
-            return
-        one.residual[:], one.steps[:], one.state[:] = one.x, 0, kernels.NEW
-        room = _room(numba.get_num_threads() * TILE, round_up(self.n, CHUNK), self._padded)
-        room.correlation[:, rows.start.shape[1] :] = 0
+        """Judge rows in order; up to `in_order` of them."""
+        rows = CpuPaths(x.numpy(), k, self._padded)
+        rows.loops.norm[:] = -1  # not screened yet
+        block = self._block(len(x))
         with kernels.lock:
-            kernels.pursue(self._loops(), one, room, TILE, False, rows.start[row : row + 1], rows.known)
+            spaces = self._room(len(x))
+            while not kernels.judge(
+                self._loops(), rows.loops, block, spaces, _group(len(x)), kind, self.d_model, threshold, room
+            ):
+                self._fetch_for(rows.loops)
+        admitted = np.flatnonzero(block.over)
+        self.append(x[torch.from_numpy(admitted)])
+        return block.errors, admitted
 
     def _loops(self) -> kernels.Atoms:
-        return kernels.Atoms(self.n, self._exact, self._panels, self._gram, self._slot, self._signed)
+        return kernels.Atoms(
+            self.n, self._exact, self._panels, self._gram, self._slot, self._signed, self._rounded
+        )
+
+    def _room(self, spaces: int) -> kernels.Room:
+        """Taken anew only where the last one is too small: the system would have to clear it. Only under the lock."""
+        width, cores = self._width, numba.get_num_threads()
+        return kernels.Room(
+            self._reused("correlation", (spaces, width)),
+            self._reused("peaks", (spaces, width // CHUNK * LANES)),
+            np.empty((cores, self._padded), np.int16),
+            np.empty((cores * kernels.GROUP // TILE, self._padded // 2 * TILE), np.int32),
+            np.empty((1, cores * kernels.GROUP), np.float32),
+        )
+
+    def _block(self, rows: int) -> kernels.Block:
+        return kernels.Block(
+            self._reused("start", (round_up(rows, TILE), self._width)),
+            np.zeros((rows, self._padded), np.float32),
+            np.zeros(rows, np.bool_),
+            np.zeros((rows, rows), np.bool_),
+            np.empty(rows),
+            len(self._gram) - self.in_order,
+        )
+
+    @property
+    def _width(self) -> int:
+        """Of rows of correlations."""
+        return round_up(max(self.n, 1), CHUNK)
+
+    def _reused(self, name: str, shape: tuple[int, int]) -> np.ndarray:
+        if name not in self._buffers or self._buffers[name].size < prod(shape):
+            self._buffers[name] = np.empty(prod(shape) * 3 // 2, np.float32)
+        return self._buffers[name][: prod(shape)].reshape(shape)
 
     def _grow(self, needed: int) -> None:
         """Room for at least `needed` atoms, by half as many again, so that copying them stays a small share."""
@@ -207,49 +195,42 @@ class CpuPursuer:
         self._exact = _larger(self._exact, (capacity, self._padded))
         self._panels = _larger(self._panels, (capacity // PANEL, self._padded * PANEL))
         if self.whole:
-            self._gram = _larger(self._gram, (capacity, capacity))
+            self._gram = _larger(self._gram, (capacity + self.in_order, capacity))
             self._slot = np.arange(capacity)
             return
         kept = max(1, GRAM_LIMIT // (2 * capacity))
-        self._gram = np.zeros((kept, capacity), np.int16)  # what stood in it is made again when it is wanted
+        self._gram = np.zeros((kept + self.in_order, capacity), np.int16)  # what stood in it is made again when it is wanted
         self._slot = np.full(capacity, -1)
         self._holds = np.full(kept, -1)
         self._used = np.full(kept, -1)
 
-    def _pack(self, atoms: np.ndarray) -> None:
-        """Round atoms to 16 bits and put them into their panels."""
-        rounded = np.rint(self._exact[atoms] * kernels.SCALE).astype(np.int16)
-        panels = self._panels.reshape(-1, self._padded // 2, PANEL, 2)
-        panels[atoms // PANEL, :, atoms % PANEL] = rounded.reshape(len(atoms), -1, 2)
+    def _fetch_for(self, rows: kernels.Rows) -> bool:
+        """Bring the rows of the Gram matrix that rows stopped for, in place of those not wanted for the longest.
 
-    def _fill_gram(self, first: int) -> None:
-        """Rows and columns of the Gram matrix for the atoms from `first` on, a few hundred at a time."""
-        for at in range(first, self.n, 512):
-            end = min(at + 512, self.n)
-            block = self._inner_products(torch.arange(at, end), end)
-            self._gram[at:end, :end] = block
-            self._gram[:end, at:end] = block.T
-
-    def _inner_products(self, atoms: torch.Tensor, n: int) -> np.ndarray:
-        """[atoms, n] in 16 bits."""
-        exact = torch.from_numpy(self._exact)
-        return (exact[atoms] @ exact[:n].T).mul_(kernels.SCALE).round_().to(torch.int16).numpy()
-
-    def _fetch(self, wanted: np.ndarray) -> None:
-        """Bring the wanted rows of the Gram matrix in place of those not wanted for the longest."""
+        Returns whether any had.
+        """
+        stopped = np.flatnonzero(rows.state == kernels.STOPPED)
+        if len(stopped) == 0:
+            return False
         self._clock += 1
-        wanted = np.unique(wanted)
+        wanted = np.unique(rows.picks[stopped, rows.steps[stopped] - 1])
         there = wanted[self._slot[wanted] >= 0]
         self._used[self._slot[there]] = self._clock
         missing = wanted[self._slot[wanted] < 0][: len(self._used)]
         if len(missing) == 0:
-            return
+            return True
         slots = np.argpartition(self._used, len(missing) - 1)[: len(missing)]
         evicted = self._holds[slots]
         self._slot[evicted[evicted >= 0]] = -1
         self._slot[missing] = slots
         self._holds[slots], self._used[slots] = missing, self._clock
-        self._gram[slots, : self.n] = self._inner_products(torch.from_numpy(missing), self.n)
+        kernels.fill_gram(self._exact, self.n, self._gram, missing, slots, False)
+        return True
+
+
+def _group(rows: int) -> int:
+    """How many rows a core takes at a time: all of them where there are few for each."""
+    return min(kernels.GROUP, round_up(ceil(rows / numba.get_num_threads()), TILE))
 
 
 def _larger(array: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
@@ -257,12 +238,3 @@ def _larger(array: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
     larger[: array.shape[0], : array.shape[1]] = array
     return larger
 
-
-def _room(spaces: int, width: int, padded: int) -> kernels.Room:
-    tiles = numba.get_num_threads() * TILE
-    return kernels.Room(
-        np.empty((spaces, width), np.float32),
-        np.empty((spaces, width // CHUNK * LANES), np.float32),
-        np.zeros((tiles, padded), np.int16),
-        np.zeros((1, tiles), np.float32),
-    )

@@ -11,6 +11,8 @@ file that the loops are made of.
 
 import threading
 from collections import namedtuple
+from functools import partial
+from typing import Any
 
 import numba
 import numpy as np
@@ -20,15 +22,18 @@ from itda_core.vectors import (
     LANES,
     PANEL,
     TILE,
+    WORD,
+    at_least,
     dot,
-    next_at_least,
+    first_bit,
+    next_chunk,
     products,
     products_of_one,
     subtract,
     subtract_and_peak,
 )
 
-VECTORS = "35b9be99"
+VECTORS = "60827f74"
 """Start of the SHA-256 of `vectors.py`; a test tells when it has changed."""
 
 RELATIVE, SQUARED, COSINE = range(3)
@@ -41,38 +46,43 @@ SCALE = 32767
 lock = threading.Lock()
 """Held around parallel kernels: numba's fallback threading layer aborts the process when two threads run them."""
 
-Atoms = namedtuple("Atoms", "n exact panels gram slot signed")
+Atoms = namedtuple("Atoms", "n exact panels gram slot signed rounded")
 """The dictionary, n atoms: exact [≥ n, d] float32; panels [≥ n / PANEL, d · PANEL] int16, the same times SCALE; gram
 [any, ≥ n] int16, rows of the Gram matrix times SCALE; slot [≥ n] where an atom's row of it is, or -1; signed, whether
-coefficients may be negative."""
-Rows = namedtuple("Rows", "x residual norm scale bound greatest steps picks coefficients state")
-"""The rows: x and residual [rows, d] float32; norm [rows]; scale [rows], the norm of the residual that the correlations
-began with, bound [rows] on their error, and the greatest of them [rows]; steps [rows]; picks and coefficients
+coefficients may be negative; rounded [1] float32, the most that an atom was moved by its rounding to 16 bits."""
+Rows = namedtuple("Rows", "x residual norm screened bound greatest steps picks coefficients state")
+"""The rows: x and residual [rows, d] float32; norm [rows]; screened [rows], what their first correlations may be off by;
+bound [rows], what they may be off by now, and the greatest of them [rows]; steps [rows]; picks and coefficients
 [rows, k]; state [rows], see below."""
-Room = namedtuple("Room", "correlation peaks x16 scales")
-"""Room for correlations [spaces, ≥ n] and their peaks [spaces, n / CHUNK · LANES], float32; for TILE rows of each core
-in 16 bits, [threads · TILE, d], and what scales their products [1, threads · TILE]."""
+Block = namedtuple("Block", "start unit over known errors slot")
+"""Rows that are judged in order: start [rows, ≥ n] float32, their first correlations; unit [rows, d], the rows scaled to
+unit norm; over [rows], whether they become atoms; known [rows, rows], whether a path was taken knowing that an earlier
+row is an atom; errors [rows]; slot, where in the Gram matrix the first of as many rows is as there are rows here. Row i,
+where it becomes an atom, is picked as number n + i. No rows at all where rows are judged alone."""
+Room = namedtuple("Room", "correlation peaks rounded pairs scales")
+"""Room for correlations [spaces, ≥ n] and their peaks [spaces, n / CHUNK · LANES], float32; for a row of each core in 16
+bits [threads, d]; for GROUP rows of each core by tiles, as `vectors.products` takes them, [threads · GROUP / TILE,
+d / 2 · TILE] int32, and what scales their products [1, threads · GROUP]."""
 NEW, GOING, STOPPED, DONE = range(4)
 """States of a row: not begun, under way, stopped at a step whose row of the Gram matrix is not there, at its end."""
 
 _RESOLVED = np.float32(2**-21)  # share of |x| under which a coefficient is the rounding error of the ones before it
 _GRAM_BOUND = np.float32(2e-5)  # half a step of 16 bits, and the rounding of a float32 product
-_ROUNDING = np.float32(1e-6)  # of a float32 product of unit vectors
-_INNER = {
-    "cache": True,
-    "forceinline": True,
-    "_nrt": False,
-}  # counting references to arrays would cost more than a step
+_ROUNDING = np.float32(2e-6)  # of a float32 product of unit vectors
 _CROWD = 64  # with more candidates than this it pays to correlate the residual with all atoms anew
+_GRAM_BLOCK = 64  # atoms that stay in a core's cache while rows of the Gram matrix are made
+
+# counting references to arrays would cost more than a step
+_loop: Any = partial(numba.njit, cache=True, _nrt=False)
+_inlined: Any = partial(_loop, forceinline=True)
 
 
 @numba.njit(parallel=True, cache=True)
-def pursue(atoms, rows, room, group, own, start, known):
+def pursue(atoms, rows, block, room, group, own):
     """Pursue rows from their beginning, or go on with those that stopped.
 
     `group` rows, a multiple of TILE, are taken by one core at a time. With `own`, every row has a space in `room` that
-    is left as it is; else each core has `group` spaces for all of its rows. Where `start` [rows, ≥ n] has any room, the
-    rows' first correlations are left there; or taken from there, with `known` atoms, if that is more than -1.
+    is left as it is; else each core has `group` spaces for all of its rows. `block` has no rows.
     """
     n_rows = len(rows.x)
     for g in numba.prange((n_rows + group - 1) // group):
@@ -80,171 +90,258 @@ def pursue(atoms, rows, room, group, own, start, known):
         last = min(first + group, n_rows)
         space = first if own else numba.get_thread_id() * group
         if rows.state[first] == NEW:
-            if known < 0:
-                _screen(atoms, rows, room, first, last, space)
-            for row in range(first, last):
-                _begin(atoms, rows, row, room, space + row - first, start, known)
+            _screen(atoms, rows, room, first, last, room.correlation, space)
         for row in range(first, last, 2):
-            _advance(atoms, rows, row, min(row + 1, last - 1), room, space + row - first)
+            mate = min(row + 1, last - 1)
+            _advance(atoms, rows, block, row, mate, room, space + row - first, space + mate - first)
 
 
-@numba.njit(cache=True)
-def admit(atoms, known, rows, first, errors, threshold, room, admitted, n, appended, unit, again):
-    """Admit the rows from `first` on whose error is over the threshold, until one has to be pursued again.
+@numba.njit(parallel=True, cache=True)
+def judge(atoms, rows, block, room, group, kind, width, threshold, most):
+    """Judge rows in order: each by a dictionary that also holds those of the rows before it whose error is over the
+    threshold, the first `most` of them.
 
-    The rows were pursued with `known` atoms. Of the n rows that were admitted since, `appended` are among the atoms;
-    the others are known by the unit vectors [n, d] in `unit`. `again` [1, d] is room.
+    All rows are pursued, then again those whose path would have been another with the atoms found meanwhile, until none
+    is. After each round one row more, at least, is at its end for good; in practice nearly all are. Every row has a
+    space in `room`.
 
     Returns:
-        the row to be pursued again, or the number of rows; and n.
+        whether it came to its end; else rows stopped, and it is to be called again when their Gram rows are there.
     """
-    for row in range(first, len(rows.x)):
-        if n > 0 and _would_pick(atoms, known, rows, row, unit, appended, n, again):
-            return row, n
-        if errors[row] > threshold and n < room:
-            admitted[n] = row
-            for at in range(rows.x.shape[1]):
-                unit[n, at] = rows.x[row, at] / rows.norm[row]
-            n += 1
-    return len(rows.x), n
+    n_rows = len(rows.x)
+    waiting = np.empty(n_rows, np.int64)
+    if rows.norm[0] < 0:
+        for g in numba.prange((n_rows + group - 1) // group):
+            _screen(atoms, rows, room, g * group, min((g + 1) * group, n_rows), block.start, g * group)
+    while True:
+        n = 0
+        for row in range(n_rows):
+            if rows.state[row] != DONE:
+                waiting[n] = row
+                n += 1
+        if n == 0:
+            return True
+        for pair in numba.prange((n + 1) // 2):
+            a, b = waiting[2 * pair], waiting[min(2 * pair + 1, n - 1)]
+            _restart(rows, block, a, room)
+            _restart(rows, block, b, room)
+            _advance(atoms, rows, block, a, b, room, a, b)
+        for i in range(n):
+            if rows.state[waiting[i]] == STOPPED:
+                return False
+        for i in range(n):
+            block.errors[waiting[i]] = _error(rows.x, rows.residual, waiting[i], width, kind)
+        _settle(atoms, rows, block, threshold, most)
 
 
-@numba.njit(**_INNER)
-def _would_pick(atoms, known, rows, row, unit, appended, n, again):
-    """Whether a row would have picked an atom that came since it was pursued, on the path that it took.
+@_loop()
+def _settle(atoms, rows, block, threshold, most):
+    """Which rows become atoms, and for which others that means to be pursued again."""
+    n = 0
+    for row in range(len(rows.x)):
+        for earlier in range(row):
+            if block.over[earlier] != block.known[row, earlier]:
+                block.known[row, earlier] = block.over[earlier]
+                if rows.state[row] == NEW:
+                    continue
+                if block.over[earlier]:
+                    again = _would_pick(atoms, rows, block, row, earlier)
+                else:
+                    again = _has_picked(rows, row, atoms.n + earlier)
+                if again:
+                    rows.state[row] = NEW
+        was = block.over[row]
+        block.over[row] = block.errors[row] > threshold and n < most
+        n += block.over[row]
+        if block.over[row] and not was:
+            _unit(rows.x, row, block.unit, row)
+            up = np.float32(SCALE) / rows.norm[row]
+            for j in range(block.start.shape[1]):
+                atoms.gram[block.slot + row, j] = np.int16(np.floor(block.start[row, j] * up + np.float32(0.5)))
 
-    With a margin for rounding: a row that is pursued again for nothing ends on the path that it had.
+
+@_loop()
+def _would_pick(atoms, rows, block, row, earlier):
+    """Whether a row, on the path that it took, might have picked an earlier row that has become an atom since.
+
+    The correlation of the two is followed along the path by the Gram matrix, with a bound. A row that is pursued again
+    for nothing ends on the path that it had.
     """
-    margin = np.float32(1) - _ROUNDING
-    for at in range(rows.x.shape[1]):
-        again[0, at] = rows.x[row, at]
-    for step in range(rows.picks.shape[1]):
-        c = rows.coefficients[row, step] if step < rows.steps[row] else np.float32(0)
-        least = max(abs(c) * margin, _RESOLVED * rows.norm[row])
-        for j in range(known, atoms.n):
-            if _size(dot(again, 0, atoms.exact, j), atoms.signed) >= least:
-                return True
-        for j in range(appended, n):
-            if _size(dot(again, 0, unit, j), atoms.signed) >= least:
-                return True
-        if step >= rows.steps[row]:
-            return False
-        subtract(again, 0, c, atoms.exact, rows.picks[row, step])
+    correlation, off = dot(rows.x, row, block.unit, earlier), _ROUNDING * rows.norm[row]
+    gram_bound = _gram_bound(atoms, rows, atoms.n + earlier)
+    for step in range(rows.steps[row]):
+        c, picked = rows.coefficients[row, step], rows.picks[row, step]
+        if _size(correlation, atoms.signed) + off >= abs(c):
+            return True
+        if picked < atoms.n:
+            correlation -= c * atoms.gram[block.slot + earlier, picked] / np.float32(SCALE)
+            off += abs(c) * gram_bound
+        else:
+            correlation -= c * dot(block.unit, earlier, block.unit, picked - atoms.n)
+            off += abs(c) * _ROUNDING
+    at_end = rows.steps[row] == rows.picks.shape[1]
+    return not at_end and _size(correlation, atoms.signed) + off > _RESOLVED * rows.norm[row]
+
+
+@_loop()
+def _has_picked(rows, row, atom):
+    for step in range(rows.steps[row]):
+        if rows.picks[row, step] == atom:
+            return True
     return False
 
 
-@numba.njit(**_INNER)
-def _screen(atoms, rows, room, first, last, space):
-    """First correlations of the rows from `first` to `last`, from products of 16-bit values, and their bounds."""
-    own = numba.get_thread_id() * TILE
-    for tile in range(first, last, TILE):
-        for i in range(min(TILE, last - tile)):
-            rows.norm[tile + i] = _round(rows.x, tile + i, room, own + i)
-            _set_bound(rows, tile + i, rows.norm[tile + i])
-        for panel in range(room.correlation.shape[1] // PANEL):
-            products(room.x16, own, atoms.panels, panel, room.scales, room.correlation, space + tile - first)
+@_inlined()
+def _restart(rows, block, row, room):
+    """Let a row begin with the correlations that it was screened with."""
+    if rows.state[row] != NEW:
+        return
+    _begin(rows, row)
+    for j in range(block.start.shape[1]):
+        room.correlation[row, j] = block.start[row, j]
 
 
-@numba.njit(**_INNER)
+@_inlined()
+def _begin(rows, row):
+    rows.bound[row], rows.steps[row] = rows.screened[row], 0
+    for at in range(rows.x.shape[1]):
+        rows.residual[row, at] = rows.x[row, at]
+
+
+@_loop()
+def _screen(atoms, rows, room, first, last, out, to):
+    """First correlations of up to GROUP rows, from products of 16-bit values, into out[to + …], and their bounds.
+
+    A panel serves all the rows while it is in the nearest cache. The rows are taken by whole tiles: what stands in `out`
+    after the last row means nothing.
+    """
+    core = numba.get_thread_id()
+    own, own_tile = core * GROUP, core * GROUP // TILE
+    for row in range(first, last):
+        i = row - first
+        rows.norm[row], rows.screened[row] = _round(rows.x, row, room, core, own + i, atoms.rounded[0])
+        _pair(room, core, own_tile + i // TILE, i % TILE, TILE)
+        _begin(rows, row)
+    for panel in range(out.shape[1] // PANEL):
+        for tile in range((last - first + TILE - 1) // TILE):
+            i = tile * TILE
+            products(room.pairs, own_tile + tile, atoms.panels, panel, room.scales, own + i, out, to + i)
+
+
+@_loop()
 def _screen_again(atoms, rows, row, room, space):
     """The correlations of what is left of a row; their bound shrinks with it."""
-    own = numba.get_thread_id() * TILE
-    _set_bound(rows, row, _round(rows.residual, row, room, own))
+    core = numba.get_thread_id()
+    own, own_tile = core * GROUP, core * GROUP // TILE
+    _, rows.bound[row] = _round(rows.residual, row, room, core, own, atoms.rounded[0])
+    _pair(room, core, own_tile, 0, 1)
     for panel in range(room.correlation.shape[1] // PANEL):
-        products_of_one(room.x16, own, atoms.panels, panel, room.scales, room.correlation, space)
+        products_of_one(room.pairs, own_tile, atoms.panels, panel, room.scales, own, room.correlation, space)
     _update(atoms, rows, row, room, space, 0, 0, np.float32(0))
 
 
-@numba.njit(**_INNER, fastmath={"reassoc", "contract"})
-def _round(x, row, room, i):
-    """Put a row, scaled to unit norm, into x16[i] and what its products are to be scaled with into scales; its norm."""
+@_loop(fastmath={"reassoc", "contract"})
+def _round(x, row, room, core, i, rounded):
+    """Round a row, scaled to unit norm, to 16 bits; what its products are to be scaled with goes to scales[0, i].
+
+    Returns its norm, and the bound on what its products with atoms are off by, where those were moved by up to
+    `rounded`: by the Cauchy-Schwarz inequality, |⟨u + e, a + f⟩ - ⟨u, a⟩| ≤ |e| · |a + f| + |u| · |f|.
+    """
     squared = 0.0  # of float32 values that may not fit float32
     for at in range(x.shape[1]):
         squared += np.float64(x[row, at]) * x[row, at]
     norm = np.float32(np.sqrt(squared))
     room.scales[0, i] = norm / np.float32(SCALE * SCALE)
     up = np.float32(SCALE) / norm if norm > 0 else np.float32(0)
+    moved = np.float32(0)
     for at in range(x.shape[1]):
-        room.x16[i, at] = np.int16(np.floor(x[row, at] * up + np.float32(0.5)))
-    return norm
+        value = x[row, at] * up
+        whole = np.floor(value + np.float32(0.5))
+        moved += (value - whole) * (value - whole)
+        room.rounded[core, at] = np.int16(whole)
+    moved = np.sqrt(moved) * np.float32(1.001 / SCALE)
+    return norm, norm * (moved * (1 + rounded) + rounded + _ROUNDING)
 
 
-@numba.njit(**_INNER)
-def _set_bound(rows, row, norm):
-    """By the Cauchy-Schwarz inequality: rounding moves either unit vector by at most √d / 2 steps."""
-    rows.scale[row] = norm
-    rows.bound[row] = norm * _first_bound(rows)
+@_inlined()
+def _pair(room, core, to_tile, i, tile):
+    """Put a rounded row's pairs of neighbouring values where those of row i of a tile stand."""
+    for pair in range(room.rounded.shape[1] // 2):
+        low, high = np.int32(room.rounded[core, 2 * pair]), np.int32(room.rounded[core, 2 * pair + 1])
+        room.pairs[to_tile, pair * tile + i] = (high << 16) | (low & 0xFFFF)
 
 
-@numba.njit(**_INNER)
-def _first_bound(rows):
-    return np.sqrt(np.float32(rows.x.shape[1])) * np.float32(1.01 / SCALE) + _ROUNDING
-
-
-@numba.njit(**_INNER)
-def _begin(atoms, rows, row, room, space, start, known):
-    if known >= 0:
-        _set_bound(rows, row, rows.norm[row])
-        for j in range(min(room.correlation.shape[1], start.shape[1])):
-            room.correlation[space, j] = start[row, j]
-        for j in range(known, atoms.n):
-            room.correlation[space, j] = dot(rows.x, row, atoms.exact, j)
-    elif len(start) > 0:
-        for j in range(start.shape[1]):
-            start[row, j] = room.correlation[space, j]
-    _update(atoms, rows, row, room, space, 0, 0, np.float32(0))
-
-
-@numba.njit(**_INNER)
+@_inlined()
 def _update(atoms, rows, row, room, space, slot, ahead, c):
     rows.greatest[row] = subtract_and_peak(
         room.correlation, space, atoms.gram, slot, ahead, c / np.float32(SCALE), atoms.signed, room.peaks
     )
 
 
-@numba.njit(**_INNER)
-def _advance(atoms, rows, a, b, room, space):
+@_loop()
+def _advance(atoms, rows, block, a, b, room, space_a, space_b):
     """Take two rows, or one twice, to their ends or to a step whose row of the Gram matrix is not there.
 
     By turns, so that the row of the Gram matrix that one needs comes from memory while the other's is worked on.
     """
-    for row in range(a, b + 1):
+    for row in (a, b):
         if rows.state[row] == STOPPED:
             rows.state[row] = GOING
-    row = a
+    row, other, space, other_space = a, b, space_a, space_b
     while rows.state[a] <= GOING or rows.state[b] <= GOING:
-        other = a + b - row
         if rows.state[row] <= GOING:
-            rows.state[row] = _step(atoms, rows, row, room, space + row - a, _next_slot(atoms, rows, other))
-        row = other
+            ahead = _slot(atoms, rows, block, other) if rows.state[other] == GOING else 0
+            rows.state[row] = _step(atoms, rows, block, row, room, space, max(0, ahead))
+        row, other, space, other_space = other, row, other_space, space
 
 
-@numba.njit(**_INNER)
-def _next_slot(atoms, rows, row):
-    return max(0, atoms.slot[rows.picks[row, rows.steps[row] - 1]]) if rows.state[row] == GOING else 0
+@_inlined()
+def _slot(atoms, rows, block, row):
+    """Where the row of the Gram matrix is that a row's last pick asks for, or -1."""
+    picked = rows.picks[row, rows.steps[row] - 1]
+    return atoms.slot[picked] if picked < atoms.n else block.slot + picked - atoms.n
 
 
-@numba.njit(**_INNER)
-def _step(atoms, rows, row, room, space, ahead):
+@_inlined()
+def _gram_bound(atoms, rows, picked):
+    """What an entry of an atom's row of the Gram matrix may be off by; one of a row judged now comes from its screen."""
+    if picked < atoms.n:
+        return _GRAM_BOUND
+    row = picked - atoms.n
+    return _GRAM_BOUND + rows.screened[row] / rows.norm[row]
+
+
+@_inlined()
+def _step(atoms, rows, block, row, room, space, ahead):
     """Take one step; returns the state after it."""
     step = rows.steps[row]
     if rows.state[row] == GOING:
-        c = rows.coefficients[row, step - 1]
-        slot = atoms.slot[rows.picks[row, step - 1]]
+        c, slot = rows.coefficients[row, step - 1], _slot(atoms, rows, block, row)
         if slot < 0:
             return STOPPED
-        _update(atoms, rows, row, room, space, slot, ahead, c)
-        rows.bound[row] += abs(c) * _GRAM_BOUND + rows.scale[row] * np.float32(2e-7)
+        rows.bound[row] += abs(c) * _gram_bound(atoms, rows, rows.picks[row, step - 1])
+        rows.bound[row] += rows.norm[row] * np.float32(2e-7)
+    else:
+        c, slot = np.float32(0), 0
+    _update(atoms, rows, row, room, space, slot, ahead, c)
     picked, c = _strongest(atoms, rows, row, room, space)
+    for earlier in range(min(row, len(block.over))):
+        if block.over[earlier]:
+            exact = dot(rows.residual, row, block.unit, earlier)
+            if _size(exact, atoms.signed) > _size(c, atoms.signed):
+                picked, c = atoms.n + earlier, exact
     if picked < 0 or abs(c) <= _RESOLVED * rows.norm[row]:
         return DONE
     rows.picks[row, step], rows.coefficients[row, step] = picked, c
     rows.steps[row] = step + 1
-    subtract(rows.residual, row, c, atoms.exact, picked)
+    if picked < atoms.n:
+        subtract(rows.residual, row, c, atoms.exact, picked)
+    else:
+        subtract(rows.residual, row, c, block.unit, picked - atoms.n)
     return GOING if step + 1 < rows.picks.shape[1] else DONE
 
 
-@numba.njit(**_INNER)
+@_inlined()
 def _strongest(atoms, rows, row, room, space):
     """The atom that a row's residual correlates most with, the first of equals, and the coefficient."""
     limit = np.int64(_CROWD)
@@ -253,59 +350,116 @@ def _strongest(atoms, rows, row, room, space):
         if found <= limit:
             return picked, c
         norm = np.sqrt(dot(rows.residual, row, rows.residual, row))
-        if rows.bound[row] > 4 * norm * _first_bound(rows):
+        if rows.bound[row] > 8 * norm * atoms.rounded[0]:
             _screen_again(atoms, rows, row, room, space)
         limit = atoms.n
 
 
-@numba.njit(**_INNER)
+@_inlined()
 def _strongest_of(atoms, rows, row, room, space, limit):
-    """The same by the correlations as they are; gives up when more than `limit` atoms may be it."""
-    low = rows.greatest[row] - 2 * rows.bound[row]
+    """The same by the correlations as they are; gives up when more than `limit` atoms may be it.
+
+    What looks strongest comes first: what it is exactly tells how near to it others have to be.
+    """
     picked, c, best, found = -1, np.float32(0), np.float32(0), 0
-    n_peaks = room.peaks.shape[1]
-    at = next_at_least(room.peaks, space, 0, low)
-    while at < n_peaks:
-        first = at // LANES * CHUNK + at % LANES
-        for j in range(first, min(first + CHUNK, atoms.n), LANES):
-            if _size(room.correlation[space, j], atoms.signed) >= low:
-                found += 1
-                exact = dot(rows.residual, row, atoms.exact, j)
-                size = _size(exact, atoms.signed)
-                if size > best or (size == best and j < picked):
-                    picked, c, best = j, exact, size
-        if found > limit:
-            break
-        at = next_at_least(room.peaks, space, at + 1, low)
+    low = rows.greatest[row]
+    n_chunks = room.peaks.shape[1] // LANES
+    for _ in range(2):
+        peak = low if low > 0 else -np.float32(np.inf)  # peaks do not order what is below 0
+        chunk = next_chunk(room.peaks, space, 0, peak)
+        while chunk < n_chunks and found <= limit:
+            for first in range(chunk * CHUNK, (chunk + 1) * CHUNK, WORD):
+                word = at_least(room.correlation, space, first, low, atoms.signed)
+                while word != 0:
+                    j = first + first_bit(word)
+                    word &= word - np.uint64(1)
+                    if j < atoms.n and j != picked:
+                        found += 1
+                        exact = dot(rows.residual, row, atoms.exact, j)
+                        size = _size(exact, atoms.signed)
+                        if size > best or (size == best and j < picked):
+                            picked, c, best = j, exact, size
+            chunk = next_chunk(room.peaks, space, chunk + 1, peak)
+        low = best - rows.bound[row]
     return picked, c, found
 
 
-@numba.njit(**_INNER)
+@_inlined()
 def _size(value, signed):
     return abs(value) if signed else value
 
 
-@numba.njit(cache=True, fastmath={"reassoc", "contract"})
+@_loop(fastmath={"reassoc", "contract"})
+def _unit(x, row, out, to):
+    """out[to] = x[row], scaled to unit norm; a zero row stays one."""
+    squared = 0.0  # of float32 values that may not fit float32
+    for at in range(x.shape[1]):
+        squared += np.float64(x[row, at]) * x[row, at]
+    norm = np.sqrt(squared)
+    for at in range(x.shape[1]):
+        out[to, at] = x[row, at] / norm if norm > 0 else np.float32(0)
+
+
+@numba.njit(cache=True)
+def append(exact, panels, first, last, rounded):
+    """Scale the atoms from `first` to `last` to unit norm in place, and put them, in 16 bits, into their panels."""
+    for atom in range(first, last):
+        _unit(exact, atom, exact, atom)
+        moved = np.float32(0)
+        for at in range(exact.shape[1]):
+            value = exact[atom, at] * np.float32(SCALE)
+            rounded_value = np.floor(value + np.float32(0.5))
+            moved += (value - rounded_value) * (value - rounded_value)
+            panels[atom // PANEL, (at // 2 * PANEL + atom % PANEL) * 2 + at % 2] = np.int16(rounded_value)
+        rounded[0] = max(rounded[0], np.sqrt(moved) * np.float32(1.001 / SCALE))
+
+
+@numba.njit(parallel=True, cache=True)
+def fill_gram(exact, n, gram, wanted, slots, mirrored):
+    """Fill the rows `slots` of a Gram matrix with the products of the atoms `wanted` with all n atoms.
+
+    With `mirrored`, the wanted atoms are the last ones in order and stand in rows of their own numbers, and the columns
+    of their numbers are filled too.
+    """
+    n_blocks = (n + _GRAM_BLOCK - 1) // _GRAM_BLOCK
+    for b in numba.prange(n_blocks):
+        # mirrored, the first blocks have the most to do: long ones and short ones by turns
+        first = (b // 2 if b % 2 == 0 else n_blocks - 1 - b // 2) * _GRAM_BLOCK
+        for i in range(len(wanted)):
+            last = min(first + _GRAM_BLOCK, wanted[i] + 1 if mirrored else n)
+            for j in range(first, last):
+                product = dot(exact, wanted[i], exact, j) * np.float32(SCALE)
+                entry = np.int16(np.floor(product + np.float32(0.5)))
+                gram[slots[i], j] = entry
+                if mirrored:
+                    gram[j, wanted[i]] = entry
+
+
+@_loop(fastmath={"reassoc", "contract"})
+def _error(x, residual, row, width, kind):
+    squared = left = projection = reconstructed = 0.0
+    for i in range(x.shape[1]):
+        value, rest = np.float64(x[row, i]), np.float64(residual[row, i])
+        squared += value * value
+        left += rest * rest
+        projection += value * (value - rest)
+        reconstructed += (value - rest) * (value - rest)
+    if squared == 0:
+        return 0.0
+    if kind == RELATIVE:
+        return left / squared
+    if kind == SQUARED:
+        return left
+    if reconstructed == 0:
+        return 1 / width
+    return (2 - 2 * projection / np.sqrt(squared * reconstructed)) / width
+
+
+@numba.njit(cache=True)
 def errors(x, residual, width, kind, out):
     """Fill out [rows] with the errors of x - residual [rows, d] in the unit `kind`; 0 for a zero row."""
     for row in range(len(x)):
-        squared = left = projection = reconstructed = 0.0
-        for i in range(x.shape[1]):
-            value, rest = np.float64(x[row, i]), np.float64(residual[row, i])
-            squared += value * value
-            left += rest * rest
-            projection += value * (value - rest)
-            reconstructed += (value - rest) * (value - rest)
-        if squared == 0:
-            out[row] = 0
-        elif kind == RELATIVE:
-            out[row] = left / squared
-        elif kind == SQUARED:
-            out[row] = left
-        elif reconstructed == 0:
-            out[row] = 1 / width
-        else:
-            out[row] = (2 - 2 * projection / np.sqrt(squared * reconstructed)) / width
+        out[row] = _error(x, residual, row, width, kind)
 
 
 @numba.njit(parallel=True, cache=True)

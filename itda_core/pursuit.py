@@ -102,7 +102,7 @@ def encode(dictionary: Pursuer, x: torch.Tensor, k: int) -> Codes:
 def finite(x: torch.Tensor, first: int = 0) -> torch.Tensor:
     """Rows as float32, contiguous, numbered from `first`. Raises ValueError when a value of theirs is not finite."""
     rows = x.detach().to(torch.float32).contiguous()
-    good = torch.isfinite(rows).all(1)
-    if not good.all():
+    if rows.numel() and not all(map(torch.isfinite, torch.aminmax(rows))):
+        good = torch.isfinite(rows).all(1)
         raise ValueError(f"activation {first + int((~good).int().argmax())} has a value that is not finite")
     return rows

@@ -20,11 +20,14 @@ CHUNK = 16 * LANES
 """Numbers of atoms are padded to a multiple of this."""
 TILE = 6
 """Rows that go over a panel together."""
+WORD = 64
+"""Values that a word has a bit for."""
 
 _LINE = 32  # 16-bit values in a line of the cache
 _I16, _I32, _I64, _F32 = ir.IntType(16), ir.IntType(32), ir.IntType(64), ir.FloatType()
 _FLOATS, _INTS = ir.VectorType(_F32, LANES), ir.VectorType(_I32, LANES)
 _SHORTS, _PAIRS = ir.VectorType(_I16, LANES), ir.VectorType(_I16, 2 * LANES)
+_MASK = ir.IntType(LANES)
 
 
 def _has_avx2() -> bool:
@@ -82,43 +85,43 @@ def _pair_sums(builder, a, b):
 
 def _products(tile):
     @intrinsic
-    def products(typing, x, first, panels, panel, scales, out, to):
-        """out[to + i, panel · PANEL + j] = scales[0, first + i] · Σ x[first + i] · atom j of the panel.
+    def products(typing, pairs, at_tile, panels, panel, scales, first, out, to):
+        """out[to + i, panel · PANEL + j] = scales[0, first + i] · Σ row i · atom j of the panel.
 
-        x [rows, d] int16, panels [n / PANEL, d · PANEL] int16, scales [1, rows] float32, out [any, n] float32;
-        i goes over all rows of the tile.
+        pairs[at_tile] [d / 2 · tile] int32 are the rows, two neighbouring 16-bit values in each, those of all rows
+        together; panels [n / PANEL, d · PANEL] int16, scales [1, any] float32, out [any, n] float32.
         """
 
         def generate(context, builder, signature, arguments):
             kinds = signature.args
-            x, first, panels, panel, scales, out, to = arguments
-            x, panels = _Rows(context, builder, kinds[0], x), _Rows(context, builder, kinds[2], panels)
-            scales, out = _Rows(context, builder, kinds[4], scales), _Rows(context, builder, kinds[5], out)
-            rows = [builder.add(first, _constant(i)) for i in range(tile)]
+            pairs, at_tile, panels, panel, scales, first, out, to = arguments
+            pairs, panels = _Rows(context, builder, kinds[0], pairs), _Rows(context, builder, kinds[2], panels)
+            scales, out = _Rows(context, builder, kinds[4], scales), _Rows(context, builder, kinds[6], out)
             zero = ir.Constant(_INTS, [0] * LANES)
             sums = [[cgutils.alloca_once_value(builder, zero) for _ in range(2)] for _ in range(tile)]
-            with _blocks(builder, x.width, 2) as loop:
+            with _blocks(builder, panels.width, 2 * PANEL) as loop:
                 at = builder.mul(loop.index, _constant(2 * PANEL))
                 atoms = [
                     builder.load(panels.at(panel, builder.add(at, _constant(2 * LANES * half)), _PAIRS), align=2)
                     for half in range(2)
                 ]
                 for i in range(tile):
-                    pair = builder.load(x.at(rows[i], builder.mul(loop.index, _constant(2)), _I32), align=2)
-                    pair = builder.bitcast(_splat(builder, pair), _PAIRS)
+                    at = builder.add(builder.mul(loop.index, _constant(tile)), _constant(i))
+                    pair = builder.bitcast(_splat(builder, builder.load(pairs.at(at_tile, at, _I32))), _PAIRS)
                     for half in range(2):
                         total = builder.load(sums[i][half])
                         builder.store(builder.add(total, _pair_sums(builder, pair, atoms[half])), sums[i][half])
             column = builder.mul(panel, _constant(PANEL))
             for i in range(tile):
-                scale = _splat(builder, builder.load(scales.at(_constant(0), rows[i], _F32)))
+                scale = _splat(builder, builder.load(scales.at(_constant(0), builder.add(first, _constant(i)), _F32)))
                 for half in range(2):
                     value = builder.fmul(builder.sitofp(builder.load(sums[i][half]), _FLOATS), scale)
                     at = builder.add(column, _constant(LANES * half))
                     builder.store(value, out.at(builder.add(to, _constant(i)), at, _FLOATS), align=4)
             return context.get_dummy_value()
 
-        return types.void(x, types.int64, panels, types.int64, scales, out, types.int64), generate
+        whole = types.int64
+        return types.void(pairs, whole, panels, whole, scales, whole, out, whole), generate
 
     return products
 
@@ -144,8 +147,7 @@ def subtract_and_peak(typing, a, row, gram, other, ahead, c, signed, peaks):
         byte = ir.IntType(8).as_pointer()
         prefetch = _function(builder, "llvm.prefetch.p0", ir.VoidType(), byte, _I32, _I32, _I32)
         c = _splat(builder, c)
-        # the sign bit is cleared where only the size counts
-        mask = _splat(builder, builder.select(signed, ir.Constant(_I32, 0x7FFFFFFF), ir.Constant(_I32, 0xFFFFFFFF)))
+        mask = _size_mask(builder, signed)
         greatest = cgutils.alloca_once_value(builder, ir.Constant(_INTS, [0] * LANES))
         with _blocks(builder, a.width, CHUNK) as loop:
             start = builder.mul(loop.index, _constant(CHUNK))
@@ -173,30 +175,54 @@ def subtract_and_peak(typing, a, row, gram, other, ahead, c, signed, peaks):
 
 
 @intrinsic
-def next_at_least(typing, values, row, start, low):
-    """Index of the first of values[row, start:] that is at least `low`, or the width; values [any, n] float32."""
+def next_chunk(typing, peaks, row, start, low):
+    """The first chunk from `start` on of which a peak in peaks[row] is at least `low`, or the number of chunks."""
 
     def generate(context, builder, signature, arguments):
-        values, row, start, low = arguments
-        values = _Rows(context, builder, signature.args[0], values)
+        peaks, row, start, low = arguments
+        peaks = _Rows(context, builder, signature.args[0], peaks)
         low = _splat(builder, low)
-        mask = ir.IntType(LANES)
-        found = cgutils.alloca_once_value(builder, values.width)
-        lanes = builder.trunc(builder.and_(start, _constant(LANES - 1)), mask)
-        wanted = cgutils.alloca_once_value(builder, builder.shl(ir.Constant(mask, -1), lanes))
-        first = builder.udiv(start, _constant(LANES))
-        with cgutils.for_range(builder, builder.udiv(values.width, _constant(LANES)), start=first) as loop:
-            at = builder.mul(loop.index, _constant(LANES))
-            high = builder.fcmp_ordered(">=", builder.load(values.at(row, at, _FLOATS), align=4), low)
-            high = builder.and_(builder.bitcast(high, mask), builder.load(wanted))
-            builder.store(ir.Constant(mask, -1), wanted)
-            with builder.if_then(builder.icmp_unsigned("!=", high, ir.Constant(mask, 0))):
-                lane = builder.cttz(high, ir.Constant(ir.IntType(1), 1))
-                builder.store(builder.add(at, builder.zext(lane, _I64)), found)
+        n_chunks = builder.udiv(peaks.width, _constant(LANES))
+        found = cgutils.alloca_once_value(builder, n_chunks)
+        with cgutils.for_range(builder, n_chunks, start=start) as loop:
+            values = builder.load(peaks.at(row, builder.mul(loop.index, _constant(LANES)), _FLOATS), align=4)
+            high = builder.bitcast(builder.fcmp_ordered(">=", values, low), _MASK)
+            with builder.if_then(builder.icmp_unsigned("!=", high, ir.Constant(_MASK, 0))):
+                builder.store(loop.index, found)
                 loop.do_break()
         return builder.load(found)
 
-    return types.int64(values, types.int64, types.int64, types.float32), generate
+    return types.int64(peaks, types.int64, types.int64, types.float32), generate
+
+
+@intrinsic
+def at_least(typing, values, row, start, low, signed):
+    """A bit for each of values[row, start : start + WORD]: whether it, or its size if `signed`, is at least `low`."""
+
+    def generate(context, builder, signature, arguments):
+        values, row, start, low, signed = arguments
+        values = _Rows(context, builder, signature.args[0], values)
+        low, mask = _splat(builder, low), _size_mask(builder, signed)
+        word = _constant(0)
+        for v in range(WORD // LANES):
+            at = builder.add(start, _constant(v * LANES))
+            value = builder.and_(builder.load(values.at(row, at, _INTS), align=4), mask)
+            high = builder.fcmp_ordered(">=", builder.bitcast(value, _FLOATS), low)
+            high = builder.zext(builder.bitcast(high, _MASK), _I64)
+            word = builder.or_(word, builder.shl(high, _constant(v * LANES)))
+        return word
+
+    return types.uint64(values, types.int64, types.int64, types.float32, types.boolean), generate
+
+
+@intrinsic
+def first_bit(typing, word):
+    """Where the lowest bit of a word that is not 0 stands."""
+
+    def generate(context, builder, signature, arguments):
+        return builder.cttz(arguments[0], ir.Constant(ir.IntType(1), 1))
+
+    return types.int64(types.uint64), generate
 
 
 def _across(builder, vector, join):
@@ -207,6 +233,11 @@ def _across(builder, vector, join):
         mask = ir.Constant(_INTS, [(lane + width) % LANES for lane in range(LANES)])
         vector = join(vector, builder.shuffle_vector(vector, ir.Constant(vector.type, ir.Undefined), mask))
     return builder.extract_element(vector, ir.Constant(_I32, 0))
+
+
+def _size_mask(builder, signed):
+    """What clears the sign bits where only the size counts."""
+    return _splat(builder, builder.select(signed, ir.Constant(_I32, 0x7FFFFFFF), ir.Constant(_I32, 0xFFFFFFFF)))
 
 
 def _greater(builder, a, b):
