@@ -7,7 +7,7 @@ import numpy as np
 import torch
 
 from itda_core import kernels
-from itda_core.vectors import CHUNK, DEPTH, LANES, PANEL, TILE
+from itda_core.vectors import CHUNK, DEPTH, PEAKS, PANEL, TILE
 
 GRAM_LIMIT = 4 << 30
 """Bytes that the rows of a Gram matrix may take, two for each value (46 k atoms); of a wider dictionary, those rows are
@@ -36,6 +36,7 @@ class CpuPaths:
             rows,
             np.empty((n, padded), np.float32),
             *(np.zeros(n, np.float32) for _ in range(4)),
+            np.zeros(n, np.int16),
             np.zeros(n, np.int64),
             np.empty((n, k), np.int64),
             np.empty((n, k), np.float32),
@@ -159,10 +160,9 @@ class CpuPursuer:
         width, cores = self._width, numba.get_num_threads()
         return kernels.Room(
             self._reused("correlation", (spaces, width)),
-            self._reused("peaks", (spaces, width // CHUNK * LANES)),
+            self._reused("peaks", (spaces, width // CHUNK * PEAKS)),
             np.empty((cores, self._padded), np.int16),
             np.empty((cores * kernels.GROUP // TILE, self._padded // 2 * TILE), np.int32),
-            np.empty((1, cores * kernels.GROUP), np.float32),
         )
 
     def _block(self, rows: int) -> kernels.Block:
@@ -182,7 +182,7 @@ class CpuPursuer:
 
     def _reused(self, name: str, shape: tuple[int, int]) -> np.ndarray:
         if name not in self._buffers or self._buffers[name].size < prod(shape):
-            self._buffers[name] = np.empty(prod(shape) * 3 // 2, np.float32)
+            self._buffers[name] = np.empty(prod(shape) * 3 // 2, np.int16)
         return self._buffers[name][: prod(shape)].reshape(shape)
 
     def _grow(self, needed: int) -> None:

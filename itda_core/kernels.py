@@ -19,13 +19,14 @@ import numpy as np
 
 from itda_core.vectors import (
     CHUNK,
-    LANES,
     PANEL,
+    PEAKS,
     TILE,
     WORD,
     at_least,
     dot,
     first_bit,
+    four_dots,
     next_chunk,
     products,
     products_of_one,
@@ -33,7 +34,7 @@ from itda_core.vectors import (
     subtract_and_peak,
 )
 
-VECTORS = "60827f74"
+VECTORS = "48953841"
 """Start of the SHA-256 of `vectors.py`; a test tells when it has changed."""
 
 RELATIVE, SQUARED, COSINE = range(3)
@@ -50,34 +51,37 @@ Atoms = namedtuple("Atoms", "n exact panels gram slot signed rounded")
 """The dictionary, n atoms: exact [≥ n, d] float32; panels [≥ n / PANEL, d · PANEL] int16, the same times SCALE; gram
 [any, ≥ n] int16, rows of the Gram matrix times SCALE; slot [≥ n] where an atom's row of it is, or -1; signed, whether
 coefficients may be negative; rounded [1] float32, the most that an atom was moved by its rounding to 16 bits."""
-Rows = namedtuple("Rows", "x residual norm screened bound greatest steps picks coefficients state")
+Rows = namedtuple("Rows", "x residual norm screened bound step greatest steps picks coefficients state")
 """The rows: x and residual [rows, d] float32; norm [rows]; screened [rows], what their first correlations may be off by;
-bound [rows], what they may be off by now, and the greatest of them [rows]; steps [rows]; picks and coefficients
-[rows, k]; state [rows], see below."""
+bound [rows], what they may be off by now, step [rows], what 1 in their 16 bits is, and greatest [rows] int16, the most
+of them; steps [rows]; picks and coefficients [rows, k]; state [rows], see below."""
 Block = namedtuple("Block", "start unit over known errors slot")
-"""Rows that are judged in order: start [rows, ≥ n] float32, their first correlations; unit [rows, d], the rows scaled to
+"""Rows that are judged in order: start [rows, ≥ n] int16, their first correlations; unit [rows, d], the rows scaled to
 unit norm; over [rows], whether they become atoms; known [rows, rows], whether a path was taken knowing that an earlier
 row is an atom; errors [rows]; slot, where in the Gram matrix the first of as many rows is as there are rows here. Row i,
 where it becomes an atom, is picked as number n + i. No rows at all where rows are judged alone."""
-Room = namedtuple("Room", "correlation peaks rounded pairs scales")
-"""Room for correlations [spaces, ≥ n] and their peaks [spaces, n / CHUNK · LANES], float32; for a row of each core in 16
-bits [threads, d]; for GROUP rows of each core by tiles, as `vectors.products` takes them, [threads · GROUP / TILE,
-d / 2 · TILE] int32, and what scales their products [1, threads · GROUP]."""
-NEW, GOING, STOPPED, DONE = range(4)
-"""States of a row: not begun, under way, stopped at a step whose row of the Gram matrix is not there, at its end."""
+Room = namedtuple("Room", "correlation peaks rounded pairs")
+"""Room for correlations [spaces, ≥ n] and their peaks [spaces, n / CHUNK · PEAKS], int16; for a row of each core in 16
+bits [threads, d]; and for GROUP rows of each core by tiles, as `vectors.products` takes them, [threads · GROUP / TILE,
+d / 2 · TILE] int32."""
+NEW, GOING, STOPPED, DONE, JUDGED = range(5)
+"""States of a row: not begun, under way, stopped at a step whose row of the Gram matrix is not there, at its end, its
+error known."""
 
 _RESOLVED = np.float32(2**-21)  # share of |x| under which a coefficient is the rounding error of the ones before it
+_STEP = np.float32(2**15 / SCALE**2)  # of first correlations: share of |x| that 1 in their 16 bits is
 _GRAM_BOUND = np.float32(2e-5)  # half a step of 16 bits, and the rounding of a float32 product
+_START_BOUND = np.float32(4e-5)  # of first correlations taken for a row of the Gram matrix: SCALE is not quite 2¹⁵
 _ROUNDING = np.float32(2e-6)  # of a float32 product of unit vectors
 _CROWD = 64  # with more candidates than this it pays to correlate the residual with all atoms anew
 _GRAM_BLOCK = 64  # atoms that stay in a core's cache while rows of the Gram matrix are made
 
-# counting references to arrays would cost more than a step
-_loop: Any = partial(numba.njit, cache=True, _nrt=False)
+_compiled: Any = partial(numba.njit, cache=True, error_model="numpy")
+_loop: Any = partial(_compiled, _nrt=False)  # counting references to arrays would cost more than a step
 _inlined: Any = partial(_loop, forceinline=True)
 
 
-@numba.njit(parallel=True, cache=True)
+@_compiled(parallel=True)
 def pursue(atoms, rows, block, room, group, own):
     """Pursue rows from their beginning, or go on with those that stopped.
 
@@ -96,7 +100,7 @@ def pursue(atoms, rows, block, room, group, own):
             _advance(atoms, rows, block, row, mate, room, space + row - first, space + mate - first)
 
 
-@numba.njit(parallel=True, cache=True)
+@_compiled(parallel=True)
 def judge(atoms, rows, block, room, group, kind, width, threshold, most):
     """Judge rows in order: each by a dictionary that also holds those of the rows before it whose error is over the
     threshold, the first `most` of them.
@@ -116,7 +120,7 @@ def judge(atoms, rows, block, room, group, kind, width, threshold, most):
     while True:
         n = 0
         for row in range(n_rows):
-            if rows.state[row] != DONE:
+            if rows.state[row] < DONE:
                 waiting[n] = row
                 n += 1
         if n == 0:
@@ -129,8 +133,10 @@ def judge(atoms, rows, block, room, group, kind, width, threshold, most):
         for i in range(n):
             if rows.state[waiting[i]] == STOPPED:
                 return False
-        for i in range(n):
-            block.errors[waiting[i]] = _error(rows.x, rows.residual, waiting[i], width, kind)
+        for row in range(n_rows):
+            if rows.state[row] == DONE:
+                block.errors[row] = _error(rows.x, rows.residual, row, width, kind)
+                rows.state[row] = JUDGED
         _settle(atoms, rows, block, threshold, most)
 
 
@@ -155,9 +161,8 @@ def _settle(atoms, rows, block, threshold, most):
         n += block.over[row]
         if block.over[row] and not was:
             _unit(rows.x, row, block.unit, row)
-            up = np.float32(SCALE) / rows.norm[row]
             for j in range(block.start.shape[1]):
-                atoms.gram[block.slot + row, j] = np.int16(np.floor(block.start[row, j] * up + np.float32(0.5)))
+                atoms.gram[block.slot + row, j] = block.start[row, j]
 
 
 @_loop()
@@ -203,7 +208,7 @@ def _restart(rows, block, row, room):
 
 @_inlined()
 def _begin(rows, row):
-    rows.bound[row], rows.steps[row] = rows.screened[row], 0
+    rows.bound[row], rows.step[row], rows.steps[row] = rows.screened[row], rows.norm[row] * _STEP, 0
     for at in range(rows.x.shape[1]):
         rows.residual[row, at] = rows.x[row, at]
 
@@ -216,33 +221,33 @@ def _screen(atoms, rows, room, first, last, out, to):
     after the last row means nothing.
     """
     core = numba.get_thread_id()
-    own, own_tile = core * GROUP, core * GROUP // TILE
+    own = core * (GROUP // TILE)
     for row in range(first, last):
         i = row - first
-        rows.norm[row], rows.screened[row] = _round(rows.x, row, room, core, own + i, atoms.rounded[0])
-        _pair(room, core, own_tile + i // TILE, i % TILE, TILE)
+        rows.norm[row], rows.screened[row] = _round(rows.x, row, room, core, atoms.rounded[0])
+        _pair(room, core, own + i // TILE, i % TILE, TILE)
         _begin(rows, row)
     for panel in range(out.shape[1] // PANEL):
         for tile in range((last - first + TILE - 1) // TILE):
-            i = tile * TILE
-            products(room.pairs, own_tile + tile, atoms.panels, panel, room.scales, own + i, out, to + i)
+            products(room.pairs, own + tile, atoms.panels, panel, out, to + tile * TILE)
 
 
 @_loop()
 def _screen_again(atoms, rows, row, room, space):
     """The correlations of what is left of a row; their bound shrinks with it."""
     core = numba.get_thread_id()
-    own, own_tile = core * GROUP, core * GROUP // TILE
-    _, rows.bound[row] = _round(rows.residual, row, room, core, own, atoms.rounded[0])
-    _pair(room, core, own_tile, 0, 1)
+    own = core * (GROUP // TILE)
+    norm, rows.bound[row] = _round(rows.residual, row, room, core, atoms.rounded[0])
+    rows.step[row] = norm * _STEP
+    _pair(room, core, own, 0, 1)
     for panel in range(room.correlation.shape[1] // PANEL):
-        products_of_one(room.pairs, own_tile, atoms.panels, panel, room.scales, own, room.correlation, space)
-    _update(atoms, rows, row, room, space, 0, 0, np.float32(0))
+        products_of_one(room.pairs, own, atoms.panels, panel, room.correlation, space)
+    _update(atoms, rows, row, room, space, 1, 0, 0, 0)
 
 
 @_loop(fastmath={"reassoc", "contract"})
-def _round(x, row, room, core, i, rounded):
-    """Round a row, scaled to unit norm, to 16 bits; what its products are to be scaled with goes to scales[0, i].
+def _round(x, row, room, core, rounded):
+    """Round a row, scaled to unit norm, to 16 bits.
 
     Returns its norm, and the bound on what its products with atoms are off by, where those were moved by up to
     `rounded`: by the Cauchy-Schwarz inequality, |⟨u + e, a + f⟩ - ⟨u, a⟩| ≤ |e| · |a + f| + |u| · |f|.
@@ -251,7 +256,6 @@ def _round(x, row, room, core, i, rounded):
     for at in range(x.shape[1]):
         squared += np.float64(x[row, at]) * x[row, at]
     norm = np.float32(np.sqrt(squared))
-    room.scales[0, i] = norm / np.float32(SCALE * SCALE)
     up = np.float32(SCALE) / norm if norm > 0 else np.float32(0)
     moved = np.float32(0)
     for at in range(x.shape[1]):
@@ -260,7 +264,7 @@ def _round(x, row, room, core, i, rounded):
         moved += (value - whole) * (value - whole)
         room.rounded[core, at] = np.int16(whole)
     moved = np.sqrt(moved) * np.float32(1.001 / SCALE)
-    return norm, norm * (moved * (1 + rounded) + rounded + _ROUNDING)
+    return norm, norm * (moved * (1 + rounded) + rounded + _STEP)
 
 
 @_inlined()
@@ -272,10 +276,28 @@ def _pair(room, core, to_tile, i, tile):
 
 
 @_inlined()
-def _update(atoms, rows, row, room, space, slot, ahead, c):
+def _update(atoms, rows, row, room, space, up, slot, ahead, c):
     rows.greatest[row] = subtract_and_peak(
-        room.correlation, space, atoms.gram, slot, ahead, c / np.float32(SCALE), atoms.signed, room.peaks
+        room.correlation, space, up, atoms.gram, slot, ahead, c, atoms.signed, room.peaks
     )
+
+
+@_inlined()
+def _subtract_pick(atoms, rows, block, row, room, space, slot, ahead):
+    """Take the last pick out of the correlations, and let them use their 16 bits again where they have become small.
+
+    None is more than twice the greatest afterwards, which the last was picked for. Of rounding, a product and the
+    coefficient bring half a step each.
+    """
+    c, picked = rows.coefficients[row, rows.steps[row] - 1], rows.picks[row, rows.steps[row] - 1]
+    up = 1
+    while 0 < 4 * up * np.int64(rows.greatest[row]) <= SCALE:
+        up *= 2
+    rows.step[row] /= np.float32(up)
+    rows.bound[row] += abs(c) * _gram_bound(atoms, rows, picked) + np.float32(1.01) * rows.step[row]
+    in_steps = np.floor(c / rows.step[row] * np.float32(2**15 / SCALE) + np.float32(0.5))
+    in_steps = np.int16(min(max(in_steps, np.float32(-SCALE)), np.float32(SCALE)))
+    _update(atoms, rows, row, room, space, up, slot, ahead, in_steps)
 
 
 @_loop()
@@ -308,7 +330,7 @@ def _gram_bound(atoms, rows, picked):
     if picked < atoms.n:
         return _GRAM_BOUND
     row = picked - atoms.n
-    return _GRAM_BOUND + rows.screened[row] / rows.norm[row]
+    return _START_BOUND + rows.screened[row] / rows.norm[row]
 
 
 @_inlined()
@@ -316,14 +338,12 @@ def _step(atoms, rows, block, row, room, space, ahead):
     """Take one step; returns the state after it."""
     step = rows.steps[row]
     if rows.state[row] == GOING:
-        c, slot = rows.coefficients[row, step - 1], _slot(atoms, rows, block, row)
+        slot = _slot(atoms, rows, block, row)
         if slot < 0:
             return STOPPED
-        rows.bound[row] += abs(c) * _gram_bound(atoms, rows, rows.picks[row, step - 1])
-        rows.bound[row] += rows.norm[row] * np.float32(2e-7)
+        _subtract_pick(atoms, rows, block, row, room, space, slot, ahead)
     else:
-        c, slot = np.float32(0), 0
-    _update(atoms, rows, row, room, space, slot, ahead, c)
+        _update(atoms, rows, row, room, space, 1, 0, ahead, 0)
     picked, c = _strongest(atoms, rows, row, room, space)
     for earlier in range(min(row, len(block.over))):
         if block.over[earlier]:
@@ -352,7 +372,7 @@ def _strongest(atoms, rows, row, room, space):
         norm = np.sqrt(dot(rows.residual, row, rows.residual, row))
         if rows.bound[row] > 8 * norm * atoms.rounded[0]:
             _screen_again(atoms, rows, row, room, space)
-        limit = atoms.n
+        limit = 2 * atoms.n  # an atom may be met twice
 
 
 @_inlined()
@@ -363,10 +383,9 @@ def _strongest_of(atoms, rows, row, room, space, limit):
     """
     picked, c, best, found = -1, np.float32(0), np.float32(0), 0
     low = rows.greatest[row]
-    n_chunks = room.peaks.shape[1] // LANES
+    n_chunks = room.peaks.shape[1] // PEAKS
     for _ in range(2):
-        peak = low if low > 0 else -np.float32(np.inf)  # peaks do not order what is below 0
-        chunk = next_chunk(room.peaks, space, 0, peak)
+        chunk = next_chunk(room.peaks, space, 0, low)
         while chunk < n_chunks and found <= limit:
             for first in range(chunk * CHUNK, (chunk + 1) * CHUNK, WORD):
                 word = at_least(room.correlation, space, first, low, atoms.signed)
@@ -379,8 +398,9 @@ def _strongest_of(atoms, rows, row, room, space, limit):
                         size = _size(exact, atoms.signed)
                         if size > best or (size == best and j < picked):
                             picked, c, best = j, exact, size
-            chunk = next_chunk(room.peaks, space, chunk + 1, peak)
-        low = best - rows.bound[row]
+            chunk = next_chunk(room.peaks, space, chunk + 1, low)
+        if rows.step[row] > 0:
+            low = np.int16(max(np.floor((best - rows.bound[row]) / rows.step[row]), np.float32(-SCALE)))
     return picked, c, found
 
 
@@ -400,7 +420,7 @@ def _unit(x, row, out, to):
         out[to, at] = x[row, at] / norm if norm > 0 else np.float32(0)
 
 
-@numba.njit(cache=True)
+@_compiled()
 def append(exact, panels, first, last, rounded):
     """Scale the atoms from `first` to `last` to unit norm in place, and put them, in 16 bits, into their panels."""
     for atom in range(first, last):
@@ -414,7 +434,7 @@ def append(exact, panels, first, last, rounded):
         rounded[0] = max(rounded[0], np.sqrt(moved) * np.float32(1.001 / SCALE))
 
 
-@numba.njit(parallel=True, cache=True)
+@_compiled(parallel=True)
 def fill_gram(exact, n, gram, wanted, slots, mirrored):
     """Fill the rows `slots` of a Gram matrix with the products of the atoms `wanted` with all n atoms.
 
@@ -427,12 +447,13 @@ def fill_gram(exact, n, gram, wanted, slots, mirrored):
         first = (b // 2 if b % 2 == 0 else n_blocks - 1 - b // 2) * _GRAM_BLOCK
         for i in range(len(wanted)):
             last = min(first + _GRAM_BLOCK, wanted[i] + 1 if mirrored else n)
-            for j in range(first, last):
-                product = dot(exact, wanted[i], exact, j) * np.float32(SCALE)
-                entry = np.int16(np.floor(product + np.float32(0.5)))
-                gram[slots[i], j] = entry
-                if mirrored:
-                    gram[j, wanted[i]] = entry
+            for four in range(first, last, 4):
+                products = four_dots(exact, wanted[i], exact, four)
+                for j in range(four, min(four + 4, last)):
+                    entry = np.int16(np.floor(products[j - four] * np.float32(SCALE) + np.float32(0.5)))
+                    gram[slots[i], j] = entry
+                    if mirrored:
+                        gram[j, wanted[i]] = entry
 
 
 @_loop(fastmath={"reassoc", "contract"})
@@ -455,14 +476,14 @@ def _error(x, residual, row, width, kind):
     return (2 - 2 * projection / np.sqrt(squared * reconstructed)) / width
 
 
-@numba.njit(cache=True)
+@_compiled()
 def errors(x, residual, width, kind, out):
     """Fill out [rows] with the errors of x - residual [rows, d] in the unit `kind`; 0 for a zero row."""
     for row in range(len(x)):
         out[row] = _error(x, residual, row, width, kind)
 
 
-@numba.njit(parallel=True, cache=True)
+@_compiled(parallel=True)
 def sum_repeats(steps, picks, coefficients):
     """Sum what a row gave to an atom in several steps, in place, in order of first pick; steps become numbers of atoms.
 
@@ -487,7 +508,7 @@ def sum_repeats(steps, picks, coefficients):
         steps[row] = kept
 
 
-@numba.njit(cache=True)
+@_compiled()
 def flatten(first, steps, picks, coefficients, row, atom, coefficient, at):
     """Write the codes of rows numbered from `first` to three flat arrays from `at` on; returns where they end."""
     for i in range(len(steps)):
