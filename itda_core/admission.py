@@ -27,7 +27,7 @@ class Judge:
         if wanted <= 0:
             return np.zeros(0, np.int64)
         rows = x.cpu().numpy()
-        _, first, counts = np.unique(rows, axis=0, return_index=True, return_counts=True)
+        _, first, counts = np.unique(_in_order(rows), return_index=True, return_counts=True)
         taken = first[np.argsort(-counts, kind="stable")[:wanted]]
         taken = taken[rows[taken].any(axis=1)]
         self._grown.append(x[torch.from_numpy(taken).to(x.device)])
@@ -59,3 +59,10 @@ class Judge:
     @property
     def _kind(self) -> int:
         return KINDS[self._settings.error]
+
+
+def _in_order(rows: np.ndarray) -> np.ndarray:
+    """[n] byte strings that are ordered as the rows [n, d] float32 are: numpy sorts them three times as fast."""
+    bits = (rows + np.float32(0)).view(np.int32)  # one zero, not two
+    ordered = bits ^ np.where(bits < 0, np.int32(-1), np.int32(-(2**31)))
+    return ordered.astype(">i4").view(f"V{4 * rows.shape[1]}")[:, 0]

@@ -7,14 +7,13 @@ import numpy as np
 import torch
 
 from itda_core import kernels
-from itda_core.vectors import CHUNK, DEPTH, PEAKS, PANEL, TILE
+from itda_core.vectors import CHUNK, DEPTH, PANEL, PEAKS, TILE
 
 GRAM_LIMIT = 4 << 30
 """Bytes that the rows of a Gram matrix may take, two for each value (46 k atoms); of a wider dictionary, those rows are
 kept that were wanted last."""
 FIRST_CAPACITY = 8 * CHUNK
 """Atoms that a new dictionary has room for; the room grows by half when it is full."""
-
 
 
 def round_up(n: int, multiple: int) -> int:
@@ -35,12 +34,15 @@ class CpuPaths:
         self.loops = kernels.Rows(
             rows,
             np.empty((n, padded), np.float32),
-            *(np.zeros(n, np.float32) for _ in range(4)),
-            np.zeros(n, np.int16),
-            np.zeros(n, np.int64),
-            np.empty((n, k), np.int64),
-            np.empty((n, k), np.float32),
-            np.zeros(n, np.int8),
+            norm=np.zeros(n, np.float32),
+            screened=np.zeros(n, np.float32),
+            bound=np.zeros(n, np.float32),
+            step=np.zeros(n, np.float32),
+            greatest=np.zeros(n, np.int16),
+            steps=np.zeros(n, np.int64),
+            picks=np.empty((n, k), np.int64),
+            coefficients=np.empty((n, k), np.float32),
+            state=np.zeros(n, np.int8),
         )
         self._width = x.shape[1]
 
@@ -67,10 +69,9 @@ class CpuPursuer:
         signed: whether coefficients may be negative.
     """
 
-    in_order = 2 * kernels.GROUP
-
     def __init__(self, d_model: int, signed: bool = True) -> None:
         self.n = 0
+        self.in_order = kernels.GROUP * max(2, numba.get_num_threads())
         self.d_model = d_model
         self._signed = signed
         self._padded = round_up(d_model, DEPTH)
@@ -151,9 +152,7 @@ class CpuPursuer:
         return block.errors, admitted
 
     def _loops(self) -> kernels.Atoms:
-        return kernels.Atoms(
-            self.n, self._exact, self._panels, self._gram, self._slot, self._signed, self._rounded
-        )
+        return kernels.Atoms(self.n, self._exact, self._panels, self._gram, self._slot, self._signed, self._rounded)
 
     def _room(self, spaces: int) -> kernels.Room:
         """Taken anew only where the last one is too small: the system would have to clear it. Only under the lock."""
@@ -199,7 +198,7 @@ class CpuPursuer:
             self._slot = np.arange(capacity)
             return
         kept = max(1, GRAM_LIMIT // (2 * capacity))
-        self._gram = np.zeros((kept + self.in_order, capacity), np.int16)  # what stood in it is made again when it is wanted
+        self._gram = np.zeros((kept + self.in_order, capacity), np.int16)  # what stood there is made when it is wanted
         self._slot = np.full(capacity, -1)
         self._holds = np.full(kept, -1)
         self._used = np.full(kept, -1)
@@ -237,4 +236,3 @@ def _larger(array: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
     larger = np.zeros(shape, array.dtype)
     larger[: array.shape[0], : array.shape[1]] = array
     return larger
-

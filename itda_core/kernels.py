@@ -16,6 +16,7 @@ from typing import Any
 
 import numba
 import numpy as np
+from numba.np.ufunc.parallel import get_thread_id
 
 from itda_core.vectors import (
     CHUNK,
@@ -34,7 +35,7 @@ from itda_core.vectors import (
     subtract_and_peak,
 )
 
-VECTORS = "48953841"
+VECTORS = "f88281d3"
 """Start of the SHA-256 of `vectors.py`; a test tells when it has changed."""
 
 RELATIVE, SQUARED, COSINE = range(3)
@@ -52,14 +53,14 @@ Atoms = namedtuple("Atoms", "n exact panels gram slot signed rounded")
 [any, ≥ n] int16, rows of the Gram matrix times SCALE; slot [≥ n] where an atom's row of it is, or -1; signed, whether
 coefficients may be negative; rounded [1] float32, the most that an atom was moved by its rounding to 16 bits."""
 Rows = namedtuple("Rows", "x residual norm screened bound step greatest steps picks coefficients state")
-"""The rows: x and residual [rows, d] float32; norm [rows]; screened [rows], what their first correlations may be off by;
-bound [rows], what they may be off by now, step [rows], what 1 in their 16 bits is, and greatest [rows] int16, the most
-of them; steps [rows]; picks and coefficients [rows, k]; state [rows], see below."""
+"""The rows: x and residual [rows, d] float32; norm [rows]; screened [rows], what their first correlations may be off
+by; bound [rows], what they may be off by now, step [rows], what 1 in their 16 bits is, and greatest [rows] int16, the
+most of them; steps [rows]; picks and coefficients [rows, k]; state [rows], see below."""
 Block = namedtuple("Block", "start unit over known errors slot")
 """Rows that are judged in order: start [rows, ≥ n] int16, their first correlations; unit [rows, d], the rows scaled to
 unit norm; over [rows], whether they become atoms; known [rows, rows], whether a path was taken knowing that an earlier
-row is an atom; errors [rows]; slot, where in the Gram matrix the first of as many rows is as there are rows here. Row i,
-where it becomes an atom, is picked as number n + i. No rows at all where rows are judged alone."""
+row is an atom; errors [rows]; slot, from where on the Gram matrix has a row for each of them. Row i, where it becomes
+an atom, is picked as number n + i. No rows at all where rows are only pursued."""
 Room = namedtuple("Room", "correlation peaks rounded pairs")
 """Room for correlations [spaces, ≥ n] and their peaks [spaces, n / CHUNK · PEAKS], int16; for a row of each core in 16
 bits [threads, d]; and for GROUP rows of each core by tiles, as `vectors.products` takes them, [threads · GROUP / TILE,
@@ -92,7 +93,7 @@ def pursue(atoms, rows, block, room, group, own):
     for g in numba.prange((n_rows + group - 1) // group):
         first = g * group
         last = min(first + group, n_rows)
-        space = first if own else numba.get_thread_id() * group
+        space = first if own else get_thread_id() * group
         if rows.state[first] == NEW:
             _screen(atoms, rows, room, first, last, room.correlation, space)
         for row in range(first, last, 2):
@@ -190,10 +191,10 @@ def _would_pick(atoms, rows, block, row, earlier):
 
 @_loop()
 def _has_picked(rows, row, atom):
+    found = False
     for step in range(rows.steps[row]):
-        if rows.picks[row, step] == atom:
-            return True
-    return False
+        found |= rows.picks[row, step] == atom
+    return found
 
 
 @_inlined()
@@ -217,10 +218,10 @@ def _begin(rows, row):
 def _screen(atoms, rows, room, first, last, out, to):
     """First correlations of up to GROUP rows, from products of 16-bit values, into out[to + …], and their bounds.
 
-    A panel serves all the rows while it is in the nearest cache. The rows are taken by whole tiles: what stands in `out`
+    A panel serves all the rows while it is in the nearest cache. Rows are taken by whole tiles: what stands in `out`
     after the last row means nothing.
     """
-    core = numba.get_thread_id()
+    core = get_thread_id()
     own = core * (GROUP // TILE)
     for row in range(first, last):
         i = row - first
@@ -235,7 +236,7 @@ def _screen(atoms, rows, room, first, last, out, to):
 @_loop()
 def _screen_again(atoms, rows, row, room, space):
     """The correlations of what is left of a row; their bound shrinks with it."""
-    core = numba.get_thread_id()
+    core = get_thread_id()
     own = core * (GROUP // TILE)
     norm, rows.bound[row] = _round(rows.residual, row, room, core, atoms.rounded[0])
     rows.step[row] = norm * _STEP
@@ -326,7 +327,7 @@ def _slot(atoms, rows, block, row):
 
 @_inlined()
 def _gram_bound(atoms, rows, picked):
-    """What an entry of an atom's row of the Gram matrix may be off by; one of a row judged now comes from its screen."""
+    """What an entry of an atom's row of the Gram matrix may be off by; that of a row judged now is its screen."""
     if picked < atoms.n:
         return _GRAM_BOUND
     row = picked - atoms.n
@@ -481,38 +482,3 @@ def errors(x, residual, width, kind, out):
     """Fill out [rows] with the errors of x - residual [rows, d] in the unit `kind`; 0 for a zero row."""
     for row in range(len(x)):
         out[row] = _error(x, residual, row, width, kind)
-
-
-@_compiled(parallel=True)
-def sum_repeats(steps, picks, coefficients):
-    """Sum what a row gave to an atom in several steps, in place, in order of first pick; steps become numbers of atoms.
-
-    Picks that cancel leave no coefficient.
-    """
-    for row in numba.prange(len(steps)):
-        n = 0
-        for step in range(steps[row]):
-            at = 0
-            while at < n and picks[row, at] != picks[row, step]:
-                at += 1
-            if at == n:
-                picks[row, n], coefficients[row, n] = picks[row, step], coefficients[row, step]
-                n += 1
-            else:
-                coefficients[row, at] += coefficients[row, step]
-        kept = 0
-        for at in range(n):
-            if coefficients[row, at] != 0:
-                picks[row, kept], coefficients[row, kept] = picks[row, at], coefficients[row, at]
-                kept += 1
-        steps[row] = kept
-
-
-@_compiled()
-def flatten(first, steps, picks, coefficients, row, atom, coefficient, at):
-    """Write the codes of rows numbered from `first` to three flat arrays from `at` on; returns where they end."""
-    for i in range(len(steps)):
-        for step in range(steps[i]):
-            row[at], atom[at], coefficient[at] = first + i, picks[i, step], coefficients[i, step]
-            at += 1
-    return at

@@ -14,6 +14,7 @@ import numpy as np
 import torch
 
 from itda_core import kernels
+from itda_core.codes import flatten, sum_repeats
 from itda_core.types import Codes
 
 KINDS = {"relative": kernels.RELATIVE, "squared": kernels.SQUARED, "cosine": kernels.COSINE}
@@ -35,12 +36,20 @@ class Paths(Protocol):
 class Pursuer(Protocol):
     """Atoms in order of admission, with room to grow, and pursuit with them."""
 
-    n: int
-    """Atoms so far."""
-    block: int
-    """Rows that are best pursued together."""
-    in_order: int
-    """Rows that are best given to `admit_in_order` together."""
+    @property
+    def n(self) -> int:
+        """Atoms so far."""
+        ...
+
+    @property
+    def block(self) -> int:
+        """Rows that are best pursued together."""
+        ...
+
+    @property
+    def in_order(self) -> int:
+        """Rows that `admit_in_order` takes together, at the most."""
+        ...
 
     @property
     def atoms(self) -> torch.Tensor:
@@ -94,8 +103,8 @@ def encode(dictionary: Pursuer, x: torch.Tensor, k: int) -> Codes:
         rows = finite(x[first : first + dictionary.block], first)
         steps, picks, coefficients = dictionary.pursue(rows, k).arrays()
         with kernels.lock:
-            kernels.sum_repeats(steps, picks, coefficients)
-        end = kernels.flatten(first, steps, picks, coefficients, *codes, end)
+            sum_repeats(steps, picks, coefficients)
+        end = flatten(first, steps, picks, coefficients, *codes, end)
     return Codes(*(array[:end] for array in codes))
 
 

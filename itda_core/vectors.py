@@ -5,13 +5,17 @@ number, so that no view of a row is made. Their order of operations is fixed, so
 they are called from. Widths are those that `kernels.py` pads to; nothing is checked here.
 """
 
+from typing import Any
+
+import numba.extending
 from llvmlite import binding, ir
 from numba import config, types
 from numba.core import cgutils
-from numba.extending import intrinsic
+
+intrinsic: Any = numba.extending.intrinsic  # who calls one leaves out its first parameter
 
 LANES = 8
-"""32-bit values worked on together, or twice as many 16-bit ones; a machine with other registers splits or joins them."""
+"""32-bit values worked on together, or twice as many of 16 bits; other registers than AVX2's split or join them."""
 DEPTH = 4 * LANES
 """Widths of activations are padded to a multiple of this."""
 PANEL = 2 * LANES
@@ -33,7 +37,7 @@ _MASK = ir.IntType(2 * LANES)
 
 
 def _has_avx2() -> bool:
-    return config.CPU_NAME in (None, "host") and bool(binding.get_host_cpu_features().get("avx2"))
+    return getattr(config, "CPU_NAME", None) in (None, "host") and bool(binding.get_host_cpu_features().get("avx2"))
 
 
 class _Rows:
@@ -107,8 +111,9 @@ def _to_shorts(builder, low, high):
     for half in (low, high):
         half = builder.add(half, _all(_INTS, 1 << 14))
         half = builder.ashr(half, _all(_INTS, 15))
-        half = builder.call(_function(builder, f"llvm.smin.v{LANES}i32", _INTS, _INTS, _INTS), [half, _all(_INTS, 32767)])
-        half = builder.call(_function(builder, f"llvm.smax.v{LANES}i32", _INTS, _INTS, _INTS), [half, _all(_INTS, -32768)])
+        for bound, value in (("smin", 32767), ("smax", -32768)):
+            function = _function(builder, f"llvm.{bound}.v{LANES}i32", _INTS, _INTS, _INTS)
+            half = builder.call(function, [half, _all(_INTS, value)])
         rounded.append(half)
     return builder.trunc(_joined(builder, *rounded), _SHORTS)
 
@@ -198,7 +203,8 @@ def subtract_and_peak(typing, a, row, up, gram, other, ahead, c, signed, peaks):
                 start = builder.mul(loop.index, _constant(CHUNK))
                 for line in range(0, CHUNK, _LINE):
                     address = gram.at(ahead, builder.add(start, _constant(line)), ir.IntType(8))
-                    builder.call(prefetch, [address, *(ir.Constant(_I32, way) for way in (0, 2, 1))])  # read, keep, data
+                    read_near_data = (ir.Constant(_I32, way) for way in (0, 2, 1))
+                    builder.call(prefetch, [address, *read_near_data])
                 best = [None, None]
                 for v in range(CHUNK // PEAKS):
                     at = builder.add(start, _constant(v * PEAKS))
@@ -306,7 +312,7 @@ def four_dots(typing, a, row, b, first):
 
 
 def _dots(context, builder, kinds, arguments, count, sums):
-    """Inner products with `count` rows from one on, each with so many partial sums, 2 or 4, that are joined in pairs."""
+    """Inner products with `count` rows from one on, each by so many partial sums, 2 or 4, that are joined in pairs."""
     a, row, b, first = arguments
     a, b = _Rows(context, builder, kinds[0], a), _Rows(context, builder, kinds[2], b)
     others = [builder.add(first, _constant(i)) for i in range(count)]
