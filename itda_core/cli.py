@@ -14,6 +14,7 @@ from typing import Any, NoReturn
 from itda_core.config import (
     ERRORS,
     INITS,
+    METHODS,
     SCANS,
     WINDOWS,
     BuildSettings,
@@ -150,6 +151,7 @@ def _build_options(parser: argparse.ArgumentParser) -> None:
     how.add_argument("--error", default=_default(DictionarySettings, "error"), choices=ERRORS)
     how.add_argument("--scan", default=_default(DictionarySettings, "scan"), choices=SCANS)
     how.add_argument("--init", default=_default(DictionarySettings, "init"), choices=INITS)
+    how.add_argument("--method", default=_default(DictionarySettings, "method"), choices=METHODS, help="of pursuit")
     how.add_argument("--max-atoms", type=int, help="stop admitting at this many atoms")
 
 
@@ -200,7 +202,9 @@ def _build(given: argparse.Namespace) -> int:
     settings = BuildSettings(
         given.layers, given.hook, given.tokens, not given.no_holdout, given.keep_activations, given.batch
     )
-    how = DictionarySettings(given.l0, given.threshold, given.error, given.scan, given.init, given.max_atoms)
+    how = DictionarySettings(
+        given.l0, given.threshold, given.error, given.scan, given.init, given.max_atoms, given.method
+    )
     try:
         how.check_scan()
     except ValueError as error:

@@ -75,7 +75,8 @@ _GRAM_BOUND = np.float32(2e-5)  # half a step of 16 bits, and the rounding of a 
 _START_BOUND = np.float32(4e-5)  # of first correlations taken for a row of the Gram matrix: SCALE is not quite 2¹⁵
 _ROUNDING = np.float32(2e-6)  # of a float32 product of unit vectors
 _CROWD = 64  # with more candidates than this it pays to correlate the residual with all atoms anew
-_GRAM_BLOCK = 64  # atoms that stay in a core's cache while rows of the Gram matrix are made
+_GRAM_BLOCK = 64  # atoms that stay in a core's second cache while rows of the Gram matrix are made,
+_GRAM_FEW = 16  # and as many of them in its first
 
 _compiled: Any = partial(numba.njit, cache=True, error_model="numpy")
 _loop: Any = partial(_compiled, _nrt=False)  # counting references to arrays would cost more than a step
@@ -287,12 +288,13 @@ def _update(atoms, rows, row, room, space, up, slot, ahead, c):
 def _subtract_pick(atoms, rows, block, row, room, space, slot, ahead):
     """Take the last pick out of the correlations, and let them use their 16 bits again where they have become small.
 
-    None is more than twice the greatest afterwards, which the last was picked for. Of rounding, a product and the
+    Afterwards none is more than twice the greatest before, or the coefficient. Of rounding, a product and the
     coefficient bring half a step each.
     """
     c, picked = rows.coefficients[row, rows.steps[row] - 1], rows.picks[row, rows.steps[row] - 1]
     up = 1
-    while 0 < 4 * up * np.int64(rows.greatest[row]) <= SCALE:
+    greatest = max(np.float32(rows.greatest[row]), abs(c) / rows.step[row])  # a row judged now is not among them
+    while 0 < 4 * up * greatest <= SCALE:
         up *= 2
     rows.step[row] /= np.float32(up)
     rows.bound[row] += abs(c) * _gram_bound(atoms, rows, picked) + np.float32(1.01) * rows.step[row]
@@ -446,15 +448,17 @@ def fill_gram(exact, n, gram, wanted, slots, mirrored):
     for b in numba.prange(n_blocks):
         # mirrored, the first blocks have the most to do: long ones and short ones by turns
         first = (b // 2 if b % 2 == 0 else n_blocks - 1 - b // 2) * _GRAM_BLOCK
-        for i in range(len(wanted)):
-            last = min(first + _GRAM_BLOCK, wanted[i] + 1 if mirrored else n)
-            for four in range(first, last, 4):
-                products = four_dots(exact, wanted[i], exact, four)
-                for j in range(four, min(four + 4, last)):
-                    entry = np.int16(np.floor(products[j - four] * np.float32(SCALE) + np.float32(0.5)))
-                    gram[slots[i], j] = entry
-                    if mirrored:
-                        gram[j, wanted[i]] = entry
+        for some in range(0, len(wanted), _GRAM_BLOCK):
+            for few in range(first, min(first + _GRAM_BLOCK, n), _GRAM_FEW):
+                for i in range(some, min(some + _GRAM_BLOCK, len(wanted))):
+                    last = min(few + _GRAM_FEW, wanted[i] + 1 if mirrored else n)
+                    for four in range(few, last, 4):
+                        products = four_dots(exact, wanted[i], exact, four)
+                        for j in range(four, min(four + 4, last)):
+                            entry = np.int16(np.floor(products[j - four] * np.float32(SCALE) + np.float32(0.5)))
+                            gram[slots[i], j] = entry
+                            if mirrored:
+                                gram[j, wanted[i]] = entry
 
 
 @_loop(fastmath={"reassoc", "contract"})

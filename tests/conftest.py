@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 
+from itda_core import cpu_pursuit
 from itda_core.cli import main
 from itda_core.types import Document
 
@@ -74,3 +75,11 @@ def sources() -> torch.Tensor:
     """[600, 2] sources for `activations`."""
     rows = torch.arange(600)
     return torch.stack([rows // 50, rows % 50], 1)
+
+
+@pytest.fixture(params=["gram", "few rows of it"])
+def gram(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With the whole Gram matrix, and with room for a few of its rows."""
+    if request.param != "gram":
+        monkeypatch.setattr(cpu_pursuit, "FIRST_CAPACITY", 128)
+        monkeypatch.setattr(cpu_pursuit, "GRAM_LIMIT", 128 * 2 * 30)

@@ -96,6 +96,33 @@ def test_the_sequential_scan_does_not_depend_on_the_batches(
     assert mean == pytest.approx(reference.history[-1].mean_error)
 
 
+def test_near_repeats_close_by_are_judged_by_each_other(gram: None) -> None:
+    # Runs of nearly one activation: whether a row becomes an atom hangs on the row before it, again and again.
+    generator = torch.Generator().manual_seed(0)
+    x = torch.randn(40, 32, generator=generator).repeat_interleave(6, dim=0)
+    x = x + torch.logspace(-3, 0, 240)[:, None] * torch.randn(240, 32, generator=generator)
+    places = torch.stack([torch.zeros(240), torch.arange(240)], 1)
+    built = build_dictionary([(x, places)], l0=4, threshold=0.1)
+    assert built.sources[:, 1].tolist() == sequential_build(x.numpy(), 4, 0.1, "relative", None)
+
+
+def test_a_row_judged_by_its_neighbour_takes_the_path_that_it_takes_later(gram: None) -> None:
+    # The first rows leave weak atoms, then each pair of rows shares a strong direction that only the first one brings.
+    generator = torch.Generator().manual_seed(0)
+    pairs = torch.randn(100, 256, generator=generator).repeat_interleave(2, dim=0)
+    rest = torch.randn(300, 256, generator=generator)
+    x = torch.cat([rest[:100], 20 * pairs + 4 * rest[100:]])
+    places = torch.stack([torch.zeros(300), torch.arange(300)], 1)
+    built = build_dictionary([(x, places)], l0=12, threshold=0.001)
+    assert len(built) > 200
+    for n in range(101, len(built), 3):
+        row = x[built.sources[n, 1]][None]
+        before = built.crop(n)
+        left = row - before.decode(before.encode(row), 1)
+        error = float(left.double().square().sum() / row.double().square().sum())
+        assert error == pytest.approx(float(built.admission_errors[n]), rel=1e-4)
+
+
 def test_without_a_gram_matrix_the_dictionary_is_the_same(
     activations: torch.Tensor, sources: torch.Tensor, monkeypatch: pytest.MonkeyPatch
 ) -> None:

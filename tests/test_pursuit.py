@@ -71,14 +71,6 @@ def dense(codes: Codes, n: int, n_atoms: int) -> np.ndarray:
     return out
 
 
-@pytest.fixture(params=["gram", "few rows of it"])
-def gram(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
-    """With the whole Gram matrix, and with room for a few of its rows."""
-    if request.param != "gram":
-        monkeypatch.setattr(cpu_pursuit, "FIRST_CAPACITY", 128)
-        monkeypatch.setattr(cpu_pursuit, "GRAM_LIMIT", 128 * 2 * 30)
-
-
 @pytest.mark.parametrize("k", [1, 3, 10])
 @pytest.mark.usefixtures("gram")
 def test_codes_equal_the_reference(activations: torch.Tensor, k: int) -> None:
@@ -163,17 +155,19 @@ def test_spawned_processes_get_the_same_codes(activations: torch.Tensor) -> None
 
 
 @pytest.mark.parametrize("threads", [1, 2])
-def test_the_number_of_threads_does_not_matter(activations: torch.Tensor, threads: int) -> None:
+def test_the_number_of_threads_does_not_matter(activations: torch.Tensor, sources: torch.Tensor, threads: int) -> None:
     import numba
 
-    expected = of_rows(activations[:200], 10).encode(activations)
+    expected, built = of_rows(activations[:200], 10).encode(activations), build_dictionary([(activations, sources)])
     before = numba.get_num_threads()
     numba.set_num_threads(min(threads, before))
     try:
-        codes = of_rows(activations[:200], 10).encode(activations)
+        codes, again = of_rows(activations[:200], 10).encode(activations), build_dictionary([(activations, sources)])
     finally:
         numba.set_num_threads(before)
     assert all(np.array_equal(a, b) for a, b in zip(codes, expected, strict=True))
+    assert torch.equal(again.atoms, built.atoms)
+    assert torch.equal(again.admission_errors, built.admission_errors)
 
 
 @pytest.mark.parametrize("signed", [True, False])
