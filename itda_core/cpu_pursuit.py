@@ -69,9 +69,10 @@ class CpuPursuer:
         signed: whether coefficients may be negative.
     """
 
+    in_order = 4 * kernels.GROUP
+
     def __init__(self, d_model: int, signed: bool = True) -> None:
         self.n = 0
-        self.in_order = kernels.GROUP * max(2, numba.get_num_threads())
         self.d_model = d_model
         self._signed = signed
         self._padded = round_up(d_model, DEPTH)

@@ -35,15 +35,15 @@ from itda_core.vectors import (
     subtract_and_peak,
 )
 
-VECTORS = "f88281d3"
+VECTORS = "e02665fc"
 """Start of the SHA-256 of `vectors.py`; a test tells when it has changed."""
 
 RELATIVE, SQUARED, COSINE = range(3)
 """Units of the reconstruction error."""
 GROUP = 4 * TILE
 """Rows whose correlations one core has at a time, where there are enough rows for all cores."""
-SCALE = 32767
-"""What 1 is in 16 bits."""
+SCALE = 32000
+"""What 1 is in 16 bits, with room for what rounding adds."""
 
 lock = threading.Lock()
 """Held around parallel kernels: numba's fallback threading layer aborts the process when two threads run them."""
@@ -71,12 +71,14 @@ error known."""
 
 _RESOLVED = np.float32(2**-21)  # share of |x| under which a coefficient is the rounding error of the ones before it
 _STEP = np.float32(2**15 / SCALE**2)  # of first correlations: share of |x| that 1 in their 16 bits is
-_GRAM_BOUND = np.float32(2e-5)  # half a step of 16 bits, and the rounding of a float32 product
-_START_BOUND = np.float32(4e-5)  # of first correlations taken for a row of the Gram matrix: SCALE is not quite 2¹⁵
-_ROUNDING = np.float32(2e-6)  # of a float32 product of unit vectors
+_SHORTEST = np.float32(1e-27)  # rows of a smaller norm count as zero: float32 cannot follow what is left of them
+_GRAM_BOUND = np.float32(0.51 / SCALE)  # half a step of 16 bits
+_MOST = SCALE - 500  # that correlations may be in 16 bits, with room for their bound
+_FINEST = 256  # steps of 16 bits to a bound: finer ones would tell no more
 _CROWD = 64  # with more candidates than this it pays to correlate the residual with all atoms anew
 _GRAM_BLOCK = 64  # atoms that stay in a core's second cache while rows of the Gram matrix are made,
 _GRAM_FEW = 16  # and as many of them in its first
+_TINIEST = 1e-54  # the square of _SHORTEST
 
 _compiled: Any = partial(numba.njit, cache=True, error_model="numpy")
 _loop: Any = partial(_compiled, _nrt=False)  # counting references to arrays would cost more than a step
@@ -164,7 +166,8 @@ def _settle(atoms, rows, block, threshold, most):
         if block.over[row] and not was:
             _unit(rows.x, row, block.unit, row)
             for j in range(block.start.shape[1]):
-                atoms.gram[block.slot + row, j] = block.start[row, j]
+                entry = block.start[row, j] * np.float32(2**15 / SCALE)
+                atoms.gram[block.slot + row, j] = np.int16(np.floor(entry + np.float32(0.5)))
 
 
 @_loop()
@@ -174,18 +177,19 @@ def _would_pick(atoms, rows, block, row, earlier):
     The correlation of the two is followed along the path by the Gram matrix, with a bound. A row that is pursued again
     for nothing ends on the path that it had.
     """
-    correlation, off = dot(rows.x, row, block.unit, earlier), _ROUNDING * rows.norm[row]
+    rounding = _rounding(rows.x.shape[1])
+    correlation, off = dot(rows.x, row, block.unit, earlier), rounding * rows.norm[row]
     gram_bound = _gram_bound(atoms, rows, atoms.n + earlier)
     for step in range(rows.steps[row]):
         c, picked = rows.coefficients[row, step], rows.picks[row, step]
-        if _size(correlation, atoms.signed) + off >= abs(c):
+        if not _size(correlation, atoms.signed) + off < abs(c):
             return True
         if picked < atoms.n:
             correlation -= c * atoms.gram[block.slot + earlier, picked] / np.float32(SCALE)
             off += abs(c) * gram_bound
         else:
             correlation -= c * dot(block.unit, earlier, block.unit, picked - atoms.n)
-            off += abs(c) * _ROUNDING
+            off += abs(c) * rounding
     at_end = rows.steps[row] == rows.picks.shape[1]
     return not at_end and _size(correlation, atoms.signed) + off > _RESOLVED * rows.norm[row]
 
@@ -254,10 +258,9 @@ def _round(x, row, room, core, rounded):
     Returns its norm, and the bound on what its products with atoms are off by, where those were moved by up to
     `rounded`: by the Cauchy-Schwarz inequality, |⟨u + e, a + f⟩ - ⟨u, a⟩| ≤ |e| · |a + f| + |u| · |f|.
     """
-    squared = 0.0  # of float32 values that may not fit float32
-    for at in range(x.shape[1]):
-        squared += np.float64(x[row, at]) * x[row, at]
-    norm = np.float32(np.sqrt(squared))
+    norm = np.float32(np.sqrt(_squared(x, row)))
+    if norm < _SHORTEST:
+        norm = np.float32(0)
     up = np.float32(SCALE) / norm if norm > 0 else np.float32(0)
     moved = np.float32(0)
     for at in range(x.shape[1]):
@@ -266,7 +269,23 @@ def _round(x, row, room, core, rounded):
         moved += (value - whole) * (value - whole)
         room.rounded[core, at] = np.int16(whole)
     moved = np.sqrt(moved) * np.float32(1.001 / SCALE)
-    return norm, norm * (moved * (1 + rounded) + rounded + _STEP)
+    # beside it half a step of the correlations, and what float32 leaves open of an exact product, here and at its rival
+    return norm, norm * (moved * (1 + rounded) + rounded + np.float32(0.51) * _STEP + 2 * _rounding(x.shape[1]))
+
+
+@_loop(fastmath={"reassoc", "contract"})
+def _squared(x, row):
+    """In float64: squares of float32 values may not fit float32."""
+    squared = 0.0
+    for at in range(x.shape[1]):
+        squared += np.float64(x[row, at]) * x[row, at]
+    return squared
+
+
+@_inlined()
+def _rounding(width):
+    """What a float32 product of unit vectors may be off by: it has 16 partial sums at least."""
+    return np.float32(6e-8) * np.float32(width / 16 + 8)
 
 
 @_inlined()
@@ -288,18 +307,23 @@ def _update(atoms, rows, row, room, space, up, slot, ahead, c):
 def _subtract_pick(atoms, rows, block, row, room, space, slot, ahead):
     """Take the last pick out of the correlations, and let them use their 16 bits again where they have become small.
 
-    Afterwards none is more than twice the greatest before, or the coefficient. Of rounding, a product and the
-    coefficient bring half a step each.
+    Afterwards none is more than twice the greatest before, or the coefficient; nor more than the norm of the residual.
+    Where neither fits 16 bits they are taken anew. Of rounding, a product and the coefficient bring half a step each.
     """
     c, picked = rows.coefficients[row, rows.steps[row] - 1], rows.picks[row, rows.steps[row] - 1]
+    most = max(np.float32(rows.greatest[row]), abs(c) / rows.step[row])  # a row judged now is not among them
+    norm = np.sqrt(_squared(rows.residual, row)) if 2 * most > SCALE else 0.0
+    if most > _MOST or norm > rows.step[row] * np.float32(_MOST):
+        _screen_again(atoms, rows, row, room, space)
+        return
     up = 1
-    greatest = max(np.float32(rows.greatest[row]), abs(c) / rows.step[row])  # a row judged now is not among them
-    while 0 < 4 * up * greatest <= SCALE:
-        up *= 2
+    if atoms.signed:  # else the greatest tells nothing of those below 0
+        while 4 * up * most <= SCALE and up * rows.bound[row] < _FINEST * rows.step[row]:
+            up *= 2
     rows.step[row] /= np.float32(up)
     rows.bound[row] += abs(c) * _gram_bound(atoms, rows, picked) + np.float32(1.01) * rows.step[row]
-    in_steps = np.floor(c / rows.step[row] * np.float32(2**15 / SCALE) + np.float32(0.5))
-    in_steps = np.int16(min(max(in_steps, np.float32(-SCALE)), np.float32(SCALE)))
+    rows.bound[row] += rows.norm[row] * np.float32(2e-7)
+    in_steps = np.int16(np.floor(c / rows.step[row] * np.float32(2**15 / SCALE) + np.float32(0.5)))
     _update(atoms, rows, row, room, space, up, slot, ahead, in_steps)
 
 
@@ -330,16 +354,18 @@ def _slot(atoms, rows, block, row):
 @_inlined()
 def _gram_bound(atoms, rows, picked):
     """What an entry of an atom's row of the Gram matrix may be off by; that of a row judged now is its screen."""
+    bound = _GRAM_BOUND + _rounding(rows.x.shape[1])
     if picked < atoms.n:
-        return _GRAM_BOUND
-    row = picked - atoms.n
-    return _START_BOUND + rows.screened[row] / rows.norm[row]
+        return bound
+    return bound + rows.screened[picked - atoms.n] / rows.norm[picked - atoms.n]
 
 
 @_inlined()
 def _step(atoms, rows, block, row, room, space, ahead):
     """Take one step; returns the state after it."""
     step = rows.steps[row]
+    if rows.norm[row] == 0:
+        return DONE
     if rows.state[row] == GOING:
         slot = _slot(atoms, rows, block, row)
         if slot < 0:
@@ -372,7 +398,7 @@ def _strongest(atoms, rows, row, room, space):
         picked, c, found = _strongest_of(atoms, rows, row, room, space, limit)
         if found <= limit:
             return picked, c
-        norm = np.sqrt(dot(rows.residual, row, rows.residual, row))
+        norm = np.sqrt(_squared(rows.residual, row))
         if rows.bound[row] > 8 * norm * atoms.rounded[0]:
             _screen_again(atoms, rows, row, room, space)
         limit = 2 * atoms.n  # an atom may be met twice
@@ -403,7 +429,8 @@ def _strongest_of(atoms, rows, row, room, space, limit):
                             picked, c, best = j, exact, size
             chunk = next_chunk(room.peaks, space, chunk + 1, low)
         if rows.step[row] > 0:
-            low = np.int16(max(np.floor((best - rows.bound[row]) / rows.step[row]), np.float32(-SCALE)))
+            low = np.floor((best - rows.bound[row]) / rows.step[row])
+            low = np.int16(min(max(low, np.float32(-32768)), np.float32(32767)))
     return picked, c, found
 
 
@@ -415,10 +442,7 @@ def _size(value, signed):
 @_loop(fastmath={"reassoc", "contract"})
 def _unit(x, row, out, to):
     """out[to] = x[row], scaled to unit norm; a zero row stays one."""
-    squared = 0.0  # of float32 values that may not fit float32
-    for at in range(x.shape[1]):
-        squared += np.float64(x[row, at]) * x[row, at]
-    norm = np.sqrt(squared)
+    norm = np.sqrt(_squared(x, row))
     for at in range(x.shape[1]):
         out[to, at] = x[row, at] / norm if norm > 0 else np.float32(0)
 
@@ -470,7 +494,7 @@ def _error(x, residual, row, width, kind):
         left += rest * rest
         projection += value * (value - rest)
         reconstructed += (value - rest) * (value - rest)
-    if squared == 0:
+    if squared < _TINIEST:
         return 0.0
     if kind == RELATIVE:
         return left / squared

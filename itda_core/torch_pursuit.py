@@ -28,6 +28,10 @@ class TorchPaths:
         self._x, self._residual = x, residual
         self._steps, self._picks, self._coefficients = steps, picks, coefficients
 
+    def tensors(self) -> tuple[torch.Tensor, ...]:
+        """Rows, residuals, steps, picks and coefficients, on the device."""
+        return self._x, self._residual, self._steps, self._picks, self._coefficients
+
     def errors(self, kind: int) -> np.ndarray:
         """[rows] float64, taken on the CPU: not every device has float64."""
         out = np.empty(len(self._x))
@@ -53,7 +57,8 @@ class TorchPursuer:
         self.n = 0
         self._device, self._signed = device, signed
         self._atoms = torch.empty(_FIRST_CAPACITY, d_model, device=device)
-        self._gram: torch.Tensor | None = None
+        self._gram: torch.Tensor | None = None  # has the room that _atoms has,
+        self._in_gram = 0  # of which so many are in it
 
     @property
     def atoms(self) -> torch.Tensor:
@@ -72,10 +77,8 @@ class TorchPursuer:
             larger = torch.empty(max(end, len(self._atoms) * 3 // 2), self._atoms.shape[1], device=self._device)
             larger[: self.n] = self.atoms
             self._atoms = larger
-        largest = rows.abs().amax(1, keepdim=True)  # so that squares fit float32 at any scale
-        self._atoms[self.n : end] = torch.nn.functional.normalize(rows / largest, dim=1)
+        self._atoms[self.n : end] = torch.nn.functional.normalize(rows / _largest(rows), dim=1)
         self.n = end
-        self._gram = None
 
     def pursue(self, x: torch.Tensor, k: int) -> TorchPaths:
         """Pursue rows x [rows, d_model] for at most k steps."""
@@ -87,7 +90,7 @@ class TorchPursuer:
         if self.n == 0:
             return TorchPaths(x, residual, steps, picks, coefficients)
         atoms, gram = self.atoms, self._gram_matrix()
-        resolved = _RESOLVED * torch.linalg.vector_norm(x, dim=1)
+        resolved = _RESOLVED * _norm(x)
         going = torch.ones(len(x), dtype=torch.bool, device=self._device)
         correlation = x @ atoms.T
         for step in range(k):
@@ -123,10 +126,20 @@ class TorchPursuer:
         return errors, np.array(admitted, np.int64)
 
     def _gram_matrix(self) -> torch.Tensor | None:
-        """Made anew after atoms came, where it fits beside what the device holds."""
-        if self._gram is None and self.n * self.n * 4 <= _gram_room(self._device):
-            self._gram = self.atoms @ self.atoms.T
-        return self._gram
+        """Of all atoms, where it fits beside what the device holds; new atoms are added to it."""
+        capacity = len(self._atoms)
+        if self._gram is None or len(self._gram) < capacity:
+            self._gram, self._in_gram = None, 0  # freed before there is room for a larger one
+            if capacity * capacity * 4 > _gram_room(self._device):
+                return None
+            self._gram = torch.empty(capacity, capacity, device=self._device)
+        if self._in_gram < self.n:
+            new = slice(self._in_gram, self.n)
+            products = self._atoms[new] @ self.atoms.T
+            self._gram[new, : self.n] = products
+            self._gram[: self.n, new] = products.T
+            self._in_gram = self.n
+        return self._gram[: self.n, : self.n]
 
 
 class OrthogonalPursuer(TorchPursuer):
@@ -150,13 +163,16 @@ class OrthogonalPursuer(TorchPursuer):
         """Pursue rows x [rows, d_model] for at most k steps."""
         x = x.to(self._device)
         k_most = min(k, self.n, x.shape[1])
+        together = max(1, TILE_VALUES // max(1, k_most * x.shape[1]))
+        if len(x) > together:
+            return _joined([self.pursue(part, k) for part in x.split(together)])
         residual = x.clone()
         steps = torch.zeros(len(x), dtype=torch.int64, device=self._device)
         picks = torch.zeros(len(x), k, dtype=torch.int64, device=self._device)
         basis = torch.zeros(len(x), k_most, x.shape[1], device=self._device)
         upper = torch.eye(k_most, device=self._device).repeat(len(x), 1, 1)  # the picked atoms in their basis
         along = torch.zeros(len(x), k_most, 1, device=self._device)  # x in the basis
-        resolved = _RESOLVED * torch.linalg.vector_norm(x, dim=1)
+        resolved = _RESOLVED * _norm(x)
         going = torch.ones(len(x), dtype=torch.bool, device=self._device)
         for step in range(k_most):
             picked = (residual @ self.atoms.T).abs().argmax(1)
@@ -180,6 +196,20 @@ class OrthogonalPursuer(TorchPursuer):
         coefficients = torch.zeros(len(x), k, device=self._device)
         coefficients[:, :k_most] = fitted
         return TorchPaths(x, residual, steps, picks, coefficients)
+
+
+def _joined(paths: list[TorchPaths]) -> TorchPaths:
+    return TorchPaths(*(torch.cat(parts) for parts in zip(*(path.tensors() for path in paths), strict=True)))
+
+
+def _largest(x: torch.Tensor) -> torch.Tensor:
+    """[rows, 1] greatest sizes: over them, squares fit float32 at any scale."""
+    return x.abs().amax(1, keepdim=True).clamp_min(torch.finfo(torch.float32).tiny)
+
+
+def _norm(x: torch.Tensor) -> torch.Tensor:
+    largest = _largest(x)
+    return torch.linalg.vector_norm(x / largest, dim=1) * largest[:, 0]
 
 
 def _gram_room(device: torch.device) -> int:

@@ -37,7 +37,10 @@ _MASK = ir.IntType(2 * LANES)
 
 
 def _has_avx2() -> bool:
-    return getattr(config, "CPU_NAME", None) in (None, "host") and bool(binding.get_host_cpu_features().get("avx2"))
+    name, features = (getattr(config, option, None) for option in ("CPU_NAME", "CPU_FEATURES"))
+    if name not in (None, "host") or features is not None:
+        return "+avx2" in (features or "").split(",")
+    return bool(binding.get_host_cpu_features().get("avx2"))
 
 
 class _Rows:

@@ -131,8 +131,20 @@ def test_without_a_gram_matrix_the_dictionary_is_the_same(
     monkeypatch.setattr("itda_core.cpu_pursuit.FIRST_CAPACITY", 128)
     without = build_dictionary(batches(activations, sources, 100), l0=6, threshold=0.05)
     assert torch.equal(with_gram.atoms, without.atoms)
+    assert torch.equal(with_gram.admission_errors, without.admission_errors)
     ours, theirs = without.encode(activations), with_gram.encode(activations)
-    assert torch.allclose(without.decode(ours, 600), with_gram.decode(theirs, 600), atol=1e-3)
+    assert all(np.array_equal(a, b) for a, b in zip(ours, theirs, strict=True))
+
+
+@pytest.mark.parametrize("together", [1, 6, 48, 200])
+def test_how_many_rows_are_judged_together_does_not_matter(
+    activations: torch.Tensor, sources: torch.Tensor, monkeypatch: pytest.MonkeyPatch, together: int
+) -> None:
+    expected = build_dictionary([(activations, sources)], l0=6, threshold=0.05)
+    monkeypatch.setattr("itda_core.cpu_pursuit.CpuPursuer.in_order", together)
+    built = build_dictionary([(activations, sources)], l0=6, threshold=0.05)
+    assert torch.equal(built.atoms, expected.atoms)
+    assert torch.equal(built.admission_errors, expected.admission_errors)
 
 
 SETTINGS = [

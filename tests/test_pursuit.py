@@ -1,13 +1,17 @@
 import hashlib
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 from reference import pursue
+from safetensors.torch import save_file
 
 from itda_core import Dictionary, build_dictionary, cpu_pursuit, kernels, torch_pursuit, vectors
-from itda_core.config import DictionarySettings
+from itda_core.config import METHODS, DictionarySettings
 from itda_core.plain import plain_pursuit
 from itda_core.pursuit import encode
 from itda_core.types import Codes
@@ -127,6 +131,44 @@ def test_close_calls_are_decided_by_exact_correlations() -> None:
 def test_equal_atoms_are_picked_in_order(activations: torch.Tensor) -> None:
     d = of_rows(activations[:50].repeat(4, 1), 6)
     assert d.encode(activations).atom.max() < 50
+
+
+@pytest.mark.parametrize("width", [16, 64, 100, 256, 768])
+def test_an_activation_opposite_to_an_atom_picks_it(width: int) -> None:
+    x = torch.randn(200, width, generator=torch.Generator().manual_seed(0))
+    x = torch.cat([x, torch.ones(1, width)])
+    for sign in (1, -1):
+        codes = of_rows(x, 1).encode(sign * x)
+        assert codes.atom.tolist() == list(range(201))
+        assert np.allclose(codes.coefficient, sign * x.norm(dim=1).numpy(), rtol=1e-5)
+
+
+@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("power", [-80, 60, 100])
+def test_codes_at_any_scale(activations: torch.Tensor, method: str, power: int) -> None:
+    d = of_rows(activations[:100], 6, method)
+    expected, found = d.encode(activations), d.encode(activations * 2.0**power)
+    assert np.array_equal(found.atom, expected.atom)
+    assert np.allclose(found.coefficient * np.float64(2) ** -power, expected.coefficient, rtol=1e-4, atol=1e-4)
+
+
+def test_a_machine_without_its_instructions_gets_the_same_picks(activations: torch.Tensor, tmp_path: Path) -> None:
+    save_file({"atoms": activations[:100].clone(), "x": activations}, tmp_path / "in.safetensors")
+    script = (
+        "import sys, numpy, torch; from safetensors.torch import load_file; from itda_core import *\n"
+        "from itda_core.config import DictionarySettings as S\n"
+        "t = load_file(sys.argv[1]); d = Dictionary(torch.nn.functional.normalize(t['atoms'], dim=1), "
+        "torch.zeros(100, 2), S(8))\n"
+        "numpy.savez(sys.argv[2], *d.encode(t['x']))"
+    )
+    environment = os.environ | {"NUMBA_CPU_NAME": "generic", "NUMBA_CACHE_DIR": str(tmp_path)}
+    command = [sys.executable, "-c", script, str(tmp_path / "in.safetensors"), str(tmp_path / "out.npz")]
+    subprocess.run(command, env=environment, check=True)
+    out = np.load(tmp_path / "out.npz")
+    expected = of_rows(activations[:100]).encode(activations)
+    assert np.array_equal(out["arr_0"], expected.row)
+    assert np.array_equal(out["arr_1"], expected.atom)
+    assert np.allclose(out["arr_2"], expected.coefficient, rtol=1e-4, atol=1e-4)
 
 
 def test_concurrent_threads_get_the_same_codes(activations: torch.Tensor, gram: None) -> None:
