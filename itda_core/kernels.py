@@ -308,7 +308,8 @@ def _subtract_pick(atoms, rows, block, row, room, space, slot, ahead):
     """Take the last pick out of the correlations, and let them use their 16 bits again where they have become small.
 
     Afterwards none is more than twice the greatest before, or the coefficient; nor more than the norm of the residual.
-    Where neither fits 16 bits they are taken anew. Of rounding, a product and the coefficient bring half a step each.
+    Where neither fits 16 bits they are taken anew, which is rare as long as their steps leave room for one doubling
+    more. Of rounding, a product and the coefficient bring half a step each.
     """
     c, picked = rows.coefficients[row, rows.steps[row] - 1], rows.picks[row, rows.steps[row] - 1]
     most = max(np.float32(rows.greatest[row]), abs(c) / rows.step[row])  # a row judged now is not among them
@@ -318,7 +319,7 @@ def _subtract_pick(atoms, rows, block, row, room, space, slot, ahead):
         return
     up = 1
     if atoms.signed:  # else the greatest tells nothing of those below 0
-        while 4 * up * most <= SCALE and up * rows.bound[row] < _FINEST * rows.step[row]:
+        while 8 * up * most <= SCALE and up * rows.bound[row] < _FINEST * rows.step[row]:
             up *= 2
     rows.step[row] /= np.float32(up)
     rows.bound[row] += abs(c) * _gram_bound(atoms, rows, picked) + np.float32(1.01) * rows.step[row]
