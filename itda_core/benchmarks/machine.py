@@ -55,5 +55,13 @@ def timed(call: Callable[[], T], repeats: int = 1) -> tuple[float, T]:
             return median(seconds), result
 
 
+def timed_by_turns(a: Callable[[], object], b: Callable[[], object], repeats: int) -> tuple[float, float]:
+    """Median seconds of two calls that take turns, so that a change of the machine's speed meets both."""
+    seconds: list[tuple[float, float]] = []
+    while len(seconds) < repeats and sum(map(sum, seconds)) <= _ENOUGH_SECONDS:
+        seconds.append((_once(a), _once(b)))
+    return median(pair[0] for pair in seconds), median(pair[1] for pair in seconds)
+
+
 def _once(call: Callable[[], object]) -> float:
     return timed(call)[0]

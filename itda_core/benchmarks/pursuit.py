@@ -9,7 +9,7 @@ import numpy as np
 import torch
 
 from itda_core.benchmarks.activations import Activations
-from itda_core.benchmarks.machine import Machine, measure_machine, timed
+from itda_core.benchmarks.machine import Machine, measure_machine, timed, timed_by_turns
 from itda_core.benchmarks.memory import encode_memory
 from itda_core.benchmarks.results import PursuitBench, PursuitReport, SequentialResult, SizeResult
 from itda_core.config import DictionarySettings
@@ -173,8 +173,9 @@ def encode_speed(
     fresh = Dictionary(dictionary.atoms, dictionary.sources, DictionarySettings(settings.l0))
     first_seconds, _ = timed(lambda: fresh.encode(x[:1]))
     row_seconds, _ = timed(lambda: fresh.encode(x[:1]), settings.repeats)
-    fast_seconds, _ = timed(lambda: fresh.encode(x), settings.repeats)
-    plain_seconds, _ = timed(lambda: _plain_encode(fresh.atoms, plain_x, settings), settings.repeats)
+    fast_seconds, plain_seconds = timed_by_turns(
+        lambda: fresh.encode(x), lambda: _plain_encode(fresh.atoms, plain_x, settings), settings.repeats
+    )
     return {
         "plain_rows_per_second": len(plain_x) / plain_seconds,
         "fast_rows_per_second": len(x) / fast_seconds,

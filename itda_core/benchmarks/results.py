@@ -22,7 +22,7 @@ class PursuitBench:
     """A build has at least this many rows per atom, whatever it costs."""
     tolerance: float = 0.05
     """How far a dictionary may be from the size asked for."""
-    repeats: int = 3
+    repeats: int = 5
     """Each time is the median of so many, or of fewer where they take long; the plain build runs once."""
     encode_rows: int = 4_096
     """Rows held back from building, for the fast encode."""
