@@ -11,7 +11,7 @@ from itda_core.vectors import CHUNK, DEPTH, PANEL, PEAKS, TILE
 
 GRAM_LIMIT = 4 << 30
 """Bytes that the rows of a Gram matrix may take, two for each value (46 k atoms); of a wider dictionary, those rows are
-kept that were wanted last."""
+kept that were fetched last."""
 FIRST_CAPACITY = 8 * CHUNK
 """Atoms that a new dictionary has room for; the room grows by half when it is full."""
 
@@ -82,9 +82,9 @@ class CpuPursuer:
         self._panels = np.zeros((0, self._padded * PANEL), np.int16)
         self._gram = np.zeros((1, CHUNK), np.int16)
         self._slot = np.zeros(0, np.int64)
-        self._holds = np.zeros(0, np.int64)  # where the Gram matrix does not fit: whose row each row of it is,
-        self._used = np.zeros(0, np.int64)  # and when it was wanted last
-        self._clock = 0
+        self._off = np.zeros(1, np.float32)
+        self._holds = np.zeros(0, np.int64)  # where the Gram matrix does not fit: whose row each row of it is, or -1
+        self._next = 0  # where the next are put
         self._buffers: dict[str, np.ndarray] = {}
         self._grow(FIRST_CAPACITY)
 
@@ -118,7 +118,7 @@ class CpuPursuer:
             with kernels.lock:
                 kernels.fill_gram(self._exact, last, self._gram, new, new, True)
         else:
-            self._slot[:], self._holds[:], self._used[:] = -1, -1, -1  # the rows there know nothing of the new atoms
+            self._slot[:], self._holds[:] = -1, -1  # the rows there know nothing of the new atoms
 
     def pursue(self, x: torch.Tensor, k: int) -> CpuPaths:
         """Pursue rows x [rows, d_model] for at most k steps."""
@@ -132,7 +132,7 @@ class CpuPursuer:
             room = self._room(spaces)
             while True:
                 kernels.pursue(self._loops(), rows.loops, self._block(0), room, group, not self.whole)
-                if not self._fetch_for(rows.loops):
+                if not self._fetch_for(rows.loops, room):
                     return rows
 
     def admit_in_order(
@@ -147,13 +147,15 @@ class CpuPursuer:
             while not kernels.judge(
                 self._loops(), rows.loops, block, spaces, _group(len(x)), kind, self.d_model, threshold, room
             ):
-                self._fetch_for(rows.loops)
+                self._fetch_for(rows.loops, spaces)
         admitted = np.flatnonzero(block.over)
         self.append(x[torch.from_numpy(admitted)])
         return block.errors, admitted
 
     def _loops(self) -> kernels.Atoms:
-        return kernels.Atoms(self.n, self._exact, self._panels, self._gram, self._slot, self._signed, self._rounded)
+        return kernels.Atoms(
+            self.n, self._exact, self._panels, self._gram, self._off, self._slot, self._signed, self._rounded
+        )
 
     def _room(self, spaces: int) -> kernels.Room:
         """Taken anew only where the last one is too small: the system would have to clear it. Only under the lock."""
@@ -162,7 +164,7 @@ class CpuPursuer:
             self._reused("correlation", (spaces, width)),
             self._reused("peaks", (spaces, width // CHUNK * PEAKS)),
             np.empty((cores, self._padded), np.int16),
-            np.empty((cores * kernels.GROUP // TILE, self._padded // 2 * TILE), np.int32),
+            np.empty((round_up(max(cores * kernels.GROUP, spaces), TILE) // TILE, self._padded // 2 * TILE), np.int32),
         )
 
     def _block(self, rows: int) -> kernels.Block:
@@ -196,35 +198,34 @@ class CpuPursuer:
         self._panels = _larger(self._panels, (capacity // PANEL, self._padded * PANEL))
         if self.whole:
             self._gram = _larger(self._gram, (capacity + self.in_order, capacity))
+            self._off = np.full(len(self._gram), kernels.gram_bound(self._padded), np.float32)
             self._slot = np.arange(capacity)
             return
-        kept = max(1, GRAM_LIMIT // (2 * capacity))
+        kept = round_up(max(1, GRAM_LIMIT // (2 * capacity)), TILE)
         self._gram = np.zeros((kept + self.in_order, capacity), np.int16)  # what stood there is made when it is wanted
+        self._off = np.zeros(len(self._gram), np.float32)
         self._slot = np.full(capacity, -1)
         self._holds = np.full(kept, -1)
-        self._used = np.full(kept, -1)
+        self._next = 0
 
-    def _fetch_for(self, rows: kernels.Rows) -> bool:
-        """Bring the rows of the Gram matrix that rows stopped for, in place of those not wanted for the longest.
+    def _fetch_for(self, rows: kernels.Rows, room: kernels.Room) -> bool:
+        """Bring the rows of the Gram matrix that rows stopped for, in place of those that were fetched first.
 
         Returns whether any had.
         """
         stopped = np.flatnonzero(rows.state == kernels.STOPPED)
         if len(stopped) == 0:
             return False
-        self._clock += 1
         wanted = np.unique(rows.picks[stopped, rows.steps[stopped] - 1])
-        there = wanted[self._slot[wanted] >= 0]
-        self._used[self._slot[there]] = self._clock
-        missing = wanted[self._slot[wanted] < 0][: len(self._used)]
-        if len(missing) == 0:
-            return True
-        slots = np.argpartition(self._used, len(missing) - 1)[: len(missing)]
-        evicted = self._holds[slots]
+        missing = wanted[self._slot[wanted] < 0][: len(self._holds)]
+        first = self._next if self._next + len(missing) <= len(self._holds) else 0
+        self._next = first + round_up(len(missing), TILE)
+        evicted = self._holds[first : self._next]
         self._slot[evicted[evicted >= 0]] = -1
-        self._slot[missing] = slots
-        self._holds[slots], self._used[slots] = missing, self._clock
-        kernels.fill_gram(self._exact, self.n, self._gram, missing, slots, False)
+        self._holds[first : self._next] = -1
+        self._holds[first : first + len(missing)] = missing
+        self._slot[missing] = np.arange(first, first + len(missing))
+        kernels.fetch_gram(self._loops(), missing, first, room)
         return True
 
 

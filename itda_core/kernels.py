@@ -1,9 +1,9 @@
 """The compiled loops of matching pursuit on the CPU.
 
-A row's correlations with all atoms are kept in single precision, from 16-bit products, with a bound on how far they may
-be off. They only screen: whichever atoms may be the strongest within that bound are correlated exactly with the row's
-residual, and the strongest of these is picked. So a path depends on the row and the atoms alone: not on the rows, the
-batches or the threads around it.
+A row's correlations with all atoms are kept in 16 bits, from products of 16-bit values, with a bound on how far they
+may be off. They only screen: whichever atoms may be the strongest within that bound are correlated exactly with the
+row's residual, and the strongest of these is picked. So a path depends on the row and the atoms alone: not on the rows,
+the batches or the threads around it.
 
 numba's cache on disk notices a change only in the file of the function that it kept. `VECTORS` stands for the other
 file that the loops are made of.
@@ -48,10 +48,11 @@ SCALE = 32000
 lock = threading.Lock()
 """Held around parallel kernels: numba's fallback threading layer aborts the process when two threads run them."""
 
-Atoms = namedtuple("Atoms", "n exact panels gram slot signed rounded")
+Atoms = namedtuple("Atoms", "n exact panels gram off slot signed rounded")
 """The dictionary, n atoms: exact [≥ n, d] float32; panels [≥ n / PANEL, d · PANEL] int16, the same times SCALE; gram
-[any, ≥ n] int16, rows of the Gram matrix times SCALE; slot [≥ n] where an atom's row of it is, or -1; signed, whether
-coefficients may be negative; rounded [1] float32, the most that an atom was moved by its rounding to 16 bits."""
+[any, ≥ n] int16, rows of the Gram matrix times SCALE; off [any] float32, what such a row may be off by, before that;
+slot [≥ n] where an atom's row of it is, or -1; signed, whether coefficients may be negative; rounded [1] float32, the
+most that an atom was moved by its rounding to 16 bits."""
 Rows = namedtuple("Rows", "x residual norm screened bound step greatest steps picks coefficients state")
 """The rows: x and residual [rows, d] float32; norm [rows]; screened [rows], what their first correlations may be off
 by; bound [rows], what they may be off by now, step [rows], what 1 in their 16 bits is, and greatest [rows] int16, the
@@ -72,12 +73,12 @@ error known."""
 _RESOLVED = np.float32(2**-21)  # share of |x| under which a coefficient is the rounding error of the ones before it
 _STEP = np.float32(2**15 / SCALE**2)  # of first correlations: share of |x| that 1 in their 16 bits is
 _SHORTEST = np.float32(1e-27)  # rows of a smaller norm count as zero: float32 cannot follow what is left of them
-_GRAM_BOUND = np.float32(0.51 / SCALE)  # half a step of 16 bits
 _MOST = SCALE - 500  # that correlations may be in 16 bits, with room for their bound
 _FINEST = 256  # steps of 16 bits to a bound: finer ones would tell no more
 _CROWD = 64  # with more candidates than this it pays to correlate the residual with all atoms anew
 _GRAM_BLOCK = 64  # atoms that stay in a core's second cache while rows of the Gram matrix are made,
 _GRAM_FEW = 16  # and as many of them in its first
+_PANELS = 64  # that stay in the second cache while rows of the Gram matrix are fetched
 _TINIEST = 1e-54  # the square of _SHORTEST
 
 _compiled: Any = partial(numba.njit, cache=True, error_model="numpy")
@@ -168,6 +169,7 @@ def _settle(atoms, rows, block, threshold, most):
             for j in range(block.start.shape[1]):
                 entry = block.start[row, j] * np.float32(2**15 / SCALE)
                 atoms.gram[block.slot + row, j] = np.int16(np.floor(entry + np.float32(0.5)))
+            atoms.off[block.slot + row] = gram_bound(rows.x.shape[1]) + rows.screened[row] / rows.norm[row]
 
 
 @_loop()
@@ -179,7 +181,7 @@ def _would_pick(atoms, rows, block, row, earlier):
     """
     rounding = _rounding(rows.x.shape[1])
     correlation, off = dot(rows.x, row, block.unit, earlier), rounding * rows.norm[row]
-    gram_bound = _gram_bound(atoms, rows, atoms.n + earlier)
+    gram_bound = atoms.off[block.slot + earlier]
     for step in range(rows.steps[row]):
         c, picked = rows.coefficients[row, step], rows.picks[row, step]
         if not _size(correlation, atoms.signed) + off < abs(c):
@@ -230,7 +232,7 @@ def _screen(atoms, rows, room, first, last, out, to):
     own = core * (GROUP // TILE)
     for row in range(first, last):
         i = row - first
-        rows.norm[row], rows.screened[row] = _round(rows.x, row, room, core, atoms.rounded[0])
+        rows.norm[row], rows.screened[row] = _round(rows.x, row, SCALE, room, core, atoms.rounded[0])
         _pair(room, core, own + i // TILE, i % TILE, TILE)
         _begin(rows, row)
     for panel in range(out.shape[1] // PANEL):
@@ -243,7 +245,7 @@ def _screen_again(atoms, rows, row, room, space):
     """The correlations of what is left of a row; their bound shrinks with it."""
     core = get_thread_id()
     own = core * (GROUP // TILE)
-    norm, rows.bound[row] = _round(rows.residual, row, room, core, atoms.rounded[0])
+    norm, rows.bound[row] = _round(rows.residual, row, SCALE, room, core, atoms.rounded[0])
     rows.step[row] = norm * _STEP
     _pair(room, core, own, 0, 1)
     for panel in range(room.correlation.shape[1] // PANEL):
@@ -252,23 +254,23 @@ def _screen_again(atoms, rows, row, room, space):
 
 
 @_loop(fastmath={"reassoc", "contract"})
-def _round(x, row, room, core, rounded):
-    """Round a row, scaled to unit norm, to 16 bits.
+def _round(x, row, one, room, core, rounded):
+    """Round a row, scaled to norm `one`, to 16 bits.
 
-    Returns its norm, and the bound on what its products with atoms are off by, where those were moved by up to
+    Returns its norm as it is, and the bound on what its products with atoms are off by, where those were moved by up to
     `rounded`: by the Cauchy-Schwarz inequality, |⟨u + e, a + f⟩ - ⟨u, a⟩| ≤ |e| · |a + f| + |u| · |f|.
     """
     norm = np.float32(np.sqrt(_squared(x, row)))
     if norm < _SHORTEST:
         norm = np.float32(0)
-    up = np.float32(SCALE) / norm if norm > 0 else np.float32(0)
+    up = np.float32(one) / norm if norm > 0 else np.float32(0)
     moved = np.float32(0)
     for at in range(x.shape[1]):
         value = x[row, at] * up
-        whole = np.floor(value + np.float32(0.5))
+        whole = min(np.floor(value + np.float32(0.5)), np.float32(32767))
         moved += (value - whole) * (value - whole)
         room.rounded[core, at] = np.int16(whole)
-    moved = np.sqrt(moved) * np.float32(1.001 / SCALE)
+    moved = np.sqrt(moved) * np.float32(1.001 / one)
     # beside it half a step of the correlations, and what float32 leaves open of an exact product, here and at its rival
     return norm, norm * (moved * (1 + rounded) + rounded + np.float32(0.51) * _STEP + 2 * _rounding(x.shape[1]))
 
@@ -280,6 +282,12 @@ def _squared(x, row):
     for at in range(x.shape[1]):
         squared += np.float64(x[row, at]) * x[row, at]
     return squared
+
+
+@_inlined()
+def gram_bound(width):
+    """What a float32 product of atoms, rounded to an entry of the Gram matrix, may be off by."""
+    return np.float32(0.51 / SCALE) + _rounding(width)
 
 
 @_inlined()
@@ -311,7 +319,7 @@ def _subtract_pick(atoms, rows, block, row, room, space, slot, ahead):
     Where neither fits 16 bits they are taken anew, which is rare as long as their steps leave room for one doubling
     more. Of rounding, a product and the coefficient bring half a step each.
     """
-    c, picked = rows.coefficients[row, rows.steps[row] - 1], rows.picks[row, rows.steps[row] - 1]
+    c = rows.coefficients[row, rows.steps[row] - 1]
     most = max(np.float32(rows.greatest[row]), abs(c) / rows.step[row])  # a row judged now is not among them
     norm = np.sqrt(_squared(rows.residual, row)) if 2 * most > SCALE else 0.0
     if most > _MOST or norm > rows.step[row] * np.float32(_MOST):
@@ -322,7 +330,7 @@ def _subtract_pick(atoms, rows, block, row, room, space, slot, ahead):
         while 8 * up * most <= SCALE and up * rows.bound[row] < _FINEST * rows.step[row]:
             up *= 2
     rows.step[row] /= np.float32(up)
-    rows.bound[row] += abs(c) * _gram_bound(atoms, rows, picked) + np.float32(1.01) * rows.step[row]
+    rows.bound[row] += abs(c) * atoms.off[slot] + np.float32(1.01) * rows.step[row]
     rows.bound[row] += rows.norm[row] * np.float32(2e-7)
     in_steps = np.int16(np.floor(c / rows.step[row] * np.float32(2**15 / SCALE) + np.float32(0.5)))
     _update(atoms, rows, row, room, space, up, slot, ahead, in_steps)
@@ -350,15 +358,6 @@ def _slot(atoms, rows, block, row):
     """Where the row of the Gram matrix is that a row's last pick asks for, or -1."""
     picked = rows.picks[row, rows.steps[row] - 1]
     return atoms.slot[picked] if picked < atoms.n else block.slot + picked - atoms.n
-
-
-@_inlined()
-def _gram_bound(atoms, rows, picked):
-    """What an entry of an atom's row of the Gram matrix may be off by; that of a row judged now is its screen."""
-    bound = _GRAM_BOUND + _rounding(rows.x.shape[1])
-    if picked < atoms.n:
-        return bound
-    return bound + rows.screened[picked - atoms.n] / rows.norm[picked - atoms.n]
 
 
 @_inlined()
@@ -484,6 +483,24 @@ def fill_gram(exact, n, gram, wanted, slots, mirrored):
                             gram[slots[i], j] = entry
                             if mirrored:
                                 gram[j, wanted[i]] = entry
+
+
+@_compiled(parallel=True)
+def fetch_gram(atoms, wanted, to, room):
+    """Fill rows of a Gram matrix, from `to` on, with products of the atoms `wanted` with all, from 16-bit values.
+
+    Rows are filled by whole tiles, of which there is room for as many as are wanted: those after the last mean nothing.
+    """
+    n_tiles = (len(wanted) + TILE - 1) // TILE
+    for i in range(len(wanted)):
+        _, bound = _round(atoms.exact, wanted[i], 2**15, room, 0, atoms.rounded[0])
+        atoms.off[to + i] = np.float32(1.001) * bound
+        _pair(room, 0, i // TILE, i % TILE, TILE)
+    n_blocks = (room.correlation.shape[1] // PANEL + _PANELS - 1) // _PANELS
+    for block in numba.prange(n_blocks):
+        for tile in range(n_tiles):
+            for panel in range(block * _PANELS, min((block + 1) * _PANELS, room.correlation.shape[1] // PANEL)):
+                products(room.pairs, tile, atoms.panels, panel, atoms.gram, to + tile * TILE)
 
 
 @_loop(fastmath={"reassoc", "contract"})
