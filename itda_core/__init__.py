@@ -7,14 +7,15 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from itda_core.dictionary import Dictionary, DictionaryBuilder, build_dictionary
+    from itda_core.builder import DictionaryBuilder, build_dictionary
+    from itda_core.dictionary import Dictionary
     from itda_core.library import Library
     from itda_core.types import Codes, DamagedError, Document, Growth, Site, UserError
 
 _HOMES = {
     "Dictionary": "dictionary",
-    "DictionaryBuilder": "dictionary",
-    "build_dictionary": "dictionary",
+    "DictionaryBuilder": "builder",
+    "build_dictionary": "builder",
     "Library": "library",
     "Codes": "types",
     "DamagedError": "types",

@@ -16,10 +16,11 @@ from uuid import uuid4
 import numpy as np
 import torch
 
+from itda_core.builder import DictionaryBuilder
 from itda_core.capture import Batch, Capture
 from itda_core.config import BuildSettings, DictionarySettings
 from itda_core.corpus import Corpus
-from itda_core.dictionary import Dictionary, DictionaryBuilder
+from itda_core.dictionary import Dictionary
 from itda_core.files import sha256_of, slug, write_json
 from itda_core.index import IndexWriter
 from itda_core.jobs import Job, dictionary_lock
@@ -27,7 +28,7 @@ from itda_core.layout import ATOMS_FILE, INDEX_FILE, MANIFEST_FILE
 from itda_core.library import Library
 from itda_core.maps import SMALLEST_MAP, compute_map
 from itda_core.models import Model, load_model
-from itda_core.shards import record_activations
+from itda_core.shards import pack, record_activations
 from itda_core.types import Site, UserError
 from itda_core.windows import TokenTable, cut
 
@@ -129,14 +130,13 @@ class _Run:
             raise UserError(
                 f"{tokens} tokens reach no held-out document (every tenth): raise --tokens or give --no-holdout"
             )
-        batches: Iterable[Batch] = Capture(
-            self._model, list(self._ids), self._windows, self._request.build.batch_windows
-        )
+        capture = Capture(self._model, list(self._ids), self._windows, self._request.build.batch_windows)
+        batches: Iterable[Batch] = capture
         if self._request.build.keep_activations:
             self._job.stage("capturing", self._table.n_captured)
             captured = {key: value for key, value in self._identity.items() if key not in ("settings", "holdout")}
             folder = self._library.activations / f"{self._corpus.id}-{_short_hash(captured, list(self._ids))}"
-            batches = record_activations(batches, folder, self._job.advance)
+            batches = record_activations(lambda first: map(pack, capture.batches(first)), folder, self._job.advance)
         dictionaries = self._build(batches)
         parts = {site: self._new_part(self._ids[site]) for site in dictionaries}
         try:

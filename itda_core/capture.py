@@ -2,6 +2,7 @@
 
 import gc
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from itertools import count, islice
 from typing import Any, NamedTuple
 
 import torch
@@ -22,6 +23,19 @@ class Batch(NamedTuple):
     """[n, 2] int64: document, position."""
 
 
+class Fed(NamedTuple):
+    """Some windows as a model reads them."""
+
+    ids: torch.Tensor
+    """[rows, longest] int64 token ids, padded on the right."""
+    mask: torch.Tensor
+    """[rows, longest] int64: 1 where there is a token."""
+    kept: torch.Tensor
+    """[rows, longest] bool: which tokens are captured."""
+    sources: torch.Tensor
+    """[n, 2] int64: document and position of each captured token, in order."""
+
+
 class Capture:
     """The activations of windows at some sites; every iteration runs the model anew and gives the same values."""
 
@@ -37,51 +51,27 @@ class Capture:
             batch_windows: windows in a forward pass.
         """
         self._model = model
-        # nnsight serves values as the model runs: they must be asked for in the order in which it reaches them.
-        self.sites = sorted(sites, key=lambda site: (site.layer, _ORDER[site.hook]))
+        self.sites = in_execution_order(sites)
         self._modules = [model.module(site) for site in self.sites]
         self._windows = windows
         self._batch_windows = batch_windows
 
     def __iter__(self) -> Iterator[Batch]:
-        pending: list[Window] = []
-        for window in self._windows():
-            pending.append(window)
-            if len(pending) == self._batch_windows:
-                yield self._run(pending)
-                pending = []
-        if pending:
-            yield self._run(pending)
+        return self.batches()
+
+    def batches(self, first: int = 0) -> Iterator[Batch]:
+        """The batches from number `first` on; for those before it the model does not run."""
+        for windows in grouped(self._windows(), self._batch_windows, first):
+            yield self._run(windows)
 
     def _run(self, windows: list[Window]) -> Batch:
-        # A forward pass of a single row rounds differently from the same row among others, so it gets company.
-        fed = windows if len(windows) > 1 else windows * 2
-        ids, mask = self._inputs(fed)
-        kept = torch.zeros(ids.shape, dtype=torch.bool)
-        for row, window in enumerate(windows):
-            first = len(window.prefix)
-            kept[row, first + window.captured.start : first + window.captured.stop] = True
-        values = self._forward(ids, mask)
+        fed = feed(self._model, windows)
+        values = self._forward(fed.ids, fed.mask)
         activations = {
-            site: value[kept.to(value.device)].to("cpu", torch.float32)
+            site: value[fed.kept.to(value.device)].to("cpu", torch.float32)
             for site, value in zip(self.sites, values, strict=True)
         }
-        sources = [(window.document, window.position + at) for window in windows for at in window.captured]
-        return Batch(activations, torch.tensor(sources, dtype=torch.int64))
-
-    def _inputs(self, windows: list[Window]) -> tuple[torch.Tensor, torch.Tensor]:
-        """Token ids and attention mask [rows, longest], padded on the right."""
-        rows = [[*window.prefix, *window.tokens, *window.suffix] for window in windows]
-        longest = max(map(len, rows))
-        limit = self._model.max_tokens
-        if limit is not None and longest > limit:
-            raise UserError(f"{self._model.name} reads {limit} tokens at most, {longest} were asked: lower --context")
-        ids = torch.full((len(rows), longest), self._model.pad_id)
-        mask = torch.zeros_like(ids)
-        for at, row in enumerate(rows):
-            ids[at, : len(row)] = torch.tensor(row)
-            mask[at, : len(row)] = 1
-        return ids, mask
+        return Batch(activations, fed.sources)
 
     def _forward(self, ids: torch.Tensor, mask: torch.Tensor) -> list[torch.Tensor]:
         network, modules = self._model.nnsight, self._modules
@@ -101,3 +91,41 @@ class Capture:
 def _tensor(output: Any) -> torch.Tensor:
     """A module's output as a tensor; some return a tuple that begins with it."""
     return output if isinstance(output, torch.Tensor) else output[0]
+
+
+def in_execution_order(sites: Iterable[Site]) -> list[Site]:
+    """Sites in the order in which a model reaches them: nnsight serves values as it runs."""
+    return sorted(sites, key=lambda site: (site.layer, _ORDER[site.hook]))
+
+
+def grouped(windows: Iterable[Window], size: int, first: int) -> Iterator[list[Window]]:
+    """Windows by `size`, the last ones as they remain, from group number `first` on."""
+    each = iter(windows)
+    for number in count():
+        group = list(islice(each, size))
+        if not group:
+            return
+        if number >= first:
+            yield group
+
+
+def feed(model: Model, windows: list[Window]) -> Fed:
+    """Windows side by side. Raises UserError for one longer than the model reads."""
+    # A forward pass of a single row rounds differently from the same row among others, so it gets company.
+    rows = [[*window.prefix, *window.tokens, *window.suffix] for window in windows]
+    rows = rows if len(rows) > 1 else rows * 2
+    longest = max(map(len, rows))
+    limit = model.max_tokens
+    if limit is not None and longest > limit:
+        raise UserError(f"{model.name} reads {limit} tokens at most, {longest} were asked: lower --context")
+    ids = torch.full((len(rows), longest), model.pad_id)
+    mask = torch.zeros_like(ids)
+    for at, row in enumerate(rows):
+        ids[at, : len(row)] = torch.tensor(row)
+        mask[at, : len(row)] = 1
+    kept = torch.zeros(ids.shape, dtype=torch.bool)
+    for at, window in enumerate(windows):
+        begin = len(window.prefix)
+        kept[at, begin + window.captured.start : begin + window.captured.stop] = True
+    sources = [(window.document, window.position + at) for window in windows for at in window.captured]
+    return Fed(ids, mask, kept, torch.tensor(sources, dtype=torch.int64))

@@ -1,6 +1,5 @@
-"""A dictionary of activations: built greedily, used to encode and decode, cropped, saved and loaded."""
+"""A dictionary of activations: encodes and decodes; is cropped, saved and loaded."""
 
-from collections.abc import Iterable
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -11,7 +10,6 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save
 
 from itda_core import pursuit
-from itda_core.admission import Judge
 from itda_core.config import METHODS, DictionarySettings
 from itda_core.files import read_json, sha256_of, write_json
 from itda_core.layout import ATOMS_FILE, MANIFEST_FILE
@@ -79,7 +77,7 @@ class Dictionary:
         method = self.settings.method if method is None else method
         if method not in METHODS:
             raise ValueError(f"method is {method!r}: choose one of {', '.join(METHODS)}")
-        _check_shape(x, self.d_model)
+        check_shape(x, self.d_model)
         return pursuit.encode(self._pursuer(x.device, method), x, steps)
 
     def _pursuer(self, device: torch.device, method: str) -> pursuit.Pursuer:
@@ -149,150 +147,7 @@ class Dictionary:
             raise DamagedError(f"{folder / ATOMS_FILE} cannot be read: {error}") from error
 
 
-class DictionaryBuilder:
-    """Builds one dictionary from batches as they come. `add` each, then `finish`."""
-
-    def __init__(self, settings: DictionarySettings) -> None:
-        settings.check_scan()
-        self.settings = settings
-        self.history: list[Growth] = []
-        self._grown: pursuit.Pursuer | None = None
-        self._sources: list[np.ndarray] = []
-        self._errors: list[np.ndarray] = []
-        # The sequential scan judges a few rows together whatever the batches are, so rows wait here until they suffice.
-        self._waiting: list[tuple[torch.Tensor, np.ndarray]] = []
-        self._n_waiting = 0
-        self._open: list[_Batch] = []
-        self._rows = 0
-
-    @property
-    def n_atoms(self) -> int:
-        """Atoms so far."""
-        return 0 if self._grown is None else self._grown.n
-
-    def add(self, activations: torch.Tensor, sources: torch.Tensor) -> None:
-        """Take one batch: activations [n, d_model] and their sources [n, 2], document and position.
-
-        The first batch's device is where the dictionary is built. Raises ValueError for a wrong shape or a value that
-        is not finite; the builder is then as it was.
-        """
-        _check_shape(activations, None if self._grown is None else self._grown.atoms.shape[1])
-        x = pursuit.finite(activations)
-        labels = _checked_sources(sources, len(x))
-        if len(x) == 0:
-            return
-        if self._grown is None:
-            self._grown = pursuit.pursuer(x.shape[1], x.device, self.settings.method)
-            self._judge = Judge(self.settings, self._grown)
-        self._rows += len(x)
-        if self.settings.scan == "batch":
-            self._add_batch(x, labels)
-            return
-        self._open.append(_Batch(self._rows, len(x)))
-        self._waiting.append((x.clone(), labels.copy()))  # the caller may fill its buffers anew
-        self._n_waiting += len(x)
-        if self._n_waiting >= self._grown.in_order:
-            self._drain(self._grown, last=False)
-
-    def finish(self) -> Dictionary:
-        """The dictionary. Raises UserError when no activation came."""
-        if self._grown is None or self._rows == 0:
-            raise UserError("no activations came: nothing to build a dictionary from")
-        self._drain(self._grown, last=True)
-        return Dictionary(
-            self._grown.atoms.cpu().clone(),
-            torch.from_numpy(np.concatenate([np.zeros((0, 2), np.int64), *self._sources])),
-            self.settings,
-            torch.from_numpy(np.concatenate([np.zeros(0), *self._errors])),
-            self.history,
-        )
-
-    def _add_batch(self, x: torch.Tensor, labels: np.ndarray) -> None:
-        if self.settings.init == "frequent":
-            taken = self._judge.start_frequent(x)
-            self._sources.append(labels[taken])
-            self._errors.append(np.full(len(taken), np.nan))
-        errors, admitted = self._judge.judge_batch(x)
-        self._sources.append(labels[admitted])
-        self._errors.append(errors[admitted])
-        self.history.append(Growth(self._rows, self.n_atoms, float(errors.mean())))
-
-    def _drain(self, grown: pursuit.Pursuer, last: bool) -> None:
-        if not self._waiting:
-            return
-        x = torch.cat([batch for batch, _ in self._waiting])
-        labels = np.concatenate([batch for _, batch in self._waiting])
-        full = len(x) if last else len(x) // grown.in_order * grown.in_order
-        for start in range(0, full, grown.in_order):
-            end = min(start + grown.in_order, full)
-            before = self.n_atoms
-            errors, admitted = self._judge.judge_sequential(x[start:end])
-            self._sources.append(labels[start + admitted])
-            self._errors.append(errors[admitted])
-            self._close_batches(errors, admitted, before)
-        self._waiting = [(x[full:], labels[full:])] if full < len(x) else []
-        self._n_waiting = len(x) - full
-
-    def _close_batches(self, errors: np.ndarray, admitted: np.ndarray, before: int) -> None:
-        """Share one block's errors and admissions out to the batches that its rows came in."""
-        at = 0
-        while self._open and at < len(errors):
-            batch = self._open[0]
-            end = min(len(errors), at + batch.missing)
-            batch.error += float(errors[at:end].sum())
-            batch.missing -= end - at
-            at = end
-            if batch.missing == 0:
-                atoms = before + int((admitted < at).sum())
-                self.history.append(Growth(batch.rows, atoms, batch.error / batch.size))
-                self._open.pop(0)
-
-
-class _Batch:
-    """A batch whose rows are not all judged yet."""
-
-    def __init__(self, rows: int, size: int) -> None:
-        self.rows, self.size, self.missing, self.error = rows, size, size, 0.0
-
-
-def build_dictionary(
-    batches: Iterable[tuple[torch.Tensor, torch.Tensor]],
-    l0: int = 40,
-    threshold: float = 0.3,
-    error: str = "relative",
-    scan: str = "sequential",
-    init: str = "empty",
-    max_atoms: int | None = None,
-    method: str = "matching",
-) -> Dictionary:
-    """Build a dictionary greedily from activations (the paper's Algorithm 1).
-
-    Args:
-        batches: pairs of activations [n, d_model] float and sources [n, 2] int: document, position.
-        l0: pursuit steps for one activation.
-        threshold: the error above which an activation is admitted.
-        error: its unit: "relative", "squared" or "cosine"; see `DictionarySettings`.
-        scan: "sequential" gives the same dictionary whatever the batch size; "batch" is the published behaviour.
-        init: "empty", or "frequent", the published start, which needs scan="batch".
-        max_atoms: admission stops here.
-        method: how activations are pursued; see `DictionarySettings`.
-
-    Raises:
-        ValueError: init="frequent" with a sequential scan; activations of a wrong shape or not finite.
-        UserError: a setting out of range, or no activations at all.
-    """
-    builder = DictionaryBuilder(DictionarySettings(l0, threshold, error, scan, init, max_atoms, method))
-    for activations, sources in batches:
-        builder.add(activations, sources)
-    return builder.finish()
-
-
-def _check_shape(x: torch.Tensor, d_model: int | None) -> None:
+def check_shape(x: torch.Tensor, d_model: int | None) -> None:
+    """Raises ValueError where activations are not [n, d_model]."""
     if x.ndim != 2 or (d_model is not None and x.shape[1] != d_model):
         raise ValueError(f"activations are [n, {d_model or 'd_model'}], got {list(x.shape)}")
-
-
-def _checked_sources(sources: torch.Tensor, n: int) -> np.ndarray:
-    if tuple(sources.shape) != (n, 2):
-        raise ValueError(f"sources are [n, 2], document and position: got {list(sources.shape)} for {n} activations")
-    return sources.detach().to("cpu", torch.int64).numpy()

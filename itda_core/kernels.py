@@ -79,6 +79,7 @@ _CROWD = 64  # with more candidates than this it pays to correlate the residual 
 _GRAM_BLOCK = 64  # atoms that stay in a core's second cache while rows of the Gram matrix are made,
 _GRAM_FEW = 16  # and as many of them in its first
 _PANELS = 64  # that stay in the second cache while rows of the Gram matrix are fetched
+_UNIT = 2.5e-7  # that the norm of a row of unit norm may be off by in float32
 _TINIEST = 1e-54  # the square of _SHORTEST
 
 _compiled: Any = partial(numba.njit, cache=True, error_model="numpy")
@@ -441,8 +442,13 @@ def _size(value, signed):
 
 @_loop(fastmath={"reassoc", "contract"})
 def _unit(x, row, out, to):
-    """out[to] = x[row], scaled to unit norm; a zero row stays one."""
+    """out[to] = x[row], scaled to unit norm, or as it is where scaling would change nothing but rounding errors.
+
+    So what was scaled once stays the same bits. A zero row stays one.
+    """
     norm = np.sqrt(_squared(x, row))
+    if abs(norm - 1) < _UNIT:
+        norm = 1.0
     for at in range(x.shape[1]):
         out[to, at] = x[row, at] / norm if norm > 0 else np.float32(0)
 

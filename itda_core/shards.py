@@ -1,11 +1,14 @@
-"""Captured activations kept on disk: unit-norm in float16 with a float32 norm beside them, each shard with a checksum.
+"""Captured activations kept on disk: unit-norm in float16 with a float32 norm beside them, a shard for each batch.
 
-bfloat16 models reach values that float16 cannot hold; a unit-norm row always fits.
+A shard is written aside and renamed once whole, and its name carries the checksum of its content; so a capture that was
+killed goes on after the last whole shard. bfloat16 models reach values that float16 cannot hold; a unit-norm row always
+fits.
 """
 
-import shutil
-from collections.abc import Callable, Iterable, Iterator
+import re
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import NamedTuple
 from uuid import uuid4
 
 import torch
@@ -16,24 +19,51 @@ from itda_core.files import read_json, sha256_of, write_json
 from itda_core.layout import MANIFEST_FILE
 from itda_core.types import DamagedError, Site
 
+_CHECKSUM = 32
+"""Hexadecimal digits of the SHA-256 in a shard's name."""
+_NAME = re.compile(rf"shard-([0-9]{{6,}})-([0-9a-f]{{{_CHECKSUM}}})\.safetensors")
+
+
+class Packed(NamedTuple):
+    """One batch of activations as it is kept."""
+
+    unit: dict[Site, torch.Tensor]
+    """Per site [n, d_model] float16: the activations, scaled to unit norm."""
+    norm: dict[Site, torch.Tensor]
+    """Per site [n] float32: their norms."""
+    sources: torch.Tensor
+    """[n, 2] int64: document, position."""
+
+
+def pack(batch: Batch) -> Packed:
+    """Scale a batch's activations to unit norm; those of a zero row stay zero."""
+    norm = {site: x.norm(dim=1) for site, x in batch.activations.items()}
+    tiny = torch.finfo(torch.float32).tiny
+    unit = {site: (x / norm[site].clamp_min(tiny)[:, None]).half() for site, x in batch.activations.items()}
+    return Packed(unit, norm, batch.sources)
+
 
 class RecordedActivations:
     """Activations that were kept, read back batch by batch as they were captured, to float16's precision."""
 
     def __init__(self, folder: Path) -> None:
-        """Open a folder that `record_activations` wrote. Raises DamagedError for one that is not."""
+        """Open a folder that `record_activations` filled. Raises DamagedError for one that it did not."""
         self._folder = folder
         manifest = read_json(folder / MANIFEST_FILE)
         try:
-            self._sites = {name: Site(int(layer), hook) for name, (layer, hook) in manifest["sites"].items()}
-            self._shards: list[tuple[str, str]] = [(Path(name).name, digest) for name, digest in manifest["shards"]]
-        except (KeyError, TypeError, ValueError) as error:
+            self._sites = {str(name): Site(int(layer), hook) for name, (layer, hook) in manifest["sites"].items()}
+            self._shards = [Path(name).name for name in manifest["shards"]]
+        except (AttributeError, KeyError, TypeError, ValueError) as error:
             raise DamagedError(f"{folder.name} does not hold recorded activations: delete the folder") from error
 
     def __iter__(self) -> Iterator[Batch]:
-        for name, digest in self._shards:
+        return self.batches()
+
+    def batches(self, first: int = 0) -> Iterator[Batch]:
+        """The batches from number `first` on. Raises DamagedError for a shard that is missing or was changed."""
+        for name in self._shards[first:]:
             path = self._folder / name
-            if not path.is_file() or sha256_of(path) != digest:
+            if not path.is_file() or not _is_whole(path):
                 raise DamagedError(
                     f"{name} of {self._folder.name} is missing or changed: delete the folder, build again"
                 )
@@ -46,39 +76,57 @@ class RecordedActivations:
 
 
 def record_activations(
-    batches: Iterable[Batch], folder: Path, progress: Callable[[int], None] | None = None
+    batches: Callable[[int], Iterator[Packed]], folder: Path, progress: Callable[[int], None] | None = None
 ) -> RecordedActivations:
-    """Write every batch to a shard in `folder`, which appears once whole; a folder that is there already is taken.
+    """Keep batches in `folder`, a shard for each; what an earlier call of the same kept there is not asked for again.
 
-    Raises ValueError for a value that is not finite.
+    Args:
+        batches: gives the batches from a number on; the same ones at every call.
+        folder: where; nobody else may write there meanwhile.
+        progress: told of the rows of each batch, those that were there included.
+
+    Raises ValueError for a value that is not finite; the batches before it are kept.
     """
-    if not folder.is_dir():
-        part = folder.with_name(f".{folder.name}.{uuid4().hex}")
-        part.mkdir(parents=True)
-        try:
-            _write(batches, part, progress)
-            part.rename(folder)
-        finally:
-            shutil.rmtree(part, ignore_errors=True)
+    if (folder / MANIFEST_FILE).is_file():
+        return RecordedActivations(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    progress = progress or (lambda rows: None)
+    shards = _whole_shards(folder)
+    for path in shards:
+        progress(len(load_file(path)["sources"]))
+    for packed in batches(len(shards)):
+        shards.append(_write(packed, folder, len(shards)))
+        progress(len(packed.sources))
+    sites = [key.removesuffix(".norm") for key in load_file(shards[0]) if key.endswith(".norm")] if shards else []
+    named = {key: [int(key.split(".")[0]), key.split(".")[1]] for key in sites}
+    write_json(folder / MANIFEST_FILE, {"format": 2, "sites": named, "shards": [path.name for path in shards]})
     return RecordedActivations(folder)
 
 
-def _write(batches: Iterable[Batch], folder: Path, progress: Callable[[int], None] | None) -> None:
-    shards: list[tuple[str, str]] = []
-    sites: dict[str, list] = {}
-    for batch in batches:
-        tensors = {"sources": batch.sources}
-        for site, x in batch.activations.items():
-            norm = x.norm(dim=1)
-            if not torch.isfinite(norm).all():
-                raise ValueError(f"layer {site.layer} {site.hook} has an activation that is not finite")
-            key = f"{site.layer}.{site.hook}"
-            sites[key] = [site.layer, site.hook]
-            tensors[f"{key}.unit"] = (x / norm.clamp_min(torch.finfo(x.dtype).tiny)[:, None]).half()
-            tensors[f"{key}.norm"] = norm
-        path = folder / f"shard-{len(shards):06}.safetensors"
-        save_file(tensors, path)
-        shards.append((path.name, sha256_of(path)))
-        if progress is not None:
-            progress(len(batch.sources))
-    write_json(folder / MANIFEST_FILE, {"format": 1, "sites": sites, "shards": shards})
+def _whole_shards(folder: Path) -> list[Path]:
+    """The shards of a folder from the first on, as far as they are whole; what else lies there is removed."""
+    found = {int(match[1]): path for path in folder.iterdir() if (match := _NAME.fullmatch(path.name))}
+    shards: list[Path] = []
+    while len(shards) in found and _is_whole(found[len(shards)]):
+        shards.append(found[len(shards)])
+    for path in folder.glob("*shard-*"):
+        if path not in shards:
+            path.unlink()
+    return shards
+
+
+def _is_whole(path: Path) -> bool:
+    match = _NAME.fullmatch(path.name)
+    return match is not None and sha256_of(path).startswith(match[2])
+
+
+def _write(packed: Packed, folder: Path, number: int) -> Path:
+    tensors = {"sources": packed.sources}
+    for site, norm in packed.norm.items():
+        if not torch.isfinite(norm).all():
+            raise ValueError(f"layer {site.layer} {site.hook} has an activation that is not finite")
+        tensors[f"{site.layer}.{site.hook}.unit"], tensors[f"{site.layer}.{site.hook}.norm"] = packed.unit[site], norm
+    part = folder / f".shard-{uuid4().hex}"
+    save_file(tensors, part)
+    path = folder / f"shard-{number:06}-{sha256_of(part)[:_CHECKSUM]}.safetensors"
+    return part.rename(path)

@@ -11,6 +11,7 @@ TILE_VALUES = 1 << 28
 """Correlations held at a time."""
 
 _FIRST_CAPACITY = 1024
+_UNIT = 1e-6  # that the norm of a row of unit norm may be off by, as float32 adds it up
 _RESOLVED = 2**-21  # as in `kernels`: below this share of |x| a coefficient is rounding error
 
 
@@ -77,7 +78,9 @@ class TorchPursuer:
             larger = torch.empty(max(end, len(self._atoms) * 3 // 2), self._atoms.shape[1], device=self._device)
             larger[: self.n] = self.atoms
             self._atoms = larger
-        self._atoms[self.n : end] = torch.nn.functional.normalize(rows / _largest(rows), dim=1)
+        scaled = torch.nn.functional.normalize(rows / _largest(rows), dim=1)
+        # What was scaled once stays the same bits, as in `kernels`.
+        self._atoms[self.n : end] = torch.where((_norm(rows) - 1).abs()[:, None] < _UNIT, rows, scaled)
         self.n = end
 
     def pursue(self, x: torch.Tensor, k: int) -> TorchPaths:

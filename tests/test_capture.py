@@ -1,4 +1,6 @@
 import gc
+from collections.abc import Callable, Iterator
+from itertools import islice
 
 import pytest
 import torch
@@ -7,10 +9,10 @@ from transformers import AutoModelForCausalLM, AutoTokenizer, GPT2Config, GPT2LM
 from transformers import GPTNeoXForCausalLM as NeoX
 
 from itda_core import UserError
-from itda_core.capture import Capture
+from itda_core.capture import Batch, Capture
 from itda_core.config import CutSettings
 from itda_core.models import Model, load_model
-from itda_core.shards import record_activations
+from itda_core.shards import Packed, pack, record_activations
 from itda_core.types import DamagedError, Document, Site
 from itda_core.windows import cut
 
@@ -127,9 +129,13 @@ def test_a_model_that_is_not_there_is_refused(name: str, message: str, tmp_path,
     assert "\n" not in str(caught.value)
 
 
+def packed(capture: Capture) -> Callable[[int], Iterator[Packed]]:
+    return lambda first: map(pack, capture.batches(first))
+
+
 def test_recorded_activations_come_back_to_half_precision(model: Model, documents: list[Document], tmp_path) -> None:
     captured = capture(model, documents, [Site(2), Site(3, "mlp")], 4)
-    recorded = record_activations(captured, tmp_path / "kept")
+    recorded = record_activations(packed(captured), tmp_path / "kept")
     for live, kept in zip(captured, recorded, strict=True):
         assert torch.equal(live.sources, kept.sources)
         for site, x in live.activations.items():
@@ -141,10 +147,33 @@ def test_recorded_activations_come_back_to_half_precision(model: Model, document
         list(recorded)
 
 
-def test_an_activation_that_is_not_finite_is_an_error_and_leaves_nothing(tmp_path) -> None:
-    from itda_core.capture import Batch
+def test_a_recording_goes_on_after_the_last_whole_shard(model: Model, documents: list[Document], tmp_path) -> None:
+    captured = capture(model, documents, [Site(2)], 4)
+    record_activations(packed(captured), tmp_path / "whole")
+    asked = []
 
+    def stopping(first: int) -> Iterator[Packed]:
+        asked.append(first)
+        yield from islice(packed(captured)(first), 2)
+        raise ConnectionError
+
+    rows = []
+    for _ in range(2):
+        with pytest.raises(ConnectionError):
+            record_activations(stopping, tmp_path / "stopped", rows.append)
+    last = sorted((tmp_path / "stopped").glob("shard-*"))[-1]
+    last.write_bytes(last.read_bytes()[:-1])  # as a machine leaves it that lost its power
+    (tmp_path / "stopped" / ".shard-0123").write_bytes(b"half of one")
+    rows.clear()
+    record_activations(packed(captured), tmp_path / "stopped", rows.append)
+    assert asked == [0, 2]
+    assert sum(rows) == sum(len(batch.sources) for batch in captured)
+    names = [sorted(path.name for path in (tmp_path / name).iterdir()) for name in ("whole", "stopped")]
+    assert names[0] == names[1]  # and so the same content: a name carries its checksum
+
+
+def test_an_activation_that_is_not_finite_is_an_error(tmp_path) -> None:
     bad = Batch({Site(0): torch.tensor([[1.0, float("inf")]])}, torch.zeros(1, 2, dtype=torch.int64))
     with pytest.raises(ValueError, match="not finite"):
-        record_activations([bad], tmp_path / "kept")
-    assert list(tmp_path.iterdir()) == []
+        record_activations(lambda first: iter([pack(bad)]), tmp_path / "kept")
+    assert list((tmp_path / "kept").iterdir()) == []

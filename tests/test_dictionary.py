@@ -7,8 +7,11 @@ import pytest
 import torch
 from reference import error_of, pursue, sequential_build
 
-from itda_core import DamagedError, Dictionary, UserError, build_dictionary
+from itda_core import DamagedError, Dictionary, DictionaryBuilder, UserError, build_dictionary
+from itda_core.config import DictionarySettings
+from itda_core.cpu_pursuit import CpuPursuer
 from itda_core.plain import plain_pursuit
+from itda_core.torch_pursuit import TorchPursuer
 
 GOLDEN = np.load(Path(__file__).parent / "fixtures" / "published_algorithm.npz")
 
@@ -152,6 +155,34 @@ SETTINGS = [
     for error, threshold in (("relative", 0.05), ("squared", 25.0), ("cosine", 0.002))
     for scan, init in (("sequential", "empty"), ("batch", "empty"), ("batch", "frequent"))
 ]
+
+
+@pytest.mark.parametrize("scan", ["sequential", "batch"])
+@pytest.mark.parametrize("method", ["matching", "orthogonal"])
+def test_a_builder_goes_on_from_its_state_to_the_same_dictionary(
+    activations: torch.Tensor, sources: torch.Tensor, scan: str, method: str
+) -> None:
+    settings = DictionarySettings(8, 0.05, scan=scan, init="frequent" if scan == "batch" else "empty", method=method)
+    whole, stopped = DictionaryBuilder(settings), DictionaryBuilder(settings)
+    for x, labels in batches(activations, sources, 70):
+        whole.add(x, labels)
+        stopped = DictionaryBuilder.resume(settings, stopped.state(), torch.device("cpu"))  # before the first one, too
+        stopped.add(x, labels)
+    a, b = whole.finish(), stopped.finish()
+    assert torch.equal(a.atoms, b.atoms)
+    assert torch.equal(a.sources, b.sources)
+    assert torch.equal(a.admission_errors.nan_to_num(-1), b.admission_errors.nan_to_num(-1))
+    assert a.history == b.history
+
+
+@pytest.mark.parametrize("d", [2, 3, 24])
+def test_what_has_unit_norm_is_appended_as_it_is(d: int) -> None:
+    rows = torch.randn(500, d, generator=torch.Generator().manual_seed(0))
+    for made in (CpuPursuer, lambda d: TorchPursuer(d, torch.device("cpu"))):
+        once, twice = made(d), made(d)
+        once.append(rows)
+        twice.append(once.atoms.clone())
+        assert torch.equal(once.atoms, twice.atoms)
 
 
 @pytest.mark.parametrize("settings", SETTINGS, ids=lambda s: "-".join(map(str, s.values())))

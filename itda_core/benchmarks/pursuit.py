@@ -12,8 +12,9 @@ from itda_core.benchmarks.activations import Activations
 from itda_core.benchmarks.machine import Machine, measure_machine, timed, timed_by_turns
 from itda_core.benchmarks.memory import encode_memory
 from itda_core.benchmarks.results import PursuitBench, PursuitReport, SequentialResult, SizeResult
+from itda_core.builder import DictionaryBuilder, build_dictionary
 from itda_core.config import DictionarySettings
-from itda_core.dictionary import Dictionary, DictionaryBuilder, build_dictionary
+from itda_core.dictionary import Dictionary
 from itda_core.plain import plain_build, plain_pursuit
 from itda_core.types import UserError
 
