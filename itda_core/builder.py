@@ -94,7 +94,9 @@ class DictionaryBuilder:
         if builder._n_waiting:
             builder._waiting = [(state["waiting"].to(device), state["waiting_sources"].numpy())]
         builder.history = [Growth(int(rows), int(atoms), error) for rows, atoms, error in state["history"].tolist()]
-        builder._open = [_Batch(*map(int, whole), error) for *whole, error in state["open"].tolist()]
+        builder._open = [
+            _Batch(int(rows), int(size), int(missing), error) for rows, size, missing, error in state["open"].tolist()
+        ]
         return builder
 
     def finish(self) -> Dictionary:

@@ -57,6 +57,8 @@ class JobState:
     """How much there is to do, where it is known."""
     unit: str = ""
     """What is counted."""
+    note: str = ""
+    """What there is to say of the stage beside its progress."""
     rate: float | None = None
     """Units a second in this stage."""
     started: str = ""
@@ -93,7 +95,7 @@ class Job:
         """Begin a stage of the work, with how much there is to do where that is known."""
         self._close_bar()
         state = self.state
-        state.stage, state.done, state.total, state.unit, state.rate = name, 0, total, unit, None
+        state.stage, state.done, state.total, state.unit, state.rate, state.note = name, 0, total, unit, None, ""
         self._stage_started = time.monotonic()
         self._bar = tqdm(total=total, desc=name, unit=f" {unit}", unit_scale=True, file=sys.stderr, mininterval=0.5)
         self._write(force=True)
@@ -110,6 +112,12 @@ class Job:
     def reached(self, done: int) -> None:
         """Say how much of the stage is done so far."""
         self.advance(done - self.state.done)
+
+    def say(self, line: str) -> None:
+        """Say something of this stage, in the log and where the job is followed."""
+        tqdm.write(line, file=sys.stderr)
+        self.state.note = line
+        self._write()
 
     def grown(self, dictionary_id: str, history: list[Growth]) -> None:
         """Show how a dictionary grows; long histories are thinned."""
@@ -213,7 +221,7 @@ def read_log(root: Path, job_id: str) -> str:
 
 
 @contextmanager
-def dictionary_lock(root: Path, dictionary_id: str) -> Iterator[None]:
+def build_lock(root: Path, dictionary_id: str) -> Iterator[None]:
     """Hold the lock of one dictionary id. Raises UserError at once when another process builds the same."""
     locks = root / JOBS / ".locks"
     locks.mkdir(parents=True, exist_ok=True)
@@ -260,6 +268,7 @@ def _parse(job_id: str, said: Any) -> JobState:
         int(said["done"]),
         number("total", int),
         str(said["unit"]),
+        str(said.get("note", "")),
         number("rate", float),
         str(said["started"]),
         str(said["updated"]),

@@ -70,8 +70,10 @@ class Model:
                 return getattr(block, candidate)
         raise UserError(f"{self.name} has no {site.hook} module that is known here: use --hook resid")
 
-    def weights_sha256(self) -> str:
-        """SHA-256 over the weights as loaded, by name."""
+    def weights_sha256(self) -> str | None:
+        """SHA-256 over the weights as loaded, by name; None for those of a model that runs elsewhere."""
+        if self.device == "meta":
+            return None
         digest = hashlib.sha256()
         for name, tensor in sorted(self._network.state_dict().items()):
             digest.update(name.encode())
@@ -83,7 +85,13 @@ class Model:
         return hashlib.sha256(self.tokenizer.to_str().encode()).hexdigest()
 
 
-def load_model(name: str, revision: str | None = None, device: str | None = None, dtype: str = "float32") -> Model:
+def load_model(
+    name: str,
+    revision: str | None = None,
+    device: str | None = None,
+    dtype: str = "float32",
+    remote: bool = False,
+) -> Model:
     """Load a model from a local folder or the Hub, weights in safetensors only, no code of the repository run.
 
     Args:
@@ -91,6 +99,7 @@ def load_model(name: str, revision: str | None = None, device: str | None = None
         revision: branch, tag or commit on the Hub.
         device: `cpu`, `cuda`, `mps`; None takes CUDA where there is one, and the CPU elsewhere.
         dtype: what the model computes in.
+        remote: the model runs on a server: only its configuration and tokenizer are loaded.
 
     Raises:
         UserError: the model is not there, is gated, or is not in a format that is known.
@@ -112,13 +121,18 @@ def load_model(name: str, revision: str | None = None, device: str | None = None
     try:
         config = AutoConfig.from_pretrained(path, **where)
         tokenizer = AutoTokenizer.from_pretrained(path, use_fast=True, **where)
-        network: Any = AutoModelForCausalLM.from_pretrained(
-            path, config=config, dtype=getattr(torch, dtype), use_safetensors=True, **where
+        network: Any = (
+            _outline(config)
+            if remote
+            else AutoModelForCausalLM.from_pretrained(
+                path, config=config, dtype=getattr(torch, dtype), use_safetensors=True, **where
+            )
         )
     except (OSError, ValueError, SafetensorError) as error:
         raise UserError(_reason(name, error)) from error
     if not tokenizer.is_fast:
         raise UserError(f"{name} has no fast tokenizer, which is needed to know each token's place in the text")
+    device = "meta" if remote else device
     try:
         network.to(device).eval()
     except (RuntimeError, AssertionError) as error:  # AssertionError: torch built without CUDA
@@ -126,6 +140,12 @@ def load_model(name: str, revision: str | None = None, device: str | None = None
     if local:
         return Model(folder.resolve().name, None, network, tokenizer, device)
     return Model(name, _commit(name, revision), network, tokenizer, device)
+
+
+def _outline(config: Any) -> torch.nn.Module:
+    """The modules of a model, without weights."""
+    with torch.device("meta"):
+        return AutoModelForCausalLM.from_config(config)
 
 
 def _reason(name: str, error: BaseException) -> str:

@@ -144,13 +144,13 @@ def test_a_failed_build_keeps_its_reason_for_the_page(tmp_path: Path) -> None:
 
 
 def test_a_second_builder_of_the_same_is_told(copy: Path) -> None:
-    from itda_core.jobs import dictionary_lock
+    from itda_core.jobs import build_lock
 
     dictionary_id = Library(copy).ids()[0]
-    with dictionary_lock(copy, dictionary_id):
+    with build_lock(copy, dictionary_id):
         code = (
-            "from pathlib import Path; from itda_core.jobs import dictionary_lock\n"
-            f"with dictionary_lock(Path({str(copy)!r}), {dictionary_id!r}): pass"
+            "from pathlib import Path; from itda_core.jobs import build_lock\n"
+            f"with build_lock(Path({str(copy)!r}), {dictionary_id!r}): pass"
         )
         done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert "being built by another process" in done.stderr

@@ -1,0 +1,64 @@
+"""Where the building of a dictionary is, kept in a file, so that a build that was killed goes on there."""
+
+import time
+from pathlib import Path
+from typing import NamedTuple
+from uuid import uuid4
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+
+from itda_core.builder import DictionaryBuilder
+from itda_core.config import DictionarySettings
+
+SAVE_EVERY = 30.0
+"""Seconds between two saves, at the least."""
+_SAVE_SHARE = 0.05  # of the time that saving may take
+
+
+class Progress(NamedTuple):
+    """A builder and how far it is."""
+
+    builder: DictionaryBuilder
+    """The builder."""
+    batches: int
+    """Batches that it was given."""
+    tokens: int
+    """Captured tokens in them, held-out ones included."""
+
+
+class Checkpoint:
+    """The file that says where one dictionary's building is."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._saved, self._took = time.monotonic(), 0.0
+
+    def load(self, settings: DictionarySettings, device: torch.device) -> Progress:
+        """Where the building was, or its beginning. What cannot be read costs time and nothing else: it begins anew."""
+        try:
+            state = load_file(self._path)
+            builder = DictionaryBuilder.resume(settings, state, device)
+            return Progress(builder, int(state["batches"]), int(state["tokens"]))
+        except (FileNotFoundError, SafetensorError, KeyError):
+            return Progress(DictionaryBuilder(settings), 0, 0)
+
+    @property
+    def due(self) -> bool:
+        """Whether it is time to save again."""
+        return time.monotonic() - self._saved > max(SAVE_EVERY, self._took / _SAVE_SHARE)
+
+    def save(self, progress: Progress) -> None:
+        """Write where the building is, whole or not at all."""
+        began = time.monotonic()
+        state = progress.builder.state()
+        counts = {"batches": torch.tensor(progress.batches), "tokens": torch.tensor(progress.tokens)}
+        part = self._path.with_name(f".{self._path.name}.{uuid4().hex}")
+        try:
+            save_file(state | counts, part)
+            part.replace(self._path)
+        finally:
+            part.unlink(missing_ok=True)
+        self._saved = time.monotonic()
+        self._took = self._saved - began

@@ -1,0 +1,241 @@
+"""One run from activations to whole dictionaries, which goes on where an earlier one was killed.
+
+What is not whole yet lies in a folder beside the dictionary's place: where its building is, then its staged index. The
+names of these folders begin with a dot, and nothing but the run that has their lock reads them.
+"""
+
+import importlib.metadata
+import platform
+import shutil
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+import torch
+
+from itda_core.capture import Batch, Capture
+from itda_core.checkpoints import Checkpoint, Progress
+from itda_core.config import BuildSettings, DictionarySettings
+from itda_core.corpus import Corpus
+from itda_core.dictionary import Dictionary
+from itda_core.files import read_json, sha256_of, write_json
+from itda_core.index import IndexWriter
+from itda_core.jobs import Job
+from itda_core.layout import ATOMS_FILE, INDEX_FILE, MANIFEST_FILE
+from itda_core.library import Library
+from itda_core.models import Model
+from itda_core.remote import RemoteCapture, transfer_bytes
+from itda_core.shards import Packed, pack, record_activations
+from itda_core.types import DamagedError, Site, UserError
+from itda_core.windows import TokenTable, Window, cut
+
+_BUILDER_FILE, _STAGING_FILE, _VERSIONS_FILE = "builder.safetensors", "staging.duckdb", "versions.json"
+_LEDGER_FILE = "jobs.json"
+_PACKAGES = ("itda-explorer", "torch", "transformers", "nnsight", "numpy", "numba", "duckdb")
+
+
+class Batches(Protocol):
+    """Activations, batch by batch, the same at every call."""
+
+    def batches(self, first: int = 0) -> Iterator[Batch]:
+        """The batches from number `first` on."""
+        ...
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What a run is to make."""
+
+    ids: dict[Site, str]
+    """The dictionaries, all from the same passes of the model."""
+    identity: dict
+    """What they are made from and how, which their manifests repeat."""
+    build: BuildSettings
+    """What is captured."""
+    dictionary: DictionarySettings
+    """How each dictionary is built."""
+    activations: str | None
+    """The folder's name under which the activations are kept; None keeps none, and the model runs twice."""
+    remote: bool
+    """Whether the model runs on a server."""
+
+
+class Pipeline:
+    """One run."""
+
+    def __init__(self, library: Library, corpus: Corpus, model: Model, plan: Plan, job: Job) -> None:
+        self._library, self._corpus, self._model, self._plan, self._job = library, corpus, model, plan, job
+        self._started = time.perf_counter()
+
+    def run(self) -> None:
+        """Capture, build, encode and index. Raises UserError for what cannot be done."""
+        tokens, holdout = self._plan.build.tokens, self._plan.build.holdout
+        self._table = TokenTable.of(self._windows(), holdout)
+        if self._table.n_captured == 0:
+            raise UserError(f"nothing to capture: every document of {self._corpus.id} has a single token or none")
+        if holdout and not any(map(self._table.held_out, np.unique(self._table.document))):
+            raise UserError(
+                f"{tokens} tokens reach no held-out document (every tenth): raise --tokens or give --no-holdout"
+            )
+        batches = self._activations()
+        parts = {site: self._part(dictionary_id) for site, dictionary_id in self._plan.ids.items()}
+        dictionaries = self._build(batches, parts)
+        self._encode(batches, dictionaries, parts)
+        for site, dictionary_id in self._plan.ids.items():
+            self._place(parts[site], self._library.dictionaries / dictionary_id)
+            self._job.finished(dictionary_id)
+
+    def _windows(self) -> Iterator[Window]:
+        return cut(self._corpus.documents(), self._model.tokenizer, self._corpus.cut, self._plan.build.tokens)
+
+    def _activations(self) -> Batches:
+        """Where the activations come from: the model, or the disk, where they are put first."""
+        sites, batch_windows = list(self._plan.ids), self._plan.build.batch_windows
+        if self._plan.activations is None:
+            return Capture(self._model, sites, self._windows, batch_windows)
+        folder = self._library.activations / self._plan.activations
+        self._job.stage("capturing on the server" if self._plan.remote else "capturing", self._table.n_captured)
+        if not self._plan.remote:
+            capture = Capture(self._model, sites, self._windows, batch_windows)
+
+            def packed(first: int) -> Iterator[Packed]:
+                return map(pack, capture.batches(first))
+
+            return record_activations(packed, folder, self._job.advance)
+        size = transfer_bytes(self._table.n_captured, len(sites), self._model.d_model)
+        self._job.say(
+            f"{self._table.n_captured:,} tokens at {len(sites)} {'site' if len(sites) == 1 else 'sites'} of width "
+            f"{self._model.d_model:,}: {_bytes(size)} to be transferred and kept, before compression"
+        )
+        folder.mkdir(parents=True, exist_ok=True)
+        far = RemoteCapture(
+            self._model, sites, self._windows, batch_windows, folder / _LEDGER_FILE, say=self._job.say
+        )
+        return record_activations(far.packed, folder, self._job.advance)
+
+    def _build(self, batches: Batches, parts: dict[Site, Path]) -> dict[Site, Dictionary]:
+        settings, device = self._plan.dictionary, torch.device("cpu")  # where captured activations are
+        checkpoints = {site: Checkpoint(part / _BUILDER_FILE) for site, part in parts.items()}
+        progress = {site: checkpoint.load(settings, device) for site, checkpoint in checkpoints.items()}
+        first = min(progress.values(), key=lambda each: each.batches)
+        self._job.stage("building", self._table.n_captured)
+        self._job.advance(first.tokens)
+        for number, batch in enumerate(batches.batches(first.batches), first.batches):
+            used = ~self._held_out(batch)
+            for site, (builder, done, tokens) in progress.items():
+                if done > number:
+                    continue
+                builder.add(batch.activations[site][used], batch.sources[used])
+                progress[site] = Progress(builder, done + 1, tokens + len(batch.sources))
+                self._job.grown(self._plan.ids[site], builder.history)
+                if checkpoints[site].due:
+                    checkpoints[site].save(progress[site])
+            self._job.advance(len(batch.sources))
+        for site, checkpoint in checkpoints.items():
+            checkpoint.save(progress[site])
+        dictionaries = {site: each.builder.finish() for site, each in progress.items()}
+        for site, dictionary in dictionaries.items():
+            if len(dictionary) == 0:
+                raise UserError(
+                    f"no activation of layer {site.layer} {site.hook} is over the threshold "
+                    f"{settings.threshold:g}: lower --threshold"
+                )
+        return dictionaries
+
+    def _held_out(self, batch: Batch) -> torch.Tensor:
+        """[n] whether each row is kept out of building."""
+        return torch.tensor([self._table.held_out(document) for document in batch.sources[:, 0].tolist()])
+
+    def _encode(self, batches: Batches, dictionaries: dict[Site, Dictionary], parts: dict[Site, Path]) -> None:
+        """Encode every captured token and fill each dictionary's folder."""
+        writers = {site: IndexWriter(parts[site] / _STAGING_FILE) for site in dictionaries}
+        first = min(writer.batches for writer in writers.values())
+        self._job.stage("encoding", self._table.n_captured)
+        self._job.advance(min(writer.n_tokens for writer in writers.values()))
+        for number, batch in enumerate(batches.batches(first), first):
+            sources = batch.sources.numpy()
+            tokens = self._table.ordinal(sources[:, 0], sources[:, 1])
+            for site, dictionary in dictionaries.items():
+                if writers[site].batches > number:
+                    continue
+                x = batch.activations[site]
+                codes = dictionary.encode(x)
+                writers[site].add(tokens, codes, relative_errors(x, dictionary.decode(codes, len(x))).numpy())
+            self._job.advance(len(batch.sources))
+        self._job.stage("indexing", len(dictionaries), "dictionaries")
+        for site, dictionary in dictionaries.items():
+            part, writer = parts[site], writers[site]
+            writer.write(part / INDEX_FILE, dictionary, self._table, self._corpus.documents())
+            relative_error, n_measured = writer.mean_error(self._plan.build.holdout, part / INDEX_FILE)
+            writer.close()
+            dictionary.write_atoms(part)
+            self._write_manifest(part, site, dictionary, relative_error, n_measured)
+            self._job.advance(1)
+
+    def _write_manifest(
+        self, part: Path, site: Site, dictionary: Dictionary, relative_error: float, n_measured: int
+    ) -> None:
+        manifest = {
+            **dictionary.describe(),
+            **self._plan.identity,
+            "id": self._plan.ids[site],
+            "layer": site.layer,
+            "hook": site.hook,
+            "n_layers": self._model.n_layers,
+            "n_tokens": self._table.n_captured,
+            "relative_error": relative_error,
+            "measured_tokens": n_measured,
+            "seconds": time.perf_counter() - self._started,
+            "created": datetime.now(UTC).isoformat(timespec="seconds"),
+            "versions": _versions(),
+            "files": {name: sha256_of(part / name) for name in (ATOMS_FILE, INDEX_FILE)},
+        }
+        write_json(part / MANIFEST_FILE, manifest)
+
+    def _part(self, dictionary_id: str) -> Path:
+        """The folder where a dictionary is made; what other versions of the packages left there is removed."""
+        part = self._library.dictionaries / f".{dictionary_id}.part"
+        versions = part / _VERSIONS_FILE
+        if part.is_dir() and not (versions.is_file() and _same(versions)):
+            shutil.rmtree(part)
+        part.mkdir(parents=True, exist_ok=True)
+        write_json(versions, _versions())
+        return part
+
+    def _place(self, part: Path, folder: Path) -> None:
+        for name in (_BUILDER_FILE, _VERSIONS_FILE):
+            (part / name).unlink()
+        damaged = part.with_name(f".{folder.name}.damaged")
+        shutil.rmtree(damaged, ignore_errors=True)
+        if folder.exists():  # damaged, or it would not have been built again
+            folder.rename(damaged)
+        part.rename(folder)
+        shutil.rmtree(damaged, ignore_errors=True)
+
+
+def relative_errors(x: torch.Tensor, reconstruction: torch.Tensor) -> torch.Tensor:
+    """[n] |x − x'|² / |x|² of activations [n, d_model]; 0 for a zero row, of which nothing is unexplained."""
+    total = x.pow(2).sum(1)
+    return torch.where(total > 0, (x - reconstruction).pow(2).sum(1) / total.clamp_min(torch.finfo(x.dtype).tiny), 0)
+
+
+def _versions() -> dict[str, str]:
+    return {
+        "python": platform.python_version(),
+        **{package: importlib.metadata.version(package) for package in _PACKAGES},
+    }
+
+
+def _same(versions: Path) -> bool:
+    try:
+        return read_json(versions) == _versions()
+    except DamagedError:
+        return False
+
+
+def _bytes(n: int) -> str:
+    return f"{n / 1e9:,.1f} GB" if n >= 1e9 else f"{n / 1e6:,.1f} MB"

@@ -1,0 +1,269 @@
+"""Activations of a model that runs on NDIF (or another server of nnsight's): jobs sent, waited for, and sent again.
+
+Only the wanted tokens come back, scaled to unit norm in float16 with their norms, as they are kept. Each batch is a job
+that the server runs when its turn comes; a few are under way at a time. Which job does which batch stands in a file, so
+that after a crash the jobs are asked for again instead of run again. What fails on the way is tried again, after waits
+that grow; what trying again cannot mend ends the capture with one line that says what to do.
+"""
+
+import io
+import os
+import random
+import time
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import httpx
+import torch
+import zstandard
+from nnsight.intervention.backends.remote import RemoteBackend, RemoteError
+from nnsight.schema.config import CONFIG
+from nnsight.schema.request import RequestModel
+from nnsight.schema.response import ResponseModel
+
+from itda_core.capture import feed, grouped, in_execution_order
+from itda_core.files import read_json, write_json
+from itda_core.models import Model
+from itda_core.shards import Packed
+from itda_core.types import DamagedError, Site, UserError, one_line
+from itda_core.windows import Window
+
+KEY_VARIABLE = "NDIF_API_KEY"
+_NORM_BYTES, _UNIT_BYTES = 4, 2
+_SHOWN = 300  # characters of what a server says
+_REFUSED = (401, 403)
+_BUSY = (408, 425, 429)
+
+
+@dataclass(frozen=True)
+class RemoteSettings:
+    """How jobs are sent and waited for."""
+
+    in_flight: int = 4
+    """Jobs under way at a time."""
+    attempts: int = 8
+    """How often one batch is tried before the capture gives up."""
+    first_wait: float = 1.0
+    """Seconds before the second try; each further wait is twice as long, give or take half."""
+    longest_wait: float = 60.0
+    """Seconds that a wait is at most."""
+    poll_every: float = 1.0
+    """Seconds between two looks at a job."""
+    silent_after: float = 3600.0
+    """Seconds without news of a job after which it counts as lost and is sent again."""
+    unknown_after: float = 30.0
+    """Seconds after which a job that the server does not know is sent again."""
+
+
+def transfer_bytes(tokens: int, sites: int, d_model: int) -> int:
+    """Bytes that come back for so many tokens, before compression."""
+    return tokens * sites * (d_model * _UNIT_BYTES + _NORM_BYTES)
+
+
+class RemoteCapture:
+    """The activations of windows at some sites of a model on a server."""
+
+    def __init__(
+        self,
+        model: Model,
+        sites: Sequence[Site],
+        windows: Callable[[], Iterable[Window]],
+        batch_windows: int,
+        ledger: Path,
+        settings: RemoteSettings | None = None,
+        say: Callable[[str], None] = lambda line: None,
+    ) -> None:
+        """Prepare a capture. Raises UserError for a site that the model does not have, or where there is no key.
+
+        Args:
+            model: the model, of which only configuration and tokenizer are here.
+            sites: where to capture, all in one job.
+            windows: gives the windows anew at each call.
+            batch_windows: windows in a job.
+            ledger: file that says which job does which batch; it may be there from a capture that was stopped.
+            settings: how to send and wait.
+            say: called with what the server says and with what fails.
+        """
+        self._model, self._settings, self._say = model, settings or RemoteSettings(), say
+        self.sites = in_execution_order(sites)
+        self._modules = [model.module(site) for site in self.sites]
+        self._windows, self._batch_windows, self._ledger = windows, batch_windows, ledger
+        self._key = os.environ.get(KEY_VARIABLE) or CONFIG.API.APIKEY
+        if not self._key:
+            raise UserError(f"set {KEY_VARIABLE} to your NDIF key")
+        self._jobs = self._read_ledger()
+
+    def packed(self, first: int = 0) -> Iterator[Packed]:
+        """The batches from number `first` on."""
+        self._jobs = {number: job for number, job in self._jobs.items() if number >= first}
+        waiting: deque[_Batch] = deque()
+        for number, windows in enumerate(grouped(self._windows(), self._batch_windows, first), first):
+            waiting.append(_Batch(number, windows, self._jobs.get(number)))
+            self._insist(waiting[-1], self._send)
+            if len(waiting) == self._settings.in_flight:
+                yield from self._received(waiting.popleft())
+        while waiting:
+            yield from self._received(waiting.popleft())
+        self._ledger.unlink(missing_ok=True)
+
+    def _read_ledger(self) -> dict[int, str]:
+        if not self._ledger.is_file():
+            return {}
+        try:
+            return {int(number): str(job) for number, job in read_json(self._ledger).items()}
+        except (AttributeError, ValueError, DamagedError) as error:
+            raise DamagedError(f"{self._ledger.name} is damaged: delete it, its jobs are sent again") from error
+
+    def _received(self, batch: "_Batch") -> Iterator[Packed]:
+        yield self._insist(batch, self._wait)
+        self._jobs.pop(batch.number)  # the caller has what came, or it would not have asked for more
+
+    def _insist(self, batch: "_Batch", do: Callable[["_Batch"], Any]) -> Any:
+        """Do something with a batch's job, again and again while that can help. Raises UserError when it cannot."""
+        settings = self._settings
+        for attempt in range(1, settings.attempts + 1):
+            try:
+                if batch.job is None and do is not self._send:
+                    self._send(batch)
+                return do(batch)
+            except (RemoteError, httpx.HTTPError, ConnectionError, _Failure) as error:
+                failure = _understood(error, self._model.name)
+            batch.failures += 1
+            if failure.anew or batch.failures > settings.attempts // 2:
+                batch.job = None
+            if attempt < settings.attempts:
+                wait = min(settings.longest_wait, settings.first_wait * 2 ** (attempt - 1)) * random.uniform(0.5, 1.5)
+                self._say(f"{failure}; trying again in {wait:.0f} s ({attempt} of {settings.attempts} tries)")
+                time.sleep(wait)
+        raise UserError(
+            f"{failure}: gave up after {settings.attempts} tries; what came is kept, the same command goes on there"
+        )
+
+    def _send(self, batch: "_Batch") -> None:
+        if batch.job is not None:
+            return
+        fed = feed(self._model, batch.windows)
+        network, modules, kept = self._model.nnsight, self._modules, fed.kept
+        inputs = {"input_ids": fed.ids, "attention_mask": fed.mask}
+        tiny = torch.finfo(torch.float32).tiny
+        backend = self._backend(None)
+        outputs: Any
+        # The block runs on the server: nothing of this package is there.
+        with self._model.lock, network.trace(inputs, backend=backend) as tracer:
+            outputs = list()
+            for module in modules:
+                value = module.output
+                if isinstance(value, tuple):
+                    value = value[0]
+                rows = value[kept.to(value.device)].float()
+                norm = rows.norm(dim=1)
+                outputs.append((rows / norm.clamp_min(tiny)[:, None]).half())
+                outputs.append(norm)
+            outputs.save()
+            tracer.stop()
+        batch.job = str(backend.job_id)
+        self._jobs[batch.number] = batch.job
+        write_json(self._ledger, self._jobs)
+
+    def _wait(self, batch: "_Batch") -> Packed:
+        backend = self._backend(batch.job)
+        said, heard = "", time.monotonic()
+        while True:
+            values = backend.poll()
+            if values is not None:
+                return self._checked(values, batch)
+            if backend.said != said:
+                said, heard = backend.said, time.monotonic()
+                self._say(said)
+            silent = time.monotonic() - heard
+            if silent > (self._settings.silent_after if said else self._settings.unknown_after):
+                raise _Failure(f"no news of job {batch.job} for {silent:.0f} s", anew=True)
+            time.sleep(self._settings.poll_every)
+
+    def _checked(self, values: Any, batch: "_Batch") -> Packed:
+        """What a job gave, as it must be."""
+        fed = feed(self._model, batch.windows)
+        n, d = len(fed.sources), self._model.d_model
+        outputs = values.get("outputs") if isinstance(values, dict) else None
+        if not isinstance(outputs, list) or [
+            (list(value.shape), value.dtype) for value in outputs if isinstance(value, torch.Tensor)
+        ] != [([n, d], torch.float16), ([n], torch.float32)] * len(self.sites):
+            raise _Failure(f"job {batch.job} gave something else than what was asked for", anew=True)
+        return Packed(
+            dict(zip(self.sites, outputs[0::2], strict=True)),
+            dict(zip(self.sites, outputs[1::2], strict=True)),
+            fed.sources,
+        )
+
+    def _backend(self, job: str | None) -> "_Backend":
+        return _Backend(self._model.nnsight.to_model_key(), api_key=self._key, blocking=False, job_id=job)
+
+
+@dataclass
+class _Batch:
+    number: int
+    windows: list[Window]
+    job: str | None
+    failures: int = 0
+
+
+class _Failure(Exception):
+    """Something that trying again may mend; with `anew`, by sending the job again."""
+
+    def __init__(self, line: str, anew: bool = False) -> None:
+        super().__init__(one_line(line)[:_SHOWN])
+        self.anew = anew
+
+
+class _Backend(RemoteBackend):
+    """nnsight's, without its own display, and reading results as plain tensors only."""
+
+    def __init__(self, *arguments: Any, **settings: Any) -> None:
+        super().__init__(*arguments, **settings)
+        self.display.enabled = False
+        self.said = ""
+
+    def note(self, response: ResponseModel) -> bool:
+        self.said = f"{response.status.value.lower()}: {one_line(response.description)[:_SHOWN]}"
+        return super().note(response)
+
+    def poll(self, tracer: Any = None) -> Any:
+        try:
+            return super().poll(tracer)
+        except ValueError as error:
+            raise _Failure("the server's answer is not one of its protocol") from error
+
+    def _post(self, request: RequestModel, blob: bytes) -> ResponseModel:
+        try:
+            return super()._post(request, blob)
+        except ValueError as error:
+            raise _Failure("the server's answer is not one of its protocol") from error
+
+    def finalize(self, content: bytes) -> Any:
+        try:
+            if self.compress:
+                content = zstandard.ZstdDecompressor().decompress(content)
+            return torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
+        except (zstandard.ZstdError, RuntimeError, EOFError, ValueError, OSError) as error:
+            raise _Failure(f"the result of job {self.job_id} is cut short or damaged") from error
+
+
+def _understood(error: Exception, name: str) -> _Failure:
+    """A failure that may pass, in one line. Raises UserError for one that will not."""
+    if isinstance(error, _Failure):
+        return error
+    cause = error.__cause__ if isinstance(error, RemoteError) else error
+    if isinstance(cause, httpx.HTTPStatusError):
+        status, said = cause.response.status_code, one_line(str(error))[:_SHOWN]
+        if status in _REFUSED:
+            raise UserError(f"the server refuses the key ({said}): check {KEY_VARIABLE}") from error
+        if status < 500 and status not in _BUSY:
+            raise UserError(f"the server does not run {name}: {said}") from error
+        return _Failure(f"the server answers {status} ({said})")
+    if isinstance(cause, httpx.HTTPError | ConnectionError):
+        return _Failure(f"the line to {CONFIG.API.HOST} fails ({type(cause).__name__}: {cause})")
+    last = (str(error).strip().splitlines() or ["it does not say why"])[-1]
+    return _Failure(f"the job failed on the server: {last}", anew=True)
