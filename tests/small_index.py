@@ -45,11 +45,11 @@ class SmallIndex:
             Document("never read", "This one lies behind the last token that is wanted."),
         ]
         tokenizer = Tokenizer.from_file(str(_TOKENIZER))
-        windows = list(cut(self.documents, tokenizer, CutSettings(context=16, windows="all"), 310))
+        windows = list(cut(self.documents, tokenizer, CutSettings(context=16, windows="all"), 285))
         self.table = TokenTable.of(windows, holdout=True)
         places = [(window.document, window.position + at) for window in windows for at in window.captured]
         self._tokens = self.table.ordinal(*np.array(places, np.int64).T)
-        random = np.random.default_rng(5)
+        random = np.random.default_rng(7)
         atoms = torch.from_numpy(random.normal(size=(_ATOMS, _WIDTH)).astype(np.float32))
         sources = torch.tensor([places[at] for at in random.permutation(len(places))[:_ATOMS]])
         errors = torch.from_numpy(np.where(random.random(_ATOMS) < 0.2, np.nan, random.random(_ATOMS)))
