@@ -45,7 +45,7 @@ class SmallIndex:
             Document("never read", "This one lies behind the last token that is wanted."),
         ]
         tokenizer = Tokenizer.from_file(str(_TOKENIZER))
-        windows = list(cut(self.documents, tokenizer, CutSettings(context=16, windows="all"), 285))
+        windows = list(cut(self.documents, tokenizer, CutSettings(context=16, windows="all"), 262))
         self.table = TokenTable.of(windows, holdout=True)
         places = [(window.document, window.position + at) for window in windows for at in window.captured]
         self._tokens = self.table.ordinal(*np.array(places, np.int64).T)
