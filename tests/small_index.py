@@ -53,9 +53,7 @@ class SmallIndex:
         atoms = torch.from_numpy(random.normal(size=(_ATOMS, _WIDTH)).astype(np.float32))
         sources = torch.tensor([places[at] for at in random.permutation(len(places))[:_ATOMS]])
         errors = torch.from_numpy(np.where(random.random(_ATOMS) < 0.2, np.nan, random.random(_ATOMS)))
-        self.dictionary = Dictionary(
-            torch.nn.functional.normalize(atoms, dim=1), sources, DictionarySettings(), errors
-        )
+        self.dictionary = Dictionary(torch.nn.functional.normalize(atoms, dim=1), sources, DictionarySettings(), errors)
         self.batches = list(self._batches(random))
 
     def _batches(self, random: np.random.Generator) -> Iterator[Batch]:
