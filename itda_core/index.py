@@ -1,142 +1,186 @@
 """Writes a dictionary's `index.duckdb`: documents, tokens, atoms and where each atom fires. `queries.py` reads it.
 
-Rows are staged in a database of their own as they come, so memory stays bounded, and the index is written from it in
-one go: activations once by atom and falling coefficient, for everything that starts from an atom, and once by token,
-for everything that starts from a passage. Once written it never changes.
+Rows are staged in a database of their own as they come, and the index is written from it in one go: activations once by
+atom and falling coefficient, for everything that starts from an atom, and once by token, for everything that starts
+from a passage. Once written it never changes.
+
+Memory stays within bounds however many tokens there are: what does not fit is sorted on disk. Nothing is lost to a
+process that is killed but the batch that it was adding, or the index that it was writing.
 """
 
-from collections.abc import Iterable
+import os
+import shutil
+from collections.abc import Iterable, Iterator
+from itertools import islice
 from pathlib import Path
 
 import duckdb
 import numpy as np
 import pyarrow as pa
-import scipy.sparse
-import torch
 
 from itda_core.dictionary import Dictionary
 from itda_core.queries import CONTEXT_RADIUS, HISTOGRAM_BINS
-from itda_core.types import Codes, Document
-from itda_core.windows import TokenTable
+from itda_core.relations import cofiring, nearest
+from itda_core.types import Codes, DamagedError, Document
+from itda_core.windows import Tokens, TokenTable, document_batches
 
-LISTED = 10
-"""Nearest and co-firing atoms kept for each atom."""
 EXAMPLES = 20
 """Top examples kept with their context, which the search over contexts looks through."""
-_ATOMS_AT_ONCE = 256
+_ADD_MEMORY, _WRITE_MEMORY = "256MB", "1GB"  # one build has a writer open for each site, and writes one at a time
+_THREADS = 4  # each takes its share of that memory
+_TOKENS_AT_ONCE = 1 << 17
+_CODES_AT_ONCE = 1 << 21
 
 
 class IndexWriter:
     """Gathers a dictionary's codes batch by batch, then writes the index."""
 
     def __init__(self, staging: Path) -> None:
-        """Stage in a database file at `staging`, which must not exist."""
+        """Stage in a database file at `staging`, or go on with the one that a killed process left there.
+
+        Raises DamagedError where the file is no staged index.
+        """
         self._staging = staging
-        self._connection = duckdb.connect(str(staging))
-        self._connection.execute("CREATE TABLE codes (token INTEGER, atom INTEGER, coefficient FLOAT, step INTEGER)")
-        self._connection.execute("CREATE TABLE errors (token INTEGER, error FLOAT)")
+        if not staging.exists():
+            _create_staging(staging)
+        try:
+            self._connection = _connect(staging)
+            self._batches = self._count("batches")
+        except duckdb.Error as error:
+            raise DamagedError(f"{str(staging)!r} cannot be continued: delete it and build again ({error})") from error
+        # The scratch folder of a killed process is of no use to this one.
+        shutil.rmtree(_scratch(staging), ignore_errors=True)
+
+    @property
+    def batches(self) -> int:
+        """How many batches are in, each of them whole: the next one to add is the one with this number, from 0."""
+        return self._batches
 
     def add(self, tokens: np.ndarray, codes: Codes, errors: np.ndarray) -> None:
-        """Add one batch.
+        """Add one batch: all of it is in, and stays in whatever happens to the process, or nothing is.
 
         Args:
             tokens: [n] the tokens' ordinals in the corpus as tokenised (`TokenTable`).
             codes: their sparse codes.
             errors: [n] relative reconstruction errors.
         """
-        self._insert(
-            "codes",
-            token=tokens[codes.row].astype(np.int32),
-            atom=codes.atom.astype(np.int32),
-            coefficient=codes.coefficient,
-            step=_rank_within(codes.row).astype(np.int32),
-        )
-        self._insert("errors", token=tokens.astype(np.int32), error=errors.astype(np.float32))
+        self._connection.begin()
+        try:
+            self._insert(
+                "codes",
+                token=tokens[codes.row].astype(np.int32),
+                atom=codes.atom.astype(np.int32),
+                coefficient=codes.coefficient,
+                step=_rank_within(codes.row).astype(np.int32),
+            )
+            self._insert("errors", token=tokens.astype(np.int32), error=errors.astype(np.float32))
+            self._insert("batches", batch=np.array([self._batches], np.int32))
+        except BaseException:
+            self._connection.rollback()
+            raise
+        self._connection.commit()
+        self._batches += 1
 
     def write(self, path: Path, dictionary: Dictionary, table: TokenTable, documents: Iterable[Document]) -> None:
-        """Write the index to `path`, which must not exist.
+        """Write the index to `path`, where it appears once whole; what is there is replaced.
 
         Args:
+            path: in a folder that is there.
             dictionary: the atoms that the codes refer to.
             table: the tokens of the documents.
             documents: the corpus from its first document on; read as far as the tokens go.
         """
-        self._connection.execute(f"ATTACH {_literal(path)} AS index")
-        self._write_documents(table, documents)
-        self._write_tokens(table)
-        self._connection.execute(
-            """
-            CREATE TABLE index.activations AS
-                SELECT atom, coefficient, token FROM codes ORDER BY atom, coefficient DESC;
-            CREATE TABLE index.codes AS SELECT token, atom, coefficient FROM codes ORDER BY token, step;
-            """
-        )
-        self._write_atoms(dictionary, table)
-        self._write_histograms()
-        self._write_examples()
-        self._insert("index.neighbours", create=True, **_nearest(dictionary.atoms))
-        self._insert("index.cofiring", create=True, **self._cofiring(len(dictionary), len(table)))
-        self._connection.execute("CHECKPOINT index")
+        part = path.with_name(f".{path.name}.part")
+        for left in (part, _log(part)):
+            left.unlink(missing_ok=True)
+        self._connection.execute(f"SET memory_limit = '{_WRITE_MEMORY}'")
+        self._connection.execute(f"ATTACH {_literal(part)} AS index")
+        try:
+            self._write_passages(table, documents)
+            self._connection.execute(
+                """
+                CREATE TABLE index.activations AS
+                    SELECT atom, coefficient, token FROM codes ORDER BY atom, coefficient DESC;
+                CREATE TABLE index.codes AS SELECT token, atom, coefficient FROM codes ORDER BY token, step;
+                """
+            )
+            self._write_atoms(dictionary, table)
+            self._write_histograms()
+            self._write_examples()
+            self._insert("index.neighbours", create=True, **nearest(dictionary.atoms))
+            self._insert("index.cofiring", create=True, **cofiring(self._codes, len(dictionary)))
+            self._connection.execute("CHECKPOINT index")
+        finally:
+            self._connection.execute("DETACH index")
+            self._connection.execute(f"SET memory_limit = '{_ADD_MEMORY}'")
+        part.replace(path)
 
     def close(self) -> None:
         """Close and delete the staging database."""
         self._connection.close()
-        self._staging.unlink(missing_ok=True)
+        for left in (self._staging, _log(self._staging)):
+            left.unlink(missing_ok=True)
+        shutil.rmtree(_scratch(self._staging), ignore_errors=True)
 
-    def _insert(self, into: str, /, create: bool = False, **columns: np.ndarray | list) -> None:
+    def _insert(self, into: str, /, create: bool = False, **columns: np.ndarray | list | pa.Array) -> None:
         rows = pa.table(columns)  # found by its name in the statement
         verb = f"CREATE TABLE {into} AS" if create else f"INSERT INTO {into}"
         self._connection.execute(f"{verb} SELECT * FROM rows")
         del rows
 
-    def _write_documents(self, table: TokenTable, documents: Iterable[Document]) -> None:
-        self._connection.execute(
-            "CREATE TABLE index.documents (document INTEGER, name VARCHAR, text VARCHAR, held_out BOOLEAN)"
-        )
-        last = table.document[-1]
-        pending: list[tuple[int, str, str, bool]] = []
-        for ordinal, document in enumerate(documents):
-            if ordinal <= last:
-                pending.append((ordinal, document.name, document.text, bool(table.held_out(ordinal))))
-            if len(pending) == 1000 or (pending and ordinal >= last):
-                ordinals, names, texts, held_out = zip(*pending, strict=True)
-                self._insert(
-                    "index.documents",
-                    document=list(ordinals),
-                    name=list(names),
-                    text=list(texts),
-                    held_out=list(held_out),
-                )
-                pending = []
-            if ordinal >= last:
-                break
+    def _count(self, table: str) -> int:
+        return self._connection.execute(f"SELECT count(*) FROM {table}").fetchall()[0][0]
 
-    def _write_tokens(self, table: TokenTable) -> None:
-        columns = {
-            "token": np.arange(len(table), dtype=np.int32),
-            "document": table.document,
-            "position": table.position,
-            "token_id": table.token_id,
-            "start": table.start,
-            "stop": table.stop,
-            "shown_from": table.shown_from,
-        }
-        self._insert("staged_tokens", create=True, **columns)
-        # A token is shown from where the one before it ended, so that the tokens of a window read as its text.
+    def _write_passages(self, table: TokenTable, documents: Iterable[Document]) -> None:
+        """The documents as far as the tokens go, and the tokens."""
         self._connection.execute(
             """
-            CREATE TABLE index.tokens AS
-            SELECT token, t.document, position, token_id, start, stop,
-                substring(d.text, shown_from + 1, greatest(0, stop - shown_from)) AS text, error
-            FROM staged_tokens t JOIN index.documents d USING (document) LEFT JOIN errors USING (token)
-            ORDER BY token
+            CREATE TABLE index.documents (document INTEGER, name VARCHAR, text VARCHAR, held_out BOOLEAN);
+            CREATE TABLE index.tokens (
+                token INTEGER, document INTEGER, position INTEGER, token_id INTEGER, start INTEGER, stop INTEGER,
+                text VARCHAR, error FLOAT
+            );
             """
+        )
+        n_documents = int(table.document[-1]) + 1
+        for first, batch in document_batches(islice(documents, n_documents)):
+            ordinals = range(first, first + len(batch))
+            self._insert(
+                "index.documents",
+                document=np.array(ordinals, np.int32),
+                name=[document.name for document in batch],
+                text=[document.text for document in batch],
+                held_out=[table.held_out(ordinal) for ordinal in ordinals],
+            )
+            stop = table.first_of(ordinals.stop)
+            for at in range(table.first_of(first), stop, _TOKENS_AT_ONCE):
+                self._write_tokens(table.rows(at, min(at + _TOKENS_AT_ONCE, stop)), batch, first)
+
+    def _write_tokens(self, rows: Tokens, batch: list[Document], first: int) -> None:
+        """Tokens of some documents, of which the first has the ordinal `first`."""
+        error = np.zeros(len(rows.token), np.float32)
+        captured = np.zeros(len(rows.token), bool)
+        measured = self._connection.execute(
+            "SELECT token, error FROM errors WHERE token BETWEEN ? AND ?", [int(rows.token[0]), int(rows.token[-1])]
+        ).fetchnumpy()
+        at = measured["token"] - rows.token[0]
+        error[at], captured[at] = measured["error"], True
+        # A token is shown from where the one before it ended, so that the tokens of a window read as its text.
+        places = zip((rows.document - first).tolist(), rows.shown_from.tolist(), rows.stop.tolist(), strict=True)
+        columns = rows._asdict()
+        del columns["shown_from"]
+        self._insert(
+            "index.tokens",
+            **columns,
+            text=[batch[document].text[start:stop] for document, start, stop in places],
+            error=pa.array(error, mask=~captured),
         )
 
     def _write_atoms(self, dictionary: Dictionary, table: TokenTable) -> None:
         # A later byte of a character is shown as nothing in its passage; as a label it is the character.
         sources = dictionary.sources.numpy()
         errors = dictionary.admission_errors.numpy()
+        self._connection.execute("DROP TABLE IF EXISTS staged_atoms")  # of a process that was killed while it wrote
         self._insert(
             "staged_atoms",
             create=True,
@@ -206,45 +250,48 @@ class IndexWriter:
             """
         )
 
-    def _cofiring(self, n_atoms: int, n_tokens: int) -> dict[str, np.ndarray]:
-        """For each atom the atoms that fire on the same tokens, by Jaccard similarity of the sets of tokens."""
-        fired = self._connection.execute("SELECT token, atom FROM index.codes").fetchnumpy()
-        by_token = scipy.sparse.csr_array(
-            (np.ones(len(fired["token"]), np.int32), (fired["token"], fired["atom"])), shape=(n_tokens, n_atoms)
+    def _codes(self) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+        """Token and atom of every code, in order of tokens, part by part."""
+        tokens, codes = self._count("errors"), self._count("index.codes")
+        span = max(1, _CODES_AT_ONCE * tokens // max(1, codes))
+        ((last,),) = self._connection.execute("SELECT coalesce(max(token), -1) FROM index.codes").fetchall()
+        for first in range(0, last + 1, span):
+            part = self._connection.execute(
+                "SELECT token, atom FROM index.codes WHERE token >= ? AND token < ?", [first, first + span]
+            ).fetchnumpy()
+            yield part["token"], part["atom"]
+
+
+def _create_staging(staging: Path) -> None:
+    """An empty staging database, which appears once whole."""
+    part = staging.with_name(f".{staging.name}.part")
+    for left in (part, _log(part)):
+        left.unlink(missing_ok=True)
+    with _connect(part) as connection:
+        connection.execute(
+            """
+            CREATE TABLE codes (token INTEGER, atom INTEGER, coefficient FLOAT, step INTEGER);
+            CREATE TABLE errors (token INTEGER, error FLOAT);
+            CREATE TABLE batches (batch INTEGER);
+            """
         )
-        by_atom = by_token.T.tocsr()
-        counts = np.diff(by_atom.indptr)
-        listed = min(LISTED, n_atoms - 1)
-        others, boths, similarities = [], [], []
-        for start in range(0, n_atoms, _ATOMS_AT_ONCE):
-            both = (by_atom[start : start + _ATOMS_AT_ONCE] @ by_token).toarray()
-            similarity = both / np.maximum(counts[start : start + len(both), None] + counts - both, 1)
-            np.fill_diagonal(similarity[:, start:], -1)  # below any similarity, so that an atom does not list itself
-            best = (
-                np.argpartition(-similarity, listed - 1, axis=1)[:, :listed]
-                if listed
-                else similarity[:, :0].astype(int)
-            )
-            order = np.lexsort((best, -np.take_along_axis(similarity, best, 1)))
-            best = np.take_along_axis(best, order, 1)
-            others.append(best)
-            boths.append(np.take_along_axis(both, best, 1))
-            similarities.append(np.take_along_axis(similarity, best, 1))
-        columns = _ranked(np.concatenate(others))
-        columns["together"] = np.concatenate(boths).ravel().astype(np.int32)
-        columns["jaccard"] = np.concatenate(similarities).ravel().astype(np.float32)
-        fired_together = columns["together"] > 0
-        return {name: column[fired_together] for name, column in columns.items()}
+    part.replace(staging)
 
 
-def _ranked(others: np.ndarray) -> dict[str, np.ndarray]:
-    """Columns atom, rank (from 1) and other, of the atoms listed for each atom [n_atoms, listed], the best first."""
-    n_atoms, listed = others.shape
-    return {
-        "atom": np.repeat(np.arange(n_atoms, dtype=np.int32), listed),
-        "rank": np.tile(np.arange(1, listed + 1, dtype=np.int32), n_atoms),
-        "other": others.ravel().astype(np.int32),
-    }
+def _connect(path: Path) -> duckdb.DuckDBPyConnection:
+    threads = min(_THREADS, os.cpu_count() or 1)
+    settings = {"memory_limit": _ADD_MEMORY, "threads": threads, "temp_directory": str(_scratch(path))}
+    return duckdb.connect(str(path), config=settings)
+
+
+def _log(database: Path) -> Path:
+    """Where DuckDB keeps what is not yet in the database's file."""
+    return database.with_name(database.name + ".wal")
+
+
+def _scratch(database: Path) -> Path:
+    """Where DuckDB puts what memory does not hold; beside the database, since other folders may lie in memory."""
+    return database.with_name(database.name + ".tmp")
 
 
 def _literal(path: Path) -> str:
@@ -255,18 +302,3 @@ def _rank_within(sorted_groups: np.ndarray) -> np.ndarray:
     """[n] place of each element within its run of equal ones, from 0."""
     starts = np.flatnonzero(np.diff(sorted_groups, prepend=-1))
     return np.arange(len(sorted_groups)) - np.repeat(starts, np.diff(np.append(starts, len(sorted_groups))))
-
-
-def _nearest(atoms: torch.Tensor) -> dict[str, np.ndarray]:
-    """For each atom the atoms most alike by cosine, itself left out."""
-    listed = min(LISTED, len(atoms) - 1)
-    others, cosines = [], []
-    for start in range(0, len(atoms), _ATOMS_AT_ONCE):
-        cosine = atoms[start : start + _ATOMS_AT_ONCE] @ atoms.T
-        cosine.diagonal(start).fill_(-2)  # below any cosine, so that an atom does not list itself
-        top = cosine.topk(listed, dim=1)
-        others.append(top.indices)
-        cosines.append(top.values)
-    columns = _ranked(torch.cat(others).numpy())
-    columns["cosine"] = torch.cat(cosines).flatten().numpy()
-    return columns

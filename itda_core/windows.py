@@ -1,8 +1,10 @@
 """Documents cut into the windows that a model reads, each token with its place in the text."""
 
+from array import array
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
-from typing import Any, NamedTuple
+from pathlib import Path
+from tempfile import TemporaryFile
+from typing import Any, BinaryIO, NamedTuple
 
 import numpy as np
 
@@ -13,6 +15,7 @@ HOLDOUT = 10
 """Every tenth document, the one whose ordinal ends in 9, is held out of building."""
 _DOCUMENTS_AT_ONCE = 256
 _CHARACTERS_AT_ONCE = 4_000_000
+_COLUMNS = 4  # of the file of a TokenTable: token_id, start, stop, shown_from
 _CHARACTERS_PER_TOKEN = 32  # far more than a token has on average: the first try at a prefix is nearly always enough
 
 
@@ -50,7 +53,7 @@ def cut(documents: Iterable[Document], tokenizer: Any, settings: CutSettings, to
         tokens: how many tokens to capture at most.
     """
     left = tokens
-    for first, batch in _batches(documents):
+    for first, batch in document_batches(documents):
         for ordinal, encoding in enumerate(_encoded([d.text for d in batch], tokenizer, settings), start=first):
             for window in _windows(ordinal, encoding, settings):
                 captured = window.captured[:left]
@@ -62,7 +65,8 @@ def cut(documents: Iterable[Document], tokenizer: Any, settings: CutSettings, to
                     return
 
 
-def _batches(documents: Iterable[Document]) -> Iterator[tuple[int, list[Document]]]:
+def document_batches(documents: Iterable[Document]) -> Iterator[tuple[int, list[Document]]]:
+    """The documents in lists, as many as are well held in memory, each with the ordinal of its first."""
     first, batch, characters = 0, [], 0
     for document in documents:
         batch.append(document)
@@ -111,85 +115,122 @@ def _windows(document: int, encoding: Any, settings: CutSettings) -> Iterator[Wi
         )
 
 
-@dataclass(frozen=True)
-class TokenTable:
-    """Every token that was read, in order of document and position; a token's ordinal is its row here."""
+class Tokens(NamedTuple):
+    """Some of the tokens that were read, column by column: arrays of equal length, int32."""
 
+    token: np.ndarray
+    """Ordinal among all tokens that were read."""
     document: np.ndarray
-    """[n] int32."""
+    """Ordinal of the document."""
     position: np.ndarray
-    """[n] int32."""
+    """Position among the document's own tokens."""
     token_id: np.ndarray
-    """[n] int32."""
+    """The tokenizer's number for it."""
     start: np.ndarray
-    """[n] int32: where the token's characters begin in its document."""
+    """Where the token's characters begin in its document."""
     stop: np.ndarray
-    """[n] int32: where they end."""
-    n_captured: int
-    """How many of them are captured."""
-    holdout: bool
-    """Whether held-out documents are kept out of building."""
+    """Where they end."""
+    shown_from: np.ndarray
+    """Where it is shown from: where the one before it ended, so that the tokens of a document read as its text. A
+    tokenizer's spans may overlap (several byte tokens of one character) or leave characters out."""
+
+
+class TokenTable:
+    """Every token that was read, in order of document and position; a token's ordinal is its row here.
+
+    Memory holds a few numbers for each window. What there is for each token lies in a temporary file, 16 bytes a token,
+    which goes with the table.
+
+    Attributes:
+        n_captured: how many of the tokens are captured.
+        holdout: whether held-out documents are kept out of building.
+        document: [n_windows] int32, each window's document.
+    """
+
+    def __init__(
+        self, rows: BinaryIO, document: array, position: array, first: array, n_captured: int, holdout: bool
+    ) -> None:
+        """Put a table together; `of` is the way to make one.
+
+        Args:
+            rows: the file.
+            document, position: of each window's first token.
+            first: the ordinal of each window's first token, and at the end the number of tokens.
+            n_captured: how many of the tokens are captured.
+            holdout: whether held-out documents are kept out of building.
+        """
+        self.n_captured = n_captured
+        self.holdout = holdout
+        self.document = np.array(document, np.int32)
+        self._rows = rows
+        self._position = np.array(position, np.int32)
+        self._first = np.array(first, np.int64)
+        self._keys = _keys(self.document, self._position)
 
     @classmethod
-    def of(cls, windows: Iterable[Window], holdout: bool) -> "TokenTable":
-        """The tokens of windows, in their order."""
-        document, position, token_id, start, stop = [], [], [], [], []
+    def of(cls, windows: Iterable[Window], holdout: bool, folder: Path | None = None) -> "TokenTable":
+        """The tokens of windows, in their order.
+
+        Args:
+            windows: in order of document and position.
+            holdout: whether held-out documents are kept out of building.
+            folder: where the temporary file is made; the system's folder for such files unless given.
+        """
+        file = TemporaryFile(dir=folder)  # noqa: SIM115 - it is closed, and with that gone, when the table is
+        # Arrays of numbers that grow in place: a list of windows would take more than their tokens do.
+        document, position, first = array("i"), array("i"), array("q", [0])
         n_captured = 0
+        reached = 0  # how far the document's tokens have come
         for window in windows:
-            n = len(window.tokens)
+            if not document or document[-1] != window.document:
+                reached = 0
+            document.append(window.document)
+            position.append(window.position)
+            first.append(first[-1] + len(window.tokens))
             n_captured += len(window.captured)
-            document.append(np.full(n, window.document, np.int32))
-            position.append(np.arange(window.position, window.position + n, dtype=np.int32))
-            token_id.append(np.array(window.tokens, np.int32))
-            spans = np.array(window.spans, np.int32)
-            start.append(spans[:, 0])
-            stop.append(spans[:, 1])
-
-        def joined(parts: list[np.ndarray]) -> np.ndarray:
-            return np.concatenate([*parts, np.zeros(0, np.int32)])
-
-        return cls(
-            joined(document),
-            joined(position),
-            joined(token_id),
-            joined(start),
-            joined(stop),
-            n_captured,
-            holdout,
-        )
+            rows = np.empty((len(window.tokens), _COLUMNS), np.int32)
+            rows[:, 0] = window.tokens
+            rows[:, 1:3] = window.spans
+            stops = np.maximum.accumulate([reached, *rows[:, 2]])
+            rows[:, 3], reached = stops[:-1], int(stops[-1])
+            file.write(rows.tobytes())
+        return cls(file, document, position, first, n_captured, holdout)
 
     def __len__(self) -> int:
-        return len(self.document)
+        return int(self._first[-1])
 
-    @property
-    def shown_from(self) -> np.ndarray:
-        """[n] where a token is shown from: where the one before it ended, so that tokens read as the text does.
+    def rows(self, first: int = 0, stop: int | None = None) -> Tokens:
+        """The tokens with ordinals from `first` up to and without `stop`; all of them unless given."""
+        stop = len(self) if stop is None else min(stop, len(self))
+        token = np.arange(first, stop, dtype=np.int32)
+        window = np.searchsorted(self._first, token, side="right") - 1
+        position = (self._position[window] + token - self._first[window]).astype(np.int32)
+        row_bytes = _COLUMNS * np.dtype(np.int32).itemsize
+        self._rows.seek(first * row_bytes)
+        rows = np.frombuffer(self._rows.read(len(token) * row_bytes), np.int32).reshape(-1, _COLUMNS)
+        return Tokens(token, self.document[window], position, *rows.T)
 
-        A tokenizer's spans may overlap (several byte tokens of one character) or leave characters out.
-        """
-        before = np.concatenate([[0], np.maximum.accumulate(self._global_stop)[:-1]]) - self._offset
-        return np.maximum(before, 0).astype(np.int32)
+    def first_of(self, document: int) -> int:
+        """Ordinal of the first token of a document, or of the next document that has any."""
+        return int(self._first[np.searchsorted(self.document, document)])
 
     def held_out(self, document: int) -> bool:
         """Whether a document is held out of building here."""
         return self.holdout and is_held_out(document)
 
     def ordinal(self, document: np.ndarray, position: np.ndarray) -> np.ndarray:
-        """[n] ordinals of the tokens at these places, which must be in the table."""
-        keys = self.document.astype(np.int64) << 32 | self.position
-        wanted = document.astype(np.int64) << 32 | position
-        at = np.minimum(np.searchsorted(keys, wanted), len(keys) - 1)
-        if not np.array_equal(keys[at], wanted):
+        """[n] int32 ordinals of the tokens at these places. Raises KeyError for a place that is not in the table."""
+        window = np.searchsorted(self._keys, _keys(document, position), side="right") - 1
+        ordinal = self._first[window] + position - self._position[window]
+        if (
+            (window < 0).any()
+            or (document != self.document[window]).any()
+            or (ordinal >= self._first[window + 1]).any()
+        ):
             raise KeyError("a place that is not among the tokens read")
-        return at.astype(np.int32)
+        return ordinal.astype(np.int32)
 
-    @property
-    def _offset(self) -> np.ndarray:
-        """[n] int64: where each token's document begins when documents stand one after another."""
-        lengths = np.zeros(int(self.document[-1]) + 2, np.int64)
-        np.maximum.at(lengths[1:], self.document, self.stop)
-        return np.cumsum(lengths)[self.document]
 
-    @property
-    def _global_stop(self) -> np.ndarray:
-        return self.stop + self._offset
+def _keys(document: np.ndarray, position: np.ndarray) -> np.ndarray:
+    """[n] int64 places as numbers in the order of document and position."""
+    return document.astype(np.int64) << 32 | position
