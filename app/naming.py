@@ -65,5 +65,5 @@ def _details(record: DictionaryRecord) -> tuple[str, ...]:
         "" if settings.max_atoms is None else f"at most {settings.max_atoms} atoms",
         record.corpus,
         (record.revision or "")[:8],
-        record.weights_sha256[:8],
+        (record.weights_sha256 or "")[:8],
     )

@@ -114,7 +114,8 @@ def _build_options(parser: argparse.ArgumentParser) -> None:
     model = parser.add_argument_group("the model")
     model.add_argument("--revision", help="branch, tag or commit on the Hub")
     model.add_argument("--device", help="cpu, cuda or mps (default: cuda where there is one)")
-    model.add_argument("--dtype", default="float32", choices=("float32", "bfloat16", "float16"))
+    model.add_argument("--dtype", choices=("float32", "bfloat16", "float16"), help="default: float32")
+    model.add_argument("--remote", action="store_true", help="run the model on NDIF, with the key in NDIF_API_KEY")
 
     corpus = parser.add_argument_group("the corpus")
     corpus.add_argument(
@@ -209,6 +210,8 @@ def _build(given: argparse.Namespace) -> int:
         how.check_scan()
     except ValueError as error:
         raise UserError(str(error)) from error
+    if given.remote and (given.device or given.dtype):
+        raise UserError("--remote runs the model where it is: leave out --device and --dtype")
     library = Library(given.library)
     with _job(given, f"Build {given.model} on {given.corpus}") as job:
         _quiet()
@@ -219,7 +222,9 @@ def _build(given: argparse.Namespace) -> int:
         corpus = ingest(corpus_settings, cut, library.corpora, job.reached)
         ids = build(
             library,
-            Request(given.model, corpus, settings, how, given.revision, given.device, given.dtype),
+            Request(
+                given.model, corpus, settings, how, given.revision, given.device, given.dtype or "float32", given.remote
+            ),
             job,
         )
         add_maps(library, ids, job)

@@ -22,7 +22,7 @@ from itda_core.dictionary import Dictionary
 from itda_core.queries import CONTEXT_RADIUS, HISTOGRAM_BINS
 from itda_core.relations import cofiring, nearest
 from itda_core.types import Codes, DamagedError, Document
-from itda_core.windows import Tokens, TokenTable, document_batches
+from itda_core.windows import Tokens, TokenTable, document_batches, is_held_out
 
 EXAMPLES = 20
 """Top examples kept with their context, which the search over contexts looks through."""
@@ -55,6 +55,11 @@ class IndexWriter:
     def batches(self) -> int:
         """How many batches are in, each of them whole: the next one to add is the one with this number, from 0."""
         return self._batches
+
+    @property
+    def n_tokens(self) -> int:
+        """Tokens in these batches."""
+        return self._count("errors")
 
     def add(self, tokens: np.ndarray, codes: Codes, errors: np.ndarray) -> None:
         """Add one batch: all of it is in, and stays in whatever happens to the process, or nothing is.
@@ -100,7 +105,7 @@ class IndexWriter:
             self._connection.execute(
                 """
                 CREATE TABLE index.activations AS
-                    SELECT atom, coefficient, token FROM codes ORDER BY atom, coefficient DESC;
+                    SELECT atom, coefficient, token FROM codes ORDER BY atom, coefficient DESC, token;
                 CREATE TABLE index.codes AS SELECT token, atom, coefficient FROM codes ORDER BY token, step;
                 """
             )
@@ -114,6 +119,21 @@ class IndexWriter:
             self._connection.execute("DETACH index")
             self._connection.execute(f"SET memory_limit = '{_ADD_MEMORY}'")
         part.replace(path)
+
+    def mean_error(self, table: TokenTable) -> tuple[float, int]:
+        """Mean of the errors added, over the held-out tokens or over all where none are held out, and how many."""
+        total, n = 0.0, 0
+        for first in range(0, len(table), _TOKENS_AT_ONCE):
+            rows = table.rows(first, min(first + _TOKENS_AT_ONCE, len(table)))
+            added = self._connection.execute(
+                "SELECT token, error FROM errors WHERE token BETWEEN ? AND ? ORDER BY token",
+                [int(rows.token[0]), int(rows.token[-1])],
+            ).fetchnumpy()
+            errors = np.asarray(added["error"])
+            if table.holdout:
+                errors = errors[is_held_out(rows.document[np.asarray(added["token"]) - first])]
+            total, n = total + float(errors.sum(dtype=np.float64)), n + len(errors)
+        return total / n, n
 
     def close(self) -> None:
         """Close and delete the staging database."""

@@ -33,8 +33,8 @@ class DictionaryRecord:
     """Name of the model: a Hub id, or a folder's name."""
     revision: str | None
     """Commit of the model on the Hub."""
-    weights_sha256: str
-    """Hash of the weights that ran."""
+    weights_sha256: str | None
+    """Hash of the weights that ran; None for those of a model on a server."""
     tokenizer_sha256: str
     """Hash of the tokenizer; dictionaries that share it and the corpus share token positions."""
     n_layers: int
@@ -82,7 +82,7 @@ class DictionaryRecord:
                 id=dictionary_id,
                 model=_text(manifest["model"]),
                 revision=None if manifest["revision"] is None else _text(manifest["revision"]),
-                weights_sha256=_text(manifest["weights_sha256"]),
+                weights_sha256=None if manifest["weights_sha256"] is None else _text(manifest["weights_sha256"]),
                 tokenizer_sha256=_text(manifest["tokenizer_sha256"]),
                 n_layers=_count(manifest["n_layers"]),
                 site=Site(_count(manifest["layer"]), _text(manifest["hook"])),

@@ -112,9 +112,7 @@ class Pipeline:
             f"{self._model.d_model:,}: {_bytes(size)} to be transferred and kept, before compression"
         )
         folder.mkdir(parents=True, exist_ok=True)
-        far = RemoteCapture(
-            self._model, sites, self._windows, batch_windows, folder / _LEDGER_FILE, say=self._job.say
-        )
+        far = RemoteCapture(self._model, sites, self._windows, batch_windows, folder / _LEDGER_FILE, say=self._job.say)
         return record_activations(far.packed, folder, self._job.advance)
 
     def _build(self, batches: Batches, parts: dict[Site, Path]) -> dict[Site, Dictionary]:
@@ -140,6 +138,8 @@ class Pipeline:
         dictionaries = {site: each.builder.finish() for site, each in progress.items()}
         for site, dictionary in dictionaries.items():
             if len(dictionary) == 0:
+                for part in parts.values():  # to go on with them would end here again
+                    shutil.rmtree(part)
                 raise UserError(
                     f"no activation of layer {site.layer} {site.hook} is over the threshold "
                     f"{settings.threshold:g}: lower --threshold"
@@ -170,7 +170,7 @@ class Pipeline:
         for site, dictionary in dictionaries.items():
             part, writer = parts[site], writers[site]
             writer.write(part / INDEX_FILE, dictionary, self._table, self._corpus.documents())
-            relative_error, n_measured = writer.mean_error(self._plan.build.holdout, part / INDEX_FILE)
+            relative_error, n_measured = writer.mean_error(self._table)
             writer.close()
             dictionary.write_atoms(part)
             self._write_manifest(part, site, dictionary, relative_error, n_measured)

@@ -38,8 +38,8 @@ class Window(NamedTuple):
     """Which own tokens of the window are captured."""
 
 
-def is_held_out(document: int) -> bool:
-    """Whether a document is held out of building."""
+def is_held_out(document: Any) -> Any:
+    """Whether a document is held out of building, for an ordinal or an array of them."""
     return document % HOLDOUT == HOLDOUT - 1
 
 
