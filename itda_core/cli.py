@@ -55,6 +55,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return INTERRUPTED
 
 
+def parse(arguments: Sequence[str]) -> argparse.Namespace:
+    """What a command line asks for, by the names of its options. Raises UserError for one that cannot be."""
+    return _parser().parse_args(arguments)
+
+
 def _parser() -> argparse.ArgumentParser:
     parser = _Parser(prog="itda", description="Build and inspect ITDA dictionaries of language models.")
     commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND", parser_class=_Parser)
