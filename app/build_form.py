@@ -40,8 +40,9 @@ class Checked:
 
 def model_path(model: str) -> str:
     """A model as the command line takes it: the folder of a demo model for its name, all else as it is."""
-    is_demo = model in demo_models() and not Path(model).is_dir()
-    return str(model_folder(model)) if is_demo else model
+    if model in demo_models() and not Path(model).is_dir():
+        return str(model_folder(model))
+    return f"./{model}" if model.startswith("-") else model  # or it would be taken for an option
 
 
 def arguments(form: BuildState) -> list[str]:
@@ -71,13 +72,8 @@ def form_of(given: Sequence[str]) -> BuildState | None:
         return None
     said |= {"layers": _ranges(said["layers"]), "hook": ",".join(said["hook"]), "model": _demo_name(said["model"])}
     # What the form has as empty text is None on the command line.
-    return BuildState(
-        **{
-            each.name: each.default if said[each.name] is None else said[each.name]
-            for each in fields(BuildState)
-            if each.name in said
-        }
-    )
+    known = {each.name for each in fields(BuildState)}
+    return BuildState(**{name: value for name, value in said.items() if name in known and value is not None})
 
 
 def check(form: BuildState) -> Checked:
