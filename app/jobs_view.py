@@ -60,9 +60,15 @@ def _follow(known: frozenset[tuple[str, bool]], brief: bool) -> None:
             _show_running(job, brief)
 
 
+def _title(job: JobState) -> str:
+    """What a job does; of a build that a page started, with its layers."""
+    form = form_of(job.arguments)
+    return job.title if form is None else f"Build {form.model}, layers {form.layers}, on {form.corpus}"
+
+
 def _show_running(job: JobState, brief: bool) -> None:
     with st.container(horizontal=True, vertical_alignment="center"):
-        st.text(visible(job.title) if job.started else "Starting")
+        st.text(visible(_title(job)) if job.started else "Starting")
         if not brief:
             if job.finished or len(job.growth) != 1:
                 _offer(job.finished)
@@ -121,7 +127,7 @@ def show_outcome(job: JobState) -> None:
         _show_ended(job)
         return
     with st.container(border=True):
-        st.text(f"{visible(job.title)}: done.")
+        st.text(f"{visible(_title(job))}: done.")
         names = parts.dictionary_names()
         ready = [each for each in job.finished if each in names]
         if not ready:
@@ -134,7 +140,7 @@ def show_outcome(job: JobState) -> None:
 def _show_ended(job: JobState) -> None:
     if job.status in ("done", "cancelled"):
         icon = ":material/check:" if job.status == "done" else ":material/block:"
-        with st.expander(f"{inert(job.title)}, {job.status}", icon=icon, type="compact"):
+        with st.expander(f"{inert(_title(job))}, {job.status}", icon=icon, type="compact"):
             st.caption(f"{inert(job.started)} to {inert(job.updated)} UTC")
             if job.error:
                 st.text(f"{visible(job.error[:1].upper() + job.error[1:])}.")
@@ -142,7 +148,7 @@ def _show_ended(job: JobState) -> None:
             if job.status == "cancelled":
                 _offer_again(job)
         return
-    st.error(f"**{inert(job.title)}** failed while {inert(job.stage)}: {inert(job.error or 'no reason was written')}")
+    st.error(f"**{inert(_title(job))}** failed while {inert(job.stage)}: {inert(job.error or 'no reason was written')}")
     _offer_again(job)
     _show_log(job)
 

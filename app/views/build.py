@@ -101,6 +101,10 @@ def show_form(form: BuildState, checked: Checked, corpora: list[Corpus]) -> None
     left, right = st.columns(2)
     with left:
         put("tokens", st.number_input, "Tokens", min_value=0, step=10_000, help="Stop after so many activations.")
+    with right:
+        put("l0", st.number_input, "L0", min_value=0, step=1, help="Pursuit steps for one activation.")
+    left, right = st.columns(2)
+    with left:
         put(
             "threshold",
             st.number_input,
@@ -111,7 +115,6 @@ def show_form(form: BuildState, checked: Checked, corpora: list[Corpus]) -> None
             "more atoms.",
         )
     with right:
-        put("l0", st.number_input, "L0", min_value=0, step=1, help="Pursuit steps for one activation.")
         put("error", st.selectbox, "The threshold is an error of", ERRORS, format_func=ERROR_NAMES.__getitem__)
     changed = [name for name in MORE if getattr(form, name) != getattr(BuildState(), name)]
     is_wrong = any(name in checked.problems for name in MORE)
@@ -205,7 +208,7 @@ def show_more(put: Form) -> None:
 
 def show_cost(asked: Asked, cost: Estimate) -> None:
     """What the build will take, and what that rests on."""
-    with st.grid(2, gap="small"):
+    with st.grid(2, min_column_width=100, gap="small"):
         st.metric("Tokens", count(cost.tokens))
         st.metric("Time", "unknown" if cost.seconds is None else span(*cost.seconds))
         st.metric("Memory", "unknown" if cost.memory is None else size(cost.memory))
@@ -240,7 +243,7 @@ def said_of_time(asked: Asked, cost: Estimate) -> str:
         f"{last.rate:,.0f} tokens a second on the machine that it ran on."
     )
     if not 0.95 < cost.scale < 1.05:
-        said += f" A token is about {cost.scale:.2g} times that work here."
+        said += f" Here the model does about {cost.scale:.2g} times that work for a token."
     if asked.dictionary.method == "orthogonal":
         said += " Orthogonal pursuit takes many times longer than matching pursuit."
     return said + " Reading the corpus, loading the model and the maps come on top."
@@ -270,7 +273,8 @@ def show_plan(form: BuildState, checked: Checked, corpora: list[Corpus], is_unde
             show_cost(checked.asked, cost)
         command = arguments(form)
         st.caption("The same in a terminal:")
-        st.code(shlex.join(["itda", *command]), language=None, wrap_lines=True)
+        first = shlex.join(["itda", *command[:2]])
+        st.code(" \\\n  ".join([first, *map(shlex.quote, command[2:])]), language=None, wrap_lines=True)
         label = "This is being built" if is_under_way else "Build"
         is_blocked = checked.asked is None or is_under_way
         if st.button(label, type="primary", icon=":material/play_arrow:", disabled=is_blocked, width="stretch"):
