@@ -81,6 +81,7 @@ def test_a_running_job_survives_reload_and_restart_and_is_cancelled(
         page.reload()
         page.get_by_text(re.compile("left in this step")).wait_for(timeout=PATIENCE)
         (job,) = read_jobs(root)
+        page.goto("about:blank")  # a page whose server goes away says so in the console
     with served(root) as address:
         page.goto(f"{address}/build?job={job.id}")
         page.get_by_text(re.compile("tokens a second")).wait_for(timeout=PATIENCE)
