@@ -91,7 +91,7 @@ def check(form: BuildState) -> Checked:
     layers = attempt("layers", lambda: parse_layers(form.layers))
     hooks = attempt("hook", lambda: parse_hooks(form.hook))
     if shape is not None and layers and shape.n_layers is not None and layers[-1] >= shape.n_layers:
-        problems["layers"] = f"it has layers 0 to {shape.n_layers - 1}: there is no layer {layers[-1]}"
+        problems["layers"] = f"the model has layers 0 to {shape.n_layers - 1}: there is no layer {layers[-1]}"
     for name, make in (
         ("documents", lambda: CorpusSettings("docs", documents=form.documents)),
         ("corpus", lambda: check_corpus(CorpusSettings(form.corpus))),

@@ -124,7 +124,7 @@ def _cancel(job_id: str) -> None:
 def show_outcome(job: JobState) -> None:
     """How a job that the reader followed has ended, and where to go from there."""
     if job.status != "done":
-        _show_ended(job)
+        _show_ended(job, is_open=True)
         return
     with st.container(border=True):
         st.text(f"{visible(_title(job))}: done.")
@@ -137,10 +137,10 @@ def show_outcome(job: JobState) -> None:
         _show_log(job)
 
 
-def _show_ended(job: JobState) -> None:
+def _show_ended(job: JobState, is_open: bool = False) -> None:
     if job.status in ("done", "cancelled"):
         icon = ":material/check:" if job.status == "done" else ":material/block:"
-        with st.expander(f"{inert(_title(job))}, {job.status}", icon=icon, type="compact"):
+        with st.expander(f"{inert(_title(job))}, {job.status}", icon=icon, type="compact", expanded=is_open):
             st.caption(f"{inert(job.started)} to {inert(job.updated)} UTC")
             if job.error:
                 st.text(f"{visible(job.error[:1].upper() + job.error[1:])}.")
@@ -150,7 +150,7 @@ def _show_ended(job: JobState) -> None:
         return
     st.error(f"**{inert(_title(job))}** failed while {inert(job.stage)}: {inert(job.error or 'no reason was written')}")
     _offer_again(job)
-    _show_log(job)
+    _show_log(job, is_open)
 
 
 def _offer_again(job: JobState) -> None:
@@ -161,8 +161,8 @@ def _offer_again(job: JobState) -> None:
         token_strip([row], key=f"again_{job.id}", style="links")
 
 
-def _show_log(job: JobState) -> None:
-    with st.expander("Log"):
+def _show_log(job: JobState, is_open: bool = False) -> None:
+    with st.expander("Log", expanded=is_open):
         _show_log_text(job)
 
 

@@ -67,7 +67,9 @@ class Form:
     def complain(self, name: str) -> None:
         """Say what is wrong with a field."""
         if name in self._problems:
-            st.caption(f":red[{inert(self._problems[name])}]")
+            said = self._problems[name]
+            # (Not a caption, which is paler than an error may be.)
+            st.markdown(f":small[:red[{inert(said[:1].upper() + said[1:])}]]")
 
 
 def show_form(form: BuildState, checked: Checked, corpora: list[Corpus]) -> None:

@@ -109,7 +109,6 @@ def test_a_failed_job_keeps_its_reason_and_its_log_and_can_be_tried_again(
         alert = page.locator("[data-testid=stAlert]")
         alert.wait_for(timeout=PATIENCE)
         assert "not UTF-8" in alert.inner_text()
-        page.get_by_text("Log", exact=True).click()
         page.locator("[data-testid=stCode]", has_text="itda: ").first.wait_for(timeout=PATIENCE)
         page.get_by_role("link", name="Try again").click()
         page.wait_for_url("**max_atoms=77*")

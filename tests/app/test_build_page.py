@@ -122,7 +122,7 @@ def test_a_wrong_field_keeps_the_build_from_starting(open_page: OpenPage, librar
     page = open_page(library, "/build", layers="9", corpus="![x](http://outside.invalid/x.png)")
     assert not page.exception
     assert "there is no layer 9" in shown(page)
-    assert "](http" not in "".join(caption.value for caption in page.caption)
+    assert "](http" not in "".join(each.value for each in (*page.caption, *page.markdown))
     assert build_button(page).disabled
 
 
