@@ -4,9 +4,11 @@ import pandas as pd
 import streamlit as st
 
 from app import figures, parts, resources
+from app.build_form import form_of
 from app.components.token_strip import Row, Token, token_strip
 from app.text import count, duration, inert, visible
 from itda_core.jobs import JobState, read_jobs, read_log
+from itda_core.types import UserError
 
 _UNFINISHED = ("failed", "lost")
 _LISTED = 8
@@ -32,6 +34,7 @@ def show_start(jobs: list[JobState]) -> None:
         st.rerun()
     st.text("Or in a terminal, the demo or a dictionary of your own model and texts:")
     st.code("itda demo\nitda build MODEL --corpus CORPUS --layers 3", language=None)
+    st.page_link(parts.BUILD_PAGE, label="Build a dictionary", icon=":material/add:")
 
 
 def show_jobs(jobs: list[JobState], brief: bool = False) -> None:
@@ -57,11 +60,19 @@ def _follow(known: frozenset[tuple[str, bool]], brief: bool) -> None:
             _show_running(job, brief)
 
 
+def _title(job: JobState) -> str:
+    """What a job does; of a build that a page started, with its layers."""
+    form = form_of(job.arguments)
+    return job.title if form is None else f"Build {form.model}, layers {form.layers}, on {form.corpus}"
+
+
 def _show_running(job: JobState, brief: bool) -> None:
     with st.container(horizontal=True, vertical_alignment="center"):
-        st.text(visible(job.title) if job.started else "Starting")
+        st.text(visible(_title(job)) if job.started else "Starting")
         if not brief:
-            _offer(job.finished)
+            if job.finished or len(job.growth) != 1:
+                _offer(job.finished)
+            _offer_cancel(job)
     done = f"{job.done:,} of {job.total:,}" if job.total else count(job.done) if job.done else ""
     words = [job.stage, f"{done} {job.unit}" if done else ""]
     if job.rate:
@@ -96,18 +107,62 @@ def _offer(finished: list[str]) -> None:
         token_strip([row], key=f"offer_{ready}", style="button")
 
 
-def _show_ended(job: JobState) -> None:
-    if job.status == "done":
-        with st.expander(f"{inert(job.title)}, done", icon=":material/check:", type="compact"):
-            st.caption(f"{inert(job.started)} to {inert(job.updated)} UTC")
-            _show_log_text(job)
+def _offer_cancel(job: JobState) -> None:
+    """A way to end a job, which asks once more."""
+    with st.popover("Cancel", icon=":material/close:", type="tertiary", key=f"cancel_{job.id}"):
+        st.text("Cancel this job? What it has finished stays; the rest is lost.")
+        st.button("Yes, cancel it", key=f"cancel_now_{job.id}", on_click=_cancel, args=[job.id])
+
+
+def _cancel(job_id: str) -> None:
+    try:
+        resources.cancel_job(job_id)
+    except UserError as error:
+        st.toast(inert(str(error)), icon=":material/error:")
+
+
+def show_outcome(job: JobState) -> None:
+    """How a job that the reader followed has ended, and where to go from there."""
+    if job.status != "done":
+        _show_ended(job, is_open=True)
         return
-    st.error(f"**{inert(job.title)}** failed while {inert(job.stage)}: {inert(job.error or 'no reason was written')}")
-    _show_log(job)
+    with st.container(border=True):
+        st.text(f"{visible(_title(job))}: done.")
+        names = parts.dictionary_names()
+        ready = [each for each in job.finished if each in names]
+        if not ready:
+            st.caption("Every dictionary of it was in the library already.")
+        for each in ready:
+            parts.dictionary_link(each, f"Read {names[each]}", icon="arrow_forward", place="outcome")
+        _show_log(job)
 
 
-def _show_log(job: JobState) -> None:
-    with st.expander("Log"):
+def _show_ended(job: JobState, is_open: bool = False) -> None:
+    if job.status in ("done", "cancelled"):
+        icon = ":material/check:" if job.status == "done" else ":material/block:"
+        with st.expander(f"{inert(_title(job))}, {job.status}", icon=icon, type="compact", expanded=is_open):
+            st.caption(f"{inert(job.started)} to {inert(job.updated)} UTC")
+            if job.error:
+                st.text(f"{visible(job.error[:1].upper() + job.error[1:])}.")
+            _show_log_text(job)
+            if job.status == "cancelled":
+                _offer_again(job)
+        return
+    st.error(f"**{inert(_title(job))}** failed while {inert(job.stage)}: {inert(job.error or 'no reason was written')}")
+    _offer_again(job)
+    _show_log(job, is_open)
+
+
+def _offer_again(job: JobState) -> None:
+    """A way to the form that started a job, filled as it was."""
+    form = form_of(job.arguments)
+    if form is not None:
+        row = Row([Token("Try again")], href=parts.build_address(form), icon="refresh")
+        token_strip([row], key=f"again_{job.id}", style="links")
+
+
+def _show_log(job: JobState, is_open: bool = False) -> None:
+    with st.expander("Log", expanded=is_open):
         _show_log_text(job)
 
 

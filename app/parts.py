@@ -16,7 +16,7 @@ from app.text import inert
 from itda_core.library import DictionaryRecord
 from itda_core.types import DamagedError, UserError
 
-LIBRARY_PAGE, ATOMS_PAGE = "views/library.py", "views/atoms.py"
+LIBRARY_PAGE, ATOMS_PAGE, BUILD_PAGE = "views/library.py", "views/atoms.py", "views/build.py"
 
 _UNITS = {"relative": "of |x|²", "squared": "|x−x̂|²", "cosine": "cosine, mean over dimensions"}
 
@@ -34,6 +34,11 @@ def atoms_address(dictionary_id: str) -> str:
 def atom_address(dictionary_id: str, atom: int) -> str:
     """Address of one atom, relative to the app."""
     return "atom?" + urlencode(state.encode(state.AtomState(dictionary_id, atom)))
+
+
+def build_address(form: state.BuildState) -> str:
+    """Address of the Build page with its form filled, relative to the app."""
+    return "build?" + urlencode(state.encode(form))
 
 
 def open_atoms(dictionary_id: str) -> None:

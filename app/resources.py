@@ -8,7 +8,7 @@ import pandas as pd
 import streamlit as st
 
 from itda_core.corpus import Corpus
-from itda_core.jobs import start_detached
+from itda_core.jobs import JobState, cancel, start_detached
 from itda_core.layout import ATOMS_FILE, INDEX_FILE, MANIFEST_FILE
 from itda_core.library import Damaged, DictionaryRecord, Library
 from itda_core.maps import read_map
@@ -92,6 +92,11 @@ def start(*arguments: str) -> str:
         return start_detached(root, list(arguments))
     except OSError as error:
         raise UserError(f"{root} cannot be written ({error.strerror}): name another folder in ITDA_LIBRARY") from error
+
+
+def cancel_job(job_id: str) -> JobState:
+    """End a running job and wait until it has ended; returns its last state. Raises UserError where it cannot be."""
+    return cancel(library().root, job_id)
 
 
 def start_demo_once() -> str:

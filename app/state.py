@@ -10,12 +10,13 @@ from collections.abc import Callable, Mapping
 from dataclasses import Field, dataclass, field, fields
 from typing import Any, TypeVar
 
+from itda_core.config import DTYPES, ERRORS, INITS, METHODS, SCANS, WINDOWS
 from itda_core.queries import SCOPES, AtomFilter
 from itda_core.types import HOOKS, UserError
 
 Range = tuple[float, float]
 Polygon = tuple[tuple[float, float], ...]
-State = TypeVar("State", "LibraryState", "AtomsState", "AtomState")
+State = TypeVar("State", "LibraryState", "AtomsState", "AtomState", "BuildState")
 
 MEASURES = ("error", "atoms", "density", "tokens")
 """What the library's grid can be coloured by."""
@@ -38,6 +39,7 @@ MOST_CORNERS = 64
 """Corners that a selection on the map keeps: enough for any lasso, and short enough for an address."""
 
 _LONGEST_TEXT = 200
+_LONGEST_PATH = 1000
 _LARGEST_NUMBER = 10**9
 
 
@@ -59,10 +61,22 @@ def _whole(lowest: int) -> Callable[[str], int]:
     return parse
 
 
-def _text(value: str) -> str:
-    if len(value) > _LONGEST_TEXT:
-        raise ValueError(f"must be at most {_LONGEST_TEXT} characters long")
-    return value
+def _at_most(length: int) -> Callable[[str], str]:
+    def parse(value: str) -> str:
+        if len(value) > length:
+            raise ValueError(f"must be at most {length} characters long")
+        return value
+
+    return parse
+
+
+_text, _path = _at_most(_LONGEST_TEXT), _at_most(_LONGEST_PATH)
+
+
+def _flag(value: str) -> bool:
+    if value not in ("0", "1"):
+        raise ValueError("must be 0 or 1")
+    return value == "1"
 
 
 def _number(value: str) -> float:
@@ -104,9 +118,15 @@ def _show_polygon(value: Polygon) -> str:
     return "~".join(f"{x:.3f},{y:.3f}" for x, y in value)
 
 
-def _param(name: str, parse: Callable[[str], Any], show: Callable[[Any], str] = str) -> dict[str, Any]:
-    """How a field stands in the address: its parameter, and how to read and write it."""
-    return {"param": name, "parse": parse, "show": show}
+def _show_flag(value: bool) -> str:
+    return "1" if value else "0"
+
+
+def _param(
+    name: str, parse: Callable[[str], Any], show: Callable[[Any], str] = str, is_blank_kept: bool = False
+) -> dict[str, Any]:
+    """How a field stands in the address: its parameter, how to read and write it, and whether it may be emptied."""
+    return {"param": name, "parse": parse, "show": show, "is_blank_kept": is_blank_kept}
 
 
 @dataclass(frozen=True)
@@ -163,6 +183,69 @@ class AtomState:
     """Number of the atom; None when none is chosen."""
 
 
+@dataclass(frozen=True)
+class BuildState:
+    """The form of `/build`: each field is named as the option of `itda build` that it stands for.
+
+    As it opens, it is something that works: a model that comes with the project, on the installed documentation.
+    """
+
+    model: str = field(default="docs-a", metadata=_param("model", _path, is_blank_kept=True))
+    """A demo model's name, a folder, or an id of the Hub."""
+    revision: str = field(default="", metadata=_param("revision", _text))
+    """Branch, tag or commit on the Hub."""
+    corpus: str = field(default="docs", metadata=_param("corpus", _path, is_blank_kept=True))
+    """Which texts."""
+    layers: str = field(default="2", metadata=_param("layers", _text, is_blank_kept=True))
+    """Blocks, as typed."""
+    hook: str = field(default="resid", metadata=_param("hook", _text, is_blank_kept=True))
+    """Places in each block, as typed."""
+    l0: int = field(default=20, metadata=_param("l0", _whole(0)))
+    """Pursuit steps."""
+    threshold: float = field(default=0.2, metadata=_param("threshold", _number, _short))
+    """Error above which an activation becomes an atom."""
+    error: str = field(default="relative", metadata=_param("error", _one_of(ERRORS)))
+    """Unit of that error."""
+    tokens: int = field(default=40_000, metadata=_param("tokens", _whole(0)))
+    """Tokens to capture at most."""
+    device: str = field(default="", metadata=_param("device", _text))
+    """Where the model runs; empty takes what there is."""
+    dtype: str = field(default="float32", metadata=_param("dtype", _one_of(DTYPES)))
+    """What the model computes in."""
+    column: str = field(default="text", metadata=_param("column", _text))
+    """Field that holds the text."""
+    split: str = field(default="train", metadata=_param("split", _text))
+    """Split of a dataset of the Hub."""
+    config: str = field(default="", metadata=_param("config", _text))
+    """Configuration of a dataset of the Hub."""
+    corpus_revision: str = field(default="", metadata=_param("corpus_revision", _text))
+    """Revision of a dataset of the Hub."""
+    documents: int | None = field(default=None, metadata=_param("documents", _whole(0)))
+    """Documents to read at most."""
+    context: int = field(default=128, metadata=_param("context", _whole(0)))
+    """Tokens in a window."""
+    windows: str = field(default="first", metadata=_param("windows", _one_of(WINDOWS)))
+    """Windows of a document."""
+    keep_first: bool = field(default=False, metadata=_param("keep_first", _flag, _show_flag))
+    """Whether a window's first token is captured too."""
+    batch: int = field(default=16, metadata=_param("batch", _whole(0)))
+    """Windows in one pass of the model."""
+    keep_activations: bool = field(default=False, metadata=_param("keep_activations", _flag, _show_flag))
+    """Whether the activations stay in the library."""
+    no_holdout: bool = field(default=False, metadata=_param("no_holdout", _flag, _show_flag))
+    """Whether every document is built from."""
+    scan: str = field(default="sequential", metadata=_param("scan", _one_of(SCANS)))
+    """How rows are judged."""
+    init: str = field(default="empty", metadata=_param("init", _one_of(INITS)))
+    """What the dictionary starts from."""
+    method: str = field(default="matching", metadata=_param("method", _one_of(METHODS)))
+    """Of pursuit."""
+    max_atoms: int | None = field(default=None, metadata=_param("max_atoms", _whole(0)))
+    """Atoms at most."""
+    job: str = field(default="", metadata=_param("job", _text))
+    """Id of the job that is followed here; empty for none."""
+
+
 def decode(kind: type[State], params: Mapping[str, str]) -> State:
     """What an address says. Parameters of other pages are passed over.
 
@@ -172,7 +255,7 @@ def decode(kind: type[State], params: Mapping[str, str]) -> State:
     found: dict[str, Any] = {}
     for each in fields(kind):
         value = params.get(_name(each))
-        if value is None or value == "":
+        if value is None or (value == "" and not each.metadata["is_blank_kept"]):
             continue
         try:
             found[each.name] = each.metadata["parse"](value)
@@ -182,7 +265,7 @@ def decode(kind: type[State], params: Mapping[str, str]) -> State:
     return kind(**found)
 
 
-def encode(state: LibraryState | AtomsState | AtomState) -> dict[str, str]:
+def encode(state: LibraryState | AtomsState | AtomState | BuildState) -> dict[str, str]:
     """The parameters of a state; what is as usual is left out."""
     return {
         _name(each): each.metadata["show"](value)

@@ -9,6 +9,7 @@ _SIGNS = {"\n": "↵", "\t": "→", "\r": "␍", "\x7f": "␡", "\N{LINE SEPARAT
 # Letters and symbols by category, yet nothing to see.
 _BLANK = "\u115f\u1160\u3164\uffa0\u2800"
 _INVISIBLE = {"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"}
+_UNITS = ((86400, "days"), (3600, "h"), (60, "min"), (1, "s"))
 _WORD_JOINER = "\N{WORD JOINER}"
 
 
@@ -75,6 +76,22 @@ def share(value: float | None) -> str:
     if 0 < percent < 0.1:
         return f"{percent:.2g} %"
     return f"{percent:.1f} %" if percent < 10 else f"{percent:.0f} %"
+
+
+def span(low: float, high: float) -> str:
+    """A time from … to, in the one unit that fits, as rough as such a time is."""
+    size, unit = next(((size, unit) for size, unit in _UNITS if high >= 1.5 * size), _UNITS[-1])
+    first, last = (f"{max(value / size, 0):.2g}" for value in (low, high))
+    first, last = (count(float(each)) if float(each) >= 100 else each for each in (first, last))
+    return f"{last} {unit}" if first == last else f"{first}–{last} {unit}"
+
+
+def size(bytes_: float) -> str:
+    """An amount of memory or disk."""
+    unit, *larger = ("B", "kB", "MB", "GB", "TB")
+    while larger and bytes_ >= 999.5:
+        bytes_, unit = bytes_ / 1000, larger.pop(0)
+    return f"{bytes_:.2g} {unit}" if bytes_ < 10 else f"{bytes_:,.0f} {unit}"
 
 
 def duration(seconds: float) -> str:

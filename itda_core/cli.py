@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from itda_core.config import (
+    DTYPES,
     ERRORS,
     INITS,
     METHODS,
@@ -21,13 +22,14 @@ from itda_core.config import (
     CorpusSettings,
     CutSettings,
     DictionarySettings,
+    parse_hooks,
+    parse_layers,
 )
-from itda_core.jobs import JOB_VARIABLE, fail_unstarted, running_job
+from itda_core.jobs import JOB_VARIABLE, JobState, cancel, fail_unstarted, read_jobs, running_job
 from itda_core.library import Damaged, DictionaryRecord, Library
-from itda_core.types import HOOKS, UserError
+from itda_core.types import UserError, one_line
 
 DONE, FAULT, MISTAKE, INTERRUPTED = 0, 1, 2, 130
-_DEEPEST = 9999
 
 
 class _Parser(argparse.ArgumentParser):
@@ -53,6 +55,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return INTERRUPTED
 
 
+def parse(arguments: Sequence[str]) -> argparse.Namespace:
+    """What a command line asks for, by the names of its options. Raises UserError for one that cannot be."""
+    return _parser().parse_args(arguments)
+
+
 def _parser() -> argparse.ArgumentParser:
     parser = _Parser(prog="itda", description="Build and inspect ITDA dictionaries of language models.")
     commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND", parser_class=_Parser)
@@ -69,6 +76,11 @@ def _parser() -> argparse.ArgumentParser:
 
     verify = _command(commands, "verify", _verify, "check every file against the hash taken when it was built")
     _json_option(verify)
+
+    _json_option(_command(commands, "jobs", _jobs, "list the jobs, the newest first"))
+
+    cancel_ = _command(commands, "cancel", _cancel, "end a running job")
+    cancel_.add_argument("id", metavar="ID", help="a job's id, as itda jobs shows it")
 
     map_ = _command(commands, "map", _map, "compute the map of a dictionary's atoms")
     map_.add_argument("id", metavar="ID", help="a dictionary's id, as itda list shows it")
@@ -114,7 +126,7 @@ def _build_options(parser: argparse.ArgumentParser) -> None:
     model = parser.add_argument_group("the model")
     model.add_argument("--revision", help="branch, tag or commit on the Hub")
     model.add_argument("--device", help="cpu, cuda or mps (default: cuda where there is one)")
-    model.add_argument("--dtype", choices=("float32", "bfloat16", "float16"), help="default: float32")
+    model.add_argument("--dtype", choices=DTYPES, help="default: float32")
     model.add_argument("--remote", action="store_true", help="run the model on NDIF, with the key in NDIF_API_KEY")
 
     corpus = parser.add_argument_group("the corpus")
@@ -131,8 +143,8 @@ def _build_options(parser: argparse.ArgumentParser) -> None:
     corpus.add_argument("--documents", type=int, help="read this many documents at most")
 
     cut = parser.add_argument_group("what is captured")
-    cut.add_argument("--layers", required=True, type=_layers, help="blocks, from 0, such as 2,4-6; both ends included")
-    cut.add_argument("--hook", default="resid", type=_hooks, help="resid (default), mlp, attn, or several: resid,mlp")
+    cut.add_argument("--layers", required=True, type=parse_layers, help="blocks, from 0, such as 2,4-6 (to 6 included)")
+    cut.add_argument("--hook", default="resid", type=parse_hooks, help="resid (default), mlp, attn, or several")
     cut.add_argument("--tokens", type=int, default=_default(BuildSettings, "tokens"), help="stop after so many tokens")
     cut.add_argument("--context", type=int, default=_default(CutSettings, "context"), help="tokens in a window")
     cut.add_argument("--windows", default=_default(CutSettings, "windows"), choices=WINDOWS, help="windows a document")
@@ -158,27 +170,6 @@ def _build_options(parser: argparse.ArgumentParser) -> None:
 
 def _default(settings: type, name: str) -> Any:
     return next(field.default for field in fields(settings) if field.name == name)
-
-
-def _layers(text: str) -> tuple[int, ...]:
-    """`2,4-6` → (2, 4, 5, 6)."""
-    layers: set[int] = set()
-    for part in text.split(","):
-        first, dash, last = part.strip().partition("-")
-        if not first.isdecimal() or (dash and not last.isdecimal()) or (dash and int(last) < int(first)):
-            raise argparse.ArgumentTypeError(f"{text!r} is not a list of layers such as 2,4-6")
-        if int(last or first) > _DEEPEST:
-            raise argparse.ArgumentTypeError(f"no model has a layer {last or first}")
-        layers.update(range(int(first), int(last or first) + 1))
-    return tuple(sorted(layers))
-
-
-def _hooks(text: str) -> tuple[str, ...]:
-    hooks = tuple(dict.fromkeys(part.strip() for part in text.split(",")))
-    for hook in hooks:
-        if hook not in HOOKS:
-            raise argparse.ArgumentTypeError(f"{hook!r} is not one of {', '.join(HOOKS)}")
-    return hooks
 
 
 def _job(given: argparse.Namespace, title: str) -> Any:
@@ -262,6 +253,39 @@ def _corpus_problems(library: Library) -> dict[str, list[str]]:
             except UserError as error:
                 problems[folder.name] = [str(error)]
     return problems
+
+
+def _jobs(given: argparse.Namespace) -> int:
+    jobs = read_jobs(given.library)
+    if given.json:
+        told = ("id", "title", "status", "stage", "done", "total", "unit", "rate", "started", "error")
+        print(json.dumps({"jobs": [{name: getattr(job, name) for name in told} for job in jobs]}))
+        return DONE
+    for job in jobs:
+        print(_job_line(job))
+    if not jobs:
+        print("no jobs yet: itda demo and itda build run as such")
+    return DONE
+
+
+def _job_line(job: JobState) -> str:
+    """A job in one line; what it says of itself may come from a stranger's library."""
+    said = [f"{job.id}  {job.status:9}  {job.title}"]
+    if job.status == "running":
+        of = "" if job.total is None else f" of {job.total:,}"
+        said += [job.stage, f"{job.done:,}{of} {job.unit}" if job.unit else ""]
+        said += [f"{job.rate:,.0f} a second" if job.rate else ""]
+    said += [f"started {job.started}" if job.started else "", job.error or ""]
+    return one_line(", ".join(part for part in said if part))
+
+
+def _cancel(given: argparse.Namespace) -> int:
+    state = cancel(given.library, given.id)
+    if state.status == "done":
+        print(f"{state.id} was done before it could be cancelled")
+    else:
+        print(f"{state.id} is cancelled" + (f": {one_line(state.error)}" if state.error else ""))
+    return DONE
 
 
 def _map(given: argparse.Namespace) -> int:

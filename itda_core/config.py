@@ -2,13 +2,16 @@
 
 from dataclasses import dataclass
 
-from itda_core.types import UserError
+from itda_core.types import HOOKS, UserError
 
 ERRORS = ("relative", "squared", "cosine")
 SCANS = ("sequential", "batch")
 INITS = ("empty", "frequent")
 WINDOWS = ("first", "all")
 METHODS = ("matching", "orthogonal", "nonnegative")
+DTYPES = ("float32", "bfloat16", "float16")
+
+_DEEPEST = 9999
 
 
 def _at_least(name: str, value: int, lowest: int) -> None:
@@ -125,3 +128,25 @@ class BuildSettings:
             raise UserError("name at least one layer, for instance --layers 3")
         _at_least("tokens", self.tokens, 1)
         _at_least("windows in a batch", self.batch_windows, 2)
+
+
+def parse_layers(text: str) -> tuple[int, ...]:
+    """`2,4-6` → (2, 4, 5, 6). Raises UserError for what is no list of layers."""
+    layers: set[int] = set()
+    for part in text.split(","):
+        first, dash, last = (each.strip() for each in part.partition("-"))
+        is_number = first.isdecimal() and (last.isdecimal() or not dash)
+        if not is_number or (dash and int(last) < int(first)):
+            raise UserError(f"layers are {text!r}: write a list such as 2,4-6")
+        if int(last or first) > _DEEPEST:
+            raise UserError(f"layers are {text!r}: no model has a layer {last or first}")
+        layers.update(range(int(first), int(last or first) + 1))
+    return tuple(sorted(layers))
+
+
+def parse_hooks(text: str) -> tuple[str, ...]:
+    """`resid,mlp` → ("resid", "mlp"). Raises UserError for a place that there is not."""
+    hooks = tuple(dict.fromkeys(part.strip() for part in text.split(",")))
+    for hook in hooks:
+        _one_of("hook", hook, HOOKS)
+    return hooks

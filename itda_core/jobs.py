@@ -7,10 +7,12 @@ was killed is known as such by anyone, whatever process now has its number.
 import os
 import random
 import re
+import signal
+import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
@@ -23,18 +25,22 @@ from tqdm import tqdm
 
 from itda_core.files import read_json, write_json
 from itda_core.layout import JOBS
-from itda_core.types import DamagedError, Growth, UserError
+from itda_core.types import DamagedError, Growth, UserError, one_line
 
 JOB_VARIABLE = "ITDA_JOB"
 """Environment variable that names the job a detached command runs as."""
 
 _ID = re.compile(r"[a-z0-9-]{1,64}")
-_STATE, _LOG, _LOCK = "state.json", "log.txt", "lock"
+_STATE, _COMMAND, _LOG, _LOCK = "state.json", "command.json", "log.txt", "lock"
 _WRITE_EVERY = 0.5
 _GROWTH_POINTS = 400
 _LOG_SHOWN = 20_000
 _SILENT = 600  # seconds
 _ASKED = 4  # how often a lock is tried before it counts as the job's
+_ASKED_TO_KILL = 40  # the same, before a process is sent a signal
+_PATIENCE = 10  # seconds that a job has to end by itself
+_KILLED_WITHIN = 5  # seconds that the system has to end it
+_FIRST_WORD_WITHIN = 20  # seconds that a job has to say which process it is
 
 
 @dataclass
@@ -47,8 +53,10 @@ class JobState:
     """What it does, for people."""
     pid: int | None = None
     """The process that runs it, on the machine where it runs."""
+    host: str = ""
+    """That machine's name."""
     status: str = "running"
-    """`running`, `done` or `failed`; a reader sees `lost` where the process ended without a word."""
+    """`running`, `done`, `failed` or `cancelled`; a reader sees `lost` where the process ended without a word."""
     stage: str = "starting"
     """What it does now."""
     done: int = 0
@@ -70,7 +78,9 @@ class JobState:
     growth: dict[str, list[list[float]]] = field(default_factory=dict)
     """Per dictionary now being built: rows seen, atoms and mean error, batch by batch."""
     error: str | None = None
-    """Why it failed."""
+    """Why it failed, or how a job that was cancelled had to be ended."""
+    arguments: list[str] = field(default_factory=list)
+    """The `itda` command that it was started with from a page; empty for one that was started in a terminal."""
 
     @property
     def seconds_left(self) -> float | None:
@@ -85,7 +95,7 @@ class Job:
 
     def __init__(self, folder: Path, title: str) -> None:
         self._folder = folder
-        self.state = JobState(folder.name, title, os.getpid(), started=_now())
+        self.state = JobState(folder.name, title, os.getpid(), socket.gethostname(), started=_now())
         self._bar: tqdm | None = None
         self._stage_started = 0.0
         self._written = 0.0
@@ -145,7 +155,7 @@ class Job:
         if force or now - self._written > _WRITE_EVERY:
             self._written = now
             self.state.updated = _now()
-            write_json(self._folder / _STATE, asdict(self.state))
+            _write_state(self._folder, self.state)
 
 
 @contextmanager
@@ -164,7 +174,7 @@ def running_job(root: Path, title: str, job_id: str | None = None) -> Iterator[J
             job._end("failed", str(error))
             raise
         except KeyboardInterrupt:
-            job._end("failed", "it was stopped")
+            job._end("cancelled")
             raise
         except BaseException as error:
             job._end("failed", f"{type(error).__name__}: {error}")
@@ -177,9 +187,7 @@ def fail_unstarted(root: Path, job_id: str, error: str) -> None:
     folder = root / JOBS / job_id
     if _ID.fullmatch(job_id) and folder.is_dir() and not (folder / _STATE).exists():
         now = _now()
-        write_json(
-            folder / _STATE, asdict(JobState(job_id, "Start", status="failed", started=now, updated=now, error=error))
-        )
+        _write_state(folder, JobState(job_id, "Start", status="failed", started=now, updated=now, error=error))
 
 
 def start_detached(root: Path, arguments: list[str]) -> str:
@@ -187,6 +195,7 @@ def start_detached(root: Path, arguments: list[str]) -> str:
     job_id = _new_id()
     folder = root / JOBS / job_id
     folder.mkdir(parents=True)
+    write_json(folder / _COMMAND, arguments)
     # -P: the folder it is started in must not hide a module of the same name.
     command = [sys.executable, "-P", "-m", "itda_core.cli", *arguments, "--library", str(root)]
     with (folder / _LOG).open("wb") as log:
@@ -220,6 +229,54 @@ def read_log(root: Path, job_id: str) -> str:
     return path.read_bytes()[-_LOG_SHOWN:].decode(errors="replace")
 
 
+def cancel(root: Path, job_id: str, patience: float = _PATIENCE) -> JobState:
+    """End a running job, wait until it has ended, and return its last state: `cancelled`, or `done` if it was quicker.
+
+    Its process is sent a signal only while the job's lock is held, since a process that ended leaves its number to a
+    stranger. One that does not end in time is killed, and the job says so.
+
+    Args:
+        root: the library.
+        job_id: the job.
+        patience: seconds that it has to end by itself.
+
+    Raises:
+        UserError: there is no such job, it does not run, it runs on another machine, or it is another user's.
+    """
+    folder = root / JOBS / job_id
+    state = _read_state(folder) if _ID.fullmatch(job_id) and folder.is_dir() else None
+    if state is None:
+        raise UserError(f"there is no job {job_id[:80]!r} in this library: itda jobs lists those there are")
+    if state.status == "running" and state.pid is None:  # it may have been started a moment ago
+        _wait_until((folder / _STATE).is_file, _FIRST_WORD_WITHIN)
+        state = _read_state(folder) or state
+    if state.status != "running":
+        raise UserError(f"job {job_id} is not running: it is {state.status}")
+    if state.host and state.host != socket.gethostname():
+        raise UserError(f"job {job_id} runs on another machine, {one_line(state.host)}: cancel it there")
+    if state.pid is None or not _is_held(folder / _LOCK, _ASKED_TO_KILL):
+        raise UserError(f"job {job_id} has not begun: try again in a moment")
+
+    def has_ended() -> bool:
+        return not _is_held(folder / _LOCK)
+
+    _send(state.pid, signal.SIGTERM, job_id)
+    note = None
+    if not _wait_until(has_ended, patience):
+        _send(state.pid, signal.SIGKILL, job_id)
+        note = f"it did not end within {patience:g} seconds and was killed"
+        if not _wait_until(has_ended, _KILLED_WITHIN):
+            raise UserError(f"job {job_id} cannot be ended, process {state.pid} does not stop: see what holds it up")
+    pid = state.pid
+    _wait_until(lambda: not _is_alive(pid), _KILLED_WITHIN)  # its memory is free again
+    with FileLock(folder / _LOCK):
+        state = _read_state(folder, held=True) or state
+        if state.status not in ("done", "cancelled"):  # killed, or it took the interruption for a fault
+            state.status, state.error, state.updated = "cancelled", note, _now()
+            _write_state(folder, state)
+    return state
+
+
 @contextmanager
 def build_lock(root: Path, dictionary_id: str) -> Iterator[None]:
     """Hold the lock of one dictionary id. Raises UserError at once when another process builds the same."""
@@ -236,21 +293,41 @@ def build_lock(root: Path, dictionary_id: str) -> Iterator[None]:
         lock.release()
 
 
-def _read_state(folder: Path) -> JobState | None:
+def _write_state(folder: Path, state: JobState) -> None:
+    said = asdict(state)
+    del said["arguments"]  # they have a file of their own, written before the job began
+    write_json(folder / _STATE, said)
+
+
+def _read_state(folder: Path, held: bool = False) -> JobState | None:
+    """What a job's folder says; None where it is no job's. `held` where the caller itself holds the job's lock."""
     if not (folder / _STATE).is_file():
         if folder.name.startswith(".") or not folder.is_dir():
             return None
         # Started a moment ago and not yet at its first word, or died before it.
         waiting = time.time() - folder.stat().st_mtime < 60
-        return JobState(folder.name, "starting", status="running" if waiting else "lost")
+        status, error = ("running", None) if waiting else ("lost", "its process ended before its first word")
+        return JobState(folder.name, "Starting", status=status, error=error, arguments=_arguments(folder))
     try:
         state = _parse(folder.name, read_json(folder / _STATE))
     except (DamagedError, TypeError, ValueError, ArithmeticError, AttributeError) as error:
         return JobState(folder.name, "unreadable", status="failed", error=str(error))
-    if state.status == "running" and not _is_held(folder / _LOCK):
+    state.arguments = _arguments(folder)
+    if state.status == "running" and not held and not _is_held(folder / _LOCK):
         state.status = "lost"
         state.error = "its process ended without a word; start it again"
     return state
+
+
+def _arguments(folder: Path) -> list[str]:
+    """The command that a job was started with; empty where there is none to be read."""
+    if not (folder / _COMMAND).is_file():
+        return []
+    try:
+        said = read_json(folder / _COMMAND)
+    except DamagedError:
+        return []  # all else of the job can still be shown
+    return said if isinstance(said, list) and all(isinstance(each, str) for each in said) else []
 
 
 def _parse(job_id: str, said: Any) -> JobState:
@@ -263,6 +340,7 @@ def _parse(job_id: str, said: Any) -> JobState:
         job_id,
         str(said["title"]),
         number("pid", int),
+        str(said.get("host") or ""),
         str(said["status"]),
         str(said["stage"]),
         int(said["done"]),
@@ -278,9 +356,41 @@ def _parse(job_id: str, said: Any) -> JobState:
     )
 
 
-def _is_held(path: Path) -> bool:
+def _send(pid: int, what: signal.Signals, job_id: str) -> None:
+    try:
+        os.kill(pid, what)
+    except ProcessLookupError:
+        pass  # it ended at this moment
+    except PermissionError as error:
+        raise UserError(f"job {job_id} belongs to another user: let them cancel it") from error
+
+
+def _wait_until(condition: Callable[[], bool], seconds: float) -> bool:
+    end = time.monotonic() + seconds
+    while not condition():
+        if time.monotonic() > end:
+            return False
+        time.sleep(0.05)
+    return True
+
+
+def _is_alive(pid: int) -> bool:
+    """Whether a process still runs; one that has ended and only waits for its parent to notice does not."""
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except (OSError, IndexError):  # a system without /proc, or it ended at this moment
+        return False
+
+
+def _is_held(path: Path, asked: int = _ASKED) -> bool:
     """Whether a process holds the lock: the job, or for a moment another reader that asks the same."""
-    for _ in range(_ASKED):
+    for _ in range(asked):
         lock = FileLock(path)
         try:
             lock.acquire(timeout=0)

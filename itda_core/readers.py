@@ -49,6 +49,11 @@ def read_documents(settings: CorpusSettings) -> Iterator[Document]:
         raise UserError(f"{settings.spec!r} holds no text: name a corpus with at least one document that is not empty")
 
 
+def check_corpus(settings: CorpusSettings) -> None:
+    """Refuse a corpus that cannot be there, without reading it. Raises UserError."""
+    _open(settings)
+
+
 def _open(settings: CorpusSettings) -> tuple[Iterator[Document], int | None]:
     """The documents that a corpus's name stands for, and how many of them to read."""
     spec = settings.spec

@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 from conftest import MODEL_A
 
-from itda_core.cli import _layers, main
+from itda_core.cli import main
+from itda_core.config import parse_layers
 from itda_core.jobs import read_jobs
 from itda_core.library import Library
 
@@ -195,8 +196,8 @@ def test_code_of_a_model_is_never_run(tmp_path: Path) -> None:
 
 
 def test_layers() -> None:
-    assert _layers("2,4-6") == (2, 4, 5, 6)
-    assert _layers("3, 3-4,0") == (0, 3, 4)
+    assert parse_layers("2,4-6") == (2, 4, 5, 6)
+    assert parse_layers("3, 3-4,0") == (0, 3, 4)
 
 
 def test_keys_never_reach_a_file_or_the_output(tmp_path: Path) -> None:

@@ -1,5 +1,7 @@
 import json
 import os
+import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -8,8 +10,10 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
+from conftest import MODEL_A
 
-from itda_core.jobs import read_jobs, read_log, running_job, start_detached
+from itda_core.cli import main
+from itda_core.jobs import JobState, cancel, read_jobs, read_log, running_job, start_detached
 from itda_core.types import Growth, UserError
 
 
@@ -112,3 +116,146 @@ def test_readers_do_not_mislead_each_other(tmp_path: Path) -> None:
     with ThreadPoolExecutor(4) as pool:
         seen = list(pool.map(lambda _: read_jobs(tmp_path)[0].status, range(400)))
     assert seen.count("lost") >= 396  # a reader may still meet three others in a row
+
+
+# Cancelling
+
+
+def waiting_job(root: Path, before: str = "pass") -> tuple[subprocess.Popen, JobState]:
+    """A job of another process that waits, as its state stands once it runs."""
+    code = (
+        "import signal, time; from pathlib import Path; from itda_core.jobs import running_job\n"
+        "signal.signal(signal.SIGTERM, signal.default_int_handler)\n"
+        f"with running_job(Path({str(root)!r}), 'Something') as job:\n"
+        f"    {before}; job.stage('waiting'); time.sleep(100)"
+    )
+    process = subprocess.Popen([sys.executable, "-c", code], stderr=subprocess.DEVNULL)
+    found = wait_for(lambda: [job for job in read_jobs(root) if job.stage == "waiting" and job.status == "running"])
+    return process, found[0]
+
+
+def cli(*arguments: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run([sys.executable, "-m", "itda_core.cli", *arguments], capture_output=True, text=True)
+
+
+def is_running(pid: int) -> bool:
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except FileNotFoundError:
+        return False
+
+
+def long_build(tmp_path: Path) -> tuple[Path, list[str]]:
+    """A library, and a build that would take minutes."""
+    corpus = tmp_path / "corpus.jsonl"
+    words = (Path(__file__).parent / "test_dictionary.py").read_text().split()
+    lines = [json.dumps({"text": " ".join(words[at % 500 : at % 500 + 300])}) for at in range(40_000)]
+    corpus.write_text("\n".join(lines))
+    options = ["--layers", "0-5", "--tokens", "4000000", "--l0", "8"]
+    return tmp_path / "library", ["build", str(MODEL_A), "--corpus", str(corpus), *options]
+
+
+def test_a_running_build_is_listed_and_cancelled(tmp_path: Path) -> None:
+    root, arguments = long_build(tmp_path)
+    job_id = start_detached(root, arguments)
+    where = ["--library", str(root)]
+    (seen,) = wait_for(lambda: [job for job in read_jobs(root) if job.stage == "building" and job.rate], 240)
+    assert seen.pid is not None
+    assert seen.arguments == arguments
+    (listed,) = json.loads(cli("jobs", "--json", *where).stdout)["jobs"]
+    told = ["id", "title", "status", "stage", "done", "total", "unit", "rate", "started", "error"]
+    assert list(listed) == told
+    assert (listed["id"], listed["status"], listed["stage"], listed["error"]) == (job_id, "running", "building", None)
+    assert 0 < listed["done"] < listed["total"]
+    assert re.search(rf"{job_id}  running .*building.* a second", cli("jobs", *where).stdout)
+    done = cli("cancel", job_id, *where)
+    assert (done.returncode, done.stdout) == (0, f"{job_id} is cancelled\n"), done.stderr
+    assert not is_running(seen.pid)
+    (seen,) = read_jobs(root)
+    assert (seen.status, seen.error) == ("cancelled", None)
+    assert not list((root / "dictionaries").glob(".*"))
+    assert "interrupted" in read_log(root, job_id)
+    again = cli("cancel", job_id, *where)
+    assert again.returncode == 2
+    assert again.stderr == f"itda: job {job_id} is not running: it is cancelled\n"
+
+
+def test_a_job_can_be_cancelled_before_its_first_word(tmp_path: Path) -> None:
+    root, arguments = long_build(tmp_path)
+    job_id = start_detached(root, arguments)
+    assert cancel(root, job_id).status == "cancelled"
+    assert [job.status for job in read_jobs(root)] == ["cancelled"]
+
+
+def test_a_job_that_does_not_end_is_killed_and_says_so(tmp_path: Path) -> None:
+    process, seen = waiting_job(tmp_path, "signal.signal(signal.SIGTERM, signal.SIG_IGN)")
+    state = cancel(tmp_path, seen.id, patience=0.5)
+    assert process.wait(5) in (-signal.SIGKILL, 0)  # 0: it was waited for by the one that cancelled
+    assert state.status == "cancelled"
+    assert state.error == "it did not end within 0.5 seconds and was killed"
+    assert read_jobs(tmp_path) == [state]
+
+
+def test_a_stranger_that_has_the_number_now_is_left_alone(tmp_path: Path) -> None:
+    process, seen = waiting_job(tmp_path)
+    process.kill()
+    process.wait()
+    stranger = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(100)"])
+    path = tmp_path / "jobs" / seen.id / "state.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), "pid": stranger.pid}))
+    with pytest.raises(UserError, match="not running: it is lost"):
+        cancel(tmp_path, seen.id)
+    assert stranger.poll() is None
+    stranger.kill()
+    stranger.wait()
+
+
+def test_a_job_of_another_machine_is_left_to_it(tmp_path: Path) -> None:
+    process, seen = waiting_job(tmp_path)
+    path = tmp_path / "jobs" / seen.id / "state.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), "host": "far-away"}))
+    done = cli("cancel", seen.id, "--library", str(tmp_path))
+    assert done.returncode == 2
+    assert done.stderr == f"itda: job {seen.id} runs on another machine, far-away: cancel it there\n"
+    assert process.poll() is None
+    process.terminate()
+    process.wait()
+    assert read_jobs(tmp_path)[0].status == "cancelled"  # to be told to stop from elsewhere is the same
+
+
+@pytest.mark.parametrize("job_id", ["nothing-here", "../library", "", ".locks"])
+def test_an_unknown_job_is_refused(tmp_path: Path, job_id: str) -> None:
+    with running_job(tmp_path, "Something"):
+        pass
+    with pytest.raises(UserError, match="no job"):
+        cancel(tmp_path, job_id)
+
+
+def test_jobs_of_a_library_without_any(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    where = ["--library", str(tmp_path / "none")]
+    assert main(["jobs", "--json", *where]) == 0
+    assert json.loads(capsys.readouterr().out) == {"jobs": []}
+    assert main(["jobs", *where]) == 0
+    assert "no jobs yet" in capsys.readouterr().out
+    assert not (tmp_path / "none").exists()
+
+
+def test_a_failed_job_is_listed_with_its_reason_in_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(UserError), running_job(tmp_path, "Build \x1b[31m\nred"):
+        raise UserError("mend it")
+    assert main(["jobs", "--library", str(tmp_path)]) == 0
+    out = capsys.readouterr().out
+    assert out.count("\n") == 1
+    assert "\x1b" not in out
+    assert "failed" in out and "mend it" in out
+
+
+def test_the_command_of_a_job_outlives_its_state(tmp_path: Path) -> None:
+    job_id = start_detached(tmp_path, ["frobnicate"])
+    wait_for(lambda: [job for job in read_jobs(tmp_path) if job.status == "failed"])
+    assert read_jobs(tmp_path)[0].arguments == ["frobnicate"]
+    command = tmp_path / "jobs" / job_id / "command.json"
+    for said in ('{"a": 1}', "[1]", "["):
+        command.write_text(said)
+        assert read_jobs(tmp_path)[0].arguments == []
+    shutil.rmtree(tmp_path / "jobs")

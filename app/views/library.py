@@ -193,7 +193,10 @@ def show_library() -> None:
     records = [record for record in found if isinstance(record, DictionaryRecord)]
     damaged = [each for each in found if isinstance(each, Damaged)]
     jobs = read_jobs(library.root)
-    st.title("Library")
+    with st.container(horizontal=True, horizontal_alignment="distribute", vertical_alignment="center"):
+        st.title("Library", width="content")
+        if found:
+            st.page_link(parts.BUILD_PAGE, label="Build a dictionary", icon=":material/add:")
     if not found and not is_running(jobs):
         show_start(jobs)
         jobs = read_jobs(library.root)

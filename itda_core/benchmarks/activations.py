@@ -74,7 +74,7 @@ def capture_activations(say: Callable[[str], None], tokens: int = _TOKENS) -> Ac
     from itda_core.capture import Capture
     from itda_core.config import BuildSettings, CorpusSettings, CutSettings
     from itda_core.corpus import ingest
-    from itda_core.demo import model_folder
+    from itda_core.demo_models import model_folder
     from itda_core.models import load_model
     from itda_core.types import Site
     from itda_core.windows import cut

@@ -2,7 +2,7 @@
 
 import pytest
 
-from app.state import MOST_CORNERS, AtomsState, AtomState, LibraryState, decode, encode
+from app.state import MOST_CORNERS, AtomsState, AtomState, BuildState, LibraryState, decode, encode
 from itda_core.types import UserError
 
 STATES = [
@@ -15,6 +15,9 @@ STATES = [
     AtomState(),
     AtomState("d", 0),
     AtomState("d", 123456),
+    BuildState(),
+    BuildState("", "main", "", "", "", 0, 0.0, "cosine", documents=0, keep_first=True, max_atoms=7, job="x"),
+    BuildState("~/a b/é", layers="2,4-6", hook="mlp,attn", threshold=1e-9, tokens=10**9, no_holdout=True),
 ]
 
 
@@ -56,6 +59,12 @@ def test_parameters_of_other_pages_are_passed_over() -> None:
         (AtomsState, "region", "0,0~1,1"),
         (AtomsState, "region", "0,0~1,1~2,nan"),
         (AtomsState, "region", "~".join(["0,0"] * (MOST_CORNERS + 1))),
+        (BuildState, "tokens", "-1"),
+        (BuildState, "threshold", "nan"),
+        (BuildState, "error", "absolute"),
+        (BuildState, "dtype", "int8"),
+        (BuildState, "keep_first", "yes"),
+        (BuildState, "corpus", "x" * 1001),
         (LibraryState, "hook", "head"),
         (LibraryState, "measure", "beauty"),
     ],

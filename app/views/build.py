@@ -1,0 +1,320 @@
+"""Build: what a build needs, what it will cost, and the job that runs it."""
+
+import shlex
+from collections.abc import Callable
+from dataclasses import fields, replace
+from typing import Any
+
+import streamlit as st
+
+from app import parts, resources, state
+from app.build_form import Checked, arguments, check
+from app.jobs_view import is_running, show_jobs, show_outcome
+from app.state import BuildState
+from app.text import count, inert, size, span
+from itda_core.config import DTYPES, ERRORS, INITS, METHODS, SCANS, WINDOWS
+from itda_core.corpus import Corpus
+from itda_core.demo_models import demo_models
+from itda_core.estimate import Asked, Estimate, estimate
+from itda_core.jobs import read_jobs
+from itda_core.types import HOOKS, UserError
+
+HOOK_NAMES = {"resid": "block output", "mlp": "MLP", "attn": "attention"}
+ERROR_NAMES = {
+    "relative": "relative: |x−x̂|²/|x|²",
+    "squared": "squared: |x−x̂|²",
+    "cosine": "cosine: mean over dimensions",
+}
+SCAN_NAMES = {"sequential": "row by row", "batch": "by batches, as published"}
+INIT_NAMES = {"empty": "from nothing", "frequent": "from frequent rows, as published"}
+WINDOW_NAMES = {"first": "the first of each document", "all": "all of each document"}
+METHOD_NAMES = {
+    "matching": "matching pursuit",
+    "orthogonal": "orthogonal, far slower",
+    "nonnegative": "non-negative",
+}
+DEVICES = ("", "cpu", "cuda", "mps")
+MORE = (
+    "column", "split", "config", "corpus_revision", "documents", "context", "windows", "batch", "keep_first",
+    "keep_activations", "no_holdout", "scan", "init", "method", "max_atoms", "device", "dtype",
+)  # fmt: skip
+"""Fields that most builds leave as they are."""
+
+
+def go(**changes: Any) -> None:
+    """Change what the form says."""
+    here = state.decode(BuildState, st.query_params)
+    st.query_params.from_dict(state.encode(replace(here, **changes)))
+
+
+class Form:
+    """Draws fields of the form, each with what is wrong with it under it."""
+
+    def __init__(self, form: BuildState, checked: Checked) -> None:
+        self._form, self._problems = form, checked.problems
+
+    def __call__(self, name: str, draw: Callable[..., Any], *given: Any, **options: Any) -> None:
+        """Draw the widget of a field, set to what the address says."""
+        key = f"build_{name}"
+        st.session_state[key] = getattr(self._form, name)
+        draw(*given, key=key, on_change=lambda: self._take(name, st.session_state[key]), **options)
+        self.complain(name)
+
+    def _take(self, name: str, value: Any) -> None:
+        usual = next(each.default for each in fields(BuildState) if each.name == name)
+        go(**{name: usual if value is None else value})
+
+    def complain(self, name: str) -> None:
+        """Say what is wrong with a field."""
+        if name in self._problems:
+            said = self._problems[name]
+            # (Not a caption, which is paler than an error may be.)
+            st.markdown(f":small[:red[{inert(said[:1].upper() + said[1:])}]]")
+
+
+def show_form(form: BuildState, checked: Checked, corpora: list[Corpus]) -> None:
+    """The fields that every build has to look at, and the others folded away."""
+    put = Form(form, checked)
+    models = {*demo_models(), *(record.model for record in parts.sound_records() if "/" in record.model), form.model}
+    put(
+        "model",
+        st.selectbox,
+        "Model",
+        sorted(models),
+        format_func=lambda name: f"{name} (comes with the project)" if name in demo_models() else name,
+        accept_new_options=True,
+        help="A model that comes with the project, a folder in Hugging Face format, or an id of the Hub such as "
+        "EleutherAI/pythia-70m-deduped. Type anything that is not in the list.",
+    )
+    if checked.shape is None or not checked.shape.is_local:
+        put("revision", st.text_input, "Revision of the model", placeholder="main", max_chars=200)
+    show_corpus(form, put, corpora)
+    left, right = st.columns(2)
+    with left:
+        put(
+            "layers",
+            st.text_input,
+            "Layers",
+            help="Blocks, counted from 0, such as 2,4-6. Each gives a dictionary of its own.",
+            max_chars=200,
+        )
+    with right:
+        show_hooks(form, put)
+    left, right = st.columns(2)
+    with left:
+        put("tokens", st.number_input, "Tokens", min_value=0, step=10_000, help="Stop after so many activations.")
+    with right:
+        put("l0", st.number_input, "L0", min_value=0, step=1, help="Pursuit steps for one activation.")
+    left, right = st.columns(2)
+    with left:
+        put(
+            "threshold",
+            st.number_input,
+            "Threshold",
+            step=0.05,
+            format="%g",
+            help="An activation that the dictionary reconstructs with a larger error becomes an atom: lower gives "
+            "more atoms.",
+        )
+    with right:
+        put("error", st.selectbox, "The threshold is an error of", ERRORS, format_func=ERROR_NAMES.__getitem__)
+    changed = [name for name in MORE if getattr(form, name) != getattr(BuildState(), name)]
+    is_wrong = any(name in checked.problems for name in MORE)
+    with st.expander(f"More ({len(changed)} changed)" if changed else "More", expanded=is_wrong):
+        show_more(put)
+
+
+def show_corpus(form: BuildState, put: Form, corpora: list[Corpus]) -> None:
+    """Which texts; one that was read before brings along how it was read."""
+    before = {corpus.settings.spec: corpus for corpus in corpora}
+    key = "build_corpus"
+    st.session_state[key] = form.corpus
+
+    def changed() -> None:
+        spec = st.session_state[key] or BuildState().corpus
+        known = before.get(spec)
+        if known is None:
+            go(corpus=spec)
+            return
+        settings, cut = known.settings, known.cut
+        go(
+            corpus=spec,
+            column=settings.column,
+            split=settings.split,
+            config=settings.name or "",
+            corpus_revision=settings.revision or "",
+            documents=settings.documents,
+            context=cut.context,
+            windows=cut.windows,
+            keep_first=cut.keep_first,
+        )
+
+    st.selectbox(
+        "Corpus",
+        list(dict.fromkeys(["docs", *before, form.corpus])),
+        format_func=lambda spec: "docs (the documentation installed here)" if spec == "docs" else spec,
+        accept_new_options=True,
+        key=key,
+        on_change=changed,
+        help="Texts: docs, a text file, a folder of .txt and .md files, a .jsonl or .parquet file, or the id of a "
+        "dataset on the Hub. Type anything that is not in the list.",
+    )
+    put.complain("corpus")
+
+
+def show_hooks(form: BuildState, put: Form) -> None:
+    """Places in each block, in the address as on the command line."""
+    key = "build_hook"
+    st.session_state[key] = [hook for hook in HOOKS if hook in form.hook.split(",")]
+    st.pills(
+        "Place in each block",
+        HOOKS,
+        selection_mode="multi",
+        format_func=HOOK_NAMES.__getitem__,
+        key=key,
+        on_change=lambda: go(hook=",".join(st.session_state[key])),
+    )
+    put.complain("hook")
+
+
+def show_more(put: Form) -> None:
+    """The fields that most builds leave as they are."""
+    texts, dictionary = st.columns(2)
+    with texts:
+        put(
+            "documents", st.number_input, "Documents", min_value=0, step=1000, placeholder="all, or 10,000 of a dataset"
+        )
+        put("column", st.text_input, "Field with the text", help="In JSONL, Parquet and datasets.", max_chars=200)
+        put("split", st.text_input, "Split of a dataset", max_chars=200)
+        put("config", st.text_input, "Configuration of a dataset", max_chars=200)
+        put("corpus_revision", st.text_input, "Revision of a dataset", max_chars=200)
+        put("context", st.number_input, "Tokens in a window", min_value=0, step=1)
+        put("windows", st.selectbox, "Windows", WINDOWS, format_func=WINDOW_NAMES.__getitem__)
+        put("keep_first", st.checkbox, "Capture each window's first token", help="Attention sinks there.")
+    with dictionary:
+        put("max_atoms", st.number_input, "Atoms at most", min_value=0, step=1000, placeholder="no limit")
+        put("method", st.selectbox, "Method", METHODS, format_func=METHOD_NAMES.__getitem__)
+        put("scan", st.selectbox, "Scan", SCANS, format_func=SCAN_NAMES.__getitem__)
+        put("init", st.selectbox, "Start", INITS, format_func=INIT_NAMES.__getitem__)
+        put("batch", st.number_input, "Windows in a pass", min_value=0, step=1)
+        put("device", st.selectbox, "Device", DEVICES, format_func=lambda name: name or "CUDA, or else the CPU")
+        put("dtype", st.selectbox, "Numbers", DTYPES, help="What the model computes in.")
+        put(
+            "no_holdout",
+            st.checkbox,
+            "Build from every document",
+            help="Every tenth is held out otherwise, to measure the error on.",
+        )
+        put("keep_activations", st.checkbox, "Keep the activations", help="The model then reads the texts once only.")
+
+
+def show_cost(asked: Asked, cost: Estimate) -> None:
+    """What the build will take, and what that rests on."""
+    with st.grid(2, min_column_width=100, gap="small"):
+        st.metric("Tokens", count(cost.tokens))
+        st.metric("Time", "unknown" if cost.seconds is None else span(*cost.seconds))
+        st.metric("Memory", "unknown" if cost.memory is None else size(cost.memory))
+        st.metric("Disk", size(cost.disk))
+    made = "one dictionary" if cost.n_sites == 1 else f"{cost.n_sites} dictionaries"
+    read = "once" if cost.passes == 1 else "twice, to build and to encode"
+    st.caption(f"It gives {made}. The model reads the texts {read}.")
+    st.caption(inert(said_of_time(asked, cost)))
+    st.caption(inert(said_of_room(asked, cost)))
+    if cost.disk > cost.free_disk:
+        st.warning(f"Only {size(cost.free_disk)} are free where the library is.", icon=":material/hard_drive:")
+    if cost.is_for_remote:
+        st.warning(
+            "This model is too large for most machines"
+            + (f"; this one has {size(cost.machine_memory)} of memory" if cost.machine_memory else "")
+            + ". Models of this size run on NDIF, in a terminal: add \\-\\-remote to the command below.",
+            icon=":material/cloud:",
+        )
+
+
+def said_of_time(asked: Asked, cost: Estimate) -> str:
+    """What the time rests on."""
+    if not cost.runs:
+        if asked.shape.d_model is None:
+            return "Time cannot be told: this model is not on the machine yet, and no run of it is in the library."
+        return "Time cannot be told: this library has no run of any model yet to go by."
+    last = cost.runs[0]
+    runs = "the last run" if len(cost.runs) == 1 else f"the last {len(cost.runs)} runs"
+    layers = ("layer " if len(last.layers) == 1 else "layers ") + ", ".join(map(str, last.layers))
+    said = (
+        f"Time goes by {runs} of {last.model} in this library; the latest, {layers}, did "
+        f"{last.rate:,.0f} tokens a second on the machine that it ran on."
+    )
+    if not 0.95 < cost.scale < 1.05:
+        said += f" Here the model does about {cost.scale:.2g} times that work for a token."
+    if asked.dictionary.method == "orthogonal":
+        said += " Orthogonal pursuit takes many times longer than matching pursuit."
+    return said + " Reading the corpus, loading the model and the maps come on top."
+
+
+def said_of_room(asked: Asked, cost: Estimate) -> str:
+    """What memory and disk rest on."""
+    n = asked.shape.n_parameters
+    if n is None:
+        said = "Memory cannot be told: the size of this model is not known before it is fetched."
+    else:
+        known = "" if asked.shape.is_counted else ", going by its name,"
+        amount = f"{n / 1e9:.3g} billion" if n >= 1e9 else f"{n / 1e6:.3g} million"
+        said = f"Memory: {amount} parameters{known} in {asked.dtype}, about 1 GB for the program, and the atoms."
+    fetched = "" if asked.shape.is_local or asked.shape.is_counted else " Fetching the model takes disk besides."
+    return f"{said} Disk: by the size of indexes for each token and step; {size(cost.free_disk)} are free.{fetched}"
+
+
+def show_plan(form: BuildState, checked: Checked, corpora: list[Corpus], is_under_way: bool) -> None:
+    """What the form asks for: its cost, its command line, and the button that starts it."""
+    with st.container(border=True):
+        st.subheader("Before you start")
+        if checked.asked is None:
+            st.text("What it will cost is told once the marked fields are mended.")
+        else:
+            cost = estimate(checked.asked, resources.library(), parts.sound_records(), corpora)
+            show_cost(checked.asked, cost)
+        command = arguments(form)
+        st.caption("The same in a terminal:")
+        first = shlex.join(["itda", *command[:2]])
+        st.code(" \\\n  ".join([first, *map(shlex.quote, command[2:])]), language=None, wrap_lines=True)
+        label = "This is being built" if is_under_way else "Build"
+        is_blocked = checked.asked is None or is_under_way
+        if st.button(label, type="primary", icon=":material/play_arrow:", disabled=is_blocked, width="stretch"):
+            go(job=resources.start(*command))
+            st.rerun()
+
+
+def show_build() -> None:
+    """The whole page."""
+    st.title("Build")
+    try:
+        form = state.decode(BuildState, st.query_params)
+    except UserError as error:
+        parts.show_error(error)
+        st.button("Start afresh", on_click=st.query_params.clear)
+        return
+    st.text(
+        "A dictionary of a model's activations, for each layer and place that you name. It is built in a process of "
+        "its own: you can close this page meanwhile."
+    )
+    jobs = read_jobs(resources.library().root)
+    running = [job for job in jobs if job.status == "running"]
+    if is_running(jobs):
+        show_jobs(running)
+    followed = next((job for job in jobs if job.id == form.job and job.status != "running"), None)
+    if followed is not None:
+        show_outcome(followed)
+    checked = check(form)
+    corpora = [corpus for corpus in resources.corpora() if isinstance(corpus, Corpus)]
+    left, right = st.columns([3, 2], gap="large")
+    with left:
+        show_form(form, checked, corpora)
+    with right:
+        show_plan(form, checked, corpora, any(job.arguments == arguments(form) for job in running))
+    others = [job for job in jobs if job.status != "running" and job is not followed]
+    if others:
+        show_jobs(others)
+
+
+with parts.errors_shown():
+    show_build()

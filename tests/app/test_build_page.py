@@ -1,0 +1,179 @@
+"""The Build page as Streamlit runs it: the form, its cost, what is wrong with it, and jobs."""
+
+import json
+import shlex
+from pathlib import Path
+
+import pytest
+from conftest import MODEL_A
+from page_fixtures import OpenPage
+from streamlit.testing.v1 import AppTest
+from test_pages import labels, links, shown, started  # noqa: F401 (a fixture)
+
+from app.build_form import arguments, check, form_of
+from app.state import BuildState, decode
+from itda_core.jobs import running_job
+from itda_core.types import UserError
+
+pytest_plugins = ("page_fixtures",)
+
+
+def command(page: AppTest) -> list[str]:
+    """The command line that the page shows, as a shell reads it."""
+    return shlex.split(page.code[0].value.replace("\\\n", ""))
+
+
+def build_button(page: AppTest):
+    return next(button for button in page.button if button.label in ("Build", "This is being built"))
+
+
+@pytest.mark.parametrize(
+    "form",
+    [
+        BuildState(),
+        BuildState(
+            "gpt2", "main", "a folder/x.txt", "1-3,7", "mlp,attn", 40, 0.3, "squared", 200_000, "cpu", "bfloat16"
+        ),
+        BuildState(column="content", split="test", config="en", corpus_revision="v1", documents=50, context=64),
+        BuildState(windows="all", keep_first=True, batch=4, keep_activations=True, no_holdout=True),
+        BuildState(scan="batch", init="frequent", method="orthogonal", max_atoms=100),
+    ],
+    ids=str,
+)
+def test_a_form_survives_the_command_line(form: BuildState) -> None:
+    assert form_of(arguments(form)) == form
+
+
+def test_a_command_that_is_no_build_fills_no_form() -> None:
+    for given in ([], ["demo"], ["map", "x"], ["build"], ["build", "m", "--layers", "x"], ["build", "m", "--nose"]):
+        assert form_of(given) is None
+
+
+def test_a_model_that_looks_like_an_option_stays_a_model() -> None:
+    assert arguments(BuildState("--library=/x"))[1] == "./--library=/x"
+
+
+def test_the_form_opens_as_something_that_works(
+    open_page: OpenPage,
+    library: Path,
+    started: list[list[str]],  # noqa: F811
+) -> None:
+    page = open_page(library, "/build")
+    assert not page.exception
+    assert ":red[" not in shown(page)
+    assert command(page) == [
+        "itda",
+        "build",
+        str(MODEL_A),
+        "--layers=2",
+        "--l0=20",
+        "--threshold=0.2",
+        "--tokens=40000",
+    ]
+    metrics = {metric.label: metric.value for metric in page.metric}
+    assert metrics["Tokens"] == "40,000"
+    assert metrics["Time"].rpartition(" ")[2] in ("s", "min", "h")
+    assert "docs-a in this library" in shown(page).replace("\\", "")
+    build_button(page).click().run()
+    assert started == [command(page)[1:]]
+    assert page.query_params["job"] == "20260101-000000-abcdef"
+
+
+def test_a_field_goes_to_the_address_and_to_the_command(open_page: OpenPage, library: Path) -> None:
+    page = open_page(library, "/build")
+    page.text_input(key="build_layers").set_value("1,3-5").run()
+    page.number_input(key="build_max_atoms").set_value(500).run()
+    page.checkbox(key="build_no_holdout").check().run()
+    assert page.query_params["layers"] == "1,3-5"
+    assert {"--layers=1,3-5", "--max-atoms=500", "--no-holdout"} <= set(command(page))
+    again = open_page(library, "/build", layers="1,3-5", max_atoms="500", no_holdout="1")
+    assert command(again) == command(page)
+    assert again.text_input(key="build_layers").value == "1,3-5"
+
+
+@pytest.mark.parametrize(
+    ("params", "message"),
+    [
+        ({"model": ""}, "name a model"),
+        ({"model": "/no/such/model"}, "no folder"),
+        ({"layers": ""}, "such as 2,4"),
+        ({"layers": "3-1"}, "such as 2,4"),
+        ({"layers": "9"}, "layers 0 to 5"),
+        ({"hook": ""}, "choose one of"),
+        ({"corpus": "/no/such/file.txt"}, "cannot be opened"),
+        ({"tokens": "0"}, "tokens is 0"),
+        ({"l0": "0"}, "l0 is 0"),
+        ({"threshold": "-1"}, "threshold is"),
+        ({"context": "129"}, "128 tokens at most"),
+        ({"batch": "1"}, "windows in a batch"),
+        ({"documents": "0"}, "documents is 0"),
+        ({"max_atoms": "0"}, "max"),
+        ({"init": "frequent"}, "scan by batches"),
+    ],
+    ids=str,
+)
+def test_what_is_wrong_is_said_at_its_field(params: dict[str, str], message: str) -> None:
+    problems = check(decode(BuildState, params)).problems
+    assert list(problems) == list(params)
+    assert message in problems[next(iter(params))]
+
+
+def test_a_wrong_field_keeps_the_build_from_starting(open_page: OpenPage, library: Path) -> None:
+    page = open_page(library, "/build", layers="9", corpus="![x](http://outside.invalid/x.png)")
+    assert not page.exception
+    assert "there is no layer 9" in shown(page)
+    assert "](http" not in "".join(each.value for each in (*page.caption, *page.markdown))
+    assert build_button(page).disabled
+
+
+def test_a_bad_address_says_so_and_offers_a_way_out(open_page: OpenPage, library: Path) -> None:
+    page = open_page(library, "/build", tokens="many")
+    assert "tokens" in page.error[0].value
+    page.button[labels(page).index("Start afresh")].click().run()
+    assert not page.error
+    assert not build_button(page).disabled
+
+
+def test_a_model_too_large_is_sent_elsewhere(open_page: OpenPage, library: Path) -> None:
+    page = open_page(library, "/build", model="meta-llama/Llama-3.1-405B", layers="40")
+    assert not page.exception
+    assert "NDIF" in page.warning[0].value
+    assert {metric.label: metric.value for metric in page.metric}["Time"] == "unknown"
+    assert "Time cannot be told" in shown(page)
+
+
+def test_an_empty_library_has_nothing_to_go_by(open_page: OpenPage, tmp_path: Path) -> None:
+    page = open_page(tmp_path / "none", "/build")
+    assert not page.exception
+    assert "no run of any model yet" in shown(page)
+    assert not build_button(page).disabled
+    assert not (tmp_path / "none").exists()
+
+
+def test_a_running_build_is_not_started_twice(open_page: OpenPage, tmp_path: Path) -> None:
+    with running_job(tmp_path, "Build") as job:
+        (tmp_path / "jobs" / job.state.id / "command.json").write_text(json.dumps(arguments(BuildState())))
+        job.stage("building", 100)
+        page = open_page(tmp_path, "/build")
+        assert not page.exception
+        assert build_button(page).disabled
+        assert "Yes, cancel it" in labels(page)
+        assert "Build docs-a, layers 2, on docs" in shown(page)
+
+
+@pytest.mark.parametrize("error", [UserError("no ![x](http://outside.invalid/x.png)"), KeyboardInterrupt()])
+def test_a_job_that_ended_badly_fills_the_form_again(open_page: OpenPage, tmp_path: Path, error: BaseException) -> None:
+    form = BuildState(layers="1,3-5", corpus="docs", documents=7, keep_first=True)
+    with pytest.raises(type(error)), running_job(tmp_path, "Build") as job:
+        folder = tmp_path / "jobs" / job.state.id
+        (folder / "command.json").write_text(json.dumps(arguments(form)))
+        (folder / "log.txt").write_text("what it said\n")
+        raise error
+    page = open_page(tmp_path, "/build", job=job.state.id)
+    assert not page.exception
+    assert len(page.error) == isinstance(error, UserError)
+    assert "](http" not in "".join(each.value for each in page.error)
+    assert "what it said" in shown(page)
+    (again,) = links(page)
+    query = dict(part.split("=") for part in again.removeprefix("build?").split("&"))
+    assert query == {"layers": "1%2C3-5", "documents": "7", "keep_first": "1"}
