@@ -169,12 +169,12 @@ def _is_attention(name: str) -> bool:
 
 
 def _adds_up(run: _BlockRun, pair: Parts) -> bool:
-    seen = [_vectors(output) for output in (run.stream, run.inner.get(pair.attn), run.inner.get(pair.mlp), run.output)]
-    terms = [values.double().cpu() for values in seen if values is not None]
-    if len(terms) < len(seen) or len({term.shape for term in terms}) > 1:
+    outputs = (run.stream, run.inner.get(pair.attn), run.inner.get(pair.mlp), run.output)
+    seen = [values for output in outputs if (values := _vectors(output)) is not None]
+    if len(seen) < len(outputs) or len({values.shape for values in seen}) > 1:
         return False
-    *added, total = terms
-    bound = _ROUNDINGS * torch.finfo(seen[-1].dtype).eps * sum(term.abs() for term in added)
+    *added, total = (values.double().cpu() for values in seen)
+    bound = _ROUNDINGS * torch.finfo(seen[-1].dtype).eps * sum(values.abs() for values in added)
     return bool(((sum(added) - total).abs() <= bound).all())
 
 

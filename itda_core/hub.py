@@ -10,8 +10,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from huggingface_hub import HfApi, constants, snapshot_download
+from huggingface_hub import constants, get_cached_repo_tree, hf_hub_download, snapshot_download
 from huggingface_hub.errors import (
+    CachedRepoTreeNotFoundError,
     DisabledRepoError,
     GatedRepoError,
     HfHubHTTPError,
@@ -21,7 +22,7 @@ from huggingface_hub.errors import (
     RevisionNotFoundError,
 )
 from huggingface_hub.utils import httpx, validate_repo_id
-from tqdm import tqdm
+from tqdm.auto import tqdm
 
 from itda_core.types import UserError, one_line
 
@@ -70,17 +71,13 @@ def fetch_model(name: str, revision: str | None = None) -> Path:
         )
         if not (folder / "config.json").is_file():
             raise UserError(f"{name} has no config.json: name a model in Hugging Face format")
-        weights = weight_files(folder)
-        if not _all_there(folder, weights):
-            snapshot_download(
-                name,
-                revision=folder.name,  # the commit: what was read first and what is fetched now belong together
-                allow_patterns=weights,
-                ignore_patterns=[_FOLDERS],
-                tqdm_class=_Bytes,
-            )
-        if not _all_there(folder, weights):
-            raise UserError(_no_weights(name, folder.name))
+        missing = [file for file in weight_files(folder) if not (folder / file).is_file()]
+        files = _files_on_hub(name, folder.name)
+        if files and not files.issuperset(missing):
+            raise UserError(_no_weights(name, files))
+        for file in missing:
+            # By the commit: what was read first and what is fetched now belong together.
+            hf_hub_download(name, file, revision=folder.name, tqdm_class=_Bytes)
     except (OSError, httpx.HTTPError) as error:
         raise UserError(_reason(name, revision, error)) from error
     return folder
@@ -100,7 +97,7 @@ def weight_files(folder: Path) -> list[str]:
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise UserError(f"{INDEX_FILE} of {folder.name} is damaged: fetch the model again") from error
     for name in names:
-        # A name that begins with a dot or holds a separator could lead out of the folder; fnmatch reads *?[ as patterns.
+        # A separator or a leading dot could lead out of the folder, and *?[ would be read as patterns.
         if (
             Path(name).name != name
             or not name.endswith(".safetensors")
@@ -114,32 +111,32 @@ def weight_files(folder: Path) -> list[str]:
 
 
 class _Bytes(tqdm):
-    """Counts bytes on stderr; the bars that count anything else stay away.
+    """Counts the bytes of a file on stderr.
 
-    huggingface_hub's own class is silent in a job, whose stderr is a file, and where transformers' bars are off.
+    huggingface_hub's own bars are silent in a job, whose stderr is a file, and where transformers' bars are off.
     """
 
     def __init__(self, *arguments: Any, **settings: Any) -> None:
-        of_bytes = settings.get("unit") == "B"
-        super().__init__(*arguments, **{**settings, "file": sys.stderr, "mininterval": 0.5, "disable": not of_bytes})
+        super().__init__(*arguments, **{**settings, "file": sys.stderr, "mininterval": 0.5})
 
 
-def _all_there(folder: Path, files: list[str]) -> bool:
-    return all((folder / file).is_file() for file in files)
+def _files_on_hub(name: str, commit: str) -> set[str]:
+    """Files of a commit, as the Hub listed them when it was first fetched; empty where another tool filled the cache."""
+    try:
+        return {file.path for file in get_cached_repo_tree(name, revision=commit)}
+    except CachedRepoTreeNotFoundError:
+        return set()
 
 
-def _no_weights(name: str, commit: str) -> str:
-    """Why a model that was fetched has no weights to load."""
-    if constants.HF_HUB_OFFLINE:
-        return f"the weights of {name} are not in the cache and HF_HUB_OFFLINE is set: unset it once to fetch them"
-    files = [file.rfilename for file in HfApi().model_info(name, revision=commit).siblings or []]
+def _no_weights(name: str, files: set[str]) -> str:
+    """Why a model that is on the Hub cannot be loaded."""
     for suffix, kind in _OTHER_WEIGHTS.items():
-        if found := [file for file in files if file.endswith(suffix) and "/" not in file]:
+        if found := sorted(file for file in files if file.endswith(suffix) and "/" not in file):
             return (
-                f"{name} has its weights as {kind} only ({one_line(found[0])}), which is never loaded here: name a copy "
-                "in safetensors, or a --revision that has one, such as refs/pr/1"
+                f"{name} has its weights as {kind} only ({one_line(found[0])}), which is never loaded here: name a "
+                "copy in safetensors, or a --revision that has one, such as refs/pr/1"
             )
-    return f"{name} has no {WEIGHTS_FILE} at this revision: name another model or --revision"
+    return f"{name} lacks {WEIGHTS_FILE}, or a part of it, at this revision: name another model or --revision"
 
 
 def _reason(name: str, revision: str | None, error: BaseException) -> str:
@@ -166,7 +163,7 @@ def _reason(name: str, revision: str | None, error: BaseException) -> str:
 
 
 _REASONS: dict[type[Exception], str] = {
-    GatedRepoError: "{name} is gated: accept its terms on {endpoint}/{name} and set HF_TOKEN to a token of that account",
+    GatedRepoError: "{name} is gated: accept its terms on {endpoint}/{name} and set HF_TOKEN to that account's token",
     DisabledRepoError: "{name} was disabled by the Hub: name another model",
     RevisionNotFoundError: "{name} has no revision {revision!r}: name a branch, tag or commit of it with --revision",
     RepositoryNotFoundError: (

@@ -169,7 +169,8 @@ def _open(name: str, folder: Path, device: str, dtype: str) -> tuple[Any, Any, f
         if config.is_encoder_decoder:
             raise UserError(f"{name} is an encoder with a decoder, which are not read here: name a model that is one")
         tokenizer = AutoTokenizer.from_pretrained(folder, use_fast=True, **where)
-        network, loading = (AutoModelForCausalLM if _is_decoder(config) else AutoModel).from_pretrained(
+        auto: Any = AutoModelForCausalLM if _is_decoder(config) else AutoModel
+        network, loading = auto.from_pretrained(
             folder,
             config=config,
             dtype=getattr(torch, dtype),
