@@ -83,6 +83,19 @@ def fetch_model(name: str, revision: str | None = None) -> Path:
     return folder
 
 
+def answer_of_hub(name: str, error: BaseException) -> str | None:
+    """What to do about a repository that the Hub did not let be read, where it said so; None where it did not."""
+    answers = [cause.response.status_code for cause in _causes(error) if isinstance(cause, HfHubHTTPError)]
+    if 401 in answers:
+        return f"the Hub does not know the token that was sent for {name}: set HF_TOKEN to a valid one, or unset it"
+    if 403 in answers:
+        return f"the Hub does not let your token read {name}: set HF_TOKEN to one that may"
+    if 429 in answers:
+        return f"the Hub answers no more requests for now: wait a few minutes, then ask for {name} again"
+    failed = [answer for answer in answers if answer >= 500]
+    return f"the Hub answered {failed[0]} for {name}: try again later" if failed else None
+
+
 def weight_files(folder: Path) -> list[str]:
     """Names of the files of a model's folder that hold its weights, in safetensors; they may not be there.
 
@@ -121,7 +134,7 @@ class _Bytes(tqdm):
 
 
 def _files_on_hub(name: str, commit: str) -> set[str]:
-    """Files of a commit, as the Hub listed them when it was first fetched; empty where another tool filled the cache."""
+    """Files of a commit, as the Hub listed them when it was fetched; empty where another tool filled the cache."""
     try:
         return {file.path for file in get_cached_repo_tree(name, revision=commit)}
     except CachedRepoTreeNotFoundError:
@@ -145,15 +158,8 @@ def _reason(name: str, revision: str | None, error: BaseException) -> str:
     for kind in (GatedRepoError, DisabledRepoError, RevisionNotFoundError, RepositoryNotFoundError):
         if any(isinstance(cause, kind) for cause in causes):
             return _REASONS[kind].format(name=name, revision=revision, endpoint=constants.ENDPOINT)
-    answers = [cause.response.status_code for cause in causes if isinstance(cause, HfHubHTTPError)]
-    if 401 in answers:
-        return (
-            f"the Hub does not know the token that was sent for {name}: set HF_TOKEN to one that is valid, or unset it"
-        )
-    if 429 in answers:
-        return f"the Hub answers no more requests for now: wait a few minutes, then ask for {name} again"
-    if answers:
-        return f"the Hub answered {answers[0]} for {name}: try again later"
+    if answer := answer_of_hub(name, error):
+        return answer
     if constants.HF_HUB_OFFLINE:
         at = f" at revision {revision!r}" if revision else ""
         return f"{name} is not in the cache{at} and HF_HUB_OFFLINE is set: unset it once to fetch the model"

@@ -157,7 +157,8 @@ def load_model(name: str, revision: str | None = None, device: str | None = None
     network, tokenizer, invented = _open(name, folder, device, dtype)
     if device == AUTO_DEVICE:
         device = str(network.get_input_embeddings().weight.device)
-        device = "cpu" if device == "meta" else device  # weights that stay elsewhere take their input from the CPU
+        if device == "meta":  # left on the disk
+            raise UserError(f"not even the embeddings of {name} fit in memory: choose a smaller --dtype or model")
     return Model(name, commit, network, tokenizer, device, invented)
 
 

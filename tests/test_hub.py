@@ -78,20 +78,20 @@ def test_a_gated_model(hub: Hub, tmp_path: Path) -> None:
     refused = build(hub, tmp_path, "tests/gated")
     assert refused.returncode == 2
     assert "HF_TOKEN" in refused.stderr.splitlines()[-1]
-    allowed = build(hub, tmp_path, "tests/gated", HF_TOKEN="hf_right")
+    allowed = build(hub, tmp_path, "tests/gated", "--tokens", "300", "--no-holdout", HF_TOKEN="hf_right")
     assert allowed.returncode == 0, allowed.stderr
 
 
 def test_a_model_in_parts_is_fetched_with_progress_and_read_again_offline(hub: Hub, tmp_path: Path) -> None:
-    done = build(hub, tmp_path, "tests/parts")
+    few = ["--tokens", "300", "--no-holdout"]
+    done = build(hub, tmp_path, "tests/parts", *few)
     assert done.returncode == 0, done.stderr
     for part in PARTS:
         assert re.search(re.escape(part) + r".*100%.*B/s", done.stderr), done.stderr
     asked = len(hub.requests)
     text = tmp_path / "corpus.txt"  # a dataset is read from the Hub itself
     text.write_text("one two three four\n" * 200)
-    arguments = ["--corpus", str(text), "--no-holdout"]
-    again = build(hub, tmp_path, "tests/parts", *arguments, HF_HUB_OFFLINE="1")
+    again = build(hub, tmp_path, "tests/parts", *few, "--corpus", str(text), HF_HUB_OFFLINE="1")
     assert again.returncode == 0, again.stderr
     assert len(hub.requests) == asked
     (built,) = json.loads(again.stdout)["dictionaries"]
@@ -99,8 +99,8 @@ def test_a_model_in_parts_is_fetched_with_progress_and_read_again_offline(hub: H
     assert manifest["revision"] == COMMIT
 
 
-# What cannot be had. The client reads its environment when it is imported, so each environment has one process, in which
-# the command runs once for each case.
+# What cannot be had. The client reads its environment when it is imported, so each environment has one process, in
+# which the command runs once for each case.
 
 RUN_ALL = """
 import contextlib, io, json, sys
