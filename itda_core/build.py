@@ -12,7 +12,7 @@ from itda_core.files import slug
 from itda_core.jobs import Job, build_lock
 from itda_core.library import Library
 from itda_core.maps import SMALLEST_MAP, compute_map
-from itda_core.models import load_model
+from itda_core.models import load_model, load_outline
 from itda_core.pipeline import Pipeline, Plan
 from itda_core.types import Site
 
@@ -52,7 +52,11 @@ def build(library: Library, request: Request, job: Job) -> list[str]:
     request.dictionary.check_scan()
     corpus = request.corpus
     job.stage(f"loading {request.model}")
-    model = load_model(request.model, request.revision, request.device, request.dtype, request.remote)
+    model = (
+        load_outline(request.model, request.revision)
+        if request.remote
+        else load_model(request.model, request.revision, request.device, request.dtype)
+    )
     sites = [Site(layer, hook) for layer in request.build.layers for hook in request.build.hooks]
     for site in sites:
         model.module(site)

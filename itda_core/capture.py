@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 
 import torch
 
+from itda_core.families import tensor_of
 from itda_core.models import Model
 from itda_core.types import Site, UserError
 from itda_core.windows import Window
@@ -83,14 +84,9 @@ class Capture:
                 outputs.append(module.output)
             outputs.save()
             tracer.stop()
-        values = [_tensor(output) for output in outputs]
+        values = [tensor_of(output, *ids.shape) for output in outputs]
         gc.collect(1)  # an early stop leaves a cycle that holds the pass's tensors
         return values
-
-
-def _tensor(output: Any) -> torch.Tensor:
-    """A module's output as a tensor; some return a tuple that begins with it."""
-    return output if isinstance(output, torch.Tensor) else output[0]
 
 
 def in_execution_order(sites: Iterable[Site]) -> list[Site]:

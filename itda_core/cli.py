@@ -125,7 +125,9 @@ def _json_option(parser: argparse.ArgumentParser) -> None:
 def _build_options(parser: argparse.ArgumentParser) -> None:
     model = parser.add_argument_group("the model")
     model.add_argument("--revision", help="branch, tag or commit on the Hub")
-    model.add_argument("--device", help="cpu, cuda or mps (default: cuda where there is one)")
+    model.add_argument(
+        "--device", help="cpu, cuda, mps, or auto to spread it with accelerate (default: cuda where there is one)"
+    )
     model.add_argument("--dtype", choices=DTYPES, help="default: float32")
     model.add_argument("--remote", action="store_true", help="run the model on NDIF, with the key in NDIF_API_KEY")
 

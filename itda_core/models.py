@@ -1,23 +1,26 @@
 """Models in Hugging Face format, opened through nnsight: a local folder or an id of the Hub, by the same path."""
 
 import hashlib
+import importlib.util
 import threading
+import warnings
 from pathlib import Path
 from typing import Any
 
 import torch
-from huggingface_hub import try_to_load_from_cache
-from huggingface_hub.errors import GatedRepoError, HFValidationError, OfflineModeIsEnabled, RepositoryNotFoundError
-from huggingface_hub.utils import validate_repo_id
 from nnsight import TransformersModel
 from safetensors import SafetensorError
 from tokenizers import Tokenizer
-from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
+from transformers import AutoConfig, AutoModel, AutoModelForCausalLM, AutoTokenizer
+from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
 
+from itda_core.families import Parts, blocks_path, listed_parts, probe_parts
+from itda_core.hub import WEIGHTS_FILE, fetch_model, weight_files
 from itda_core.types import Site, UserError, one_line
 
-_ATTENTION = ("self_attn", "attn", "attention")
-_MLP = ("mlp", "feed_forward")
+AUTO_DEVICE = "auto"
+"""The device that spreads a model over the GPUs and the memory there are."""
+_SLOW_TOKENIZER = "{name} has no fast tokenizer, which is needed to know each token's place in the text"
 
 
 class Model:
@@ -29,11 +32,34 @@ class Model:
         tokenizer: a `tokenizers.Tokenizer`, neither padding nor truncating.
         n_layers, d_model, max_tokens: from its configuration.
         pad_id: the token that windows are padded with; never attended to.
+        device: where token ids go.
         lock: held during a trace, because concurrent traces on one model fail.
     """
 
-    def __init__(self, name: str, revision: str | None, network: Any, tokenizer: Any, device: str) -> None:
+    def __init__(
+        self,
+        name: str,
+        revision: str | None,
+        network: Any,
+        tokenizer: Any,
+        device: str,
+        invented: frozenset[str] = frozenset(),
+    ) -> None:
+        """Wrap a network of transformers.
+
+        Args:
+            name, revision: where it came from.
+            network: the model.
+            tokenizer: its fast tokenizer, as transformers has it.
+            device: where token ids go.
+            invented: weights that no file held, which transformers drew at random.
+
+        Raises:
+            UserError: it has no blocks, or weights of them are invented.
+        """
         config = network.config.get_text_config()
+        if not hasattr(config, "num_hidden_layers") or not hasattr(config, "hidden_size"):
+            raise UserError(f"{name} is no language model with layers: name another model")
         self.name = name
         self.revision = revision
         self.n_layers: int = config.num_hidden_layers
@@ -47,35 +73,57 @@ class Model:
         pad = tokenizer.pad_token_id if tokenizer.pad_token_id is not None else tokenizer.eos_token_id
         self.pad_id: int = 0 if pad is None else pad
         self._network = network
-        self.nnsight = TransformersModel(
-            network,
-            task="text-generation",
-            tokenizer=tokenizer,
-            rename={_blocks_path(network, self.n_layers): "blocks"},
-            device=device,
-        )
+        self._invented = invented
+        self._blocks = blocks_path(network, self.n_layers)
+        self._parts: Parts | None = listed_parts(config.model_type)
+        embeddings = network.get_input_embeddings()
+        read = [key for key in invented if key.startswith(f"{self._blocks}.") or _is_of(network, key, embeddings)]
+        if read:
+            raise UserError(f"{name} lacks {len(read)} of its weights, such as {min(read)}: name a whole model")
+        generates = network.can_generate()
+        if not generates and self.max_tokens is not None:
+            # RoBERTa and its kin count positions from 2: their tokenizers know how many tokens are left.
+            self.max_tokens = min(self.max_tokens, tokenizer.model_max_length)
+        spread = hasattr(network, "hf_device_map")
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", message=".* has a submodule named", category=UserWarning)  # see module()
+            self.nnsight = TransformersModel(
+                network,
+                task="text-generation" if generates else "feature-extraction",
+                tokenizer=tokenizer,
+                rename={self._blocks: "blocks"},
+                device=None if spread else device,  # a model that is spread must not be moved
+            )
 
     def module(self, site: Site) -> Any:
         """nnsight's handle on the module whose output a site is. Raises UserError where the model has no such place."""
         if site.layer >= self.n_layers:
             raise UserError(f"{self.name} has layers 0 to {self.n_layers - 1}: there is no layer {site.layer}")
-        block = self.nnsight.blocks[site.layer]
-        if site.hook == "resid":
-            return block
-        # Gemma 2 and 3 norm what a sub-layer returns before it joins the stream: the norm's output is the contribution.
-        if hasattr(block, "post_feedforward_layernorm"):
-            return block.post_attention_layernorm if site.hook == "attn" else block.post_feedforward_layernorm
-        for candidate in _ATTENTION if site.hook == "attn" else _MLP:
-            if hasattr(block, candidate):
-                return getattr(block, candidate)
-        raise UserError(f"{self.name} has no {site.hook} module that is known here: use --hook resid")
+        handle = self.nnsight.blocks[site.layer]
+        if site.hook != "resid":
+            for part in getattr(self._known_parts(), site.hook).split("."):
+                # A module named as something that nnsight serves on every module, such as `output`, gets this name.
+                handle = getattr(handle, f"E_{part}" if hasattr(type(handle), part) else part)
+        return handle
+
+    def _known_parts(self) -> Parts:
+        """What attention and MLP are in this model's blocks; a family that is not listed is tried, once."""
+        if self._parts is None:
+            with self.lock:
+                self._parts = probe_parts(self._network, self._network.get_submodule(self._blocks), self.device)
+        return self._parts
 
     def weights_sha256(self) -> str | None:
-        """SHA-256 over the weights as loaded, by name; None for those of a model that runs elsewhere."""
+        """SHA-256 over the weights as loaded, by name, without those that no file held; None where none are here."""
         if self.device == "meta":
             return None
         digest = hashlib.sha256()
         for name, tensor in sorted(self._network.state_dict().items()):
+            if name in self._invented:
+                continue
+            if tensor.is_meta:  # spread to where it is fetched from when it is needed
+                owner, _, leaf = name.rpartition(".")
+                tensor = self._network.get_submodule(owner)._hf_hook.weights_map[leaf]
             digest.update(name.encode())
             digest.update(tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().data)
         return digest.hexdigest()
@@ -85,98 +133,135 @@ class Model:
         return hashlib.sha256(self.tokenizer.to_str().encode()).hexdigest()
 
 
-def load_model(
-    name: str,
-    revision: str | None = None,
-    device: str | None = None,
-    dtype: str = "float32",
-    remote: bool = False,
-) -> Model:
+def load_model(name: str, revision: str | None = None, device: str | None = None, dtype: str = "float32") -> Model:
     """Load a model from a local folder or the Hub, weights in safetensors only, no code of the repository run.
 
     Args:
         name: a folder in Hugging Face format, or an id such as `EleutherAI/pythia-70m-deduped`.
         revision: branch, tag or commit on the Hub.
-        device: `cpu`, `cuda`, `mps`; None takes CUDA where there is one, and the CPU elsewhere.
+        device: `cpu`, `cuda`, `mps`, or `auto` to spread it over all there is; None takes CUDA where there is one, and
+            the CPU elsewhere.
         dtype: what the model computes in.
-        remote: the model runs on a server: only its configuration and tokenizer are loaded.
+
+    Raises:
+        UserError: the model is not there, is gated, or is not in a format that is known; or the device is not there.
+    """
+    device = device or ("cuda" if torch.cuda.is_available() else "cpu")
+    _check_device(device)
+    folder = Path(name).expanduser()
+    if folder.is_dir():
+        _check_folder(name, folder)
+        if revision is not None:
+            raise UserError(f"{name} is a folder and has no revisions: leave --revision out")
+        name, commit = folder.resolve().name, None
+    else:
+        folder = fetch_model(name, revision)
+        commit = folder.name
+    network, tokenizer, invented = _open(name, folder, device, dtype)
+    if device == AUTO_DEVICE:
+        device = str(network.get_input_embeddings().weight.device)
+        if device == "meta":  # left on the disk
+            raise UserError(f"not even the embeddings of {name} fit in memory: choose a smaller --dtype or model")
+    return Model(name, commit, network, tokenizer, device, invented)
+
+
+def load_outline(name: str, revision: str | None = None) -> Model:
+    """A model of the Hub that runs on a server: its configuration and tokenizer, and its modules without weights.
 
     Raises:
         UserError: the model is not there, is gated, or is not in a format that is known.
     """
-    device = device or ("cuda" if torch.cuda.is_available() else "cpu")
-    folder = Path(name).expanduser()
-    local = folder.is_dir()
-    if local and not (folder / "config.json").is_file():
-        raise UserError(f"{name} has no config.json: name a folder in Hugging Face format")
-    if not local:
-        try:
-            validate_repo_id(name)
-        except HFValidationError as error:
-            raise UserError(f"there is no folder {name!r}, and it cannot be an id of the Hub") from error
-    where: dict[str, Any] = {"trust_remote_code": False}  # unset, transformers asks on stdin and may run it
-    if not local:
-        where["revision"] = revision
-    path = str(folder) if local else name
+    if Path(name).expanduser().is_dir():
+        raise UserError(f"{name} is a folder: a model that runs on a server is named by its id on the Hub")
+    folder = fetch_model(name, revision, weights=False)
+    where: dict[str, Any] = {"trust_remote_code": False, "local_files_only": True}
     try:
-        config = AutoConfig.from_pretrained(path, **where)
-        tokenizer = AutoTokenizer.from_pretrained(path, use_fast=True, **where)
-        network: Any = (
-            _outline(config)
-            if remote
-            else AutoModelForCausalLM.from_pretrained(
-                path, config=config, dtype=getattr(torch, dtype), use_safetensors=True, **where
-            )
-        )
-    except (OSError, ValueError, SafetensorError) as error:
+        config = AutoConfig.from_pretrained(folder, **where)
+        tokenizer = AutoTokenizer.from_pretrained(folder, use_fast=True, **where)
+        config.name_or_path = name  # by which the server knows it
+        with torch.device("meta"):
+            network = (AutoModelForCausalLM if _is_decoder(config) else AutoModel).from_config(config)
+    except (OSError, ValueError, ImportError, KeyError, RuntimeError) as error:
         raise UserError(_reason(name, error)) from error
     if not tokenizer.is_fast:
-        raise UserError(f"{name} has no fast tokenizer, which is needed to know each token's place in the text")
-    device = "meta" if remote else device
+        raise UserError(_SLOW_TOKENIZER.format(name=name))
+    model = Model(name, folder.name, network.eval(), tokenizer, "meta")
+    model.nnsight.revision = revision
+    return model
+
+
+def _open(name: str, folder: Path, device: str, dtype: str) -> tuple[Any, Any, frozenset[str]]:
+    """The network on its device, its tokenizer, and the names of the weights that no file held."""
+    where: dict[str, Any] = {"trust_remote_code": False, "local_files_only": True}
     try:
-        network.to(device).eval()
-    except (RuntimeError, AssertionError) as error:  # AssertionError: torch built without CUDA
-        raise UserError(f"{name} cannot go to {device!r}: {one_line(str(error))}") from error
-    if local:
-        return Model(folder.resolve().name, None, network, tokenizer, device)
-    return Model(name, _commit(name, revision), network, tokenizer, device)
+        config = AutoConfig.from_pretrained(folder, **where)
+        if config.is_encoder_decoder:
+            raise UserError(f"{name} is an encoder with a decoder, which are not read here: name a model that is one")
+        tokenizer = AutoTokenizer.from_pretrained(folder, use_fast=True, **where)
+        auto: Any = AutoModelForCausalLM if _is_decoder(config) else AutoModel
+        network, loading = auto.from_pretrained(
+            folder,
+            config=config,
+            dtype=getattr(torch, dtype),
+            use_safetensors=True,
+            device_map=AUTO_DEVICE if device == AUTO_DEVICE else None,
+            output_loading_info=True,
+            **where,
+        )
+    except (OSError, ValueError, ImportError, KeyError, RuntimeError, SafetensorError) as error:
+        raise UserError(_reason(name, error)) from error
+    if not tokenizer.is_fast:
+        raise UserError(_SLOW_TOKENIZER.format(name=name))
+    if device != AUTO_DEVICE:
+        try:
+            network.to(device)
+        except RuntimeError as error:
+            raise UserError(f"{name} cannot go to {device!r}: {one_line(str(error))}") from error
+    return network.eval(), tokenizer, frozenset(loading["missing_keys"])
 
 
-def _outline(config: Any) -> torch.nn.Module:
-    """The modules of a model, without weights."""
-    with torch.device("meta"):
-        return AutoModelForCausalLM.from_config(config)
+def _is_decoder(config: Any) -> bool:
+    """Whether a checkpoint holds a model that predicts the next token.
+
+    A head that the checkpoint lacks would be drawn at random, so what has none is opened without one.
+    """
+    head = MODEL_FOR_CAUSAL_LM_MAPPING_NAMES.get(config.model_type)
+    return head is not None and head in (config.architectures or ())
+
+
+def _is_of(network: torch.nn.Module, key: str, module: torch.nn.Module) -> bool:
+    """Whether a weight is a module's own."""
+    return network.get_submodule(key.rpartition(".")[0]) is module
+
+
+def _check_device(device: str) -> None:
+    """Refuse, before anything is fetched, a device that is not there."""
+    if device == AUTO_DEVICE:
+        if importlib.util.find_spec("accelerate") is None:
+            raise UserError("--device auto needs accelerate: pip install accelerate, or name one device")
+        return
+    try:
+        torch.empty(0, device=device)
+    except (RuntimeError, AssertionError, NotImplementedError) as error:  # AssertionError: torch built without CUDA
+        first = (str(error).strip().splitlines() or [type(error).__name__])[0]
+        raise UserError(f"there is no device {device!r} here ({one_line(first)}): name another, such as cpu") from error
+
+
+def _check_folder(name: str, folder: Path) -> None:
+    if not (folder / "config.json").is_file():
+        raise UserError(f"{name} has no config.json: name a folder in Hugging Face format")
+    if not (folder / WEIGHTS_FILE).is_file() and not all((folder / file).is_file() for file in weight_files(folder)):
+        raise UserError(
+            f"{name} has no {WEIGHTS_FILE}, or not all of its parts: name a folder with weights in safetensors"
+        )
 
 
 def _reason(name: str, error: BaseException) -> str:
-    """Why a model did not load, in one line: transformers wraps what the Hub said, so its cause is looked for."""
-    cause: BaseException | None = error
-    while cause is not None:
-        match cause:
-            case GatedRepoError():
-                return f"{name} is gated: accept its terms on the Hub and set HF_TOKEN"
-            case RepositoryNotFoundError():
-                return f"there is no folder and no Hub model {name!r}: check the name, or set HF_TOKEN if it is private"
-            case OfflineModeIsEnabled():
-                return f"{name} is not in the cache and HF_HUB_OFFLINE is set: go online once to fetch it"
-        cause = cause.__cause__ or cause.__context__
-    first = (str(error).strip().splitlines() or [type(error).__name__])[0]
+    """Why the files of a model cannot be loaded, in one line."""
+    text = str(error)
+    if "trust_remote_code" in text:
+        return f"{name} needs code of its own, which is never run here: name a model that transformers knows"
+    if isinstance(error, SafetensorError):
+        return f"{name} has damaged weights ({one_line(text)}): fetch or copy it again"
+    first = (text.strip().splitlines() or [type(error).__name__])[0]
     return f"{name} cannot be loaded: {one_line(first)}"
-
-
-def _commit(name: str, revision: str | None) -> str | None:
-    """The commit of a model that was just loaded from the Hub: its files lie in a folder named by it."""
-    path = try_to_load_from_cache(name, "config.json", revision=revision)
-    return Path(path).parent.name if isinstance(path, str) else None
-
-
-def _blocks_path(network: torch.nn.Module, n_layers: int) -> str:
-    """Where the blocks are: the outermost list of as many modules as the configuration has layers."""
-    found = [
-        name
-        for name, module in network.named_modules()
-        if isinstance(module, torch.nn.ModuleList) and len(module) == n_layers
-    ]
-    if not found:
-        raise UserError(f"no list of {n_layers} blocks in {type(network).__name__}: this family is not known here")
-    return min(found, key=lambda name: name.count("."))

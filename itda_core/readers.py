@@ -174,6 +174,8 @@ def _hub_records(settings: CorpusSettings) -> Iterator[dict[str, Any]]:
     from datasets.exceptions import DatasetNotFoundError, DatasetsError
     from huggingface_hub.utils import httpx
 
+    from itda_core.hub import answer_of_hub
+
     try:
         stream = load_dataset(
             settings.spec, settings.name, split=settings.split, revision=settings.revision, streaming=True
@@ -188,11 +190,12 @@ def _hub_records(settings: CorpusSettings) -> Iterator[dict[str, Any]]:
     except (ConnectionError, httpx.TransportError) as error:
         raise UserError(
             f"the Hub cannot be reached for dataset {settings.spec!r}: check the network, unset HF_HUB_OFFLINE if it "
-            "is set, or name a file"
+            "is set, or name a file, such as documents.parquet of a corpus that the library holds"
         ) from error
     except (DatasetsError, httpx.HTTPError, OSError, ValueError, RuntimeError, ImportError) as error:
         raise UserError(
-            f"dataset {settings.spec!r} cannot be read ({_one_line(error)}): check its name, split and files"
+            answer_of_hub(f"dataset {settings.spec!r}", error)
+            or f"dataset {settings.spec!r} cannot be read ({_one_line(error)}): check its name, split and files"
         ) from error
 
 

@@ -158,6 +158,7 @@ class RemoteCapture:
                 value = module.output
                 if isinstance(value, tuple):
                     value = value[0]
+                value = value.reshape(*kept.shape, -1)
                 rows = value[kept.to(value.device)].float()
                 norm = rows.norm(dim=1)
                 outputs.append((rows / norm.clamp_min(tiny)[:, None]).half())

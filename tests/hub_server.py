@@ -22,6 +22,8 @@ from starlette.responses import FileResponse, JSONResponse, Response
 from starlette.routing import Route
 
 COMMIT = hashlib.sha1(b"the only commit").hexdigest()
+UNKNOWN_TOKEN = "hf_of_nobody"
+"""A token that the Hub does not know."""
 _REVISIONS = ("main", COMMIT)
 
 
@@ -34,7 +36,9 @@ class Hub:
     folder: Path
     """What it serves; files may be added while it runs."""
     gated: Mapping[str, str] = field(default_factory=dict)
-    """`datasets/owner/name` → the token that opens it."""
+    """`datasets/owner/name` → the token that opens its files."""
+    private: Mapping[str, str] = field(default_factory=dict)
+    """`models/owner/name` → the token without which it seems not to be there."""
     requests: list[str] = field(default_factory=list)
     """Method, path and status of every request so far."""
 
@@ -51,11 +55,13 @@ def hub_environment(url: str, home: Path, **more: str) -> dict[str, str]:
 
 
 @contextmanager
-def serve(folder: Path, gated: Mapping[str, str] | None = None) -> Iterator[Hub]:
+def serve(
+    folder: Path, gated: Mapping[str, str] | None = None, private: Mapping[str, str] | None = None
+) -> Iterator[Hub]:
     """Serve a folder as the Hub until the block ends."""
     listener = socket.socket()
     listener.bind(("127.0.0.1", 0))
-    hub = Hub(f"http://127.0.0.1:{listener.getsockname()[1]}", folder, gated or {})
+    hub = Hub(f"http://127.0.0.1:{listener.getsockname()[1]}", folder, gated or {}, private or {})
     server = uvicorn.Server(uvicorn.Config(_application(hub), log_level="warning", lifespan="off"))
     thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]}, daemon=True)
     listener.listen()  # from here on a connection waits for the server to start instead of being refused
@@ -76,8 +82,13 @@ def _application(hub: Hub) -> Starlette:
         root = hub.folder / repository
         revision, path = parts.get("revision", "main"), parts.get("path", "")
         # As the real Hub does, tell everyone about a gated repository and give its files to those who were let in.
-        if not root.is_dir() or kind not in ("models", "datasets"):
-            response = _refusal(404, "RepoNotFound")
+        given = request.headers.get("Authorization")
+        if given == f"Bearer {UNKNOWN_TOKEN}":
+            response = _refusal(401, None, "Invalid credentials in Authorization header")
+        elif (token := hub.private.get(repository)) is not None and given != f"Bearer {token}":
+            response = _refusal(401 if given is None else 404, "RepoNotFound")
+        elif not root.is_dir() or kind not in ("models", "datasets"):
+            response = _refusal(404 if given else 401, "RepoNotFound")
         elif revision not in _REVISIONS:
             response = _refusal(404, "RevisionNotFound")
         elif parts["what"] == "resolve" and (refusal := _gate(hub.gated.get(repository), request)):
@@ -121,8 +132,10 @@ def _gate(token: str | None, request: Request) -> Response | None:
     return _refusal(401 if given is None else 403, "GatedRepo")
 
 
-def _refusal(status: int, code: str) -> Response:
-    return JSONResponse({"error": code}, status, headers={"X-Error-Code": code, "X-Error-Message": code})
+def _refusal(status: int, code: str | None, message: str | None = None) -> Response:
+    message = message or str(code)
+    headers = {"X-Error-Message": message, **({"X-Error-Code": code} if code else {})}
+    return JSONResponse({"error": message}, status, headers=headers)
 
 
 def _information(repository: str, root: Path, gated: bool) -> dict[str, Any]:

@@ -18,7 +18,7 @@ from itda_core import readers
 from itda_core.config import CorpusSettings
 from itda_core.readers import HUB_DOCUMENTS, read_documents
 from itda_core.types import Document, UserError
-from tests.hub_server import hub_environment, serve
+from tests.hub_server import UNKNOWN_TOKEN, hub_environment, serve
 
 unicode_text = st.text(st.characters(exclude_categories=["Cs"]))
 
@@ -261,16 +261,17 @@ def read_in_process(environment, cases):
 def hub(tmp_path_factory):
     folder = tmp_path_factory.mktemp("hub")
     datasets = folder / "datasets" / "owner"
-    for name in ("small", "nulls", "large", "gated", "broken"):
+    for name in ("small", "nulls", "large", "gated", "private", "broken"):
         (datasets / name).mkdir(parents=True)
     write_parquet(datasets / "small" / "train.parquet", text=["a", "", "c", "d"], n=[1, 2, 3, 4])
     write_parquet(datasets / "small" / "test.parquet", text=["only"], n=[5])
     write_parquet(datasets / "nulls" / "train.parquet", text=["a", None])
-    write_parquet(datasets / "gated" / "train.parquet", text=["secret"])
+    for name in ("gated", "private"):
+        write_parquet(datasets / name / "train.parquet", text=["secret"])
     pq.write_table(pa.table({"text": ["x"] * (HUB_DOCUMENTS + 5)}), datasets / "large" / "train.parquet")
     write(datasets / "broken" / "train.parquet", "not Parquet")
     write(datasets / "lines" / "train.jsonl", '{"text": "a", "n": 1}\n{"text": "b", "n": 2}\n')
-    with serve(folder, gated={"datasets/owner/gated": TOKEN}) as hub:
+    with serve(folder, gated={"datasets/owner/gated": TOKEN}, private={"datasets/owner/private": TOKEN}) as hub:
         yield hub
 
 
@@ -291,6 +292,7 @@ def report(hub, tmp_path_factory):
         "no revision": {"spec": "owner/small", "revision": "v2"},
         "missing": {"spec": "owner/missing"},
         "gated": {"spec": "owner/gated"},
+        "private": {"spec": "owner/private"},
         "broken": {"spec": "owner/broken"},
     }
     return read_in_process(hub.environment(tmp_path_factory.mktemp("home")), cases)
@@ -320,6 +322,7 @@ def test_a_dataset_gives_its_first_documents_unless_told_otherwise(report):
         ("no revision", "check the id and the revision"),
         ("missing", "is no file here and cannot be had from the Hub"),
         ("gated", "accept its terms on its page and set HF_TOKEN"),
+        ("private", "if it is gated or private, accept its terms on its page and set HF_TOKEN"),
         ("broken", "dataset 'owner/broken' cannot be read"),
     ],
 )
@@ -329,13 +332,17 @@ def test_a_failure_of_the_hub_is_one_line_that_says_what_to_do(report, case, tol
     assert (report[case]["cause"] == "NoneType") == (case in ("number", "null", "column"))
 
 
-@pytest.mark.parametrize(("token", "opens"), [(TOKEN, True), ("hf_another_token", False)])
-def test_a_token_opens_a_gated_dataset(hub, tmp_path, token, opens):
-    got = read_in_process(hub.environment(tmp_path, HF_TOKEN=token), {"gated": {"spec": "owner/gated"}})["gated"]
-    if opens:
-        assert got["documents"] == [["row 0", "secret"]]
-    else:
-        assert "accept its terms" in got["error"]
+@pytest.mark.parametrize(
+    ("token", "told"),
+    [(TOKEN, None), ("hf_another_token", "accept its terms"), (UNKNOWN_TOKEN, "the Hub does not know the token")],
+)
+def test_a_token_opens_a_gated_and_a_private_dataset(hub, tmp_path, token, told):
+    cases = {name: {"spec": f"owner/{name}"} for name in ("gated", "private")}
+    for got in read_in_process(hub.environment(tmp_path, HF_TOKEN=token), cases).values():
+        if told is None:
+            assert got["documents"] == [["row 0", "secret"]]
+        else:
+            assert told in got["error"]
 
 
 @pytest.mark.parametrize("offline", [{}, {"HF_HUB_OFFLINE": "1"}], ids=["no network", "offline"])

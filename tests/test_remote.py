@@ -34,7 +34,7 @@ import httpx
 from itda_core import remote
 from itda_core.capture import Capture
 from itda_core.config import CutSettings
-from itda_core.models import load_model
+from itda_core.models import load_model, load_outline
 from itda_core.shards import pack, record_activations
 from itda_core.types import Document, Site, UserError
 from itda_core.windows import cut
@@ -52,7 +52,7 @@ def windows(of):
 def names(folder):
     return sorted(path.name for path in folder.glob("shard-*"))
 
-near, far = load_model(model, device="cpu"), load_model("tests/docs-a", remote=True)
+near, far = load_model(model, device="cpu"), load_outline("tests/docs-a")
 capture = Capture(near, sites, windows(near), 4)
 record_activations(lambda first: map(pack, capture.batches(first)), Path(root, "near"))
 found = {"near": names(Path(root, "near")), "runs": []}
