@@ -14,7 +14,7 @@ _PAIRS_AT_ONCE = 1 << 21  # of them ranked together
 
 Columns = dict[str, np.ndarray]
 CodeParts = Callable[[], Iterable[tuple[np.ndarray, np.ndarray]]]
-"""Gives all codes anew at each call, in parts and in order of tokens: token and atom of each. A token is in one part."""
+"""Gives all codes anew at each call: token and atom of each, in order of tokens, in parts that share no token."""
 
 
 def nearest(atoms: torch.Tensor) -> Columns:
@@ -62,8 +62,8 @@ def _together(parts: CodeParts, start: int, stop: int, n_atoms: int) -> np.ndarr
     """[stop - start, n_atoms] int32: on how many tokens each atom from start to stop fires with each other one."""
     both = np.zeros((stop - start, n_atoms), np.int32)
     for token, atom in parts():
-        firing, row = np.unique(token, return_inverse=True)
-        by_token = scipy.sparse.csr_array((np.ones(len(row), np.int32), (row, atom)), shape=(len(firing), n_atoms))
+        row = token - token.min()
+        by_token = scipy.sparse.csr_array((np.ones(len(row), np.int32), (row, atom)), shape=(row.max() + 1, n_atoms))
         by_atom = by_token.T.tocsr()
         for first in range(start, stop, _ATOMS_AT_ONCE):
             last = min(first + _ATOMS_AT_ONCE, stop)
