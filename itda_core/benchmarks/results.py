@@ -8,7 +8,7 @@ from itda_core.benchmarks.machine import Machine
 
 @dataclass(frozen=True)
 class PursuitBench:
-    """What `itda bench pursuit` measures. By default in five minutes on two cores, half of them for the plain algorithm."""
+    """What `itda bench pursuit` measures. It takes about five minutes on two cores, the plain algorithm half of them."""
 
     sizes: tuple[int, ...] = (1_000, 6_000, 16_000)
     """Atoms of the dictionaries."""
