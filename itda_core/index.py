@@ -262,7 +262,8 @@ class IndexWriter:
         ((last,),) = self._connection.execute("SELECT coalesce(max(token), -1) FROM index.codes").fetchall()
         for first in range(0, last + 1, span):
             part = self._connection.execute(
-                "SELECT token, atom FROM index.codes WHERE token >= ? AND token < ?", [first, first + span]
+                "SELECT token, atom FROM index.codes WHERE token >= ? AND token < ? ORDER BY token",
+                [first, first + span],
             ).fetchnumpy()
             if len(part["token"]):
                 yield np.asarray(part["token"]), np.asarray(part["atom"])

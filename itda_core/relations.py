@@ -3,12 +3,12 @@
 from collections.abc import Callable, Iterable
 
 import numpy as np
-import scipy.sparse
 import torch
+from numba import njit
 
 LISTED = 10
 """Nearest and co-firing atoms kept for each atom."""
-_ATOMS_AT_ONCE = 256
+_ATOMS_AT_ONCE = 256  # compared by cosine
 _COUNTS_AT_ONCE = 1 << 26  # pairs of atoms counted in one pass over the codes: 256 MB
 _PAIRS_AT_ONCE = 1 << 21  # of them ranked together
 
@@ -62,13 +62,20 @@ def _together(parts: CodeParts, start: int, stop: int, n_atoms: int) -> np.ndarr
     """[stop - start, n_atoms] int32: on how many tokens each atom from start to stop fires with each other one."""
     both = np.zeros((stop - start, n_atoms), np.int32)
     for token, atom in parts():
-        row = token - token.min()
-        by_token = scipy.sparse.csr_array((np.ones(len(row), np.int32), (row, atom)), shape=(row.max() + 1, n_atoms))
-        by_atom = by_token.T.tocsr()
-        for first in range(start, stop, _ATOMS_AT_ONCE):
-            last = min(first + _ATOMS_AT_ONCE, stop)
-            both[first - start : last - start] += (by_atom[first:last] @ by_token).toarray()
+        bounds = np.append(np.flatnonzero(np.diff(token, prepend=-1)), len(token))
+        _count_pairs(bounds, atom, start, both)
     return both
+
+
+@njit(cache=True)
+def _count_pairs(bounds: np.ndarray, atom: np.ndarray, start: int, both: np.ndarray) -> None:
+    """Add the pairs of atoms that fire on a token to `both`; a token's codes lie from one bound to the next."""
+    for token in range(len(bounds) - 1):
+        for one in range(bounds[token], bounds[token + 1]):
+            row = atom[one] - start
+            if 0 <= row < len(both):
+                for other in range(bounds[token], bounds[token + 1]):
+                    both[row, atom[other]] += 1
 
 
 def _in_blocks(both: np.ndarray, start: int) -> Iterable[tuple[int, np.ndarray]]:

@@ -24,7 +24,7 @@ from itda_core.types import Codes, Document
 from itda_core.windows import TokenTable, Window
 
 TOKENS, L0 = 1000, 40
-BATCHES = 150
+BATCHES = 100
 
 
 @pytest.fixture(scope="module")
@@ -42,7 +42,8 @@ def check_tables(path: Path) -> None:
         rows = written[name]["rows"]
         assert len(rows) == len(table["rows"]), name
         for row, first in zip(rows, table["rows"], strict=True):
-            assert row == pytest.approx(first, rel=1e-6), name
+            for value, was in zip(row, first, strict=True):
+                assert value == (pytest.approx(was, rel=1e-6) if isinstance(was, float) else was), name
 
 
 def test_the_tables_are_as_they_were_first_written(small: SmallIndex, tmp_path: Path) -> None:
@@ -116,12 +117,12 @@ print("done", flush=True)
 """
     moments = random.Random(3)
     reached = 0
-    for _ in range(4):
+    for _ in range(3):
         process = child(code)
         assert process.stdout is not None
         assert process.stdout.readline().strip() == str(reached)  # it goes on with the next batch
         said = [str(reached)]
-        until = time.monotonic() + moments.uniform(0, 0.6)
+        until = time.monotonic() + moments.uniform(0, 0.5)
         while time.monotonic() < until:
             said.append(process.stdout.readline().strip())
         process.send_signal(signal.SIGKILL)
@@ -192,10 +193,10 @@ def test_what_is_no_staged_index_is_refused(tmp_path: Path, content: bytes | str
 
 
 def test_what_does_not_fit_into_memory_is_sorted_on_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """2.4 M codes, 29 MB without the keys they are sorted by, twice over and with the passages, in 40 MB."""
-    monkeypatch.setattr(index, "_WRITE_MEMORY", "40MB")
+    """1.6 M codes, 19 MB without the keys they are sorted by, twice over and with the passages, in 30 MB."""
+    monkeypatch.setattr(index, "_WRITE_MEMORY", "30MB")
     monkeypatch.setattr(index, "_THREADS", 1)
-    n_batches, length = 60, 125
+    n_batches, length = 40, 125
     n = n_batches * TOKENS
     spans = [(5 * at, 5 * at + 4) for at in range(length)]
     windows = (Window(d, [], list(range(length)), [], 0, spans, range(length)) for d in range(n // length))

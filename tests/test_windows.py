@@ -119,10 +119,10 @@ def test_the_memory_of_a_table_hardly_grows_with_its_tokens() -> None:
     window = Window(0, [], list(range(128)), [], 0, [(at, at + 1) for at in range(128)], range(1, 128))
     tracemalloc.start()
     try:
-        table = TokenTable.of((window._replace(document=at) for at in range(4000)), holdout=True)
-        ordinals = table.ordinal(np.arange(3000, 3100), np.full(100, 127))
+        table = TokenTable.of((window._replace(document=at) for at in range(1500)), holdout=True)
+        ordinals = table.ordinal(np.arange(1000, 1100), np.full(100, 127))
         _, peak = tracemalloc.get_traced_memory()
     finally:
         tracemalloc.stop()
-    assert ordinals.tolist() == [document * 128 + 127 for document in range(3000, 3100)]
-    assert peak < 0.6 * len(table)
+    assert ordinals.tolist() == [document * 128 + 127 for document in range(1000, 1100)]
+    assert peak < len(table)  # a byte a token; the columns would take twenty

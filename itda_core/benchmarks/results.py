@@ -8,7 +8,7 @@ from itda_core.benchmarks.machine import Machine
 
 @dataclass(frozen=True)
 class PursuitBench:
-    """What `itda bench pursuit` measures. It takes about five minutes on two cores, the plain algorithm half of them."""
+    """What `itda bench pursuit` measures. It takes about five minutes on two cores, the plain algorithm half of it."""
 
     sizes: tuple[int, ...] = (1_000, 6_000, 16_000)
     """Atoms of the dictionaries."""
