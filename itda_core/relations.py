@@ -69,13 +69,27 @@ def _together(parts: CodeParts, start: int, stop: int, n_atoms: int) -> np.ndarr
 
 @njit(cache=True)
 def _count_pairs(bounds: np.ndarray, atom: np.ndarray, start: int, both: np.ndarray) -> None:
-    """Add the pairs of atoms that fire on a token to `both`; a token's codes lie from one bound to the next."""
+    """Add the pairs of atoms that fire on a token to `both`; a token's codes lie from one bound to the next.
+
+    Atom by atom, since a row of `both` fits the caches and all of it may not.
+    """
+    first = np.zeros(len(both) + 1, np.int64)  # where in `fired` each atom's tokens begin
+    for one in atom:
+        if start <= one < start + len(both):
+            first[one - start + 1] += 1
+    first = np.cumsum(first)
+    fired = np.empty(first[-1], np.int64)
+    free = first.copy()
     for token in range(len(bounds) - 1):
-        for one in range(bounds[token], bounds[token + 1]):
-            row = atom[one] - start
-            if 0 <= row < len(both):
-                for other in range(bounds[token], bounds[token + 1]):
-                    both[row, atom[other]] += 1
+        for one in atom[bounds[token] : bounds[token + 1]]:
+            if start <= one < start + len(both):
+                fired[free[one - start]] = token
+                free[one - start] += 1
+    for row in range(len(both)):
+        counts = both[row]
+        for token in fired[first[row] : first[row + 1]]:
+            for other in atom[bounds[token] : bounds[token + 1]]:
+                counts[other] += 1
 
 
 def _in_blocks(both: np.ndarray, start: int) -> Iterable[tuple[int, np.ndarray]]:
