@@ -152,7 +152,7 @@ def _memory(model: Model, corpus: Corpus, settings: CaptureBench) -> CaptureMemo
     if resident_bytes() is None:
         return None
     sites = [Site(layer) for layer in range(model.n_layers)]
-    capture = Capture(model, sites, lambda: _windows(corpus, model), settings.batch_windows)
+    capture = Capture(model, sites, lambda: _windows(corpus, model), settings.memory_windows)
     sizes = []
     for _ in islice(capture, settings.memory_batches):
         sizes.append((resident_bytes() or 0) / 1e6)

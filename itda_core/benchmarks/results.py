@@ -130,7 +130,7 @@ class CaptureBench:
     """A model of the demo."""
     batch_windows: int = 16
     """Windows in a forward pass, as a build has them."""
-    batches: int = 60
+    batches: int = 40
     """Batches that all contestants capture by turns; a time is the median over them."""
     warm_up: int = 3
     """Batches before those, which are not timed."""
@@ -138,6 +138,8 @@ class CaptureBench:
     """The layers of the second run, after which nnsight stops."""
     memory_batches: int = 400
     """Batches over which the process's memory is watched."""
+    memory_windows: int = 4
+    """Windows in each of them: fewer, since what leaks, leaks with the pass and not with its size."""
     memory_from: int = 50
     """The batch, counted from 1, after which it should grow no more."""
 
