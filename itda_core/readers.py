@@ -22,7 +22,6 @@ TEXT_SUFFIXES = (".txt", ".md")
 """The files of a folder that are documents."""
 
 _BATCH_ROWS = 1_000
-_BUFFER_BYTES = 1 << 20  # as much is read at a time; otherwise it would be a whole row group
 _HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[\w.-]+", re.ASCII)
 _FILE_SUFFIXES = (*TEXT_SUFFIXES, ".jsonl", ".parquet")
 _BOM = "\N{ZERO WIDTH NO-BREAK SPACE}"
@@ -138,7 +137,7 @@ def _read_parquet(path: Path, column: str) -> Iterator[Document]:
 
     row = 0
     try:
-        with pq.ParquetFile(path, buffer_size=_BUFFER_BYTES, pre_buffer=False) as file:
+        with pq.ParquetFile(path) as file:
             if file.schema_arrow.get_field_index(column) < 0:
                 raise UserError(f"{str(path)!r} {_no_column(column, file.schema_arrow.names)}")
             for batch in file.iter_batches(_BATCH_ROWS, columns=[column]):

@@ -119,7 +119,7 @@ def test_the_memory_of_a_table_hardly_grows_with_its_tokens() -> None:
     window = Window(0, [], list(range(128)), [], 0, [(at, at + 1) for at in range(128)], range(1, 128))
     tracemalloc.start()
     try:
-        table = TokenTable.of((window._replace(document=at) for at in range(1500)), holdout=True)
+        table = TokenTable.of((window._replace(document=at) for at in range(3000)), holdout=True)
         ordinals = table.ordinal(np.arange(1000, 1100), np.full(100, 127))
         _, peak = tracemalloc.get_traced_memory()
     finally:
