@@ -43,7 +43,7 @@ def check_tables(path: Path) -> None:
         assert len(rows) == len(table["rows"]), name
         for row, first in zip(rows, table["rows"], strict=True):
             for value, was in zip(row, first, strict=True):
-                assert value == (pytest.approx(was, rel=1e-6) if isinstance(was, float) else was), name
+                assert value == (pytest.approx(was, rel=1e-6, abs=1e-7) if isinstance(was, float) else was), name
 
 
 def test_the_tables_are_as_they_were_first_written(small: SmallIndex, tmp_path: Path) -> None:
