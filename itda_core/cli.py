@@ -98,6 +98,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     pursuit.add_argument("--full", action="store_true", help="add 100,000 atoms, and the memory of a million rows")
     _json_option(pursuit)
+    _json_option(_command(benches, "capture", _bench_capture, "capture through nnsight against plain forward hooks"))
     return parser
 
 
@@ -300,10 +301,11 @@ def _map(given: argparse.Namespace) -> int:
     return DONE
 
 
-def _bench_pursuit(given: argparse.Namespace) -> int:
-    def say(line: str) -> None:
-        print(line, file=sys.stderr, flush=True)
+def _say(line: str) -> None:
+    print(line, file=sys.stderr, flush=True)
 
+
+def _bench_pursuit(given: argparse.Namespace) -> int:
     if given.activations is None:
         _quiet()  # a model may have to be loaded
     from itda_core.benchmarks.activations import find_activations
@@ -312,13 +314,27 @@ def _bench_pursuit(given: argparse.Namespace) -> int:
     from itda_core.benchmarks.tables import pursuit_table
     from itda_core.benchmarks.wide import WideBench, bench_full
 
-    data, settings = find_activations(given.activations, say), PursuitBench()
-    report = bench_pursuit(data, settings, say)
-    full = bench_full(data, settings, WideBench(), say) if given.full else None
+    data, settings = find_activations(given.activations, _say), PursuitBench()
+    report = bench_pursuit(data, settings, _say)
+    full = bench_full(data, settings, WideBench(), _say) if given.full else None
     if given.json:
         print(json.dumps({**report.as_json(), **({} if full is None else asdict(full))}))
     else:
         print(pursuit_table(report, full))
+    return DONE
+
+
+def _bench_capture(given: argparse.Namespace) -> int:
+    _quiet()
+    from itda_core.benchmarks.activations import documentation
+    from itda_core.benchmarks.capture import bench_capture
+    from itda_core.benchmarks.results import CaptureBench
+    from itda_core.benchmarks.tables import capture_table
+
+    _say("reading the installed documentation")
+    with documentation() as corpus:
+        report = bench_capture(corpus, CaptureBench(), _say)
+    print(json.dumps(report.as_json()) if given.json else capture_table(report))
     return DONE
 
 

@@ -254,10 +254,15 @@ class IndexWriter:
             f"""
             CREATE TABLE index.examples AS
             WITH
+                strongest AS (
+                    -- the least of these, not a window over all activations, which would be sorted anew for it
+                    SELECT atom, min({{'weakness': -abs(coefficient), 'token': token, 'coefficient': coefficient}},
+                        {EXAMPLES}) AS fired
+                    FROM index.activations GROUP BY atom
+                ),
                 ranked AS (
-                    SELECT atom, coefficient, token,
-                        row_number() OVER (PARTITION BY atom ORDER BY abs(coefficient) DESC, token) AS rank
-                    FROM index.activations QUALIFY rank <= {EXAMPLES}
+                    SELECT atom, rank, example.token AS token, example.coefficient AS coefficient
+                    FROM (SELECT atom, unnest(fired) AS example, generate_subscripts(fired, 1) AS rank FROM strongest)
                 ),
                 places AS (SELECT DISTINCT token, document FROM ranked JOIN index.tokens USING (token)),
                 contexts AS (
@@ -277,9 +282,11 @@ class IndexWriter:
         ((last,),) = self._connection.execute("SELECT coalesce(max(token), -1) FROM index.codes").fetchall()
         for first in range(0, last + 1, span):
             part = self._connection.execute(
-                "SELECT token, atom FROM index.codes WHERE token >= ? AND token < ?", [first, first + span]
+                "SELECT token, atom FROM index.codes WHERE token >= ? AND token < ? ORDER BY token",
+                [first, first + span],
             ).fetchnumpy()
-            yield part["token"], part["atom"]
+            if len(part["token"]):
+                yield np.asarray(part["token"]), np.asarray(part["atom"])
 
 
 def _create_staging(staging: Path) -> None:

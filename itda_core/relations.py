@@ -3,18 +3,18 @@
 from collections.abc import Callable, Iterable
 
 import numpy as np
-import scipy.sparse
 import torch
+from numba import njit
 
 LISTED = 10
 """Nearest and co-firing atoms kept for each atom."""
-_ATOMS_AT_ONCE = 256
+_ATOMS_AT_ONCE = 256  # compared by cosine
 _COUNTS_AT_ONCE = 1 << 26  # pairs of atoms counted in one pass over the codes: 256 MB
 _PAIRS_AT_ONCE = 1 << 21  # of them ranked together
 
 Columns = dict[str, np.ndarray]
 CodeParts = Callable[[], Iterable[tuple[np.ndarray, np.ndarray]]]
-"""Gives all codes anew at each call, in parts and in order of tokens: token and atom of each. A token is in one part."""
+"""Gives all codes anew at each call: token and atom of each, in order of tokens, in parts that share no token."""
 
 
 def nearest(atoms: torch.Tensor) -> Columns:
@@ -62,13 +62,34 @@ def _together(parts: CodeParts, start: int, stop: int, n_atoms: int) -> np.ndarr
     """[stop - start, n_atoms] int32: on how many tokens each atom from start to stop fires with each other one."""
     both = np.zeros((stop - start, n_atoms), np.int32)
     for token, atom in parts():
-        firing, row = np.unique(token, return_inverse=True)
-        by_token = scipy.sparse.csr_array((np.ones(len(row), np.int32), (row, atom)), shape=(len(firing), n_atoms))
-        by_atom = by_token.T.tocsr()
-        for first in range(start, stop, _ATOMS_AT_ONCE):
-            last = min(first + _ATOMS_AT_ONCE, stop)
-            both[first - start : last - start] += (by_atom[first:last] @ by_token).toarray()
+        bounds = np.append(np.flatnonzero(np.diff(token, prepend=-1)), len(token))
+        _count_pairs(bounds, atom, start, both)
     return both
+
+
+@njit(cache=True)
+def _count_pairs(bounds: np.ndarray, atom: np.ndarray, start: int, both: np.ndarray) -> None:
+    """Add the pairs of atoms that fire on a token to `both`; a token's codes lie from one bound to the next.
+
+    Atom by atom, since a row of `both` fits the caches and all of it may not.
+    """
+    first = np.zeros(len(both) + 1, np.int64)  # where in `fired` each atom's tokens begin
+    for one in atom:
+        if start <= one < start + len(both):
+            first[one - start + 1] += 1
+    first = np.cumsum(first)
+    fired = np.empty(first[-1], np.int64)
+    free = first.copy()
+    for token in range(len(bounds) - 1):
+        for one in atom[bounds[token] : bounds[token + 1]]:
+            if start <= one < start + len(both):
+                fired[free[one - start]] = token
+                free[one - start] += 1
+    for row in range(len(both)):
+        counts = both[row]
+        for token in fired[first[row] : first[row + 1]]:
+            for other in atom[bounds[token] : bounds[token + 1]]:
+                counts[other] += 1
 
 
 def _in_blocks(both: np.ndarray, start: int) -> Iterable[tuple[int, np.ndarray]]:

@@ -3,7 +3,9 @@
 import json
 import math
 import re
+from contextlib import nullcontext
 from dataclasses import replace
+from itertools import islice
 from pathlib import Path
 
 import pytest
@@ -13,14 +15,21 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from itda_core import UserError, build_dictionary
 from itda_core.benchmarks.activations import Activations, find_activations, read_activations
+from itda_core.benchmarks.capture import PlainHooks, bench_capture
 from itda_core.benchmarks.machine import measure_machine, timed
 from itda_core.benchmarks.memory import encode_memory
 from itda_core.benchmarks.pursuit import batches_of, bench_pursuit, find_threshold, iou
-from itda_core.benchmarks.results import PursuitBench, PursuitReport
-from itda_core.benchmarks.tables import pursuit_table
+from itda_core.benchmarks.results import CaptureBench, PursuitBench, PursuitReport
+from itda_core.benchmarks.tables import capture_table, pursuit_table
 from itda_core.benchmarks.wide import WideBench, bench_full, wide_atoms
 from itda_core.cli import main
+from itda_core.config import CorpusSettings, CutSettings
+from itda_core.corpus import Corpus, ingest
+from itda_core.demo import model_folder
+from itda_core.models import load_model
 from itda_core.plain import plain_build, plain_pursuit
+from itda_core.types import Document
+from itda_core.windows import cut
 
 SMALL = PursuitBench(
     sizes=(60, 150),
@@ -256,3 +265,76 @@ def test_the_command(
         assert answer["sequential"]["sequential_identical"]
     else:
         assert "IoU" in output.out
+
+
+@pytest.fixture(scope="module")
+def corpus(tmp_path_factory: pytest.TempPathFactory, language_reference: list[Document]) -> Corpus:
+    root = tmp_path_factory.mktemp("corpus")
+    file = root / "reference.jsonl"
+    file.write_text("".join(json.dumps({"text": document.text}) + "\n" for document in language_reference))
+    return ingest(CorpusSettings(str(file)), CutSettings(context=32), root / "corpora")
+
+
+FEW = CaptureBench(batch_windows=4, batches=5, warm_up=1, memory_batches=8, memory_from=3)
+
+
+def test_a_small_run_of_capture(corpus: Corpus) -> None:
+    report = bench_capture(corpus, FEW, ignored)
+    answer = json.loads(json.dumps(report.as_json(), allow_nan=False))
+    every, early = answer["rows"]
+    assert every["layers"] == [0, 1, 2, 3, 4, 5]
+    assert early["layers"] == [0, 1]
+    for row in (every, early):
+        assert row["batches"] == 5
+        assert 20 <= row["tokens"] <= 5 * 4 * 31
+        assert row["ratio"] == pytest.approx(row["capture_ms"] / row["hooks_ms"])
+        assert row["stopped_ratio"] == pytest.approx(row["capture_ms"] / row["stopped_hooks_ms"])
+        assert row["largest_difference"] < 1e-5
+    if answer["memory"] is not None:
+        memory = answer["memory"]
+        assert memory["batches"] == 8
+        assert 100 < memory["first_mb"] <= memory["highest_mb"]
+        assert memory["last_mb"] <= memory["highest_mb"]
+        assert math.isfinite(memory["slope_kb"])
+    assert answer["corpus"] == corpus.id
+    table = capture_table(report)
+    assert "0,1,2,3,4,5" in table
+    assert table.count(" × ") + table.count(" ×\n") >= 4
+
+
+def test_plain_hooks_take_what_the_model_says_itself(corpus: Corpus) -> None:
+    folder = str(model_folder("docs-a"))
+    model = load_model(folder, device="cpu")
+    windows = list(islice(cut(corpus.documents(), model.tokenizer, corpus.cut, 10_000), 3))
+    plain = PlainHooks(folder)
+    for stop in (False, True):
+        (found,) = plain.activations(windows, [2], stop)
+        expected = []
+        for window in windows:
+            ids = torch.tensor([window.tokens])
+            with torch.no_grad():
+                hidden = plain._network(input_ids=ids, output_hidden_states=True).hidden_states[3][0]
+            expected.append(hidden[window.captured.start : window.captured.stop])
+        assert torch.allclose(found, torch.cat(expected), atol=1e-4)
+
+
+def test_a_corpus_too_small_for_the_capture_bench_says_so(corpus: Corpus) -> None:
+    with pytest.raises(UserError, match="too few"):
+        bench_capture(corpus, replace(FEW, batches=1000), ignored)
+    with pytest.raises(UserError, match="too few"):
+        bench_capture(corpus, replace(FEW, memory_batches=1000), ignored)
+
+
+@pytest.mark.parametrize("as_json", [True, False])
+def test_the_capture_command(
+    as_json: bool, corpus: Corpus, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("itda_core.benchmarks.results.CaptureBench", lambda: replace(FEW, batches=2))
+    monkeypatch.setattr("itda_core.benchmarks.activations.documentation", lambda: nullcontext(corpus))
+    assert main(["bench", "capture", *(["--json"] if as_json else [])]) == 0
+    output = capsys.readouterr()
+    assert "by turns" in output.err
+    if as_json:
+        assert len(json.loads(output.out)["rows"]) == 2
+    else:
+        assert "hooks that stop" in output.out

@@ -38,8 +38,8 @@ def test_the_core_knows_no_page(package: str) -> None:
     assert importers(CORE, package) == set()
 
 
-def test_nnsight_stands_in_two_files() -> None:
-    assert importers(CORE + APP, "nnsight") <= {"models.py", "capture.py"}
+def test_nnsight_stands_in_three_files() -> None:
+    assert importers(CORE + APP, "nnsight") <= {"models.py", "capture.py", "remote.py"}
 
 
 def test_sql_stands_in_two_files() -> None:

@@ -38,8 +38,9 @@ class Truth:
         batches = list(Capture(model, [self.record.site], windows))
         self.x = torch.cat([batch.activations[self.record.site] for batch in batches])
         self.sources = torch.cat([batch.sources for batch in batches]).numpy()
-        self.table = TokenTable.of(windows(), True)
-        self.tokens = self.table.ordinal(self.sources[:, 0], self.sources[:, 1])
+        table = TokenTable.of(windows(), True)
+        self.table = table.rows()
+        self.tokens = table.ordinal(self.sources[:, 0], self.sources[:, 1])
         self.codes: Codes = self.dictionary.encode(self.x)
         self.texts = [document.text for document in self.corpus.documents()]
 
@@ -203,7 +204,7 @@ def test_how_well_the_label_predicts(truth: Truth, atom: int) -> None:
 
 
 def test_contexts_stay_in_their_document(truth: Truth, atom: int) -> None:
-    edges = [0, len(truth.table) - 1, int(np.flatnonzero(np.diff(truth.table.document))[3])]
+    edges = [0, len(truth.table.token) - 1, int(np.flatnonzero(np.diff(truth.table.document))[3])]
     frame = truth.index.contexts(edges, atom)
     for centre, rows in frame.groupby("centre"):
         assert set(rows["document"]) == {truth.table.document[centre]}

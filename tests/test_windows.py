@@ -1,9 +1,12 @@
+import tracemalloc
+
+import numpy as np
 import pytest
 from tokenizers import Tokenizer, models, pre_tokenizers, processors
 
 from itda_core.config import CutSettings
 from itda_core.types import Document
-from itda_core.windows import TokenTable, cut
+from itda_core.windows import TokenTable, Window, cut
 
 
 @pytest.fixture
@@ -73,13 +76,53 @@ def test_a_long_document_has_the_same_window_as_its_beginning(tokenizer: Tokeniz
 
 def test_token_table(tokenizer: Tokenizer) -> None:
     table = TokenTable.of(windows(tokenizer, ["a b", "", "c  d"]), holdout=True)
-    assert table.document.tolist() == [0, 0, 2, 2]
-    assert table.position.tolist() == [0, 1, 0, 1]
+    rows = table.rows()
+    assert rows.token.tolist() == [0, 1, 2, 3]
+    assert rows.document.tolist() == [0, 0, 2, 2]
+    assert rows.position.tolist() == [0, 1, 0, 1]
+    assert (rows.start.tolist(), rows.stop.tolist()) == ([0, 2, 0, 3], [1, 3, 1, 4])
+    assert rows.token_id.tolist() == [3, 4, 5, 6]
     assert table.n_captured == 2
-    assert table.ordinal(table.document, table.position).tolist() == [0, 1, 2, 3]
+    assert table.document.tolist() == [0, 2]
+    assert [table.first_of(document) for document in range(4)] == [0, 2, 2, 4]
+    assert table.ordinal(rows.document, rows.position).tolist() == [0, 1, 2, 3]
     # Shown from where the one before ended: gaps belong to the token after them.
-    assert table.shown_from.tolist() == [0, 1, 0, 1]
-    with pytest.raises(KeyError):
-        table.ordinal(table.document[:1], table.position[:1] + 7)
+    assert rows.shown_from.tolist() == [0, 1, 0, 1]
+    for document, position in ((0, 2), (0, 7), (1, 0), (2, 2), (3, 0), (0, -1), (-1, 0)):
+        with pytest.raises(KeyError):
+            table.ordinal(np.array([0, document]), np.array([0, position]))
     assert [table.held_out(document) for document in (8, 9, 10, 19)] == [False, True, False, True]
     assert not TokenTable.of(windows(tokenizer, ["a b"]), holdout=False).held_out(9)
+
+
+def test_tokens_of_a_document_in_several_windows(tokenizer: Tokenizer) -> None:
+    texts = ["a  b c d   e f g", "h i", "a b c d e f"]
+    table = TokenTable.of(windows(tokenizer, texts, context=3, windows="all", keep_first=True), holdout=True)
+    rows = table.rows()
+    assert rows.position.tolist() == [*range(7), *range(2), *range(6)]
+    shown = [texts[d][a:b] for d, a, b in zip(rows.document, rows.shown_from, rows.stop, strict=True)]
+    assert "".join(shown) == "".join(texts)
+    assert table.ordinal(rows.document, rows.position).tolist() == list(range(15))
+    for first in range(16):
+        for stop in range(first, 18):
+            for part, whole in zip(table.rows(first, stop), rows, strict=True):
+                assert part.tolist() == whole[first:stop].tolist()
+
+
+def test_a_token_is_shown_from_where_those_before_it_ended() -> None:
+    spans = [(0, 2), (2, 3), (2, 3), (1, 2), (5, 6)]  # the bytes of one character share its span, one span goes back
+    table = TokenTable.of([Window(4, [], [1] * 5, [], 0, spans, range(5))], holdout=True)
+    assert table.rows().shown_from.tolist() == [0, 2, 3, 3, 3]
+
+
+def test_the_memory_of_a_table_hardly_grows_with_its_tokens() -> None:
+    window = Window(0, [], list(range(128)), [], 0, [(at, at + 1) for at in range(128)], range(1, 128))
+    tracemalloc.start()
+    try:
+        table = TokenTable.of((window._replace(document=at) for at in range(3000)), holdout=True)
+        ordinals = table.ordinal(np.arange(1000, 1100), np.full(100, 127))
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert ordinals.tolist() == [document * 128 + 127 for document in range(1000, 1100)]
+    assert peak < len(table)  # a byte a token; the columns would take twenty

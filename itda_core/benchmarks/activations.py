@@ -1,15 +1,20 @@
 """Where the activations to measure on come from. Real ones: they are anisotropic, and random ones mislead."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING
 
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 
 from itda_core.types import UserError
+
+if TYPE_CHECKING:
+    from itda_core.corpus import Corpus
 
 _PREPARED = Path("shared", "activations", "minilm_layer3.safetensors")  # beside the repository, where it is lent
 _MODEL, _LAYER, _TOKENS = "docs-a", 3, 40_000
@@ -65,6 +70,16 @@ def read_activations(file: Path) -> Activations:
     return Activations(x, sources.to(torch.int64), file.name)
 
 
+@contextmanager
+def documentation() -> Iterator["Corpus"]:
+    """The installed documentation as a corpus, for as long as the context is open."""
+    from itda_core.config import CorpusSettings, CutSettings
+    from itda_core.corpus import ingest
+
+    with TemporaryDirectory() as root:
+        yield ingest(CorpusSettings("docs"), CutSettings(), Path(root))
+
+
 def capture_activations(say: Callable[[str], None], tokens: int = _TOKENS) -> Activations:
     """Capture the demo model's activations over the installed documentation, `tokens` of them at most.
 
@@ -72,19 +87,17 @@ def capture_activations(say: Callable[[str], None], tokens: int = _TOKENS) -> Ac
         UserError: the demo's model is not here.
     """
     from itda_core.capture import Capture
-    from itda_core.config import BuildSettings, CorpusSettings, CutSettings
-    from itda_core.corpus import ingest
+    from itda_core.config import BuildSettings
     from itda_core.demo_models import model_folder
     from itda_core.models import load_model
     from itda_core.types import Site
     from itda_core.windows import cut
 
-    folder, site, settings = model_folder(_MODEL), Site(_LAYER), CutSettings()
+    folder, site = model_folder(_MODEL), Site(_LAYER)
     say(f"capturing {tokens:,} activations of {_MODEL}, layer {_LAYER}, on the installed documentation")
-    with TemporaryDirectory() as root:
-        corpus = ingest(CorpusSettings("docs"), settings, Path(root))
+    with documentation() as corpus:
         model = load_model(str(folder), device="cpu")
-        windows = lambda: cut(corpus.documents(), model.tokenizer, settings, tokens)  # noqa: E731
+        windows = lambda: cut(corpus.documents(), model.tokenizer, corpus.cut, tokens)  # noqa: E731
         batches = list(Capture(model, [site], windows, BuildSettings((_LAYER,)).batch_windows))
     x = torch.cat([batch.activations[site] for batch in batches])
     return Activations(x, torch.cat([batch.sources for batch in batches]), f"{_MODEL}, layer {_LAYER}, docs")

@@ -1,4 +1,4 @@
-"""The peak memory of an encode, measured in a process of its own, which no other work has filled before.
+"""What memory this process takes, and the peak of an encode, measured in a process that no other work has filled.
 
 `python -m itda_core.benchmarks.memory FILE L0 ROWS` is that process: it prints one JSON document.
 """
@@ -61,6 +61,11 @@ def encode_memory(atoms: torch.Tensor, x: torch.Tensor, l0: int, rows: int | Non
     if done.returncode:
         raise RuntimeError(f"the process that measures memory failed: {done.stderr.strip()}")
     return EncodeMemory(**json.loads(done.stdout))
+
+
+def resident_bytes() -> int | None:
+    """What this process holds in memory now; None on a system that does not say (it needs Linux's /proc)."""
+    return _status("VmRSS") if _STATUS.is_file() else None
 
 
 def _measure(file: Path, l0: int, rows: int) -> dict[str, float]:
