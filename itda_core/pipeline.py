@@ -74,7 +74,7 @@ class Pipeline:
     def run(self) -> None:
         """Capture, build, encode and index. Raises UserError for what cannot be done."""
         tokens, holdout = self._plan.build.tokens, self._plan.build.holdout
-        self._table = TokenTable.of(self._windows(), holdout)
+        self._table = TokenTable.of(self._windows(), holdout, self._library.root)
         if self._table.n_captured == 0:
             raise UserError(f"nothing to capture: every document of {self._corpus.id} has a single token or none")
         if holdout and not any(map(self._table.held_out, np.unique(self._table.document))):
