@@ -23,6 +23,7 @@ from itda_core.readers import check_corpus
 from itda_core.shapes import ModelShape, model_shape
 from itda_core.types import UserError
 
+KEY_VARIABLE = "NDIF_API_KEY"
 _NO_OPTION = {"model", "job"}
 
 
@@ -104,6 +105,7 @@ def check(form: BuildState) -> Checked:
         ("init", lambda: _check_scan(form)),
     ):
         attempt(name, make)
+    attempt("remote", lambda: _check_remote(form, shape))
     if shape is not None and shape.max_tokens is not None and form.context > shape.max_tokens:
         problems["context"] = f"the model reads {shape.max_tokens} tokens at most: lower it"
     if problems or shape is None:
@@ -119,8 +121,20 @@ def check(form: BuildState) -> Checked:
         CutSettings(form.context, form.windows, form.keep_first),
         BuildSettings(layers, hooks, form.tokens, not form.no_holdout, form.keep_activations, form.batch),
         DictionarySettings(form.l0, form.threshold, form.error, form.scan, form.init, form.max_atoms, form.method),
+        form.remote,
     )
     return Checked({}, asked, shape)
+
+
+def _check_remote(form: BuildState, shape: ModelShape | None) -> None:
+    if not form.remote:
+        return
+    if shape is not None and shape.is_local:
+        raise UserError("a model on NDIF is named by its id on the Hub, and this one is a folder: name another model")
+    if not os.environ.get(KEY_VARIABLE):
+        raise UserError(f"start the app with your NDIF key in {KEY_VARIABLE}")
+    if form.device or form.dtype != "float32":
+        raise UserError("NDIF chooses the device and the numbers: leave both as they are")
 
 
 def _check_scan(form: BuildState) -> None:

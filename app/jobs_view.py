@@ -81,6 +81,8 @@ def _show_running(job: JobState, brief: bool) -> None:
         words.append(f"{duration(job.seconds_left)} left in this step")
     text = inert(", ".join(word for word in words if word))
     st.progress(min(1.0, job.done / job.total) if job.total else 0.0, text=text)
+    if job.note:
+        st.caption(inert(job.note))
     if brief:
         return
     points = pd.DataFrame(

@@ -212,6 +212,8 @@ class BuildState:
     """Where the model runs; empty takes what there is."""
     dtype: str = field(default="float32", metadata=_param("dtype", _one_of(DTYPES)))
     """What the model computes in."""
+    remote: bool = field(default=False, metadata=_param("remote", _flag, _show_flag))
+    """Whether the model runs on NDIF."""
     column: str = field(default="text", metadata=_param("column", _text))
     """Field that holds the text."""
     split: str = field(default="train", metadata=_param("split", _text))

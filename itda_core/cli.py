@@ -129,7 +129,7 @@ def _build_options(parser: argparse.ArgumentParser) -> None:
     model.add_argument(
         "--device", help="cpu, cuda, mps, or auto to spread it with accelerate (default: cuda where there is one)"
     )
-    model.add_argument("--dtype", choices=DTYPES, help="default: float32")
+    model.add_argument("--dtype", default="float32", choices=DTYPES, help="what the model computes in")
     model.add_argument("--remote", action="store_true", help="run the model on NDIF, with the key in NDIF_API_KEY")
 
     corpus = parser.add_argument_group("the corpus")
@@ -204,7 +204,7 @@ def _build(given: argparse.Namespace) -> int:
         how.check_scan()
     except ValueError as error:
         raise UserError(str(error)) from error
-    if given.remote and (given.device or given.dtype):
+    if given.remote and (given.device or given.dtype != "float32"):
         raise UserError("--remote runs the model where it is: leave out --device and --dtype")
     library = Library(given.library)
     with _job(given, f"Build {given.model} on {given.corpus}") as job:
@@ -216,9 +216,7 @@ def _build(given: argparse.Namespace) -> int:
         corpus = ingest(corpus_settings, cut, library.corpora, job.reached)
         ids = build(
             library,
-            Request(
-                given.model, corpus, settings, how, given.revision, given.device, given.dtype or "float32", given.remote
-            ),
+            Request(given.model, corpus, settings, how, given.revision, given.device, given.dtype, given.remote),
             job,
         )
         add_maps(library, ids, job)

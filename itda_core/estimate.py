@@ -82,11 +82,18 @@ class Asked:
     """What is captured."""
     dictionary: DictionarySettings
     """How each dictionary is built."""
+    remote: bool = False
+    """Whether the model runs on a server."""
 
     @property
     def n_sites(self) -> int:
         """Dictionaries that it gives."""
         return len(self.build.layers) * len(self.build.hooks)
+
+
+def kept_bytes(tokens: int, sites: int, d_model: int) -> int:
+    """Bytes of activations as they are kept, and as they come from a server: float16 with a float32 norm each."""
+    return tokens * sites * (2 * d_model + 4)
 
 
 @dataclass(frozen=True)
@@ -109,6 +116,8 @@ class Estimate:
     """Bytes of memory; None where the model's size is not known."""
     disk: int
     """Bytes that the library grows by."""
+    transfer: int | None
+    """Bytes that come from the server, before compression; None where none do, or the model's width is not known."""
     machine_memory: int | None
     """Bytes of memory that this machine lets a process have, where it tells."""
     free_disk: int
@@ -132,6 +141,8 @@ def estimate(
     runs = _comparable(asked, runs_of(records))
     layers, width = asked.build.layers, asked.shape.d_model
     seconds, scale = None, 1.0
+    if asked.remote:
+        runs = []  # how long a server takes is its own affair
     if runs and (width is not None or all(run.model == asked.model for run in runs)):
         works = [_work(width or run.d_model, max(layers)) / run.work for run in runs]
         spans = [_span(asked.n_sites, tokens, run, work) for run, work in zip(runs, works, strict=True)]
@@ -144,15 +155,17 @@ def estimate(
     return Estimate(
         tokens=tokens,
         n_sites=asked.n_sites,
-        passes=1 if asked.build.keep_activations else 2,
+        passes=1 if _keeps(asked) else 2,
         seconds=seconds,
         runs=tuple(runs),
         scale=scale,
         memory=memory,
         disk=_disk(asked, tokens, library, records),
+        transfer=kept_bytes(tokens, asked.n_sites, width) if asked.remote and width else None,
         machine_memory=machine,
         free_disk=_free(library.root),
-        is_for_remote=n_parameters >= REMOTE_PARAMETERS or bool(memory and machine and memory > machine),
+        is_for_remote=not asked.remote
+        and (n_parameters >= REMOTE_PARAMETERS or bool(memory and machine and memory > machine)),
     )
 
 
@@ -236,14 +249,15 @@ def _tokens(asked: Asked, corpora: Sequence[Corpus]) -> int:
 
 
 def _memory(asked: Asked, tokens: int, runs: Sequence[Run]) -> int | None:
-    if asked.shape.n_parameters is None:
+    if asked.shape.n_parameters is None and not asked.remote:
         return None
     grown = [round(run.n_atoms * max(1.0, tokens / max(run.n_tokens, 1))) for run in runs]
     atoms = min(tokens, asked.dictionary.max_atoms or tokens, max(grown, default=0))
     width = asked.shape.d_model or 0
     # Each dictionary: its atoms, and the products of each with each in 16 bits, four GiB of them at most.
     dictionaries = asked.n_sites * (atoms * width * 4 + min(2 * atoms**2, 4 << 30))
-    return PROCESS_BYTES + asked.shape.n_parameters * _BYTES[asked.dtype] + dictionaries
+    weights = 0 if asked.remote else (asked.shape.n_parameters or 0) * _BYTES[asked.dtype]
+    return PROCESS_BYTES + weights + dictionaries
 
 
 def _disk(asked: Asked, tokens: int, library: Library, records: Sequence[DictionaryRecord]) -> int:
@@ -252,9 +266,13 @@ def _disk(asked: Asked, tokens: int, library: Library, records: Sequence[Diction
         path.stat().st_size / max(1, record.n_tokens * record.settings.l0) for path, record in indexes if path.is_file()
     ]
     disk = asked.n_sites * tokens * asked.dictionary.l0 * (median(measured) if measured else CODE_BYTES)
-    if asked.build.keep_activations:
-        disk += asked.n_sites * tokens * (2 * (asked.shape.d_model or 0) + 4)
+    if _keeps(asked):
+        disk += kept_bytes(tokens, asked.n_sites, asked.shape.d_model or 0)
     return round(disk)
+
+
+def _keeps(asked: Asked) -> bool:
+    return asked.build.keep_activations or asked.remote
 
 
 def _free(root: Path) -> int:

@@ -22,13 +22,14 @@ from itda_core.checkpoints import Checkpoint, Progress
 from itda_core.config import BuildSettings, DictionarySettings
 from itda_core.corpus import Corpus
 from itda_core.dictionary import Dictionary
+from itda_core.estimate import kept_bytes
 from itda_core.files import read_json, sha256_of, write_json
 from itda_core.index import IndexWriter
 from itda_core.jobs import Job
 from itda_core.layout import ATOMS_FILE, INDEX_FILE, MANIFEST_FILE
 from itda_core.library import Library
 from itda_core.models import Model
-from itda_core.remote import RemoteCapture, transfer_bytes
+from itda_core.remote import RemoteCapture
 from itda_core.shards import Packed, pack, record_activations
 from itda_core.types import DamagedError, Site, UserError
 from itda_core.windows import TokenTable, Window, cut
@@ -106,7 +107,7 @@ class Pipeline:
                 return map(pack, capture.batches(first))
 
             return record_activations(packed, folder, self._job.advance)
-        size = transfer_bytes(self._table.n_captured, len(sites), self._model.d_model)
+        size = kept_bytes(self._table.n_captured, len(sites), self._model.d_model)
         self._job.say(
             f"{self._table.n_captured:,} tokens at {len(sites)} {'site' if len(sites) == 1 else 'sites'} of width "
             f"{self._model.d_model:,}: {_bytes(size)} to be transferred and kept, before compression"

@@ -32,7 +32,6 @@ from itda_core.types import DamagedError, Site, UserError, one_line
 from itda_core.windows import Window
 
 KEY_VARIABLE = "NDIF_API_KEY"
-_NORM_BYTES, _UNIT_BYTES = 4, 2
 _SHOWN = 300  # characters of what a server says
 _REFUSED = (401, 403)
 _BUSY = (408, 425, 429)
@@ -56,11 +55,6 @@ class RemoteSettings:
     """Seconds without news of a job after which it counts as lost and is sent again."""
     unknown_after: float = 30.0
     """Seconds after which a job that the server does not know is sent again."""
-
-
-def transfer_bytes(tokens: int, sites: int, d_model: int) -> int:
-    """Bytes that come back for so many tokens, before compression."""
-    return tokens * sites * (d_model * _UNIT_BYTES + _NORM_BYTES)
 
 
 class RemoteCapture:

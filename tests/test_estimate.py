@@ -1,4 +1,5 @@
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -119,6 +120,16 @@ def test_a_large_model_is_one_for_a_remote_service(library: Path) -> None:
     assert memory is not None
     too_large = ModelShape(True, 40, 4096, 4096, memory // 4 + 1, True)
     assert estimate(asked(too_large, "x"), Library(library), [], []).is_for_remote
+
+
+def test_a_model_on_a_server_costs_its_transfer(library: Path) -> None:
+    shape = ModelShape(False, n_layers=126, d_model=16_384, n_parameters=405 * 10**9)
+    cost = estimate(replace(asked(shape, "x/y", (40, 80)), remote=True), Library(library), records(library), [])
+    assert (cost.seconds, cost.passes, cost.is_for_remote) == (None, 1, False)
+    assert cost.transfer == 6000 * 2 * (2 * 16_384 + 4)
+    assert cost.memory is not None
+    assert cost.memory < 2e9
+    assert cost.disk > cost.transfer
 
 
 def test_documents_bound_the_tokens(library: Path) -> None:

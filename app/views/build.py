@@ -36,7 +36,7 @@ METHOD_NAMES = {
 DEVICES = ("", "cpu", "cuda", "mps")
 MORE = (
     "column", "split", "config", "corpus_revision", "documents", "context", "windows", "batch", "keep_first",
-    "keep_activations", "no_holdout", "scan", "init", "method", "max_atoms", "device", "dtype",
+    "keep_activations", "no_holdout", "scan", "init", "method", "max_atoms", "remote", "device", "dtype",
 )  # fmt: skip
 """Fields that most builds leave as they are."""
 
@@ -197,6 +197,12 @@ def show_more(put: Form) -> None:
         put("scan", st.selectbox, "Scan", SCANS, format_func=SCAN_NAMES.__getitem__)
         put("init", st.selectbox, "Start", INITS, format_func=INIT_NAMES.__getitem__)
         put("batch", st.number_input, "Windows in a pass", min_value=0, step=1)
+        put(
+            "remote",
+            st.checkbox,
+            "Run the model on NDIF",
+            help="For models too large for any machine here, such as Llama-3.1 405B. It needs a key of NDIF.",
+        )
         put("device", st.selectbox, "Device", DEVICES, format_func=lambda name: name or "CUDA, or else the CPU")
         put("dtype", st.selectbox, "Numbers", DTYPES, help="What the model computes in.")
         put(
@@ -215,6 +221,8 @@ def show_cost(asked: Asked, cost: Estimate) -> None:
         st.metric("Time", "unknown" if cost.seconds is None else span(*cost.seconds))
         st.metric("Memory", "unknown" if cost.memory is None else size(cost.memory))
         st.metric("Disk", size(cost.disk))
+        if cost.transfer is not None:
+            st.metric("Transfer", size(cost.transfer))
     made = "one dictionary" if cost.n_sites == 1 else f"{cost.n_sites} dictionaries"
     read = "once" if cost.passes == 1 else "twice, to build and to encode"
     st.caption(f"It gives {made}. The model reads the texts {read}.")
@@ -226,13 +234,15 @@ def show_cost(asked: Asked, cost: Estimate) -> None:
         st.warning(
             "This model is too large for most machines"
             + (f"; this one has {size(cost.machine_memory)} of memory" if cost.machine_memory else "")
-            + ". Models of this size run on NDIF, in a terminal: add \\-\\-remote to the command below.",
+            + ". Models of this size run on NDIF: tick that under More.",
             icon=":material/cloud:",
         )
 
 
 def said_of_time(asked: Asked, cost: Estimate) -> str:
     """What the time rests on."""
+    if asked.remote:
+        return "Time cannot be told: it hangs on NDIF's queue. What has come is kept if the build is stopped."
     if not cost.runs:
         if asked.shape.d_model is None:
             return "Time cannot be told: this model is not on the machine yet, and no run of it is in the library."
@@ -254,7 +264,9 @@ def said_of_time(asked: Asked, cost: Estimate) -> str:
 def said_of_room(asked: Asked, cost: Estimate) -> str:
     """What memory and disk rest on."""
     n = asked.shape.n_parameters
-    if n is None:
+    if asked.remote:
+        said = "Memory: about 1 GB for the program, and the atoms; the model is elsewhere."
+    elif n is None:
         said = "Memory cannot be told: the size of this model is not known before it is fetched."
     else:
         known = "" if asked.shape.is_counted else ", going by its name,"

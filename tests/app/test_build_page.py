@@ -2,6 +2,7 @@
 
 import json
 import shlex
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -37,6 +38,7 @@ def build_button(page: AppTest):
         BuildState(column="content", split="test", config="en", corpus_revision="v1", documents=50, context=64),
         BuildState(windows="all", keep_first=True, batch=4, keep_activations=True, no_holdout=True),
         BuildState(scan="batch", init="frequent", method="orthogonal", max_atoms=100),
+        BuildState("meta-llama/Llama-3.1-405B", layers="40,80", remote=True),
     ],
     ids=str,
 )
@@ -140,6 +142,21 @@ def test_a_model_too_large_is_sent_elsewhere(open_page: OpenPage, library: Path)
     assert "NDIF" in page.warning[0].value
     assert {metric.label: metric.value for metric in page.metric}["Time"] == "unknown"
     assert "Time cannot be told" in shown(page)
+
+
+def test_a_model_on_ndif(open_page: OpenPage, library: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    form = BuildState("meta-llama/Llama-3.1-405B", remote=True)
+    monkeypatch.delenv("NDIF_API_KEY", raising=False)
+    assert "NDIF_API_KEY" in check(form).problems["remote"]
+    monkeypatch.setenv("NDIF_API_KEY", "secret-key")
+    assert check(form).problems == {}
+    assert "folder" in check(replace(form, model="docs-a")).problems["remote"]
+    assert "NDIF chooses" in check(replace(form, dtype="bfloat16")).problems["remote"]
+    page = open_page(library, "/build?model=meta-llama/Llama-3.1-405B&remote=1")
+    assert not page.exception
+    assert "queue" in shown(page)
+    assert "--remote" in command(page)
+    assert "secret-key" not in shown(page)
 
 
 def test_an_empty_library_has_nothing_to_go_by(open_page: OpenPage, tmp_path: Path) -> None:
