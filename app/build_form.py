@@ -1,6 +1,7 @@
 """The form of the Build page as a command line, what is wrong with it, and the build that it asks for."""
 
 import os
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, fields
 from functools import cache
@@ -23,6 +24,7 @@ from itda_core.readers import check_corpus
 from itda_core.shapes import ModelShape, model_shape
 from itda_core.types import UserError
 
+_DEVICE = re.compile(r"cpu|mps|auto|cuda(:[0-9]{1,3})?")
 KEY_VARIABLE = "NDIF_API_KEY"
 _NO_OPTION = {"model", "job"}
 
@@ -69,7 +71,7 @@ def form_of(given: Sequence[str]) -> BuildState | None:
         return None
     try:
         said = vars(parse(given))
-    except UserError:
+    except (UserError, SystemExit):  # SystemExit: it asks for help
         return None
     said |= {"layers": _ranges(said["layers"]), "hook": ",".join(said["hook"]), "model": _demo_name(said["model"])}
     # What the form has as empty text is None on the command line.
@@ -88,6 +90,10 @@ def check(form: BuildState) -> Checked:
             problems.setdefault(name, str(error))
             return None
 
+    for each in fields(form):
+        value = getattr(form, each.name)
+        if isinstance(value, str) and not value.isprintable():
+            problems[each.name] = "there are characters in it that cannot be seen: type it again"
     shape = attempt("model", lambda: model_shape(model_path(form.model), form.revision or None))
     layers = attempt("layers", lambda: parse_layers(form.layers))
     hooks = attempt("hook", lambda: parse_hooks(form.hook))
@@ -105,6 +111,7 @@ def check(form: BuildState) -> Checked:
         ("init", lambda: _check_scan(form)),
     ):
         attempt(name, make)
+    attempt("device", lambda: _check_device(form.device))
     attempt("remote", lambda: _check_remote(form, shape))
     if shape is not None and shape.max_tokens is not None and form.context > shape.max_tokens:
         problems["context"] = f"the model reads {shape.max_tokens} tokens at most: lower it"
@@ -124,6 +131,11 @@ def check(form: BuildState) -> Checked:
         form.remote,
     )
     return Checked({}, asked, shape)
+
+
+def _check_device(device: str) -> None:
+    if device and not _DEVICE.fullmatch(device):
+        raise UserError("there is no such device: choose cpu, cuda, cuda:0, mps or auto")
 
 
 def _check_remote(form: BuildState, shape: ModelShape | None) -> None:

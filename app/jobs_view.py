@@ -112,7 +112,7 @@ def _offer(finished: list[str]) -> None:
 def _offer_cancel(job: JobState) -> None:
     """A way to end a job, which asks once more."""
     with st.popover("Cancel", icon=":material/close:", type="tertiary", key=f"cancel_{job.id}"):
-        st.text("Cancel this job? What it has finished stays; the rest is lost.")
+        st.text("Cancel this job? What it has finished stays, and the same build goes on where this one stopped.")
         st.button("Yes, cancel it", key=f"cancel_now_{job.id}", on_click=_cancel, args=[job.id])
 
 

@@ -13,7 +13,7 @@ from itda_core.jobs import Job, build_lock
 from itda_core.library import Library
 from itda_core.maps import SMALLEST_MAP, compute_map
 from itda_core.models import load_model, load_outline
-from itda_core.pipeline import Pipeline, Plan
+from itda_core.pipeline import Pipeline, Plan, place_finished, versions
 from itda_core.types import Site
 
 
@@ -78,12 +78,19 @@ def build(library: Library, request: Request, job: Job) -> list[str]:
     with ExitStack() as locks:
         for dictionary_id in ids.values():
             locks.enter_context(build_lock(library.root, dictionary_id))
+        for dictionary_id in ids.values():
+            place_finished(library, dictionary_id)
         missing = {site: ids[site] for site in sites if not _is_whole(library, ids[site])}
         if missing:
-            activations = f"{corpus.id}-{_short_hash(captured, list(missing))}" if kept else None
-            if activations is not None:
+            activations = None
+            if kept:
+                # All sites, whichever are missing: what was kept before some of them were whole serves the others.
+                made_by = {} if request.remote else {"device": model.device, "versions": versions()}
+                activations = f"{corpus.id}-{_short_hash(captured | made_by, sorted(sites))}"
                 locks.enter_context(build_lock(library.root, activations))
-            plan = Plan(missing, identity, request.build, request.dictionary, activations, request.remote)
+            plan = Plan(
+                missing, sorted(sites), identity, request.build, request.dictionary, activations, request.remote
+            )
             Pipeline(library, corpus, model, plan, job).run()
     return list(ids.values())
 

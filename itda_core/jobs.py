@@ -97,24 +97,26 @@ class Job:
         self._folder = folder
         self.state = JobState(folder.name, title, os.getpid(), socket.gethostname(), started=_now())
         self._bar: tqdm | None = None
-        self._stage_started = 0.0
+        self._stage_started, self._done_before = 0.0, 0
         self._written = 0.0
         self._write(force=True)
 
-    def stage(self, name: str, total: int | None = None, unit: str = "tokens") -> None:
-        """Begin a stage of the work, with how much there is to do where that is known."""
+    def stage(self, name: str, total: int | None = None, unit: str = "tokens", done: int = 0) -> None:
+        """Begin a stage of the work, with how much there is to do where that is known, and how much was done before."""
         self._close_bar()
         state = self.state
-        state.stage, state.done, state.total, state.unit, state.rate, state.note = name, 0, total, unit, None, ""
-        self._stage_started = time.monotonic()
-        self._bar = tqdm(total=total, desc=name, unit=f" {unit}", unit_scale=True, file=sys.stderr, mininterval=0.5)
+        state.stage, state.done, state.total, state.unit, state.rate, state.note = name, done, total, unit, None, ""
+        self._stage_started, self._done_before = time.monotonic(), done
+        self._bar = tqdm(
+            total=total, desc=name, unit=f" {unit}", unit_scale=True, initial=done, file=sys.stderr, mininterval=0.5
+        )
         self._write(force=True)
 
     def advance(self, amount: int) -> None:
         """Say that so much more of the stage is done."""
         state = self.state
         state.done += amount
-        state.rate = state.done / max(time.monotonic() - self._stage_started, 1e-9)
+        state.rate = (state.done - self._done_before) / max(time.monotonic() - self._stage_started, 1e-9)
         if self._bar is not None:
             self._bar.update(amount)
         self._write()
@@ -252,8 +254,10 @@ def cancel(root: Path, job_id: str, patience: float = _PATIENCE) -> JobState:
         state = _read_state(folder) or state
     if state.status != "running":
         raise UserError(f"job {job_id} is not running: it is {state.status}")
-    if state.host and state.host != socket.gethostname():
-        raise UserError(f"job {job_id} runs on another machine, {one_line(state.host)}: cancel it there")
+    if state.host != socket.gethostname():
+        raise UserError(f"job {job_id} runs on another machine, {one_line(state.host) or 'unknown'}: cancel it there")
+    if not os.access(folder / _LOCK, os.W_OK) or not (folder / _LOCK).is_file():
+        raise UserError(f"job {job_id} cannot be told from others here: its lock cannot be asked for")
     if state.pid is None or not _is_held(folder / _LOCK, _ASKED_TO_KILL):
         raise UserError(f"job {job_id} has not begun: try again in a moment")
 
@@ -336,10 +340,13 @@ def _parse(job_id: str, said: Any) -> JobState:
     def number(name: str, kind: type) -> Any:
         return None if said.get(name) is None else kind(said[name])
 
+    pid = number("pid", int)
+    if pid is not None and pid <= 1:  # a signal to it would go to many
+        raise ValueError(f"no job runs as process {pid}")
     return JobState(
         job_id,
         str(said["title"]),
-        number("pid", int),
+        pid,
         str(said.get("host") or ""),
         str(said["status"]),
         str(said["stage"]),

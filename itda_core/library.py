@@ -21,6 +21,7 @@ from itda_core.layout import (
 from itda_core.types import DamagedError, Growth, Site, UserError
 
 _ID = re.compile(r"[a-z0-9][a-z0-9.-]{0,119}")
+_WIDEST, _LONGEST = 10**7, 10**9  # of activations, and seconds that a build took
 
 
 @dataclass(frozen=True)
@@ -90,12 +91,12 @@ class DictionaryRecord:
                 cut=CutSettings(**manifest["cut"]),
                 settings=DictionarySettings(**manifest["settings"]),
                 n_atoms=_count(manifest["n_atoms"]),
-                d_model=_count(manifest["d_model"]),
+                d_model=_within(_count(manifest["d_model"]), 1, _WIDEST),
                 n_tokens=_count(manifest["n_tokens"]),
                 holdout=bool(manifest["holdout"]),
                 relative_error=float(manifest["relative_error"]),
                 measured_tokens=_count(manifest["measured_tokens"]),
-                seconds=float(manifest["seconds"]),
+                seconds=_within(float(manifest["seconds"]), 0, _LONGEST),
                 created=_text(manifest["created"]),
                 history=tuple(
                     Growth(_count(rows), _count(atoms), float(error)) for rows, atoms, error in manifest["history"]
@@ -228,6 +229,12 @@ class Library:
             return "it is empty; build one with itda demo"
         shown = ", ".join(ids[:10])
         return f"there is {shown}" + (f" and {len(ids) - 10} more" if len(ids) > 10 else "")
+
+
+def _within(value: Any, lowest: float, highest: float) -> Any:
+    if not lowest <= value <= highest:
+        raise ValueError(f"{value} is not between {lowest:g} and {highest:g}")
+    return value
 
 
 def _count(value: Any) -> int:

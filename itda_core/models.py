@@ -176,7 +176,7 @@ def load_outline(name: str, revision: str | None = None) -> Model:
     folder = fetch_model(name, revision, weights=False)
     where: dict[str, Any] = {"trust_remote_code": False, "local_files_only": True}
     try:
-        config = AutoConfig.from_pretrained(folder, **where)
+        config = _config(name, folder, where)
         tokenizer = AutoTokenizer.from_pretrained(folder, use_fast=True, **where)
         config.name_or_path = name  # by which the server knows it
         with torch.device("meta"):
@@ -194,9 +194,7 @@ def _open(name: str, folder: Path, device: str, dtype: str) -> tuple[Any, Any, f
     """The network on its device, its tokenizer, and the names of the weights that no file held."""
     where: dict[str, Any] = {"trust_remote_code": False, "local_files_only": True}
     try:
-        config = AutoConfig.from_pretrained(folder, **where)
-        if config.is_encoder_decoder:
-            raise UserError(f"{name} is an encoder with a decoder, which are not read here: name a model that is one")
+        config = _config(name, folder, where)
         tokenizer = AutoTokenizer.from_pretrained(folder, use_fast=True, **where)
         auto: Any = AutoModelForCausalLM if _is_decoder(config) else AutoModel
         network, loading = auto.from_pretrained(
@@ -218,6 +216,13 @@ def _open(name: str, folder: Path, device: str, dtype: str) -> tuple[Any, Any, f
         except RuntimeError as error:
             raise UserError(f"{name} cannot go to {device!r}: {one_line(str(error))}") from error
     return network.eval(), tokenizer, frozenset(loading["missing_keys"])
+
+
+def _config(name: str, folder: Path, where: dict[str, Any]) -> Any:
+    config = AutoConfig.from_pretrained(folder, **where)
+    if config.is_encoder_decoder:
+        raise UserError(f"{name} is an encoder with a decoder, which are not read here: name a model that is one")
+    return config
 
 
 def _is_decoder(config: Any) -> bool:

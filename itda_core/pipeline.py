@@ -34,8 +34,10 @@ from itda_core.shards import Packed, pack, record_activations
 from itda_core.types import DamagedError, Site, UserError
 from itda_core.windows import TokenTable, Window, cut
 
-_BUILDER_FILE, _STAGING_FILE, _VERSIONS_FILE = "builder.safetensors", "staging.duckdb", "versions.json"
+_BUILDER_FILE, _STAGING_FILE, _ORIGIN_FILE = "builder.safetensors", "staging.duckdb", "origin.json"
 _LEDGER_FILE = "jobs.json"
+_NOTE_EVERY = 5.0
+"""Seconds between two notes of the time taken."""
 _PACKAGES = ("itda-explorer", "torch", "transformers", "nnsight", "numpy", "numba", "duckdb")
 
 
@@ -53,6 +55,8 @@ class Plan:
 
     ids: dict[Site, str]
     """The dictionaries, all from the same passes of the model."""
+    sites: list[Site]
+    """Where activations are kept of: those of the dictionaries, and of others of the same request."""
     identity: dict
     """What they are made from and how, which their manifests repeat."""
     build: BuildSettings
@@ -70,7 +74,7 @@ class Pipeline:
 
     def __init__(self, library: Library, corpus: Corpus, model: Model, plan: Plan, job: Job) -> None:
         self._library, self._corpus, self._model, self._plan, self._job = library, corpus, model, plan, job
-        self._started = time.perf_counter()
+        self._started, self._before, self._noted = time.perf_counter(), 0.0, 0.0
 
     def run(self) -> None:
         """Capture, build, encode and index. Raises UserError for what cannot be done."""
@@ -82,12 +86,11 @@ class Pipeline:
             raise UserError(
                 f"{tokens} tokens reach no held-out document (every tenth): raise --tokens or give --no-holdout"
             )
+        self._parts = {site: self._part(dictionary_id) for site, dictionary_id in self._plan.ids.items()}
         batches = self._activations()
-        parts = {site: self._part(dictionary_id) for site, dictionary_id in self._plan.ids.items()}
-        dictionaries = self._build(batches, parts)
-        self._encode(batches, dictionaries, parts)
-        for site, dictionary_id in self._plan.ids.items():
-            self._place(parts[site], self._library.dictionaries / dictionary_id)
+        self._encode(batches, self._build(batches))
+        for dictionary_id in self._plan.ids.values():
+            place_finished(self._library, dictionary_id)
             self._job.finished(dictionary_id)
 
     def _windows(self) -> Iterator[Window]:
@@ -95,9 +98,9 @@ class Pipeline:
 
     def _activations(self) -> Batches:
         """Where the activations come from: the model, or the disk, where they are put first."""
-        sites, batch_windows = list(self._plan.ids), self._plan.build.batch_windows
+        sites, batch_windows = self._plan.sites, self._plan.build.batch_windows
         if self._plan.activations is None:
-            return Capture(self._model, sites, self._windows, batch_windows)
+            return Capture(self._model, list(self._plan.ids), self._windows, batch_windows)
         folder = self._library.activations / self._plan.activations
         self._job.stage("capturing on the server" if self._plan.remote else "capturing", self._table.n_captured)
         if not self._plan.remote:
@@ -106,7 +109,7 @@ class Pipeline:
             def packed(first: int) -> Iterator[Packed]:
                 return map(pack, capture.batches(first))
 
-            return record_activations(packed, folder, self._job.advance)
+            return record_activations(packed, folder, self._advance)
         size = kept_bytes(self._table.n_captured, len(sites), self._model.d_model)
         self._job.say(
             f"{self._table.n_captured:,} tokens at {len(sites)} {'site' if len(sites) == 1 else 'sites'} of width "
@@ -114,15 +117,14 @@ class Pipeline:
         )
         folder.mkdir(parents=True, exist_ok=True)
         far = RemoteCapture(self._model, sites, self._windows, batch_windows, folder / _LEDGER_FILE, say=self._job.say)
-        return record_activations(far.packed, folder, self._job.advance)
+        return record_activations(far.packed, folder, self._advance)
 
-    def _build(self, batches: Batches, parts: dict[Site, Path]) -> dict[Site, Dictionary]:
+    def _build(self, batches: Batches) -> dict[Site, Dictionary]:
         settings, device = self._plan.dictionary, torch.device("cpu")  # where captured activations are
-        checkpoints = {site: Checkpoint(part / _BUILDER_FILE) for site, part in parts.items()}
+        checkpoints = {site: Checkpoint(part / _BUILDER_FILE) for site, part in self._parts.items()}
         progress = {site: checkpoint.load(settings, device) for site, checkpoint in checkpoints.items()}
         first = min(progress.values(), key=lambda each: each.batches)
-        self._job.stage("building", self._table.n_captured)
-        self._job.advance(first.tokens)
+        self._job.stage("building", self._table.n_captured, done=first.tokens)
         for number, batch in enumerate(batches.batches(first.batches), first.batches):
             used = ~self._held_out(batch)
             for site, (builder, done, tokens) in progress.items():
@@ -133,13 +135,13 @@ class Pipeline:
                 self._job.grown(self._plan.ids[site], builder.history)
                 if checkpoints[site].due:
                     checkpoints[site].save(progress[site])
-            self._job.advance(len(batch.sources))
+            self._advance(len(batch.sources))
         for site, checkpoint in checkpoints.items():
             checkpoint.save(progress[site])
         dictionaries = {site: each.builder.finish() for site, each in progress.items()}
         for site, dictionary in dictionaries.items():
             if len(dictionary) == 0:
-                for part in parts.values():  # to go on with them would end here again
+                for part in self._parts.values():  # to go on with them would end here again
                     shutil.rmtree(part)
                 raise UserError(
                     f"no activation of layer {site.layer} {site.hook} is over the threshold "
@@ -151,12 +153,12 @@ class Pipeline:
         """[n] whether each row is kept out of building."""
         return torch.tensor([self._table.held_out(document) for document in batch.sources[:, 0].tolist()])
 
-    def _encode(self, batches: Batches, dictionaries: dict[Site, Dictionary], parts: dict[Site, Path]) -> None:
+    def _encode(self, batches: Batches, dictionaries: dict[Site, Dictionary]) -> None:
         """Encode every captured token and fill each dictionary's folder."""
-        writers = {site: IndexWriter(parts[site] / _STAGING_FILE) for site in dictionaries}
+        writers = {site: IndexWriter(self._parts[site] / _STAGING_FILE) for site in dictionaries}
         first = min(writer.batches for writer in writers.values())
-        self._job.stage("encoding", self._table.n_captured)
-        self._job.advance(min(writer.n_tokens for writer in writers.values()))
+        done = min(writer.n_tokens for writer in writers.values())
+        self._job.stage("encoding", self._table.n_captured, done=done)
         for number, batch in enumerate(batches.batches(first), first):
             sources = batch.sources.numpy()
             tokens = self._table.ordinal(sources[:, 0], sources[:, 1])
@@ -166,16 +168,30 @@ class Pipeline:
                 x = batch.activations[site]
                 codes = dictionary.encode(x)
                 writers[site].add(tokens, codes, relative_errors(x, dictionary.decode(codes, len(x))).numpy())
-            self._job.advance(len(batch.sources))
+            self._advance(len(batch.sources))
         self._job.stage("indexing", len(dictionaries), "dictionaries")
         for site, dictionary in dictionaries.items():
-            part, writer = parts[site], writers[site]
+            part, writer = self._parts[site], writers[site]
             writer.write(part / INDEX_FILE, dictionary, self._table, self._corpus.documents())
-            relative_error, n_measured = writer.mean_error(self._table)
-            writer.close()
             dictionary.write_atoms(part)
-            self._write_manifest(part, site, dictionary, relative_error, n_measured)
-            self._job.advance(1)
+            self._write_manifest(part, site, dictionary, *writer.mean_error(self._table))
+            writer.close()
+            self._advance(1)
+
+    def _advance(self, amount: int) -> None:
+        self._job.advance(amount)
+        if self._seconds - self._noted > _NOTE_EVERY:
+            self._noted = self._seconds
+            for part in self._parts.values():
+                write_json(part / _ORIGIN_FILE, self._origin(self._noted))
+
+    @property
+    def _seconds(self) -> float:
+        """Time that this run has taken, and those before it that were stopped."""
+        return self._before + time.perf_counter() - self._started
+
+    def _origin(self, seconds: float) -> dict:
+        return {"versions": versions(), "device": self._model.device, "seconds": seconds}
 
     def _write_manifest(
         self, part: Path, site: Site, dictionary: Dictionary, relative_error: float, n_measured: int
@@ -190,32 +206,54 @@ class Pipeline:
             "n_tokens": self._table.n_captured,
             "relative_error": relative_error,
             "measured_tokens": n_measured,
-            "seconds": time.perf_counter() - self._started,
+            "seconds": self._seconds,
             "created": datetime.now(UTC).isoformat(timespec="seconds"),
-            "versions": _versions(),
+            "versions": versions(),
             "files": {name: sha256_of(part / name) for name in (ATOMS_FILE, INDEX_FILE)},
         }
         write_json(part / MANIFEST_FILE, manifest)
 
     def _part(self, dictionary_id: str) -> Path:
-        """The folder where a dictionary is made; what other versions of the packages left there is removed."""
-        part = self._library.dictionaries / f".{dictionary_id}.part"
-        versions = part / _VERSIONS_FILE
-        if part.is_dir() and not (versions.is_file() and _same(versions)):
-            shutil.rmtree(part)
+        """The folder where a dictionary is made; what other versions or another device left there is removed."""
+        part = _part_of(self._library, dictionary_id)
+        if part.is_dir():
+            try:
+                left = read_json(part / _ORIGIN_FILE)
+                before = float(left["seconds"])
+                is_same = left | {"seconds": 0.0} == self._origin(0.0)
+            except (DamagedError, KeyError, TypeError, ValueError):
+                is_same = False
+            if is_same:
+                self._before = max(self._before, before)
+            else:
+                shutil.rmtree(part)
         part.mkdir(parents=True, exist_ok=True)
-        write_json(versions, _versions())
+        write_json(part / _ORIGIN_FILE, self._origin(self._before))
         return part
 
-    def _place(self, part: Path, folder: Path) -> None:
-        for name in (_BUILDER_FILE, _VERSIONS_FILE):
-            (part / name).unlink()
-        damaged = part.with_name(f".{folder.name}.damaged")
-        shutil.rmtree(damaged, ignore_errors=True)
-        if folder.exists():  # damaged, or it would not have been built again
-            folder.rename(damaged)
-        part.rename(folder)
-        shutil.rmtree(damaged, ignore_errors=True)
+
+def place_finished(library: Library, dictionary_id: str) -> None:
+    """Put a dictionary that was made into its place; does nothing where none is whole. Its lock must be held."""
+    part, folder = _part_of(library, dictionary_id), library.dictionaries / dictionary_id
+    if not (part / MANIFEST_FILE).is_file():  # it is written last
+        return
+    for path in part.iterdir():
+        if path.name not in (MANIFEST_FILE, ATOMS_FILE, INDEX_FILE):
+            shutil.rmtree(path) if path.is_dir() else path.unlink()
+    damaged = part.with_name(f".{dictionary_id}.damaged")
+    shutil.rmtree(damaged, ignore_errors=True)
+    if folder.exists():  # damaged, or it would not have been built again
+        folder.rename(damaged)
+    part.rename(folder)
+    shutil.rmtree(damaged, ignore_errors=True)
+
+
+def versions() -> dict[str, str]:
+    """Versions of the packages that make dictionaries."""
+    return {
+        "python": platform.python_version(),
+        **{package: importlib.metadata.version(package) for package in _PACKAGES},
+    }
 
 
 def relative_errors(x: torch.Tensor, reconstruction: torch.Tensor) -> torch.Tensor:
@@ -224,18 +262,8 @@ def relative_errors(x: torch.Tensor, reconstruction: torch.Tensor) -> torch.Tens
     return torch.where(total > 0, (x - reconstruction).pow(2).sum(1) / total.clamp_min(torch.finfo(x.dtype).tiny), 0)
 
 
-def _versions() -> dict[str, str]:
-    return {
-        "python": platform.python_version(),
-        **{package: importlib.metadata.version(package) for package in _PACKAGES},
-    }
-
-
-def _same(versions: Path) -> bool:
-    try:
-        return read_json(versions) == _versions()
-    except DamagedError:
-        return False
+def _part_of(library: Library, dictionary_id: str) -> Path:
+    return library.dictionaries / f".{dictionary_id}.part"
 
 
 def _bytes(n: int) -> str:

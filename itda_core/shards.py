@@ -17,7 +17,7 @@ from safetensors.torch import load_file, save_file
 from itda_core.capture import Batch
 from itda_core.files import read_json, sha256_of, write_json
 from itda_core.layout import MANIFEST_FILE
-from itda_core.types import DamagedError, Site
+from itda_core.types import DamagedError, Site, UserError
 
 _CHECKSUM = 32
 """Hexadecimal digits of the SHA-256 in a shard's name."""
@@ -85,7 +85,7 @@ def record_activations(
         folder: where; nobody else may write there meanwhile.
         progress: told of the rows of each batch, those that were there included.
 
-    Raises ValueError for a value that is not finite; the batches before it are kept.
+    Raises UserError for a value that is not finite; the batches before it are kept.
     """
     if (folder / MANIFEST_FILE).is_file():
         return RecordedActivations(folder)
@@ -123,8 +123,8 @@ def _is_whole(path: Path) -> bool:
 def _write(packed: Packed, folder: Path, number: int) -> Path:
     tensors = {"sources": packed.sources}
     for site, norm in packed.norm.items():
-        if not torch.isfinite(norm).all():
-            raise ValueError(f"layer {site.layer} {site.hook} has an activation that is not finite")
+        if not torch.isfinite(norm).all() or not torch.isfinite(packed.unit[site]).all():
+            raise UserError(f"layer {site.layer} {site.hook} has an activation that is not finite: try another --dtype")
         tensors[f"{site.layer}.{site.hook}.unit"], tensors[f"{site.layer}.{site.hook}.norm"] = packed.unit[site], norm
     part = folder / f".shard-{uuid4().hex}"
     save_file(tensors, part)

@@ -154,6 +154,6 @@ def test_a_recording_goes_on_after_the_last_whole_shard(model: Model, documents:
 
 def test_an_activation_that_is_not_finite_is_an_error(tmp_path) -> None:
     bad = Batch({Site(0): torch.tensor([[1.0, float("inf")]])}, torch.zeros(1, 2, dtype=torch.int64))
-    with pytest.raises(ValueError, match="not finite"):
+    with pytest.raises(UserError, match="not finite"):
         record_activations(lambda first: iter([pack(bad)]), tmp_path / "kept")
     assert list((tmp_path / "kept").iterdir()) == []

@@ -43,7 +43,7 @@ corpus, model, root, server, runs = sys.argv[1:]
 documents = [Document("", json.loads(line)["text"]) for line in Path(corpus).read_text().splitlines()[:24]]
 sites = [Site(3, "mlp"), Site(1), Site(1, "attn")]
 settings = remote.RemoteSettings(
-    in_flight=3, attempts=4, first_wait=0.01, poll_every=0.02, silent_after=1.5, unknown_after=0.5
+    in_flight=3, attempts=4, first_wait=0.01, poll_every=0.02, silent_after=1.5, queued_for=2.5, unknown_after=0.5
 )
 
 def windows(of):
@@ -89,7 +89,8 @@ class Far:
     def __init__(self, folder: Path, hub: Any, port: int) -> None:
         self.folder, self.url = folder, f"http://127.0.0.1:{port}"
         self.corpus = folder / "reference.jsonl"
-        self._environment = hub.environment(folder / "cache", NDIF_HOST=self.url, NDIF_API_KEY=KEY)
+        # A key as it comes out of a file, with the end of its line.
+        self._environment = hub.environment(folder / "cache", NDIF_HOST=self.url, NDIF_API_KEY=f"{KEY}\n")
 
     def run(self, program: str, *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
         return subprocess.run(
@@ -165,6 +166,9 @@ FAULTS: list[tuple[list[dict[str, str]], str, bool]] = [
     ([{"at": "poll", "kind": "401"}], "check NDIF_API_KEY", True),
     ([{"at": "request", "kind": "403"}], "check NDIF_API_KEY", True),
     ([{"at": "request", "kind": "404"}], "does not run tests/docs-a", True),
+    ([{"at": "poll", "kind": "403"}], "answers 403 for job", False),
+    ([{"at": "result", "kind": "410"}], "answers 410 for job", False),
+    ([{"at": "result", "kind": "cut"}] * 3, "cut short", False),
 ]
 
 
@@ -228,6 +232,10 @@ def test_what_remote_needs_and_does_not_take(far: Far, tmp_path: Path) -> None:
     done = far.run(BUILD, *far.build(tmp_path), NDIF_API_KEY="")
     assert done.returncode == 2
     assert "NDIF_API_KEY" in done.stderr.splitlines()[-1]
+    done = far.run(BUILD, *far.build(tmp_path), NDIF_API_KEY="kéy-of-nobody")
+    assert done.returncode == 2
+    assert "NDIF_API_KEY" in done.stderr.splitlines()[-1]
+    assert "kéy" not in done.stdout + done.stderr
     done = far.run(BUILD, *far.build(tmp_path, "--dtype", "bfloat16"))
     assert done.returncode == 2
     assert "--dtype" in done.stderr.splitlines()[-1]

@@ -17,7 +17,7 @@ from itda_core.corpus import Corpus
 from itda_core.demo_models import demo_models
 from itda_core.estimate import Asked, Estimate, estimate
 from itda_core.jobs import read_jobs
-from itda_core.types import HOOKS, UserError
+from itda_core.types import HOOKS, UserError, one_line
 
 HOOK_NAMES = {"resid": "block output", "mlp": "MLP", "attn": "attention"}
 ERROR_NAMES = {
@@ -33,7 +33,7 @@ METHOD_NAMES = {
     "orthogonal": "orthogonal, far slower",
     "nonnegative": "non-negative",
 }
-DEVICES = ("", "cpu", "cuda", "mps")
+DEVICES = ("", "cpu", "cuda", "mps", "auto")
 MORE = (
     "column", "split", "config", "corpus_revision", "documents", "context", "windows", "batch", "keep_first",
     "keep_activations", "no_holdout", "scan", "init", "method", "max_atoms", "remote", "device", "dtype",
@@ -203,7 +203,15 @@ def show_more(put: Form) -> None:
             "Run the model on NDIF",
             help="For models too large for any machine here, such as Llama-3.1 405B. It needs a key of NDIF.",
         )
-        put("device", st.selectbox, "Device", DEVICES, format_func=lambda name: name or "CUDA, or else the CPU")
+        put(
+            "device",
+            st.selectbox,
+            "Device",
+            DEVICES,
+            format_func=lambda name: name or "CUDA, or else the CPU",
+            accept_new_options=True,
+            help="auto spreads a large model over all there is, and needs accelerate.",
+        )
         put("dtype", st.selectbox, "Numbers", DTYPES, help="What the model computes in.")
         put(
             "no_holdout",
@@ -288,7 +296,8 @@ def show_plan(form: BuildState, checked: Checked, corpora: list[Corpus], is_unde
         command = arguments(form)
         st.caption("The same in a terminal:")
         first = shlex.join(["itda", *command[:2]])
-        st.code(" \\\n  ".join([first, *map(shlex.quote, command[2:])]), language=None, wrap_lines=True)
+        lines = map(one_line, [first, *map(shlex.quote, command[2:])])  # what a terminal would obey is not copied
+        st.code(" \\\n  ".join(lines), language=None, wrap_lines=True)
         label = "This is being built" if is_under_way else "Build"
         is_blocked = checked.asked is None or is_under_way
         if st.button(label, type="primary", icon=":material/play_arrow:", disabled=is_blocked, width="stretch"):

@@ -112,6 +112,6 @@ def test_a_failed_job_keeps_its_reason_and_its_log_and_can_be_tried_again(
         page.locator("[data-testid=stCode]", has_text="itda: ").first.wait_for(timeout=PATIENCE)
         page.get_by_role("link", name="Try again").click()
         page.wait_for_url("**max_atoms=77*")
-        playwright.expect(page.get_by_role("textbox", name="Layers")).to_have_value("0-2", timeout=PATIENCE)
+        playwright.expect(page.get_by_role("textbox", name="Layers").first).to_have_value("0-2", timeout=PATIENCE)
         assert "job=" not in page.url
     assert browser.errors == []

@@ -47,7 +47,15 @@ def test_a_form_survives_the_command_line(form: BuildState) -> None:
 
 
 def test_a_command_that_is_no_build_fills_no_form() -> None:
-    for given in ([], ["demo"], ["map", "x"], ["build"], ["build", "m", "--layers", "x"], ["build", "m", "--nose"]):
+    for given in (
+        [],
+        ["demo"],
+        ["build", "-h"],
+        ["map", "x"],
+        ["build"],
+        ["build", "m", "--layers", "x"],
+        ["build", "m", "--nose"],
+    ):
         assert form_of(given) is None
 
 
@@ -111,6 +119,8 @@ def test_a_field_goes_to_the_address_and_to_the_command(open_page: OpenPage, lib
         ({"documents": "0"}, "documents is 0"),
         ({"max_atoms": "0"}, "max"),
         ({"init": "frequent"}, "scan by batches"),
+        ({"device": "tpu"}, "no such device"),
+        ({"column": "te\x1b[2Jxt"}, "cannot be seen"),
     ],
     ids=str,
 )
@@ -152,7 +162,7 @@ def test_a_model_on_ndif(open_page: OpenPage, library: Path, monkeypatch: pytest
     assert check(form).problems == {}
     assert "folder" in check(replace(form, model="docs-a")).problems["remote"]
     assert "NDIF chooses" in check(replace(form, dtype="bfloat16")).problems["remote"]
-    page = open_page(library, "/build?model=meta-llama/Llama-3.1-405B&remote=1")
+    page = open_page(library, "/build", model="meta-llama/Llama-3.1-405B", remote="1")
     assert not page.exception
     assert "queue" in shown(page)
     assert "--remote" in command(page)
