@@ -180,7 +180,8 @@ def test_faults_cost_time_and_nothing_else(far: Far, tmp_path: Path) -> None:
     assert len(found["near"]) == 5
     for (faults, line, ends), run in zip(FAULTS, found["runs"], strict=True):
         assert run["names"] == found["near"], faults  # names carry checksums: the same bytes as captured here
-        assert any(line in said for said in [*run["said"], *filter(None, run["tries"])]), (faults, run)
+        said = [*run["said"], *filter(None, run["tries"])]  # nothing, where every job was done when it was asked for
+        assert not faults or any(line in each for each in said), (faults, run)
         assert len(run["tries"]) == (2 if ends else 1), (faults, run)
         assert not run["ledger"]
     assert KEY not in done.stdout + done.stderr
