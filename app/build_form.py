@@ -11,6 +11,7 @@ from typing import Any
 from app.state import BuildState
 from itda_core.cli import parse
 from itda_core.config import (
+    NDIF_KEY_VARIABLE,
     BuildSettings,
     CorpusSettings,
     CutSettings,
@@ -25,7 +26,6 @@ from itda_core.shapes import ModelShape, model_shape
 from itda_core.types import UserError
 
 _DEVICE = re.compile(r"cpu|mps|auto|cuda(:[0-9]{1,3})?")
-KEY_VARIABLE = "NDIF_API_KEY"
 _NO_OPTION = {"model", "job"}
 
 
@@ -143,8 +143,8 @@ def _check_remote(form: BuildState, shape: ModelShape | None) -> None:
         return
     if shape is not None and shape.is_local:
         raise UserError("a model on NDIF is named by its id on the Hub, and this one is a folder: name another model")
-    if not os.environ.get(KEY_VARIABLE):
-        raise UserError(f"start the app with your NDIF key in {KEY_VARIABLE}")
+    if not os.environ.get(NDIF_KEY_VARIABLE):
+        raise UserError(f"start the app with your NDIF key in {NDIF_KEY_VARIABLE}")
     if form.device or form.dtype != "float32":
         raise UserError("NDIF chooses the device and the numbers: leave both as they are")
 

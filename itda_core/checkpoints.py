@@ -3,7 +3,6 @@
 import time
 from pathlib import Path
 from typing import NamedTuple
-from uuid import uuid4
 
 import torch
 from safetensors import SafetensorError
@@ -11,6 +10,7 @@ from safetensors.torch import load_file, save_file
 
 from itda_core.builder import DictionaryBuilder
 from itda_core.config import DictionarySettings
+from itda_core.files import written_whole
 
 SAVE_EVERY = 30.0
 """Seconds between two saves, at the least."""
@@ -54,11 +54,7 @@ class Checkpoint:
         began = time.monotonic()
         state = progress.builder.state()
         counts = {"batches": torch.tensor(progress.batches), "tokens": torch.tensor(progress.tokens)}
-        part = self._path.with_name(f".{self._path.name}.{uuid4().hex}")
-        try:
+        with written_whole(self._path) as part:
             save_file(state | counts, part)
-            part.replace(self._path)
-        finally:
-            part.unlink(missing_ok=True)
         self._saved = time.monotonic()
         self._took = self._saved - began

@@ -10,6 +10,8 @@ INITS = ("empty", "frequent")
 WINDOWS = ("first", "all")
 METHODS = ("matching", "orthogonal", "nonnegative")
 DTYPES = ("float32", "bfloat16", "float16")
+NDIF_KEY_VARIABLE = "NDIF_API_KEY"
+"""Environment variable that holds the key of NDIF; it is never written or printed."""
 
 _DEEPEST = 9999
 

@@ -5,6 +5,8 @@ import json
 import math
 import re
 import unicodedata
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NoReturn
 from uuid import uuid4
@@ -18,6 +20,17 @@ def sha256_of(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
+@contextmanager
+def written_whole(path: Path) -> Iterator[Path]:
+    """A path to write to, beside `path`; what is there at the end takes its place, and nothing of it after an error."""
+    part = path.with_name(f".{path.name}.{uuid4().hex}")
+    try:
+        yield part
+        part.replace(path)
+    finally:
+        part.unlink(missing_ok=True)
+
+
 def write_json(path: Path, value: Any) -> None:
     """Write a value as JSON, whole or not at all: a reader sees the old file or the new one, never a part.
 
@@ -26,12 +39,8 @@ def write_json(path: Path, value: Any) -> None:
         OSError: the file cannot be written.
     """
     text = json.dumps(value, ensure_ascii=False, indent=2, allow_nan=False) + "\n"
-    part = path.with_name(f".{path.name}.{uuid4().hex}")
-    try:
+    with written_whole(path) as part:
         part.write_text(text, encoding="utf-8")
-        part.replace(path)
-    finally:
-        part.unlink(missing_ok=True)
 
 
 def read_json(path: Path) -> Any:

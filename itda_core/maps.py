@@ -1,11 +1,11 @@
 """A flat map of a dictionary's atoms, for the eye: near on the map means alike in direction."""
 
 from pathlib import Path
-from uuid import uuid4
 
 import numpy as np
 import pandas as pd
 
+from itda_core.files import written_whole
 from itda_core.types import DamagedError, UserError
 
 SMALLEST_MAP = 8
@@ -29,12 +29,8 @@ def compute_map(atoms_folder: Path, path: Path) -> None:
     reducer = umap.UMAP(n_neighbors=min(_NEIGHBOURS, len(atoms) - 1), metric="cosine", random_state=_SEED, n_jobs=1)
     places = np.asarray(reducer.fit_transform(atoms))
     frame = pd.DataFrame({"atom": range(len(atoms)), "x": places[:, 0], "y": places[:, 1]})
-    part = path.with_name(f".{path.name}.{uuid4().hex}")
-    try:
+    with written_whole(path) as part:
         frame.to_parquet(part, index=False)
-        part.replace(path)
-    finally:
-        part.unlink(missing_ok=True)
 
 
 def read_map(path: Path) -> pd.DataFrame | None:

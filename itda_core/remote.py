@@ -25,13 +25,13 @@ from nnsight.schema.request import RequestModel
 from nnsight.schema.response import ResponseModel, Status
 
 from itda_core.capture import feed, grouped, in_execution_order
+from itda_core.config import NDIF_KEY_VARIABLE
 from itda_core.files import read_json, write_json
 from itda_core.models import Model
 from itda_core.shards import Packed
 from itda_core.types import DamagedError, Site, UserError, one_line
 from itda_core.windows import Window
 
-KEY_VARIABLE = "NDIF_API_KEY"
 _SHOWN = 300  # characters of what a server says
 _UNKNOWN_KEY = 401
 _REFUSED = (_UNKNOWN_KEY, 403)
@@ -228,7 +228,7 @@ class RemoteCapture:
             # What the server says stands in nnsight's own error; that of httpx has the address, which may be signed.
             said = f" ({self._shown(str(error))})" if isinstance(error, RemoteError) else ""
             if status in _REFUSED:
-                raise UserError(f"the server refuses the key{said}: check {KEY_VARIABLE}") from error
+                raise UserError(f"the server refuses the key{said}: check {NDIF_KEY_VARIABLE}") from error
             if status < 500 and status not in _BUSY:
                 raise UserError(f"the server does not run {self._model.name}{said}") from error
             return _Failure(f"the server answers {status}{said}")
@@ -305,9 +305,9 @@ def _key() -> str:
     """The key, as it can be sent. Raises UserError where there is none, or no server that it could be sent to."""
     if not CONFIG.API.HOST.startswith(("http://", "https://")):
         raise UserError(f"NDIF_HOST is {CONFIG.API.HOST!r}: it must begin with https:// or http://")
-    key = (os.environ.get(KEY_VARIABLE) or CONFIG.API.APIKEY or "").strip()
+    key = (os.environ.get(NDIF_KEY_VARIABLE) or CONFIG.API.APIKEY or "").strip()
     if not key:
-        raise UserError(f"set {KEY_VARIABLE} to your NDIF key")
+        raise UserError(f"set {NDIF_KEY_VARIABLE} to your NDIF key")
     if not (key.isascii() and key.isprintable()):
-        raise UserError(f"{KEY_VARIABLE} has characters that no key has: set it again")
+        raise UserError(f"{NDIF_KEY_VARIABLE} has characters that no key has: set it again")
     return key

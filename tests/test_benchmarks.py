@@ -25,7 +25,7 @@ from itda_core.benchmarks.wide import WideBench, bench_full, wide_atoms
 from itda_core.cli import main
 from itda_core.config import CorpusSettings, CutSettings
 from itda_core.corpus import Corpus, ingest
-from itda_core.demo import model_folder
+from itda_core.demo_models import model_folder
 from itda_core.models import load_model
 from itda_core.plain import plain_build, plain_pursuit
 from itda_core.types import Document

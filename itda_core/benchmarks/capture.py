@@ -15,7 +15,7 @@ from itda_core.benchmarks.memory import resident_bytes
 from itda_core.benchmarks.results import CaptureBench, CaptureMemory, CaptureReport, CaptureResult
 from itda_core.capture import Capture
 from itda_core.corpus import Corpus
-from itda_core.demo import model_folder
+from itda_core.demo_models import model_folder
 from itda_core.models import Model, load_model
 from itda_core.types import Site, UserError
 from itda_core.windows import Window, cut
