@@ -1,7 +1,10 @@
-"""Train one of the small models that the demo runs on, from the documentation installed on this machine.
+"""Train one of the small models that the demo and the benchmarks run on, from what is installed on this machine.
 
     python data/train.py data/docs-a --seed 1
-    python data/train.py data/docs-b --seed 2
+    python data/train.py data/docs-b --seed 2 --tokenizer data/docs-a
+    python data/train.py data/code-a --seed 1 --start data/docs-a --text code --steps 400 --rate 1e-3
+    python data/train.py data/docs-c --seed 3 --vocabulary 2048 --layers 8 --width 128 --steps 1600
+    python data/train.py data/seeds/s1 --seed 1 --tokenizer data/docs-a --layers 8 --width 128 --steps 1600
 
 Writes the weights (float16), the tokenizer, `training.json` (every setting, the loss curve, the held-out loss beside a
 unigram and a trigram model) and the model card. One thread and a fixed seed: the same versions give the same weights.
@@ -24,15 +27,18 @@ from baselines import trigram_loss, unigram_loss
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
-from itda_core.documentation import PACKAGES, read_documentation
+from itda_core.documentation import PACKAGES, read_documentation, read_sources
 
 END_OF_TEXT = "<|endoftext|>"
 OWN_TOKENIZER = "trained on the same text"
+TEXTS = {"docs": read_documentation, "code": read_sources}
+WHAT = {"docs": "the Python language reference and the docstrings", "code": "functions and classes, as source code,"}
+HEAD = 32  # width of an attention head
 
 
 @dataclass(frozen=True)
 class Recipe:
-    """Everything that decides the weights, beside the corpus."""
+    """Everything that decides the weights, beside the installed texts."""
 
     seed: int
     """Seed of the initial weights and of the order of the training windows."""
@@ -44,10 +50,10 @@ class Recipe:
     """Width of the residual stream."""
     layers: int = 6
     """Transformer blocks."""
-    heads: int = 6
-    """Attention heads per block."""
-    mlp: int = 512
-    """Hidden width of the gated MLP."""
+    text: str = "docs"
+    """What is read: the installed documentation, or the source code that it lies in."""
+    start: str | None = None
+    """The model whose weights it starts from; random ones unless given."""
     batch: int = 32
     """Windows per step."""
     steps: int = 2400
@@ -60,6 +66,11 @@ class Recipe:
     """Peak learning rate of AdamW, which trains the embedding and the norms."""
     checkpoints: tuple[int, ...] = ()
     """Steps after which the weights are kept as well."""
+
+    @property
+    def mlp(self) -> int:
+        """Hidden width of the gated MLP: 8/3 of the stream's, in multiples of 64."""
+        return round(self.width * 8 / 3 / 64) * 64
 
 
 def tokenizer_of(texts: list[str], recipe: Recipe) -> PreTrainedTokenizerFast:
@@ -129,11 +140,31 @@ def save(model: LlamaForCausalLM, tokenizer: PreTrainedTokenizerFast, folder: Pa
     tokenizer.save_pretrained(folder)
 
 
-def train(recipe: Recipe, folder: Path, tokenizer_folder: Path | None) -> None:
+def new_model(recipe: Recipe, tokenizer: PreTrainedTokenizerFast) -> LlamaForCausalLM:
+    """A model of the recipe's shape with random weights."""
+    heads = recipe.width // HEAD
+    return LlamaForCausalLM(
+        LlamaConfig(
+            vocab_size=recipe.vocabulary,
+            hidden_size=recipe.width,
+            intermediate_size=recipe.mlp,
+            num_hidden_layers=recipe.layers,
+            num_attention_heads=heads,
+            num_key_value_heads=heads,
+            max_position_embeddings=recipe.context,
+            tie_word_embeddings=True,
+            bos_token_id=None,
+            eos_token_id=tokenizer.eos_token_id,
+            pad_token_id=tokenizer.pad_token_id,
+        )
+    )
+
+
+def train(recipe: Recipe, folder: Path, tokenizer_folder: Path | None, start: Path | None) -> None:
     """Train, evaluate and write one model."""
     torch.set_num_threads(1)
     torch.manual_seed(recipe.seed)
-    documents = [document.text for document in read_documentation()]
+    documents = [document.text for document in TEXTS[recipe.text]()]
     training = [text for ordinal, text in enumerate(documents) if ordinal % 10 != 9]
     held_out = [text for ordinal, text in enumerate(documents) if ordinal % 10 == 9]
     if tokenizer_folder is None:
@@ -142,21 +173,11 @@ def train(recipe: Recipe, folder: Path, tokenizer_folder: Path | None) -> None:
         tokenizer = PreTrainedTokenizerFast.from_pretrained(tokenizer_folder)
     stream = token_stream(training, tokenizer)
     unseen = windows(token_stream(held_out, tokenizer), recipe.context)[:1600]
-    model = LlamaForCausalLM(
-        LlamaConfig(
-            vocab_size=recipe.vocabulary,
-            hidden_size=recipe.width,
-            intermediate_size=recipe.mlp,
-            num_hidden_layers=recipe.layers,
-            num_attention_heads=recipe.heads,
-            num_key_value_heads=recipe.heads,
-            max_position_embeddings=recipe.context,
-            tie_word_embeddings=True,
-            bos_token_id=None,
-            eos_token_id=tokenizer.eos_token_id,
-            pad_token_id=tokenizer.pad_token_id,
-        )
-    )
+    if start is None:
+        model = new_model(recipe, tokenizer)
+    else:
+        model = LlamaForCausalLM.from_pretrained(start, dtype=torch.float32, use_safetensors=True).train()
+    before = None if start is None else held_out_loss(model, unseen)
     optims = optimisers(model, recipe)
     schedules = [
         torch.optim.lr_scheduler.LambdaLR(
@@ -203,6 +224,7 @@ def train(recipe: Recipe, folder: Path, tokenizer_folder: Path | None) -> None:
         "held_out_tokens": unseen.numel(),
         "held_out_loss": {
             "model": held_out_loss(model, unseen),
+            **({} if before is None else {f"{recipe.start}, which it started from": before}),
             "trigram": trigram_loss(stream, unseen.numpy(), recipe.vocabulary),
             "unigram": unigram_loss(stream, unseen.numpy(), recipe.vocabulary),
         },
@@ -219,12 +241,21 @@ def card(name: str, result: dict) -> str:
     )
     recipe, corpus = result["recipe"], result["corpus"]
     command = f"python data/train.py data/{name} --seed {recipe['seed']}"
-    if result["tokenizer"] != OWN_TOKENIZER:
+    if recipe["start"] is not None:
+        command += f" --start data/{recipe['start']}"
+    elif result["tokenizer"] != OWN_TOKENIZER:
         command += f" --tokenizer data/{result['tokenizer']}"
+    default = asdict(Recipe(recipe["seed"]))
+    for option in ("text", "vocabulary", "layers", "width", "steps"):
+        if recipe[option] != default[option] and (recipe["start"] is None or option in ("text", "steps")):
+            command += f" --{option} {recipe[option]}"
+    if recipe["matrix_lr"] != default["matrix_lr"]:
+        command += f" --rate {recipe['matrix_lr']}"
     if recipe["checkpoints"]:
         command += f" --checkpoints {' '.join(map(str, recipe['checkpoints']))}"
     packages = ("python", "numpy", "scipy", "pandas", "scikit-learn", "torch")
     versions = ", ".join(f"{package} {corpus[package]}" for package in packages)
+    trained = "" if recipe["start"] is None else f" Trained on from {recipe['start']}."
     return f"""---
 library_name: transformers
 license: mit
@@ -235,10 +266,10 @@ pipeline_tag: text-generation
 
 A small language model of Python and scientific documentation, for the demo of ITDA Explorer: {recipe["layers"]} blocks
 of width {recipe["width"]} (Llama architecture), {result["parameters"]:,} parameters, context {recipe["context"]},
-{recipe["vocabulary"]} byte-level BPE tokens, no token added to a text. Seed {recipe["seed"]}.
+{recipe["vocabulary"]} byte-level BPE tokens, no token added to a text. Seed {recipe["seed"]}.{trained}
 
-**Corpus.** {corpus["documents"]:,} documents, {corpus["characters"]:,} characters: the Python language reference and
-the docstrings of the standard library, numpy, scipy, pandas, scikit-learn and torch, as installed ({versions}).
+**Corpus.** {corpus["documents"]:,} documents, {corpus["characters"]:,} characters: {WHAT[recipe["text"]]} of the
+standard library, numpy, scipy, pandas, scikit-learn and torch, as installed ({versions}).
 Documents whose ordinal ends in 9 were held out. SHA-256 of the texts: `{corpus["sha256"]}`.
 
 **Training.** {recipe["steps"]:,} steps of {recipe["batch"]} windows, {result["training_tokens"]:,} tokens
@@ -260,7 +291,27 @@ if __name__ == "__main__":
     parser.add_argument("folder", type=Path)
     parser.add_argument("--seed", type=int, required=True)
     parser.add_argument("--tokenizer", type=Path, help="folder of the model whose tokenizer is used")
-    parser.add_argument("--steps", type=int, default=Recipe(0).steps)
+    parser.add_argument("--start", type=Path, help="folder of the model that it starts from, tokenizer included")
+    parser.add_argument("--text", choices=TEXTS, default=Recipe(0).text)
+    for name in ("vocabulary", "layers", "width", "steps"):
+        parser.add_argument(f"--{name}", type=int, default=getattr(Recipe(0), name))
+    parser.add_argument("--rate", type=float, default=Recipe(0).matrix_lr, help="peak learning rate, of all weights")
     parser.add_argument("--checkpoints", type=int, nargs="*", default=[])
     given = parser.parse_args()
-    train(Recipe(given.seed, steps=given.steps, checkpoints=tuple(given.checkpoints)), given.folder, given.tokenizer)
+    train(
+        Recipe(
+            given.seed,
+            vocabulary=given.vocabulary,
+            width=given.width,
+            layers=given.layers,
+            text=given.text,
+            start=given.start and given.start.name,
+            steps=given.steps,
+            matrix_lr=given.rate,
+            other_lr=given.rate,
+            checkpoints=tuple(given.checkpoints),
+        ),
+        given.folder,
+        given.start or given.tokenizer,
+        given.start,
+    )

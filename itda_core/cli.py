@@ -7,10 +7,11 @@ import signal
 import sys
 import threading
 from collections.abc import Sequence
-from dataclasses import asdict, fields
+from dataclasses import fields
 from pathlib import Path
 from typing import Any, NoReturn
 
+from itda_core.benchmarks.commands import BENCHES, add_options, json_option, quiet
 from itda_core.config import (
     DTYPES,
     ERRORS,
@@ -65,19 +66,19 @@ def _parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND", parser_class=_Parser)
 
     demo = _command(commands, "demo", _demo, "build the demo library from what is installed; needs no network")
-    _json_option(demo)
+    json_option(demo)
 
     build = _command(commands, "build", _build, "build dictionaries of a model over a corpus")
     build.add_argument("model", metavar="MODEL", help="a folder in Hugging Face format, or an id of the Hub")
     _build_options(build)
-    _json_option(build)
+    json_option(build)
 
-    _json_option(_command(commands, "list", _list, "list the dictionaries"))
+    json_option(_command(commands, "list", _list, "list the dictionaries"))
 
     verify = _command(commands, "verify", _verify, "check every file against the hash taken when it was built")
-    _json_option(verify)
+    json_option(verify)
 
-    _json_option(_command(commands, "jobs", _jobs, "list the jobs, the newest first"))
+    json_option(_command(commands, "jobs", _jobs, "list the jobs, the newest first"))
 
     cancel_ = _command(commands, "cancel", _cancel, "end a running job")
     cancel_.add_argument("id", metavar="ID", help="a job's id, as itda jobs shows it")
@@ -89,16 +90,8 @@ def _parser() -> argparse.ArgumentParser:
         "bench", help="measure this machine's speed", description="Measure the README's figures."
     )
     benches = bench.add_subparsers(title="benchmarks", required=True, metavar="BENCHMARK", parser_class=_Parser)
-    pursuit = _command(benches, "pursuit", _bench_pursuit, "build and encode against the plain algorithm")
-    pursuit.add_argument(
-        "--activations",
-        type=Path,
-        metavar="FILE",
-        help="safetensors file with activations [n, d_model] and, as an option, sources [n, 2]",
-    )
-    pursuit.add_argument("--full", action="store_true", help="add 100,000 atoms, and the memory of a million rows")
-    _json_option(pursuit)
-    _json_option(_command(benches, "capture", _bench_capture, "capture through nnsight against plain forward hooks"))
+    for name, text, run in BENCHES:
+        add_options(name, _command(benches, name, run, text))
     return parser
 
 
@@ -117,10 +110,6 @@ def _command(commands: Any, name: str, run: Any, text: str) -> argparse.Argument
 
 def _default_library() -> Path:
     return Path(os.environ.get("ITDA_LIBRARY") or "library")
-
-
-def _json_option(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--json", action="store_true", help="print one JSON document on stdout, and nothing else there")
 
 
 def _build_options(parser: argparse.ArgumentParser) -> None:
@@ -181,7 +170,7 @@ def _job(given: argparse.Namespace, title: str) -> Any:
 
 def _demo(given: argparse.Namespace) -> int:
     with _job(given, "The demo") as job:
-        _quiet()
+        quiet()
         from itda_core.demo import build_demo
 
         library = Library(given.library)
@@ -208,7 +197,7 @@ def _build(given: argparse.Namespace) -> int:
         raise UserError("--remote runs the model where it is: leave out --device and --dtype")
     library = Library(given.library)
     with _job(given, f"Build {given.model} on {given.corpus}") as job:
-        _quiet()
+        quiet()
         from itda_core.build import Request, add_maps, build
         from itda_core.corpus import ingest
 
@@ -299,43 +288,6 @@ def _map(given: argparse.Namespace) -> int:
     return DONE
 
 
-def _say(line: str) -> None:
-    print(line, file=sys.stderr, flush=True)
-
-
-def _bench_pursuit(given: argparse.Namespace) -> int:
-    if given.activations is None:
-        _quiet()  # a model may have to be loaded
-    from itda_core.benchmarks.activations import find_activations
-    from itda_core.benchmarks.pursuit import bench_pursuit
-    from itda_core.benchmarks.results import PursuitBench
-    from itda_core.benchmarks.tables import pursuit_table
-    from itda_core.benchmarks.wide import WideBench, bench_full
-
-    data, settings = find_activations(given.activations, _say), PursuitBench()
-    report = bench_pursuit(data, settings, _say)
-    full = bench_full(data, settings, WideBench(), _say) if given.full else None
-    if given.json:
-        print(json.dumps({**report.as_json(), **({} if full is None else asdict(full))}))
-    else:
-        print(pursuit_table(report, full))
-    return DONE
-
-
-def _bench_capture(given: argparse.Namespace) -> int:
-    _quiet()
-    from itda_core.benchmarks.activations import documentation
-    from itda_core.benchmarks.capture import bench_capture
-    from itda_core.benchmarks.results import CaptureBench
-    from itda_core.benchmarks.tables import capture_table
-
-    _say("reading the installed documentation")
-    with documentation() as corpus:
-        report = bench_capture(corpus, CaptureBench(), _say)
-    print(json.dumps(report.as_json()) if given.json else capture_table(report))
-    return DONE
-
-
 def _print_dictionaries(records: Sequence[DictionaryRecord | Damaged], as_json: bool) -> int:
     sound = [record for record in records if isinstance(record, DictionaryRecord)]
     damaged = [record for record in records if isinstance(record, Damaged)]
@@ -352,13 +304,6 @@ def _print_dictionaries(records: Sequence[DictionaryRecord | Damaged], as_json: 
     for record in damaged:
         print(f"itda: {record.id}: {record.reason}", file=sys.stderr)
     return DONE
-
-
-def _quiet() -> None:
-    """Keep other libraries' progress bars off stderr, where ours is."""
-    from transformers.utils import logging
-
-    logging.disable_progress_bar()
 
 
 if __name__ == "__main__":

@@ -12,7 +12,7 @@ import os
 import sysconfig
 import threading
 import warnings
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ProcessPoolExecutor
 from multiprocessing import get_context, parent_process
 from multiprocessing.connection import wait
@@ -22,6 +22,7 @@ from itda_core.types import Document
 
 PACKAGES = ("numpy", "scipy", "pandas", "sklearn", "torch")
 MINIMUM_CHARACTERS = 200
+_DOCUMENTED = (ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)
 _SKIPPED_FOLDERS = {"site-packages", "dist-packages", "test", "tests", "_test", "idlelib", "lib2to3", "__pycache__"}
 
 
@@ -34,8 +35,21 @@ def read_documentation() -> Iterator[Document]:
     Yields:
         Documents named like `numpy.linalg.svd`, or `reference: for` for the language reference.
     """
+    return _in_order([*_language_reference(), *_in_files(_docstrings_of_file)])
+
+
+def read_sources() -> Iterator[Document]:
+    """The source code that the documentation lies in, chosen and ordered as that is, its docstrings left out.
+
+    Yields:
+        Top-level functions and classes, named like `numpy.linalg._linalg.svd`.
+    """
+    return _in_order(_in_files(_definitions_of_file))
+
+
+def _in_order(documents: Iterable[Document]) -> Iterator[Document]:
     by_text: dict[str, str] = {}
-    for name, text in [*_language_reference(), *_docstrings(_source_files())]:
+    for name, text in documents:
         if len(text) > MINIMUM_CHARACTERS and not any("\ud800" <= character <= "\udfff" for character in text):
             by_text[text] = min(name, by_text.get(text, name))
     for text in sorted(by_text, key=lambda text: hashlib.blake2b(text.encode(), digest_size=16).digest()):
@@ -67,11 +81,11 @@ def _source_files() -> list[tuple[str, str]]:
     return found
 
 
-def _docstrings(files: list[tuple[str, str]]) -> Iterable[Document]:
+def _in_files(read: Callable[[tuple[str, str]], list[Document]]) -> Iterator[Document]:
     # Parsing costs some 15 s of one core, which a reader waits for on the first start: use the cores there are.
     # Spawned, never forked: the caller may already run threads.
     with ProcessPoolExecutor(mp_context=get_context("spawn"), initializer=_end_with_parent) as pool:
-        for documents in pool.map(_docstrings_of_file, files, chunksize=64):
+        for documents in pool.map(read, _source_files(), chunksize=64):
             yield from documents
 
 
@@ -93,22 +107,41 @@ def _docstrings_of_file(file: tuple[str, str]) -> list[Document]:
     source = Path(path).read_bytes()
     if b'"""' not in source and b"'''" not in source:
         return []
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # other people's invalid escapes are not the reader's concern
-            tree = ast.parse(source)
-    except (SyntaxError, ValueError):
-        return []
+    tree = _parsed(source)
     found: list[Document] = []
-    _collect(tree, module, found)
+    if tree is not None:
+        _collect(tree, module, found)
     return found
 
 
+def _definitions_of_file(file: tuple[str, str]) -> list[Document]:
+    """Top-level functions and classes of one source file, written anew from its tree without docstrings."""
+    module, path = file
+    tree = _parsed(Path(path).read_bytes())
+    found = []
+    for node in [] if tree is None else tree.body:
+        if isinstance(node, _DOCUMENTED):
+            for part in ast.walk(node):
+                if isinstance(part, _DOCUMENTED) and ast.get_docstring(part, clean=False) is not None:
+                    part.body = part.body[1:] or [ast.Pass()]
+            found.append(Document(f"{module}.{node.name}", ast.unparse(node)))
+    return found
+
+
+def _parsed(source: bytes) -> ast.Module | None:
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # other people's invalid escapes are not the reader's concern
+            return ast.parse(source)
+    except (SyntaxError, ValueError):
+        return None
+
+
 def _collect(node: ast.AST, name: str, found: list[Document]) -> None:
-    if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):
+    if isinstance(node, (ast.Module, *_DOCUMENTED)):
         docstring = ast.get_docstring(node)
         if docstring is not None and len(docstring) > MINIMUM_CHARACTERS:
             found.append(Document(name, docstring))
         for child in node.body:
-            if isinstance(child, ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):
+            if isinstance(child, _DOCUMENTED):
                 _collect(child, f"{name}.{child.name}", found)

@@ -75,7 +75,7 @@ def _measure(file: Path, l0: int, rows: int) -> dict[str, float]:
     settings = DictionarySettings(l0)
     small = torch.nn.functional.normalize(x[:64], dim=1)
     Dictionary(small, torch.zeros(len(small), 2), settings).encode(x[:300])  # compiles the loops
-    before = _restart_peak()
+    before = restart_peak() or 0
     atoms = load_file(file)["atoms"].clone()
     dictionary = Dictionary(atoms, torch.zeros(len(atoms), 2, dtype=torch.int64), settings)
     start = time.perf_counter()
@@ -83,7 +83,7 @@ def _measure(file: Path, l0: int, rows: int) -> dict[str, float]:
     seconds = time.perf_counter() - start
     return {
         "rows": rows,
-        "peak_mb": (_status("VmHWM") - before) / 1e6,
+        "peak_mb": ((peak_bytes() or 0) - before) / 1e6,
         "dictionary_mb": (dictionary.atoms.nbytes + dictionary.sources.nbytes) / 1e6,
         "codes_mb": sum(part.nbytes for part in codes) / 1e6,
         "seconds": seconds,
@@ -103,16 +103,23 @@ def _repeated(x: torch.Tensor, rows: int) -> torch.Tensor:
     return filled
 
 
-def _restart_peak() -> int:
-    """Let the peak begin anew at what is taken now, and return it in bytes.
+def restart_peak() -> int | None:
+    """Let this process's peak begin anew at what is taken now, and return it in bytes; None where no system tells.
 
     getrusage's peak cannot tell: a child starts with its parent's.
     """
+    if not _STATUS.is_file():
+        return None
     try:
         _CLEAR.write_text("5")
     except OSError:
         return _status("VmHWM")
     return _status("VmRSS")
+
+
+def peak_bytes() -> int | None:
+    """The most that this process held in memory since `restart_peak`; None on a system that does not say."""
+    return _status("VmHWM") if _STATUS.is_file() else None
 
 
 def _status(field: str) -> int:

@@ -1,0 +1,99 @@
+"""`itda bench …` as commands: what each takes, runs and prints. What needs torch is imported by the one that runs."""
+
+import argparse
+import json
+import sys
+from collections.abc import Callable
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+
+def add_options(name: str, parser: argparse.ArgumentParser) -> None:
+    """Give a bench's parser the options that it takes beside the library."""
+    if name in _FULL:
+        parser.add_argument(
+            "--activations",
+            type=Path,
+            metavar="FILE",
+            help="safetensors file with activations [n, d_model] and, as an option, sources [n, 2]",
+        )
+        parser.add_argument("--full", action="store_true", help=_FULL[name])
+    json_option(parser)
+
+
+def json_option(parser: argparse.ArgumentParser) -> None:
+    """Let a command print one JSON document on stdout."""
+    parser.add_argument("--json", action="store_true", help="print one JSON document on stdout, and nothing else there")
+
+
+def quiet() -> None:
+    """Keep other libraries' progress bars off stderr, where ours is."""
+    from transformers.utils import logging
+
+    logging.disable_progress_bar()
+
+
+def _say(line: str) -> None:
+    print(line, file=sys.stderr, flush=True)
+
+
+def _pursuit(given: argparse.Namespace) -> int:
+    from itda_core.benchmarks.pursuit import bench_pursuit
+    from itda_core.benchmarks.results import PursuitBench
+    from itda_core.benchmarks.tables import pursuit_table
+    from itda_core.benchmarks.wide import WideBench, bench_full
+
+    data, settings = _activations(given), PursuitBench()
+    report = bench_pursuit(data, settings, _say)
+    full = bench_full(data, settings, WideBench(), _say) if given.full else None
+    if given.json:
+        print(json.dumps({**report.as_json(), **({} if full is None else asdict(full))}))
+    else:
+        print(pursuit_table(report, full))
+    return 0
+
+
+def _capture(given: argparse.Namespace) -> int:
+    quiet()
+    from itda_core.benchmarks.activations import documentation
+    from itda_core.benchmarks.capture import bench_capture
+    from itda_core.benchmarks.results import CaptureBench
+    from itda_core.benchmarks.tables import capture_table
+
+    _say("reading the installed documentation")
+    with documentation() as corpus:
+        report = bench_capture(corpus, CaptureBench(), _say)
+    print(json.dumps(report.as_json()) if given.json else capture_table(report))
+    return 0
+
+
+def _scale(given: argparse.Namespace) -> int:
+    from itda_core.benchmarks.results import FULL_SCALE, ScaleBench
+    from itda_core.benchmarks.scale import bench_scale
+    from itda_core.benchmarks.tables import scale_table
+
+    report = bench_scale(_activations(given), FULL_SCALE if given.full else ScaleBench(), _say)
+    print(json.dumps(report.as_json()) if given.json else scale_table(report))
+    return 0
+
+
+def _activations(given: argparse.Namespace) -> Any:
+    if given.activations is None:
+        quiet()  # a model may have to be loaded
+    from itda_core.benchmarks.activations import find_activations
+
+    return find_activations(given.activations, _say)
+
+
+_FULL = {
+    "pursuit": "add 100,000 atoms, and the memory of a million rows",
+    "scale": "20,000 atoms, in about a quarter of an hour on two cores",
+}
+
+BENCHES: tuple[tuple[str, str, Callable[[argparse.Namespace], int]], ...] = (
+    ("pursuit", "build and encode against the plain algorithm", _pursuit),
+    ("capture", "capture through nnsight against plain forward hooks", _capture),
+    ("scale", "what a dictionary of Llama-3.1 70B or 405B takes, measured at its width", _scale),
+)
+"""Name, what it measures, and what runs it."""
