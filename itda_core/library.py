@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from itda_core.config import CutSettings, DictionarySettings
+from itda_core.config import DTYPES, CutSettings, DictionarySettings
 from itda_core.files import read_json, sha256_of
 from itda_core.layout import (
     ACTIVATIONS,
@@ -36,6 +36,8 @@ class DictionaryRecord:
     """Commit of the model on the Hub."""
     weights_sha256: str | None
     """Hash of the weights that ran; None for those of a model on a server."""
+    dtype: str
+    """What the model computed in; `remote` where a server chose."""
     tokenizer_sha256: str
     """Hash of the tokenizer; dictionaries that share it and the corpus share token positions."""
     n_layers: int
@@ -84,6 +86,7 @@ class DictionaryRecord:
                 model=_text(manifest["model"]),
                 revision=None if manifest["revision"] is None else _text(manifest["revision"]),
                 weights_sha256=None if manifest["weights_sha256"] is None else _text(manifest["weights_sha256"]),
+                dtype=_dtype(manifest["dtype"]),
                 tokenizer_sha256=_text(manifest["tokenizer_sha256"]),
                 n_layers=_count(manifest["n_layers"]),
                 site=Site(_count(manifest["layer"]), _text(manifest["hook"])),
@@ -246,6 +249,12 @@ def _count(value: Any) -> int:
 def _text(value: Any) -> str:
     if not isinstance(value, str):
         raise ValueError(f"{value!r} is not text")
+    return value
+
+
+def _dtype(value: Any) -> str:
+    if value not in (*DTYPES, "remote"):
+        raise ValueError(f"{str(value)[:40]!r} is nothing that a model computes in")
     return value
 
 

@@ -8,7 +8,7 @@ from typing import Any
 import duckdb
 import pandas as pd
 
-from itda_core.types import DamagedError, UserError
+from itda_core.types import DamagedError, UserError, has_half_characters
 
 SORTS = {
     "admission": "atom",
@@ -58,7 +58,7 @@ class AtomFilter:
     def __post_init__(self) -> None:
         if self.scope not in SCOPES:
             raise UserError(f"no search in {self.scope!r}: choose one of {', '.join(SCOPES)}")
-        if any("\ud800" <= character <= "\udfff" for character in self.text):
+        if has_half_characters(self.text):
             raise UserError("the search text holds half a character: type it again")
 
 
@@ -178,6 +178,20 @@ class Index:
         """The atom whose source is this token, or None."""
         rows = self._frame("SELECT atom FROM atoms WHERE document = ? AND position = ?", [document, position])
         return None if rows.empty else int(rows["atom"].tolist()[0])
+
+    def sources(self, atoms: Sequence[int]) -> pd.DataFrame:
+        """Where some atoms came from, in their order: atom, document, position, stop, label, before, after.
+
+        `stop` is the character of the document at which the source token ends.
+        """
+        return self._frame(
+            """
+            SELECT atom, a.document, a.position, stop, label, before, after
+            FROM atoms a JOIN tokens USING (token)
+            WHERE atom IN (SELECT unnest($1::INTEGER[])) ORDER BY list_position($1::INTEGER[], atom)
+            """,
+            [[int(atom) for atom in atoms]],
+        )
 
     def neighbours(self, atom: int) -> pd.DataFrame:
         """Atoms most alike by cosine: rank, cosine, and the columns of `page`."""

@@ -14,6 +14,11 @@ def one_line(text: str) -> str:
     return " ".join(text.split()).encode("unicode_escape").decode() if not text.isprintable() else text
 
 
+def has_half_characters(text: str) -> bool:
+    """Whether a text holds half of a character, which cannot be encoded: a lone surrogate."""
+    return any("\ud800" <= character <= "\udfff" for character in text)
+
+
 class UserError(Exception):
     """A mistake that the user can mend; the message is one line that says what to do. The command line exits with 2."""
 

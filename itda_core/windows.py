@@ -65,6 +65,27 @@ def cut(documents: Iterable[Document], tokenizer: Any, settings: CutSettings, to
                     return
 
 
+def windows_of(text: str, tokenizer: Any, settings: CutSettings) -> list[Window]:
+    """All windows of one text, those in which nothing is captured included; none where it has no tokens."""
+    (encoding,) = _encoded([text], tokenizer, settings)
+    return list(_windows(0, encoding, settings))
+
+
+def shown_from(stops: Any, reached: int = 0) -> np.ndarray:
+    """Where each token of a text is shown from, so that the tokens read as the text: where those before it ended.
+
+    A tokenizer's spans may overlap (several byte tokens of one character) or leave characters out.
+
+    Args:
+        stops: [n] where the tokens end.
+        reached: how far the tokens before them came.
+
+    Returns:
+        [n + 1] int64; the last is how far they come.
+    """
+    return np.maximum.accumulate(np.array([reached, *stops], np.int64))
+
+
 def document_batches(documents: Iterable[Document]) -> Iterator[tuple[int, list[Document]]]:
     """The documents in lists, as many as are well held in memory, each with the ordinal of its first."""
     first, batch, characters = 0, [], 0
@@ -131,8 +152,7 @@ class Tokens(NamedTuple):
     stop: np.ndarray
     """Where they end."""
     shown_from: np.ndarray
-    """Where it is shown from: where the one before it ended, so that the tokens of a document read as its text. A
-    tokenizer's spans may overlap (several byte tokens of one character) or leave characters out."""
+    """Where it is shown from: where the one before it ended, see `shown_from`."""
 
 
 class TokenTable:
@@ -191,8 +211,8 @@ class TokenTable:
             rows = np.empty((len(window.tokens), _COLUMNS), np.int32)
             rows[:, 0] = window.tokens
             rows[:, 1:3] = window.spans
-            stops = np.maximum.accumulate([reached, *rows[:, 2]])
-            rows[:, 3], reached = stops[:-1], int(stops[-1])
+            shown = shown_from(rows[:, 2], reached)
+            rows[:, 3], reached = shown[:-1], int(shown[-1])
             file.write(rows.tobytes())
         return cls(file, document, position, first, n_captured, holdout)
 

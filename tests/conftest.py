@@ -45,9 +45,11 @@ def build_library() -> LibraryBuilder:
     The documents are repeated up to ten and more, so that some are held out.
     """
 
-    def build(root: Path, documents: list[Document], layers: str = "3", tokens: int = 3000) -> Path:
+    def build(
+        root: Path, documents: list[Document], layers: str = "3", tokens: int = 3000, model: Path = MODEL_A
+    ) -> Path:
         repeated = (documents * 20)[: max(20, len(documents))]
-        return _build(root, repeated, MODEL_A, layers, "--tokens", str(tokens))
+        return _build(root, repeated, model, layers, "--tokens", str(tokens))
 
     return build
 

@@ -1,0 +1,68 @@
+"""Where on this machine the model of a dictionary may lie. A manifest names a model, never a folder of a machine."""
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+from huggingface_hub import try_to_load_from_cache
+
+from itda_core.demo_models import DEMO_FOLDER
+from itda_core.hub import weight_files
+from itda_core.jobs import read_jobs
+from itda_core.library import DictionaryRecord
+from itda_core.types import UserError
+
+MODELS_VARIABLE = "ITDA_MODELS"
+"""Environment variable that names folders in which models lie, one folder a model, apart as in PATH."""
+
+
+def model_places(record: DictionaryRecord, root: Path) -> list[str]:
+    """Folders, or the one id of the Hub, that `load_model` may find the model of a dictionary under.
+
+    A folder is only one of that name: whether it holds the same weights is seen once they are loaded. A model of the
+    Hub is looked for in the cache, so that no click fetches gigabytes.
+
+    Args:
+        record: the dictionary.
+        root: the library's folder; the builds that were started in it say where their models lay.
+
+    Raises:
+        UserError: the model runs on a server, or is not on this machine.
+    """
+    if record.weights_sha256 is None:
+        raise UserError(
+            f"{record.model} ran on a server when this dictionary was built, and texts are decomposed on this machine "
+            "only: choose a dictionary of a model that lies here"
+        )
+    if record.revision is not None:
+        return [_cached(record.model, record.revision)]
+    if Path(record.model).name != record.model or record.model in (".", ".."):
+        raise UserError(f"{record.model!r} is no name of a folder: the dictionary's manifest is damaged")
+    found = [folder for folder in _folders(record.model, root) if (folder / "config.json").is_file()]
+    if not found:
+        raise UserError(
+            f"the folder of the model {record.model} is not known here: set {MODELS_VARIABLE} to the folder that it "
+            "lies in, and start again"
+        )
+    return [str(folder) for folder in dict.fromkeys(folder.resolve() for folder in found)]
+
+
+def _cached(name: str, revision: str) -> str:
+    config = try_to_load_from_cache(name, "config.json", revision=revision)
+    if not isinstance(config, str) or not all(
+        (Path(config).parent / file).is_file() for file in weight_files(Path(config).parent)
+    ):
+        raise UserError(f"{name} is not on this machine: fetch it with hf download {name} --revision {revision}")
+    return name
+
+
+def _folders(name: str, root: Path) -> Iterator[Path]:
+    for folder in filter(None, os.environ.get(MODELS_VARIABLE, "").split(os.pathsep)):
+        yield Path(folder).expanduser() / name
+    yield DEMO_FOLDER / name
+    yield from (folder for folder in sorted(DEMO_FOLDER.glob("*/checkpoints/*")) if folder.name == name)
+    for job in read_jobs(root):
+        if job.arguments[:1] == ["build"] and len(job.arguments) > 1:
+            folder = Path(job.arguments[1]).expanduser()
+            if folder.name == name:
+                yield folder
