@@ -8,7 +8,7 @@ import pandas as pd
 import plotly.graph_objects as go
 
 from app.tables import each
-from app.text import in_figure, share
+from app.text import in_figure, quoted, share, signed
 
 POSITIVE, NEGATIVE = "#d55e00", "#0072b2"
 """Signs of a coefficient: two colours that colour-blind readers tell apart, the same as in the token strip."""
@@ -143,6 +143,33 @@ def histogram(bins: pd.DataFrame) -> go.Figure:
         exponentformat="none",
     )
     figure.update_layout(height=230, margin={"l": 8, "r": 8, "t": 8, "b": 8}, bargap=0.04, dragmode=False)
+    return figure
+
+
+def falling_error(terms: pd.DataFrame) -> go.Figure:
+    """How the reconstruction error falls as terms are added, the largest first.
+
+    Args:
+        terms: coefficient, left (error with the terms up to this one), label.
+    """
+    left = [1.0, *terms["left"]]
+    colours = [_GREY, *np.where(terms["coefficient"] >= 0, POSITIVE, NEGATIVE)]
+    said = [
+        "no term yet",
+        *(f"{signed(term.coefficient)} · {in_figure(quoted(term.label))}" for term in each(terms)),
+    ]
+    figure = go.Figure(
+        go.Bar(
+            x=list(range(len(left))),
+            y=left,
+            marker={"color": colours, "line": {"width": 0}},
+            customdata=said,
+            hovertemplate="%{customdata}<br>leaves %{y:.3g}<extra></extra>",
+        )
+    )
+    figure.update_xaxes(title="terms, the largest first", rangemode="tozero", dtick=max(1, len(terms) // 5))
+    figure.update_yaxes(title="error left", rangemode="tozero")
+    figure.update_layout(height=250, margin={"l": 8, "r": 8, "t": 8, "b": 8}, bargap=0.15, dragmode=False)
     return figure
 
 

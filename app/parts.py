@@ -17,6 +17,7 @@ from itda_core.library import DictionaryRecord
 from itda_core.types import DamagedError, UserError
 
 LIBRARY_PAGE, ATOMS_PAGE, BUILD_PAGE = "views/library.py", "views/atoms.py", "views/build.py"
+DECOMPOSE_PAGE = "views/decompose.py"
 
 _UNITS = {"relative": "of |x|²", "squared": "|x−x̂|²", "cosine": "cosine, mean over dimensions"}
 
@@ -34,6 +35,11 @@ def atoms_address(dictionary_id: str) -> str:
 def atom_address(dictionary_id: str, atom: int) -> str:
     """Address of one atom, relative to the app."""
     return "atom?" + urlencode(state.encode(state.AtomState(dictionary_id, atom)))
+
+
+def decompose_address(dictionary_id: str, text: str = "") -> str:
+    """Address of a text decomposed with a dictionary, relative to the app; without a text, of the form for one."""
+    return "decompose?" + urlencode(state.encode(state.DecomposeState(dictionary_id, text)))
 
 
 def build_address(form: state.BuildState) -> str:
@@ -77,12 +83,16 @@ def dictionary_names() -> dict[str, str]:
 def dictionary_link(
     dictionary_id: str, name: str, icon: str = "", *, place: str = "page", is_current: bool = False
 ) -> None:
-    """A link to a dictionary's atoms; `place` tells apart links to the same one on a page.
+    """A link to a dictionary's atoms; `place` tells apart links to the same one on a page."""
+    link(name, atoms_address(dictionary_id), icon, key=f"{place}_{dictionary_id}", is_current=is_current)
+
+
+def link(text: str, address: str, icon: str = "", *, key: str, is_current: bool = False) -> None:
+    """A link to a page with its parameters.
 
     (Not st.page_link: where the page is open already, for another dictionary, it leaves the address as it is.)
     """
-    row = Row([Token(name)], href=atoms_address(dictionary_id), icon=icon, is_current=is_current)
-    token_strip([row], key=f"{place}_{dictionary_id}", style="links")
+    token_strip([Row([Token(text)], href=address, icon=icon, is_current=is_current)], key=key, style="links")
 
 
 @contextmanager
@@ -123,13 +133,13 @@ def show_no_dictionary(title: str) -> None:
     other_dictionaries()
 
 
-def other_dictionaries() -> None:
-    """Links to the dictionaries that there are."""
+def other_dictionaries(address: Callable[[str], str] = atoms_address) -> None:
+    """Links to the dictionaries that there are, each to its atoms or to another address of it."""
     found = dictionary_names()
     if found:
         st.text("These dictionaries can be opened:")
     for dictionary_id, name in found.items():
-        dictionary_link(dictionary_id, name, place="instead")
+        link(name, address(dictionary_id), key=f"instead_{dictionary_id}")
     st.page_link(LIBRARY_PAGE, label="Library", icon=":material/grid_view:")
 
 

@@ -1,8 +1,10 @@
 """What pages read: the library, and open indexes and maps that are kept between runs. The only caches of the app."""
 
+import hashlib
 import os
+from collections import OrderedDict
 from pathlib import Path
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import pandas as pd
 import streamlit as st
@@ -12,8 +14,13 @@ from itda_core.jobs import JobState, cancel, start_detached
 from itda_core.layout import ATOMS_FILE, INDEX_FILE, MANIFEST_FILE
 from itda_core.library import Damaged, DictionaryRecord, Library
 from itda_core.maps import read_map
+from itda_core.passages import Decomposition
 from itda_core.queries import Index
 from itda_core.types import DamagedError, UserError
+
+if TYPE_CHECKING:  # they load torch, which only a reader who decomposes a text has to wait for
+    from itda_core.decompose import Decomposer
+    from itda_core.models import Model
 
 LIBRARY_VARIABLE = "ITDA_LIBRARY"
 NO_DEMO_VARIABLE = "ITDA_NO_DEMO"
@@ -21,6 +28,9 @@ NO_DEMO_VARIABLE = "ITDA_NO_DEMO"
 _OPEN_INDEXES = 32
 _KEPT_MAPS = 4
 _KEPT_RECORDS = 4
+_KEPT_MODELS = 2  # as many as are compared
+_KEPT_DECOMPOSITIONS = 16
+_KEPT_TEXTS = 64
 _RECORD_FILES = (MANIFEST_FILE, ATOMS_FILE, INDEX_FILE)
 
 
@@ -59,6 +69,32 @@ def atom_map(dictionary_id: str) -> pd.DataFrame | None:
     """Places of a dictionary's atoms on its map: atom, x, y; None while none is computed. Raises DamagedError."""
     path = library().map_path(dictionary_id)
     return _map(str(path), _modified(path)) if path.is_file() else None
+
+
+def decomposition(dictionary_id: str, text: str) -> Decomposition:
+    """A text as a dictionary decomposes it; the first one of a model takes as long as loading it does.
+
+    Raises:
+        UserError: the id is unknown, the model is not here or not the same, or the text cannot be decomposed.
+    """
+    folder = library().folder(dictionary_id)
+    return _decomposition(str(folder), _modified(folder / MANIFEST_FILE), text)
+
+
+def keep_text(text: str) -> str:
+    """Keep a text that is too long for an address, in memory for as long as the app runs; returns its name there."""
+    name = hashlib.sha256(text.encode(errors="replace")).hexdigest()[:32]
+    texts = _texts()
+    texts[name] = text
+    texts.move_to_end(name)
+    while len(texts) > _KEPT_TEXTS:
+        texts.popitem(last=False)
+    return name
+
+
+def kept_text(name: str) -> str | None:
+    """A text that was kept; None where it is not there any more."""
+    return _texts().get(name)
 
 
 def contents() -> frozenset[tuple[str, bool]]:
@@ -130,6 +166,33 @@ def _records(root: str, state: tuple) -> list[DictionaryRecord | Damaged]:
 @st.cache_data(max_entries=_KEPT_MAPS, show_spinner=False)
 def _map(path: str, modified: int) -> pd.DataFrame | None:
     return read_map(Path(path))
+
+
+@st.cache_resource(max_entries=_KEPT_DECOMPOSITIONS, show_spinner=False)
+def _decomposition(folder: str, modified: int, text: str) -> Decomposition:
+    return _decomposer(folder, modified).decompose(text)
+
+
+@st.cache_resource(max_entries=_KEPT_MODELS, show_spinner=False)
+def _decomposer(folder: str, modified: int) -> "Decomposer":
+    from itda_core.decompose import Decomposer
+    from itda_core.dictionary import Dictionary
+
+    record = library().record(Path(folder).name)
+    return Decomposer(record, _model(record.weights_sha256, record.dtype, record), Dictionary.load(folder))
+
+
+# Layers of a model, and readers, share it: two of them load it once, since the second waits for the first.
+@st.cache_resource(max_entries=_KEPT_MODELS, show_spinner=False)
+def _model(weights_sha256: str | None, dtype: str, _record: DictionaryRecord) -> "Model":
+    from itda_core.decompose import open_model
+
+    return open_model(_record, library().root)
+
+
+@st.cache_resource(show_spinner=False)
+def _texts() -> OrderedDict[str, str]:
+    return OrderedDict()
 
 
 @st.cache_resource(show_spinner=False)

@@ -9,6 +9,7 @@ import re
 from collections.abc import Callable, Mapping
 from dataclasses import Field, dataclass, field, fields
 from typing import Any, TypeVar
+from urllib.parse import quote_plus
 
 from itda_core.config import DTYPES, ERRORS, INITS, METHODS, SCANS, WINDOWS
 from itda_core.queries import SCOPES, AtomFilter
@@ -16,7 +17,7 @@ from itda_core.types import HOOKS, UserError
 
 Range = tuple[float, float]
 Polygon = tuple[tuple[float, float], ...]
-State = TypeVar("State", "LibraryState", "AtomsState", "AtomState", "BuildState")
+State = TypeVar("State", "LibraryState", "AtomsState", "AtomState", "BuildState", "DecomposeState")
 
 MEASURES = ("error", "atoms", "density", "tokens")
 """What the library's grid can be coloured by."""
@@ -37,6 +38,9 @@ SORTS: dict[str, tuple[str, bool]] = {
 """Orders of the list of atoms → the query's sort, and whether it descends."""
 MOST_CORNERS = 64
 """Corners that a selection on the map keeps: enough for any lasso, and short enough for an address."""
+
+MOST_IN_ADDRESS = 4000
+"""Characters that a passage may take in an address, as the address writes it: browsers and proxies let them pass."""
 
 _LONGEST_TEXT = 200
 _LONGEST_PATH = 1000
@@ -70,7 +74,12 @@ def _at_most(length: int) -> Callable[[str], str]:
     return parse
 
 
-_text, _path = _at_most(_LONGEST_TEXT), _at_most(_LONGEST_PATH)
+_text, _path, _passage = _at_most(_LONGEST_TEXT), _at_most(_LONGEST_PATH), _at_most(MOST_IN_ADDRESS)
+
+
+def fits_address(passage: str) -> bool:
+    """Whether a passage is short enough for an address, in which a letter of other scripts takes six or nine."""
+    return len(passage) <= MOST_IN_ADDRESS and len(quote_plus(passage, errors="replace")) <= MOST_IN_ADDRESS
 
 
 def _flag(value: str) -> bool:
@@ -184,6 +193,20 @@ class AtomState:
 
 
 @dataclass(frozen=True)
+class DecomposeState:
+    """A text as a dictionary decomposes it, `/decompose`."""
+
+    dictionary: str = field(default="", metadata=_param("d", _text))
+    """Id of the dictionary; empty when none is chosen."""
+    text: str = field(default="", metadata=_param("text", _passage))
+    """The text; empty where there is none, or where it is too long for an address."""
+    kept: str = field(default="", metadata=_param("kept", _text))
+    """Under what the app keeps a text that is too long for an address."""
+    token: int | None = field(default=None, metadata=_param("t", _whole(0)))
+    """The chosen token, from 0; None when none is chosen."""
+
+
+@dataclass(frozen=True)
 class BuildState:
     """The form of `/build`: each field is named as the option of `itda build` that it stands for.
 
@@ -267,7 +290,7 @@ def decode(kind: type[State], params: Mapping[str, str]) -> State:
     return kind(**found)
 
 
-def encode(state: LibraryState | AtomsState | AtomState | BuildState) -> dict[str, str]:
+def encode(state: LibraryState | AtomsState | AtomState | BuildState | DecomposeState) -> dict[str, str]:
     """The parameters of a state; what is as usual is left out."""
     return {
         _name(each): each.metadata["show"](value)

@@ -61,6 +61,11 @@ def number(value: float | None, digits: int = 3) -> str:
     return re.sub("e-0?", "e-", shown).replace("-", "\N{MINUS SIGN}")
 
 
+def signed(value: float, digits: int = 3) -> str:
+    """A number with its sign, whichever it is."""
+    return ("+" if value >= 0 else "") + number(value, digits)
+
+
 def count(value: float) -> str:
     """A whole number with its thousands apart."""
     return f"{int(value):,}"

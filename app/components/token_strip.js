@@ -1,11 +1,4 @@
-// Draws the rows of token_strip.py. Text enters the page through textContent only.
-
-function element(name, className, text) {
-  const made = document.createElement(name);
-  if (className) made.className = className;
-  if (text !== undefined) made.textContent = text;
-  return made;
-}
+// Draws the rows of token_strip.py. Text enters the page through textContent only. (`element` is in dom.js.)
 
 // `told` tokens can be focused or tapped, which shows their coefficient; a mouse has it in any row.
 function tokenSpan([text, tint, number, mark], told) {

@@ -16,6 +16,11 @@ from app.text import number, visible
 _FOLDER = Path(__file__).parent
 
 
+def script(name: str) -> str:
+    """The script of a component, with what all of them share."""
+    return "".join((_FOLDER / each).read_text(encoding="utf-8") for each in ("dom.js", name))
+
+
 class Token(NamedTuple):
     """One token of a passage."""
 
@@ -63,6 +68,7 @@ def token_strip(
     columns: Sequence[str] = (),
     strongest: float | None = None,
     style: str = "list",
+    numbers: bool = True,
 ) -> int | None:
     """Show passages; returns the key of the row that was clicked just now.
 
@@ -74,6 +80,7 @@ def token_strip(
         style: `list` for one line a passage, `passage` for a large one, `document` for a whole text with its lines,
             `table` for rows of plain cells, `links` for links as the sidebar has them, `button` for a link that looks
             like a button.
+        numbers: whether a coefficient stands beside its token; not where a cell has it.
     """
     scale = strongest or max((abs(t.coefficient) for row in rows for t in row.tokens if t.coefficient), default=1.0)
     is_whole = style == "document"
@@ -82,7 +89,9 @@ def token_strip(
         "columns": list(columns),
         "rows": [
             {
-                "tokens": [_shown(token, scale, style) for token in (_merged(row.tokens) if is_whole else row.tokens)],
+                "tokens": [
+                    _shown(token, scale, style, numbers) for token in (_merged(row.tokens) if is_whole else row.tokens)
+                ],
                 "cells": [visible(cell) for cell in row.cells],
                 "key": row.key,
                 "href": row.href,
@@ -107,7 +116,7 @@ def _merged(tokens: Sequence[Token]) -> list[Token]:
     ]
 
 
-def _shown(token: Token, scale: float, style: str) -> list[Any]:
+def _shown(token: Token, scale: float, style: str, numbers: bool) -> list[Any]:
     """A token as the page gets it: text, tint in [-1, 1], number, marks; short, since a document has thousands."""
     text = visible(token.text)
     if style == "document":
@@ -117,13 +126,14 @@ def _shown(token: Token, scale: float, style: str) -> list[Any]:
     mark = "centre" if token.is_centre else ""
     if token.coefficient is None:
         return [text, 0, "", mark]
-    return [text, round(max(-1.0, min(1.0, token.coefficient / scale)), 3), number(token.coefficient), mark]
+    shown = number(token.coefficient) if numbers else ""
+    return [text, round(max(-1.0, min(1.0, token.coefficient / scale)), 3), shown, mark]
 
 
 _COMPONENT = v2.component(
     "itda_token_strip",
     css=(_FOLDER / "token_strip.css").read_text(encoding="utf-8"),
-    js=(_FOLDER / "token_strip.js").read_text(encoding="utf-8"),
+    js=script("token_strip.js"),
     # Part of the page rather than a shadow tree, so that find-in-page, copying and screen readers treat it as text;
     # every class name of the style sheet carries the component's prefix.
     isolate_styles=False,

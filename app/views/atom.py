@@ -110,7 +110,7 @@ def permanent_link(dictionary_id: str, atom: int) -> str:
     return urlunsplit((here.scheme, here.netloc, f"{folder}/atom", query, ""))
 
 
-def show_source(atom: Atom, index: Index) -> None:
+def show_source(dictionary_id: str, atom: Atom, index: Index) -> None:
     """The passage that the atom is, large, and its document."""
     st.subheader("Source")
     with st.container(border=True):
@@ -119,6 +119,9 @@ def show_source(atom: Atom, index: Index) -> None:
         with st.container(horizontal=True, vertical_alignment="center"):
             st.text(f"{visible(atom.document_name)}, token {atom.position}")
             st.space("stretch")
+            source = atom.before + atom.label + atom.after
+            address = parts.decompose_address(dictionary_id, source if state.fits_address(source) else "")
+            parts.link("Decompose this passage", address, "function", key="decompose")
             if st.button("Whole document", icon=":material/article:", type="tertiary"):
                 show_document(atom.atom, atom.token)
 
@@ -365,7 +368,7 @@ def show_atom() -> None:
         raise UserError(f"the address names no atom: a may be 0 to {index.n_atoms - 1}")
     atom = index.atom(shown.atom)
     show_header(record, atom, index)
-    show_source(atom, index)
+    show_source(record.id, atom, index)
     show_figures(atom, record)
     left, right = st.columns([1, 2], gap="large")
     with right:

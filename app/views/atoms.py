@@ -63,7 +63,9 @@ def show_header(record: DictionaryRecord, index: Index) -> None:
     """Which dictionary this is."""
     settings = record.settings
     name = parts.dictionary_names()[record.id]
-    st.title(inert(name))
+    with st.container(horizontal=True, horizontal_alignment="distribute", vertical_alignment="center"):
+        st.title(inert(name), width="content")
+        parts.link("Decompose a text", parts.decompose_address(record.id), "function", key="decompose")
     st.set_page_config(page_title=f"Atoms, {visible(name)}")
     held = "held-out tokens" if record.holdout else "tokens"
     st.text(

@@ -195,8 +195,11 @@ def show_library() -> None:
     jobs = read_jobs(library.root)
     with st.container(horizontal=True, horizontal_alignment="distribute", vertical_alignment="center"):
         st.title("Library", width="content")
-        if found:
-            st.page_link(parts.BUILD_PAGE, label="Build a dictionary", icon=":material/add:")
+        with st.container(horizontal=True, width="content"):
+            if records:
+                st.page_link(parts.DECOMPOSE_PAGE, label="Decompose a text", icon=":material/function:")
+            if found:
+                st.page_link(parts.BUILD_PAGE, label="Build a dictionary", icon=":material/add:")
     if not found and not is_running(jobs):
         show_start(jobs)
         jobs = read_jobs(library.root)

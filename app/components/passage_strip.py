@@ -1,0 +1,115 @@
+"""A passage whose tokens can be chosen, coloured by how badly each is reconstructed; of one dictionary, or of two.
+
+Everything that is shown reaches the page through `textContent`, so whatever a token says stays text.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NamedTuple
+
+import streamlit as st
+from streamlit.components import v2
+
+from app.components.token_strip import script
+from app.text import number, visible
+
+_FOLDER = Path(__file__).parent
+_STEPS = (0.05, 0.1, 0.2, 0.3, 0.5, 1.0)
+
+
+class Piece(NamedTuple):
+    """One token of a passage."""
+
+    text: str
+    """Its text as part of the passage; empty for a later part of a character."""
+    label: str
+    """Its text by itself."""
+    error: float | None
+    """Reconstruction error, in [0, 1]; None for a token that is not captured."""
+    part: int = 1
+    """Which of the tokens that make up its character it is, from 1."""
+
+
+@dataclass(frozen=True)
+class Group:
+    """What is chosen together: a token, or the tokens of two tokenisations between common ends."""
+
+    lines: Sequence[Sequence[Piece]]
+    """The tokens of each dictionary."""
+    key: int | None
+    """What a click hands back; None where nothing can be chosen."""
+    is_chosen: bool = False
+    """Whether it is the chosen one."""
+
+
+def scale_of(errors: Sequence[float]) -> float:
+    """The error that gets the full colour: the next round number above the largest, so that a legend can name it."""
+    largest = max(errors, default=0.0)
+    return next((step for step in _STEPS if step >= largest), 1.0)
+
+
+def passage_strip(
+    groups: Sequence[Group], *, key: str, scale: float, on_pick: Callable[[int], None], names: Sequence[str], rest: str
+) -> None:
+    """Show a passage.
+
+    Args:
+        groups: its tokens.
+        key: names this strip on the page.
+        scale: the error that gets the full colour.
+        on_pick: called with the key of the group that was clicked, before the page runs again.
+        names: of the dictionaries, as many as a group has lines.
+        rest: text that was not read.
+    """
+
+    def picked() -> None:
+        value = st.session_state[key]["picked"]
+        if value is not None:
+            on_pick(int(value))
+
+    data = {
+        "names": [visible(name) for name in names],
+        "groups": [_shown(group, scale) for group in groups],
+        "rest": visible(rest).replace("↵", "↵\n"),
+        "legend": {
+            "label": "Reconstruction error, as a share of |x|²:",
+            "low": "0",
+            "high": number(scale, 2),
+        },
+    }
+    _COMPONENT(key=key, data=data, on_picked_change=picked)
+
+
+def _shown(group: Group, scale: float) -> dict:
+    pieces = [piece for line in group.lines for piece in line]
+    texts = ["".join(visible(piece.label) for piece in line) for line in group.lines]
+    numbers = [number(piece.error) for piece in pieces if piece.error is not None]
+    return {
+        "lines": [[_token(piece, scale) for piece in line] for line in group.lines],
+        "key": group.key,
+        "chosen": group.is_chosen,
+        "note": " ".join(numbers) if group.is_chosen and len(group.lines) == 1 else "",
+        "label": f"{' | '.join(texts)}, error {', '.join(numbers) or 'not captured'}",
+        "breaks": any("\n" in piece.text for piece in pieces),
+    }
+
+
+def _token(piece: Piece, scale: float) -> list:
+    """A token as the page gets it: text, tint in [0, 1], what pointing at it says, mark."""
+    # A later part of a character has its number for a text, so that it can be seen and clicked.
+    text, mark = (visible(piece.text), "") if piece.text else (f"·{piece.part}", "part")
+    if piece.error is None:
+        return [text, 0, f"{visible(piece.label)}: not captured, the first token of a window", "skipped"]
+    title = f"{visible(piece.label)}: error {number(piece.error)}"
+    if mark:
+        title += f", part {piece.part} of the character"
+    return [text, round(min(1.0, piece.error / scale), 3), title, mark]
+
+
+_COMPONENT = v2.component(
+    "itda_passage_strip",
+    css=(_FOLDER / "passage_strip.css").read_text(encoding="utf-8"),
+    js=script("passage_strip.js"),
+    isolate_styles=False,  # as the token strip
+)

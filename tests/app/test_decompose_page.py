@@ -1,0 +1,268 @@
+"""The page that decomposes a text, as Streamlit runs it, and the passage that two dictionaries decompose."""
+
+import csv
+import io
+import json
+from pathlib import Path
+from urllib.parse import parse_qs, urlsplit
+
+import numpy as np
+import pytest
+from page_fixtures import OpenPage, records
+from streamlit.testing.v1 import AppTest
+from test_pages import labels, links, shown, strips
+
+from app import passage, resources, state
+from app.components.passage_strip import scale_of
+from app.tables import csv_of
+from itda_core.library import DictionaryRecord
+
+pytest_plugins = ("page_fixtures",)
+
+TEXT = "The list comprehension returns a new list 迭 <img src=x onerror=alert(1)>"
+
+
+def of(root: Path, model: str, layer: int) -> DictionaryRecord:
+    return next(each for each in records(root) if (each.model, each.site.layer) == (model, layer))
+
+
+def passage_data(page: AppTest) -> dict:
+    """Data of the one passage on the page."""
+    (data,) = (each for each in strips(page) if "groups" in each)
+    return data
+
+
+def term_rows(page: AppTest) -> list[dict]:
+    (rows,) = (each["rows"] for each in strips(page) if "coefficient" in each.get("columns", ()))
+    return rows
+
+
+def test_without_a_dictionary_one_can_be_chosen(open_page: OpenPage, library: Path) -> None:
+    page = open_page(library, "/decompose")
+    assert not page.exception
+    assert links(page) == [f"decompose?d={record.id}" for record in records(library)]
+
+
+def test_it_opens_with_a_form_and_decomposes_what_is_typed(open_page: OpenPage, library: Path) -> None:
+    record = of(library, "docs-a", 3)
+    page = open_page(library, "/decompose", d=record.id)
+    assert not page.exception
+    assert not [each for each in strips(page) if "groups" in each]
+    page.text_area(key="decompose_text").set_value(TEXT)
+    page.button[labels(page).index("Decompose")].click().run()
+    assert not page.exception
+    assert page.query_params == {"d": record.id, "text": TEXT}
+    groups = passage_data(page)["groups"]
+    found = resources.decomposition(record.id, TEXT)
+    assert len(groups) == len(found.tokens)
+    assert "".join(group["lines"][0][0][0] for group in groups) == TEXT.replace("迭", "迭·2·3")
+    assert groups[0]["key"] is None and groups[1]["key"] == 1
+
+
+def test_a_link_opens_a_token_with_its_terms_and_the_residual(open_page: OpenPage, library: Path) -> None:
+    record = of(library, "docs-a", 3)
+    page = open_page(library, "/decompose", d=record.id, text=TEXT, t="3")
+    assert not page.exception
+    found = resources.decomposition(record.id, TEXT)
+    terms = found.terms_of(3)
+    *rows, residual = term_rows(page)
+    assert [row["href"] for row in rows] == [f"atom?d={record.id}&a={atom}" for atom in terms.atom]
+    signs = ["+" if value > 0 else "\N{MINUS SIGN}" for value in terms.coefficient]
+    assert [row["cells"][0][0] for row in rows] == signs
+    tints = [token[1] for row in rows for token in row["tokens"] if token[1]]
+    assert np.allclose(tints, terms.coefficient / np.abs(terms.coefficient).max(), atol=1e-3)
+    assert residual["href"] is None
+    assert [group["key"] for group in passage_data(page)["groups"] if group["chosen"]] == [3]
+    # Sources are those of the index.
+    sources = resources.index(record.id).sources(terms.atom.tolist())
+    assert [row["tokens"][1][0] for row in rows] == [passage.visible(label) or "∅" for label in sources["label"]]
+
+
+def test_next_and_previous_step_over_tokens_that_are_left_out(open_page: OpenPage, library: Path) -> None:
+    record = of(library, "docs-a", 3)
+    page = open_page(library, "/decompose", d=record.id, text="a b c")
+    assert page.button[labels(page).index("Previous")].disabled
+    for expected in ("1", "2"):
+        page.button[labels(page).index("Next")].click().run()
+        assert page.query_params["t"] == [expected] or page.query_params["t"] == expected
+    assert page.button[labels(page).index("Next")].disabled
+    page.button[labels(page).index("Previous")].click().run()
+    assert not page.button[labels(page).index("Next")].disabled
+
+
+def test_another_dictionary_keeps_text_and_token(open_page: OpenPage, library: Path) -> None:
+    first, second = of(library, "docs-a", 3), of(library, "docs-a", 1)
+    page = open_page(library, "/decompose", d=first.id, text=TEXT, t="3")
+    page.selectbox(key="decompose_dictionary").set_value(second.id).run()
+    assert not page.exception
+    assert page.query_params["d"] in (second.id, [second.id])
+    assert term_rows(page)[0]["href"].startswith(f"atom?d={second.id}&a=")
+
+
+@pytest.mark.parametrize("token", ["0", "9999"])
+def test_a_token_without_terms_says_why(open_page: OpenPage, library: Path, token: str) -> None:
+    page = open_page(library, "/decompose", d=of(library, "docs-a", 3).id, text=TEXT, t=token)
+    assert not page.exception
+    wanted = {"0": "The first token of a window is not captured", "9999": "There is no token 9999"}[token]
+    assert wanted in shown(page).replace("\\", "")
+
+
+def test_a_text_of_one_token_says_so(open_page: OpenPage, library: Path) -> None:
+    page = open_page(library, "/decompose", d=of(library, "docs-a", 3).id, text="a")
+    assert not page.exception
+    assert "Nothing to decompose" in shown(page)
+
+
+def test_a_long_text_stays_out_of_the_address_and_survives_a_reload(open_page: OpenPage, library: Path) -> None:
+    record = of(library, "docs-a", 3)
+    text = "迭代器 and lists. " * 200
+    assert not state.fits_address(text)
+    page = open_page(library, "/decompose", d=record.id)
+    page.text_area(key="decompose_text").set_value(text)
+    page.button[labels(page).index("Decompose")].click().run()
+    assert not page.exception
+    assert set(page.query_params) == {"d", "kept"}
+    assert "too long for an address" in shown(page)
+    assert passage_data(page)["groups"]
+    kept = page.query_params["kept"]
+    kept = kept if isinstance(kept, str) else kept[0]
+    again = AppTest.from_file(page._script_path, default_timeout=30)  # a new session of the same app
+    again.run()
+    again.switch_page("views/decompose.py")
+    again.query_params["d"], again.query_params["kept"] = record.id, kept
+    again.run()
+    assert again.text_area(key="decompose_text").value == text
+    resources._texts.clear()
+    again.run()
+    assert "Paste it again" in "\n".join(str(each.value) for each in again.info)
+
+
+def test_a_text_longer_than_what_is_read_says_so(open_page: OpenPage, library: Path) -> None:
+    text = "a b " * 2000
+    page = open_page(library, "/decompose", d=of(library, "docs-a", 3).id, kept=resources.keep_text(text))
+    assert not page.exception
+    assert "Read are the first 2,048 tokens" in shown(page).replace("\\", "")
+    assert passage_data(page)["rest"].startswith(" a b")
+
+
+@pytest.mark.parametrize(
+    ("params", "line"),
+    [
+        ({"d": "nothing"}, "there is no dictionary"),
+        ({"t": "-1"}, "must be a whole number"),
+        ({"text": "x" * (state.MOST_IN_ADDRESS + 1)}, "at most 4000 characters"),
+    ],
+)
+def test_a_bad_address_is_one_line(open_page: OpenPage, library: Path, params: dict, line: str) -> None:
+    page = open_page(library, "/decompose", **{"d": of(library, "docs-a", 3).id, **params})
+    assert not page.exception
+    assert line.lower() in page.error[0].value.replace("\\", "").lower()
+
+
+def test_a_model_that_is_not_the_same_is_one_line_and_the_form_stays(open_page: OpenPage, damaged: Path) -> None:
+    record = records(damaged)[0]
+    path = damaged / "dictionaries" / record.id / "manifest.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), "weights_sha256": "0" * 64}))
+    page = open_page(damaged, "/decompose", d=record.id, text=TEXT)
+    assert not page.exception
+    assert "are not those that" in page.error[0].value.replace("\\", "")
+    assert page.text_area(key="decompose_text").value == TEXT
+
+
+def test_it_is_reached_from_the_library_the_atoms_and_an_atom(open_page: OpenPage, library: Path) -> None:
+    record = of(library, "docs-a", 3)
+    assert f"decompose?d={record.id}" in links(open_page(library, "/atoms", d=record.id))
+    (address,) = (each for each in links(open_page(library, "/atom", d=record.id, a="5")) if "decompose?" in each)
+    atom = resources.index(record.id).atom(5)
+    assert parse_qs(urlsplit(address).query)["text"] == [atom.before + atom.label + atom.after]
+    assert "decompose" in [link.proto.page for link in open_page(library).main.get("page_link")]
+
+
+def test_all_terms_can_be_downloaded(open_page: OpenPage, library: Path) -> None:
+    record = of(library, "docs-a", 3)
+    open_page(library, "/decompose", d=record.id, text=TEXT)
+    found = resources.decomposition(record.id, TEXT)
+    captured = [at for at, token in enumerate(found.tokens) if token.row is not None]
+    table = passage.terms_table(record.id, found, captured)
+    assert len(table) == len(found.terms.atom)
+    assert table["coefficient"].to_numpy() == pytest.approx(found.terms.coefficient)
+    rows = list(csv.DictReader(io.StringIO(csv_of(table))))
+    assert len(rows) == len(table)
+    index = resources.index(record.id)
+    for row in rows[:: len(rows) // 5]:
+        atom = index.atom(int(row["atom"]))
+        assert (row["label"].lstrip("'"), int(row["document"])) == (atom.label.lstrip("'"), atom.document)
+
+
+@pytest.mark.parametrize(("errors", "scale"), [([], 0.05), ([0.04], 0.05), ([0.1, 0.11], 0.2), ([0.7], 1), ([1.2], 1)])
+def test_the_legend_ends_at_a_round_number(errors: list[float], scale: float) -> None:
+    assert scale_of(errors) == scale
+
+
+# One passage, two dictionaries
+
+PASSAGE_PAGE = """
+import streamlit as st
+from app.passage import passage
+passage(st.query_params["d"], st.query_params["e"], st.query_params["text"])
+"""
+
+
+@pytest.fixture
+def two(library: Path, monkeypatch: pytest.MonkeyPatch) -> AppTest:
+    """A page with nothing but the passage."""
+    monkeypatch.setenv("ITDA_LIBRARY", str(library))
+    monkeypatch.chdir(Path(__file__).parents[2])
+    page = AppTest.from_string(PASSAGE_PAGE, default_timeout=30)
+    page.query_params["d"], page.query_params["e"] = of(library, "docs-a", 3).id, of(library, "docs-b", 3).id
+    page.query_params["text"] = TEXT
+    return page
+
+
+def test_two_dictionaries_decompose_one_passage(library: Path, two: AppTest) -> None:
+    page = two.run()
+    assert not page.exception
+    a, b = of(library, "docs-a", 3), of(library, "docs-b", 3)
+    data = passage_data(page)
+    assert [name.split(": ")[1] for name in data["names"]] == [f"{each.model} · layer 3 resid" for each in (a, b)]
+    for side in range(2):
+        line = "".join(token[0] for group in data["groups"] for token in group["lines"][side])
+        assert line == TEXT.replace("迭", "迭·2·3")
+    assert {href.split("&")[0] for href in links(page)} == {f"atom?d={a.id}", f"atom?d={b.id}"}
+
+
+def test_what_both_saw_is_the_same_source_in_both(library: Path, two: AppTest) -> None:
+    page = two.run()
+    a, b = (resources.index(of(library, model, 3).id) for model in ("docs-a", "docs-b"))
+    counts = [caption.value for caption in page.caption if caption.value.startswith(("Both", "Only"))]
+    assert len(counts) == 4 and counts[0] == counts[2]
+    lists = [each["rows"] for each in strips(page) if each.get("columns") == ["Source", "of |x|"]]
+    both_a, only_a, both_b, _ = lists
+    for row_a, row_b in zip(both_a, both_b, strict=True):
+        places = [
+            (found.document, found.position)
+            for index, row in ((a, row_a), (b, row_b))
+            for found in [index.atom(int(row["href"].rpartition("=")[2]))]
+        ]
+        assert places[0] == places[1]
+    seen_b = set(resources.decomposition(of(library, "docs-b", 3).id, TEXT).terms.atom.tolist())
+    for row in only_a:
+        atom = a.atom(int(row["href"].rpartition("=")[2]))
+        assert b.atom_from(atom.document, atom.position) not in seen_b
+
+
+def test_dictionaries_of_different_texts_share_no_source(
+    library: Path, build_library, tmp_path: Path, two: AppTest, language_reference, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    root = tmp_path / "both"
+    build_library(root, language_reference[:30], tokens=1500)
+    for folder in ("dictionaries", "corpora"):
+        for each in sorted((library / folder).iterdir()):
+            (root / folder / each.name).symlink_to(each)
+    monkeypatch.setenv("ITDA_LIBRARY", str(root))
+    other = next(each for each in records(root) if each.n_tokens <= 1500)
+    two.query_params["e"] = other.id
+    page = two.run()
+    assert not page.exception
+    assert "built on different texts" in shown(page)
+    assert "Both saw: 0" in shown(page).replace("\\", "")
