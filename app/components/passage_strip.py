@@ -75,7 +75,7 @@ def passage_strip(
         "legend": {
             "label": "Reconstruction error, as a share of |x|²:",
             "low": "0",
-            "high": number(scale, 2),
+            "high": f"{scale:g}",
         },
     }
     _COMPONENT(key=key, data=data, on_picked_change=picked)
@@ -84,21 +84,24 @@ def passage_strip(
 def _shown(group: Group, scale: float) -> dict:
     pieces = [piece for line in group.lines for piece in line]
     texts = ["".join(visible(piece.label) for piece in line) for line in group.lines]
+    is_inline = len(group.lines) == 1
     numbers = [number(piece.error) for piece in pieces if piece.error is not None]
     return {
-        "lines": [[_token(piece, scale) for piece in line] for line in group.lines],
+        "lines": [[_token(piece, scale, is_inline) for piece in line] for line in group.lines],
         "key": group.key,
         "chosen": group.is_chosen,
-        "note": " ".join(numbers) if group.is_chosen and len(group.lines) == 1 else "",
+        "note": " ".join(numbers) if group.is_chosen and is_inline else "",
         "label": f"{' | '.join(texts)}, error {', '.join(numbers) or 'not captured'}",
-        "breaks": any("\n" in piece.text for piece in pieces),
+        "breaks": not is_inline and any("\n" in piece.text for piece in pieces),
     }
 
 
-def _token(piece: Piece, scale: float) -> list:
+def _token(piece: Piece, scale: float, is_inline: bool) -> list:
     """A token as the page gets it: text, tint in [0, 1], what pointing at it says, mark."""
     # A later part of a character has its number for a text, so that it can be seen and clicked.
     text, mark = (visible(piece.text), "") if piece.text else (f"·{piece.part}", "part")
+    if is_inline:
+        text = text.replace("↵", "↵\n")
     if piece.error is None:
         return [text, 0, f"{visible(piece.label)}: not captured, the first token of a window", "skipped"]
     title = f"{visible(piece.label)}: error {number(piece.error)}"

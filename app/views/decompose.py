@@ -137,7 +137,7 @@ def show_token(record: DictionaryRecord, found: Decomposition, chosen: int) -> N
             source_row(record.id, term, term.coefficient, [signed(term.coefficient), number(term.left)], str(term.term))
             for term in each(terms)
         ]
-        rows.append(Row([Token("residual")], [number(norm * error**0.5), share(error)]))
+        rows.append(Row([Token("   residual")], [number(norm * error**0.5), share(error)]))
         token_strip(
             rows,
             key="terms",

@@ -2,7 +2,18 @@
 
 import pytest
 
-from app.state import MOST_CORNERS, AtomsState, AtomState, BuildState, LibraryState, decode, encode
+from app.state import (
+    MOST_CORNERS,
+    MOST_IN_ADDRESS,
+    AtomsState,
+    AtomState,
+    BuildState,
+    DecomposeState,
+    LibraryState,
+    decode,
+    encode,
+    fits_address,
+)
 from itda_core.types import UserError
 
 STATES = [
@@ -15,6 +26,9 @@ STATES = [
     AtomState(),
     AtomState("d", 0),
     AtomState("d", 123456),
+    DecomposeState(),
+    DecomposeState("d", "  two lines,\n\tand 迭 <b> & ? # %20 +  ", token=0),
+    DecomposeState("d", kept="0" * 32, token=7),
     BuildState(),
     BuildState("", "main", "", "", "", 0, 0.0, "cosine", documents=0, keep_first=True, max_atoms=7, job="x"),
     BuildState("~/a b/é", layers="2,4-6", hook="mlp,attn", threshold=1e-9, tokens=10**9, no_holdout=True),
@@ -65,6 +79,9 @@ def test_parameters_of_other_pages_are_passed_over() -> None:
         (BuildState, "dtype", "int8"),
         (BuildState, "keep_first", "yes"),
         (BuildState, "corpus", "x" * 1001),
+        (DecomposeState, "t", "-1"),
+        (DecomposeState, "text", "x" * (MOST_IN_ADDRESS + 1)),
+        (DecomposeState, "kept", "x" * 201),
         (LibraryState, "hook", "head"),
         (LibraryState, "measure", "beauty"),
     ],
@@ -74,3 +91,10 @@ def test_bad_input_is_refused_in_one_line(kind, name: str, value: str) -> None:
         decode(kind, {name: value})
     assert "\n" not in str(caught.value)
     assert len(str(caught.value)) < 200
+
+
+def test_a_passage_fits_an_address_by_what_it_takes_there() -> None:
+    assert fits_address("x" * MOST_IN_ADDRESS)
+    assert not fits_address("x" * (MOST_IN_ADDRESS + 1))
+    assert fits_address("迭" * (MOST_IN_ADDRESS // 9))  # %E8%BF%AD
+    assert not fits_address("迭" * (MOST_IN_ADDRESS // 9 + 1))
