@@ -17,7 +17,7 @@ LOADED = 120_000  # the first text waits until torch and the model are there
 TEXT = "The list comprehension returns a new list."
 
 
-def test_from_a_text_to_a_token_to_a_term_and_back(library: Path, open_browser: Callable[[str], Browser]) -> None:
+def test_from_a_text_to_a_token_to_a_term_and_back(library: Path, open_browser: Callable[[str], Browser]) -> None:  # noqa: F811
     record = next(each for each in records(library) if each.site.layer == 3)
     browser = open_browser("dark")
     page = browser.page
@@ -71,7 +71,7 @@ def test_from_a_text_to_a_token_to_a_term_and_back(library: Path, open_browser: 
     assert browser.errors == []
 
 
-def test_a_long_text_survives_a_reload(library: Path, open_browser: Callable[[str], Browser]) -> None:
+def test_a_long_text_survives_a_reload(library: Path, open_browser: Callable[[str], Browser]) -> None:  # noqa: F811
     record = records(library)[0]
     page = open_browser("light").page
     text = "迭代器 is an iterator. " * 120
@@ -86,7 +86,7 @@ def test_a_long_text_survives_a_reload(library: Path, open_browser: Callable[[st
         playwright.expect(page.get_by_label("Text", exact=True)).to_have_value(text)
 
 
-def test_hostile_text_stays_text(hostile: Path, open_browser: Callable[[str], Browser]) -> None:
+def test_hostile_text_stays_text(hostile: Path, open_browser: Callable[[str], Browser]) -> None:  # noqa: F811
     record = records(hostile)[0]
     browser = open_browser("light")
     page = browser.page
