@@ -10,7 +10,7 @@ from app import parts, resources
 from app.components.passage_strip import Group, Piece, passage_strip, scale_of
 from app.components.token_strip import Row, Token, token_strip
 from app.tables import each
-from app.text import count, inert, quoted, signed
+from app.text import count, inert, number, quoted, signed
 from itda_core.library import DictionaryRecord
 from itda_core.passages import Decomposition, Segment, Sight, align, atoms_in, sights
 
@@ -181,7 +181,8 @@ def show_sights(
     st.subheader(f"What each saw in {inert(where)}")
     if picked is None:
         st.caption("Choose a part of the passage to see what was seen there.")
-    sources = [_sources(record, each, tokens) for record, each, tokens in zip(records, found, segment[2:], strict=True)]
+    tokens = segment.a, segment.b
+    sources = [_sources(*side) for side in zip(records, found, tokens, strict=True)]
     keys = _keys(records, sources)
     seen = sights(segment, *found, *keys)
     if records[0].corpus != records[1].corpus:
@@ -192,11 +193,18 @@ def show_sights(
     columns = st.columns(2, gap="medium")
     for side, (column, record, letter) in enumerate(zip(columns, records, "AB", strict=True)):
         with column:
-            st.text(f"{letter}: {names[record.id]}")
+            st.text(f"{letter}: {names[record.id]}, {_error_in(found[side], tokens[side])}")
             for title, listed in (("Both saw", both), (f"Only {letter} saw", only[side])):
                 _show_list(f"{title}: {len(listed)}", record, sources[side], listed, side)
     table = pd.DataFrame(_sight_rows(seen, sources))
     parts.download(table, key="sights_csv", file="passage-sources.csv")
+
+
+def _error_in(found: Decomposition, tokens: range) -> str:
+    errors = [float(found.error[row]) for at in tokens if (row := found.tokens[at].row) is not None]
+    if not errors:
+        return "nothing captured"
+    return f"{'error' if len(errors) == 1 else 'mean error'} {number(sum(errors) / len(errors))}"
 
 
 def _show_list(title: str, record: DictionaryRecord, sources: pd.DataFrame, listed: list[Sight], side: int) -> None:

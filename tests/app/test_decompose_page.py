@@ -18,6 +18,7 @@ from test_pages import labels, links, shown, strips
 from app import passage, resources, state
 from app.components.passage_strip import scale_of
 from app.tables import csv_of
+from app.text import visible
 from itda_core.library import DictionaryRecord
 
 pytest_plugins = ("page_fixtures",)
@@ -93,7 +94,7 @@ def test_a_link_opens_a_token_with_its_terms_and_the_residual(open_page: OpenPag
     assert [group["key"] for group in passage_data(page)["groups"] if group["chosen"]] == [3]
     # Sources are those of the index.
     sources = resources.index(record.id).sources(terms.atom.tolist())
-    assert [row["tokens"][1][0] for row in rows] == [passage.visible(label) or "∅" for label in sources["label"]]
+    assert [row["tokens"][1][0] for row in rows] == [visible(label) or "∅" for label in sources["label"]]
 
 
 def test_next_and_previous_step_over_tokens_that_are_left_out(open_page: OpenPage, library: Path) -> None:
