@@ -1,0 +1,96 @@
+"""The activations and dictionaries that `itda bench layers` compares: the same tokens of every model, all layers at once."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from itda_core.builder import build_dictionary
+from itda_core.capture import Capture
+from itda_core.corpus import Corpus
+from itda_core.dictionary import Dictionary
+from itda_core.models import load_model
+from itda_core.pipeline import relative_errors
+from itda_core.similarity.sources import source_keys
+from itda_core.types import Site, UserError
+from itda_core.windows import cut
+
+
+@dataclass(frozen=True)
+class ModelActivations:
+    """The activations of one model after each block."""
+
+    layers: Sequence[torch.Tensor]
+    """Per layer [n, d_model] float32."""
+    sources: torch.Tensor
+    """[n, 2] int64: document, position."""
+
+    def part(self, first: int, stop: int) -> "ModelActivations":
+        """Those of the tokens from number `first` up to and without `stop`."""
+        return ModelActivations([x[first:stop] for x in self.layers], self.sources[first:stop])
+
+
+@dataclass(frozen=True)
+class SiteDictionary:
+    """The dictionary of one site and what it makes of the tokens that it was built from."""
+
+    dictionary: Dictionary
+    """Atoms and sources."""
+    rows: torch.Tensor
+    """[n_atoms] int64: which tokens the atoms are."""
+
+
+def capture_models(
+    folders: Mapping[str, Path], corpus: Corpus, tokens: int, batch_windows: int, say: Callable[[str], None]
+) -> dict[str, ModelActivations]:
+    """Activations of all layers of models, on the first `tokens` tokens of a corpus.
+
+    Raises:
+        UserError: the models' tokenizers differ, so that a row would not be the same token in all; the corpus has fewer
+            tokens; or a model cannot be loaded.
+    """
+    captured: dict[str, ModelActivations] = {}
+    tokenizers = set()
+    for name, folder in folders.items():
+        say(f"capturing {tokens:,} tokens of {name}, all layers")
+        model = load_model(str(folder), device="cpu")
+        tokenizers.add(model.tokenizer_sha256)
+        if len(tokenizers) > 1:
+            raise UserError(f"{name} has another tokenizer than the models before it: compare models that share one")
+        sites = [Site(layer) for layer in range(model.n_layers)]
+        windows = lambda model=model: cut(corpus.documents(), model.tokenizer, corpus.cut, tokens)  # noqa: E731
+        batches = list(Capture(model, sites, windows, batch_windows))
+        layers = [torch.cat([batch.activations[site] for batch in batches]) for site in sites]
+        captured[name] = ModelActivations(layers, torch.cat([batch.sources for batch in batches]))
+        if len(layers[0]) < tokens:
+            raise UserError(f"{corpus.id} has {len(layers[0]):,} tokens, {tokens:,} were asked: name a larger corpus")
+    return captured
+
+
+def build_sites(model: ModelActivations, l0: int, threshold: float) -> list[SiteDictionary]:
+    """The dictionary of each layer, by the sequential scan.
+
+    Raises UserError where no activation is over the threshold.
+    """
+    found = []
+    for layer, x in enumerate(model.layers):
+        dictionary = build_dictionary([(x, model.sources)], l0, threshold)
+        if len(dictionary) < 2:
+            raise UserError(f"layer {layer} has {len(dictionary)} atoms at threshold {threshold:g}: lower it")
+        found.append(SiteDictionary(dictionary, rows_of(dictionary.sources.numpy(), model.sources)))
+    return found
+
+
+def rows_of(wanted: np.ndarray, sources: torch.Tensor) -> torch.Tensor:
+    """[m] int64: at which rows of sources [n, 2] the wanted ones [m, 2] are, in their order. All must be there."""
+    keys = np.array([source_keys(row[None])[0] for row in sources.numpy()])
+    order = np.argsort(keys)
+    wanted_keys = np.array([source_keys(row[None])[0] for row in wanted])
+    return torch.from_numpy(order[np.searchsorted(keys, wanted_keys, sorter=order)])
+
+
+def own_errors(x: torch.Tensor, dictionary: Dictionary) -> torch.Tensor:
+    """[n] relative errors of activations x [n, d_model] by their own site's dictionary."""
+    return relative_errors(x, dictionary.decode(dictionary.encode(x), len(x)))

@@ -1,0 +1,112 @@
+"""What `itda bench layers` is asked for, and what it answers."""
+
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+from itda_core.benchmarks.machine import Machine
+
+
+@dataclass(frozen=True)
+class LayersBench:
+    """What `itda bench layers` measures. The default takes some minutes on two cores; `--full` has more of all."""
+
+    tokens: int = 6_000
+    """Tokens of the corpus, the same for all models and measures."""
+    l0: int = 40
+    """Pursuit steps."""
+    threshold: float = 0.1
+    """Relative error above which an activation becomes an atom, wherever no other is named."""
+    thresholds: tuple[float, ...] = (0.3, 0.1, 0.04)
+    """The thresholds of the sweep."""
+    budgets: tuple[int, ...] = (100, 300, 1_000)
+    """Numbers of tokens of the sweep; each measure has no more than them."""
+    draws: int = 3
+    """So many separate stretches of tokens are taken for a budget, or as many as there are."""
+    transplant_tokens: int = 2_000
+    """Tokens at most for transplanting, which encodes them anew for each pair of layers."""
+    batch_windows: int = 16
+    """Windows in a forward pass."""
+
+
+FULL_LAYERS = LayersBench(
+    tokens=20_000,
+    thresholds=(0.3, 0.2, 0.1, 0.05, 0.02),
+    budgets=(100, 200, 300, 1_000, 3_000),
+    draws=6,
+)
+"""What the README's figures come from."""
+
+
+@dataclass(frozen=True)
+class Accuracy:
+    """The layer-matching accuracy of each measure on some tokens; a measure that needs more tokens is left out."""
+
+    tokens: int
+    """Tokens of each draw."""
+    draws: int
+    """Stretches of tokens that it is the mean over."""
+    threshold: float
+    """Relative error of the dictionaries."""
+    atoms: float
+    """Mean size of the dictionaries."""
+    accuracy: dict[str, float]
+    """By measure: share of layers that found the layer of the same depth."""
+    interval: dict[str, tuple[float, float]]
+    """By measure: 95 % bootstrap interval over the ordered pairs of models."""
+    left_out: dict[str, str]
+    """By measure: why it has no accuracy here."""
+
+
+@dataclass(frozen=True)
+class Cost:
+    """What a measure took for all models, beyond the activations. Megabytes are 10⁶ bytes."""
+
+    prepare_seconds: float
+    """For all sites together: what is done once for each; building and encoding included."""
+    compare_ms: float
+    """For one pair of sites."""
+    peak_mb: float | None
+    """Growth of the process's peak meanwhile; None on a system that does not say."""
+
+
+@dataclass(frozen=True)
+class LayersReport:
+    """All that a run of `itda bench layers` measured."""
+
+    models: dict[str, list[int]]
+    """By model: layers and width."""
+    seeds: list[str]
+    """The models of one architecture that Eq. 9 is taken over."""
+    others: list[str]
+    """The models of the other architecture."""
+    corpus: str
+    """Id of the corpus."""
+    n_pairs: int
+    """Ordered pairs of distinct seeds."""
+    main: Accuracy
+    """All tokens, the usual threshold."""
+    budgets: list[Accuracy]
+    """Accuracy against the number of tokens."""
+    thresholds: list[Accuracy]
+    """Accuracy against the threshold, on all tokens."""
+    across: list[Accuracy]
+    """Accuracy between the two architectures, whose depths differ, for each number of tokens."""
+    cost: dict[str, Cost]
+    """By measure, on all tokens with the usual threshold."""
+    union: dict[str, tuple[float, float] | None]
+    """Lowest and highest union IoU of two models: `same` architecture, `different` architectures."""
+    union_pairs: dict[str, float]
+    """Union IoU of each pair of models."""
+    convergence: dict[str, Any]
+    """`model`, `steps`, and `iou`: per step, the IoU of each layer's dictionary with that of the final weights."""
+    machine: Machine
+    """What the machine can do."""
+    settings: LayersBench
+    """What was asked for."""
+    seconds: float = field(default=0.0)
+    """Of the whole run."""
+
+    def as_json(self) -> dict[str, Any]:
+        """The report as values that JSON has, the main accuracies at the top."""
+        main = asdict(self.main)
+        return {"accuracy": main["accuracy"], "interval": main["interval"], "n_pairs": self.n_pairs, **asdict(self)}

@@ -1,0 +1,59 @@
+"""How alike two sites are: one measure per file, each saying where it is from, its direction, and what leaves it alone.
+
+Larger is more alike for all of them. Names load when first used, so that what needs no torch loads none.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from itda_core.similarity.alignment import linear_cka
+    from itda_core.similarity.canonical import svcca
+    from itda_core.similarity.errors import error_correlation
+    from itda_core.similarity.matching import LayerMatching, layer_matching, matched_layers
+    from itda_core.similarity.neighbours import mutual_knn
+    from itda_core.similarity.regression import linear_regression
+    from itda_core.similarity.relative import relative_representation
+    from itda_core.similarity.shared import shared_error_correlation, shared_sources
+    from itda_core.similarity.sources import jaccard, union_jaccard
+    from itda_core.similarity.transplanting import transplant
+
+_HOMES = {
+    "LayerMatching": "matching",
+    "error_correlation": "errors",
+    "jaccard": "sources",
+    "layer_matching": "matching",
+    "linear_cka": "alignment",
+    "linear_regression": "regression",
+    "matched_layers": "matching",
+    "mutual_knn": "neighbours",
+    "relative_representation": "relative",
+    "shared_error_correlation": "shared",
+    "shared_sources": "shared",
+    "svcca": "canonical",
+    "transplant": "transplanting",
+    "union_jaccard": "sources",
+}
+
+__all__ = [
+    "LayerMatching",
+    "error_correlation",
+    "jaccard",
+    "layer_matching",
+    "linear_cka",
+    "linear_regression",
+    "matched_layers",
+    "mutual_knn",
+    "relative_representation",
+    "shared_error_correlation",
+    "shared_sources",
+    "svcca",
+    "transplant",
+    "union_jaccard",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)

@@ -1,0 +1,52 @@
+"""Linear regression: how much of one site's variance a linear map of the other's activations explains (Kornblith et al.
+2019, §4, R² of linear regression; the baseline of the ITDA paper's Table 1).
+
+Directed, from x to y. Invariant to any invertible affine map of x; of y, to rotations, reflections and permutations of
+neurons, isotropic scaling, and a shift.
+"""
+
+from typing import NamedTuple
+
+import torch
+
+from itda_core.similarity.checks import TooFewTokens, basis, check_pair, checked
+
+
+class Prepared(NamedTuple):
+    """One site's activations, ready to be compared in both roles."""
+
+    left: torch.Tensor
+    """[n, rank] float64: orthonormal columns that span what a linear map can reach."""
+    scaled: torch.Tensor
+    """[n, rank] float64: the centred activations in their principal directions, of total variance 1."""
+
+
+def linear_regression(x: torch.Tensor, y: torch.Tensor) -> float:
+    """R² of y from x by least squares with an intercept, over all dimensions together, in [0, 1].
+
+    Args:
+        x: [n, d1] float activations, the predictor.
+        y: [n, d2] float activations of the same tokens, the predicted.
+
+    Raises:
+        ValueError: wrong shapes, a value that is not finite, constant activations, or no more tokens than directions,
+            where the fit is perfect whatever the models are.
+    """
+    check_pair(x, y)
+    return compare(prepare(x), prepare(y))
+
+
+def prepare(x: torch.Tensor) -> Prepared:
+    """What `compare` needs of activations [n, d]. Raises ValueError as `linear_regression` does."""
+    found = basis(checked(x))
+    if found.left.shape[1] >= len(x) - 1:
+        raise TooFewTokens(
+            f"{len(x)} activations are too few for {found.left.shape[1]} directions, any fit would be perfect: "
+            "give more tokens than dimensions"
+        )
+    return Prepared(found.left, found.left * (found.singular / found.singular.norm()))
+
+
+def compare(a: Prepared, b: Prepared) -> float:
+    """R² of b from a."""
+    return min(1.0, float((a.left.T @ b.scaled).square().sum()))

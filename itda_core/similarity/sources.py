@@ -1,0 +1,62 @@
+"""Jaccard index of two dictionaries' sources (the ITDA paper, Eq. 8), and of whole models (Eq. 10).
+
+Symmetric. Nothing but the sources enters, so it is invariant to whatever leaves the build's choices alone: rotations,
+reflections, permutations of neurons, and with a relative threshold isotropic scaling.
+"""
+
+from collections.abc import Iterable
+from typing import Any
+
+import numpy as np
+
+_SHIFT = 32  # a document and a position as one number
+
+
+def jaccard(sources_a: Any, sources_b: Any) -> float:
+    """Shared sources over all sources, in [0, 1]; 1 for the same set.
+
+    Args:
+        sources_a: [n, 2] integers, tensor or array: document and position (or character) of each atom.
+        sources_b: those of the other dictionary, on the same corpus.
+
+    Raises:
+        ValueError: not [n, 2], not integers, or below 0; or both are empty, of which nothing can be said.
+    """
+    return overlap(source_keys(sources_a), source_keys(sources_b))
+
+
+def union_jaccard(sources_a: Iterable[Any], sources_b: Iterable[Any]) -> float:
+    """Jaccard index of two models: the sources of all their layers, each model's together (the paper, §5.2).
+
+    Args:
+        sources_a: per layer [n, 2], as `jaccard` takes them.
+        sources_b: those of the other model; it may have another number of layers.
+
+    Raises ValueError as `jaccard` does.
+    """
+    return overlap(*(np.unique(np.concatenate([source_keys(s) for s in model])) for model in (sources_a, sources_b)))
+
+
+def source_keys(sources: Any) -> np.ndarray:
+    """[m] int64, a number for each distinct source, sorted. Raises ValueError as `jaccard` does."""
+    rows = np.asarray(sources)
+    if rows.ndim != 2 or rows.shape[1] != 2 or rows.dtype.kind not in "iu":
+        raise ValueError(f"sources are integers [n, 2], document and position: got {rows.dtype} {list(rows.shape)}")
+    rows = rows.astype(np.int64)
+    if rows.size and (rows.min() < 0 or rows.max() >= 1 << _SHIFT - 1):
+        raise ValueError("a source is below 0 or too large: documents and positions count from 0")
+    return np.unique(rows[:, 0] << _SHIFT | rows[:, 1])
+
+
+def sources_of(keys: np.ndarray) -> np.ndarray:
+    """[m, 2] int64 sources that numbers from `source_keys` stand for."""
+    return np.stack([keys >> _SHIFT, keys & (1 << _SHIFT) - 1], axis=1)
+
+
+def overlap(keys_a: np.ndarray, keys_b: np.ndarray) -> float:
+    """Intersection over union of two arrays of distinct numbers. Raises ValueError where both are empty."""
+    shared = len(np.intersect1d(keys_a, keys_b, assume_unique=True))
+    union = len(keys_a) + len(keys_b) - shared
+    if union == 0:
+        raise ValueError("both dictionaries are empty: lower the threshold")
+    return shared / union

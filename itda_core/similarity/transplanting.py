@@ -1,0 +1,64 @@
+"""Transplanting: one model's dictionary carried over to another by its sources.
+
+A source is a place in the text, and every model has an activation there; so the sources of a dictionary of A, read in B,
+are a dictionary of B whose atoms correspond to A's one to one. The measure counts the tokens whose strongest atom, the
+first that pursuit picks, has the same source in both. Directed by whose sources they are; symmetric once those are given.
+Invariant to rotations, reflections and permutations of neurons, and to scaling; not to a shift of all activations. Source: this
+project, from the ITDA paper's Algorithm 2 and the anchors of Moschella et al. 2023.
+"""
+
+from typing import NamedTuple
+
+import torch
+
+from itda_core.similarity.checks import check_pair, checked, unit_rows
+
+
+class Prepared(NamedTuple):
+    """One site's activations and its dictionary, ready to be compared in both roles."""
+
+    unit: torch.Tensor
+    """[n, d] float32 activations, scaled to unit norm."""
+    atoms: torch.Tensor
+    """[m] int64: the rows that are the dictionary's sources."""
+    picks: torch.Tensor
+    """[n] int64: which of the atoms each token picks first."""
+
+
+def transplant(x: torch.Tensor, y: torch.Tensor, atoms: torch.Tensor) -> float:
+    """Share of the tokens that first pick the same source in both models, in [0, 1].
+
+    Args:
+        x: [n, d1] float activations of the model whose dictionary it is.
+        y: [n, d2] float activations of the same tokens in the other model.
+        atoms: [m] int: the rows of x that are the dictionary's sources.
+
+    Raises:
+        ValueError: wrong shapes, fewer than 3 tokens, fewer than 2 atoms, an atom that is no row, a value that is not
+            finite, or constant or zero activations.
+    """
+    check_pair(x, y)
+    a = prepare(x, atoms)
+    return compare(a, Prepared(_unit(y), a.atoms, a.picks))
+
+
+def prepare(x: torch.Tensor, atoms: torch.Tensor) -> Prepared:
+    """What `compare` needs of activations [n, d] and the rows that are atoms. Raises ValueError as `transplant` does."""
+    unit = _unit(x)
+    rows = atoms.to(torch.int64)
+    if rows.ndim != 1 or len(rows) < 2 or not 0 <= int(rows.min()) <= int(rows.max()) < len(unit):
+        raise ValueError(f"atoms are 2 or more rows of the activations, whole numbers from 0 to {len(unit) - 1}")
+    return Prepared(unit, rows, _first_picks(unit, rows))
+
+
+def compare(a: Prepared, b: Prepared) -> float:
+    """The measure of two prepared sites, by a's sources."""
+    return float((a.picks == _first_picks(b.unit, a.atoms)).double().mean())
+
+
+def _unit(x: torch.Tensor) -> torch.Tensor:
+    return unit_rows(checked(x)).float()
+
+
+def _first_picks(unit: torch.Tensor, atoms: torch.Tensor) -> torch.Tensor:
+    return (unit @ unit[atoms].T).abs_().argmax(1)

@@ -1,0 +1,342 @@
+"""Measures of similarity: worked by hand, invariant to what they say, and equal to other implementations."""
+
+import math
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+import torch
+from sklearn.cross_decomposition import CCA
+from sklearn.decomposition import PCA
+from sklearn.linear_model import LinearRegression
+from sklearn.metrics import jaccard_score
+from sklearn.neighbors import NearestNeighbors
+from sklearn.preprocessing import KernelCenterer
+
+from itda_core.benchmarks.machine import timed
+from itda_core.plain import plain_pursuit
+from itda_core.similarity import (
+    error_correlation,
+    jaccard,
+    layer_matching,
+    linear_cka,
+    linear_regression,
+    matched_layers,
+    mutual_knn,
+    relative_representation,
+    shared_error_correlation,
+    shared_sources,
+    svcca,
+    transplant,
+    union_jaccard,
+)
+from itda_core.similarity.checks import TooFewTokens
+from itda_core.similarity.matching import both_ways, same_depth
+
+Similarity = Callable[..., float]
+ATOMS = torch.arange(0, 200, 4)
+
+
+def by_transplant(x: torch.Tensor, y: torch.Tensor) -> float:
+    return transplant(x, y, ATOMS[: len(x) // 4] if len(x) > 8 else torch.arange(2))
+
+
+def by_shared_errors(x: torch.Tensor, y: torch.Tensor) -> float:
+    return shared_error_correlation(x, y, ATOMS[: len(x) // 4])
+
+
+MEASURES: list[Similarity] = [
+    linear_cka,
+    svcca,
+    relative_representation,
+    linear_regression,
+    mutual_knn,
+    by_transplant,
+    by_shared_errors,
+]
+SYMMETRIC = [linear_cka, svcca, relative_representation, mutual_knn, by_transplant, by_shared_errors]
+SHIFT_LEAVES_ALONE = [linear_cka, svcca, linear_regression]
+
+every = pytest.mark.parametrize("measure", MEASURES, ids=lambda measure: measure.__name__)
+
+
+@pytest.fixture(scope="module")
+def x(activations: torch.Tensor) -> torch.Tensor:
+    return activations[:300]
+
+
+@pytest.fixture(scope="module")
+def y(x: torch.Tensor) -> torch.Tensor:
+    """[300, 30] what another model might make of the same tokens: a linear map, something not linear, and noise."""
+    generator = torch.Generator().manual_seed(3)
+    into = torch.randn(24, 30, generator=generator) / 5
+    return (x @ into).tanh() * 8 + x @ into + torch.randn(300, 30, generator=generator) + 2
+
+
+def rotation(d: int) -> torch.Tensor:
+    return torch.linalg.qr(torch.randn(d, d, generator=torch.Generator().manual_seed(1)))[0]
+
+
+@every
+def test_the_same_activations_are_as_alike_as_can_be(measure: Similarity, x: torch.Tensor) -> None:
+    assert measure(x, x.clone()) == pytest.approx(1, abs=1e-6)
+
+
+@every
+def test_rotations_scales_and_permutations_leave_it_alone(measure: Similarity, x: torch.Tensor, y: torch.Tensor) -> None:
+    value = measure(x, y)
+    assert 0.05 < value < 0.99
+    permuted = torch.randperm(24, generator=torch.Generator().manual_seed(2))
+    for other in (x @ rotation(24), 37.0 * x, 0.01 * x, x[:, permuted], -x):
+        assert measure(other, y) == pytest.approx(value, abs=5e-4)
+    for other in (y @ rotation(30), 37.0 * y):
+        assert measure(x, other) == pytest.approx(value, abs=5e-4)
+
+
+@every
+def test_a_shift_matters_where_it_is_said_to(measure: Similarity, x: torch.Tensor, y: torch.Tensor) -> None:
+    shifted = x + 30 * torch.ones(24)
+    assert (abs(measure(shifted, y) - measure(x, y)) < 1e-4) == (measure in SHIFT_LEAVES_ALONE)
+
+
+@every
+def test_an_anisotropic_map_matters_except_to_the_predictor(
+    measure: Similarity, x: torch.Tensor, y: torch.Tensor
+) -> None:
+    stretched = x * torch.linspace(0.1, 9, 24)
+    assert (abs(measure(stretched, y) - measure(x, y)) < 1e-4) == (measure is linear_regression)
+
+
+@every
+def test_what_is_symmetric_and_what_has_a_direction(measure: Similarity, x: torch.Tensor, y: torch.Tensor) -> None:
+    assert (abs(measure(x, y) - measure(y, x)) < 1e-6) == (measure in SYMMETRIC)
+
+
+@every
+def test_what_is_alike_scores_higher_than_what_is_not(measure: Similarity, x: torch.Tensor, y: torch.Tensor) -> None:
+    noise = torch.randn(300, 30, generator=torch.Generator().manual_seed(4))
+    assert measure(x, y) > measure(x, y + 10 * noise) > measure(x, noise) - 0.05
+
+
+@every
+def test_what_cannot_be_compared_is_refused(measure: Similarity, x: torch.Tensor, y: torch.Tensor) -> None:
+    wrong = x.clone()
+    wrong[17, 3] = math.nan
+    infinite = x.clone()
+    infinite[5, 0] = math.inf
+    for a, b, why in (
+        (x[:, 0], y, r"\[n, d\]"),
+        (x.int(), y, "float tensor"),
+        (x[:250], y, "250 activations against 300"),
+        (x[:2], y[:2], "too few"),
+        (wrong, y, "activation 17 .* not finite"),
+        (x, wrong, "activation 17 .* not finite"),
+        (infinite, y, "activation 5 "),
+        (torch.ones(300, 5), y, "the same"),
+        (x, torch.full((300, 5), 0.1), "the same"),
+    ):
+        with pytest.raises(ValueError, match=why):
+            measure(a, b)
+
+
+@pytest.mark.parametrize("measure", [relative_representation, mutual_knn, by_transplant, by_shared_errors])
+def test_a_zero_row_has_no_direction(measure: Similarity, x: torch.Tensor, y: torch.Tensor) -> None:
+    zero = x.clone()
+    zero[7] = 0
+    with pytest.raises(ValueError, match="activation 7 is zero"):
+        measure(zero, y)
+
+
+@pytest.mark.parametrize("measure", [svcca, linear_regression])
+def test_with_no_more_tokens_than_directions_nothing_is_said(measure: Similarity) -> None:
+    x, y = torch.randn(20, 24), torch.randn(20, 24)
+    with pytest.raises(TooFewTokens, match="give more tokens"):
+        measure(x, y)
+
+
+def test_half_precision_is_taken_as_it_is(x: torch.Tensor, y: torch.Tensor) -> None:
+    assert linear_cka(x.half(), y.bfloat16()) == pytest.approx(linear_cka(x, y), abs=1e-3)
+
+
+def test_jaccard_by_hand() -> None:
+    a, b = torch.tensor([[0, 1], [0, 2], [3, 1]]), np.array([[3, 1], [0, 2], [1, 0], [2, 0]])
+    assert jaccard(a, b) == 2 / 5
+    assert jaccard(a, a[[2, 0, 1, 1]]) == 1
+    assert jaccard(a, np.zeros((0, 2), int)) == 0
+    assert union_jaccard([a, b[:1]], [b[1:2], b[2:3]]) == 1 / 4
+    chosen = np.random.default_rng(0).random((2, 50)) < 0.4
+    places = [np.stack([each.nonzero()[0] // 7, each.nonzero()[0] % 7], 1) for each in chosen]
+    assert jaccard(*places) == pytest.approx(jaccard_score(*chosen))
+
+
+@pytest.mark.parametrize(
+    ("sources", "why"),
+    [([[1, 2, 3]], "got"), ([[0.5, 1]], "integers"), ([[-1, -1]], "below 0"), (np.zeros((0, 2), int), "empty")],
+)
+def test_sources_that_are_none(sources: object, why: str) -> None:
+    with pytest.raises(ValueError, match=why):
+        jaccard(sources, sources)
+
+
+def test_linear_cka_by_hand_and_from_kernels(x: torch.Tensor, y: torch.Tensor) -> None:
+    line = torch.tensor([[-1.0], [0], [1]])
+    bend = torch.tensor([[1.0], [-2], [1]])
+    assert linear_cka(line, bend) == pytest.approx(0, abs=1e-12)
+    both = torch.cat([line, bend / 3**0.5], 1)  # two directions of equal strength: ‖xᵀy‖² = 4, ‖xᵀx‖ = 2, ‖yᵀy‖ = √8
+    assert linear_cka(line, both) == pytest.approx(1 / 2**0.5, abs=1e-6)
+    k, m = (KernelCenterer().fit_transform((z.double() @ z.double().T).numpy()) for z in (x, y))
+    assert linear_cka(x, y) == pytest.approx((k * m).sum() / np.sqrt((k * k).sum() * (m * m).sum()), abs=1e-6)
+
+
+def test_svcca_by_hand_and_by_scikit_learn(x: torch.Tensor, y: torch.Tensor) -> None:
+    generator = torch.Generator().manual_seed(0)
+    z = torch.linalg.qr(torch.randn(100, 5, generator=generator).sub_(0.0))[0]
+    z = torch.linalg.qr(z - z.mean(0))[0]
+    a, b = z[:, :2], torch.stack([z[:, 0], 0.6 * z[:, 1] + 0.8 * z[:, 2]], 1)
+    assert svcca(a, b, kept=1.0) == pytest.approx((1 + 0.6) / 2, abs=1e-6)
+    strengths = torch.tensor([10.0, 3.0, 0.1])  # the last holds less than one part in a hundred
+    assert svcca(z[:, :3] * strengths, z[:, [0, 1, 3]] * strengths) == pytest.approx(1, abs=1e-6)
+    p, q = (PCA(0.9).fit_transform(v.double().numpy()) for v in (x, y))
+    n = min(p.shape[1], q.shape[1])
+    found = CCA(n, scale=False, max_iter=20_000, tol=1e-12).fit(p, q).transform(p, q)
+    expected = np.mean([np.corrcoef(u, v)[0, 1] for u, v in zip(found[0].T, found[1].T, strict=True)])
+    assert n > 2
+    assert svcca(x, y, kept=0.9) == pytest.approx(expected, abs=1e-4)
+    with pytest.raises(ValueError, match="kept is 1.5"):
+        svcca(x, y, kept=1.5)
+
+
+def test_relative_representation_by_hand(x: torch.Tensor, y: torch.Tensor) -> None:
+    a = torch.tensor([[1.0, 0], [0, 1], [1, 1]])
+    b = torch.tensor([[1.0, 0], [0, 1], [-1, 1]])
+    # By the first two as anchors the tokens are (1, 0), (0, 1), (1, 1)/√2 in the one, and (-1, 1)/√2 last in the other.
+    assert relative_representation(a, b, torch.tensor([0, 1])) == pytest.approx(2 / 3, abs=1e-6)
+    u, v = (z / z.norm(dim=1, keepdim=True) for z in (x, y))
+    expected = torch.nn.functional.cosine_similarity(u @ u[:9].T, v @ v[:9].T).mean()
+    assert relative_representation(x, y, torch.arange(9)) == pytest.approx(float(expected), abs=1e-5)
+    assert relative_representation(x, y, 9) == relative_representation(x, y, 9)
+    with pytest.raises(ValueError, match="rows"):
+        relative_representation(x, y, torch.tensor([1, 300]))
+    with pytest.raises(ValueError, match="1 anchors are too few"):
+        relative_representation(x, y, 1)
+
+
+def test_linear_regression_by_hand_and_by_scikit_learn(x: torch.Tensor, y: torch.Tensor) -> None:
+    line = torch.tensor([[-1.0], [0], [1], [2]])
+    assert linear_regression(line, 3 - 2 * line) == pytest.approx(1)
+    assert linear_regression(line, torch.tensor([[1.0], [0], [0], [1]])) == pytest.approx(0, abs=1e-12)
+    fit = LinearRegression().fit(x.numpy(), y.numpy())
+    residual = y.numpy() - fit.predict(x.numpy())
+    expected = 1 - (residual**2).sum() / ((y - y.mean(0)).numpy() ** 2).sum()
+    assert linear_regression(x, y) == pytest.approx(expected, abs=1e-5)
+    twice = torch.cat([x, x], 1)  # linearly dependent directions explain no more
+    assert linear_regression(twice, y) == pytest.approx(expected, abs=1e-4)
+
+
+def test_mutual_knn_by_hand_and_by_scikit_learn(x: torch.Tensor, y: torch.Tensor, monkeypatch) -> None:
+    def at(*degrees: float) -> torch.Tensor:
+        return torch.tensor([[math.cos(math.radians(d)), math.sin(math.radians(d))] for d in degrees])
+
+    # Nearest by angle: 1, 0, 1, 2 against 1, 0, 3, 2: two of four, and one of them twice as long does not matter.
+    assert mutual_knn(at(0, 10, 25, 80), 2 * at(0, 10, 50, 55), 1) == 3 / 4
+    monkeypatch.setattr("itda_core.similarity.neighbours._BLOCK", 70)
+    near = [
+        NearestNeighbors(n_neighbors=7, metric="cosine", algorithm="brute").fit(z).kneighbors(return_distance=False)
+        for z in (x.double().numpy(), y.double().numpy())
+    ]
+    expected = np.mean([len(set(a) & set(b)) / 7 for a, b in zip(*near, strict=True)])
+    assert mutual_knn(x, y, 7) == pytest.approx(expected, abs=1e-3)
+    with pytest.raises(ValueError, match="at least 1"):
+        mutual_knn(x, y, 0)
+    with pytest.raises(TooFewTokens):
+        mutual_knn(x[:11], y[:11], 10)
+
+
+def test_error_correlation_by_hand() -> None:
+    assert error_correlation([1.0, 2, 3], torch.tensor([5.0, 7, 9])) == pytest.approx(1)
+    assert error_correlation([1.0, 2, 3], [1.0, 0, 1]) == pytest.approx(0, abs=1e-12)
+    errors = np.random.default_rng(0).random((2, 40))
+    assert error_correlation(*errors) == pytest.approx(np.corrcoef(errors)[0, 1])
+    for wrong, why in (
+        ([1.0, 1, 1], "the same"),
+        ([1.0, 2], "3 tokens or more"),
+        ([1.0, math.nan, 2], "error 1 is not finite"),
+        ([1.0, 2, 3, 4], "3 errors against 4"),
+    ):
+        with pytest.raises(ValueError, match=why):
+            error_correlation([1.0, 2, 3], wrong)
+
+
+def test_transplant_by_hand() -> None:
+    x = torch.tensor([[1.0, 0], [0, 1], [3, 1], [-1, 2]])
+    y = torch.tensor([[1.0, 0], [0, 1], [1, -3], [-1, 2]])
+    assert transplant(x, y, torch.tensor([0, 1])) == 3 / 4  # the third turns to the second atom, its sign no matter
+    for atoms in (torch.tensor([0]), torch.tensor([0, 4]), torch.tensor([[0, 1]])):
+        with pytest.raises(ValueError, match="atoms are 2 or more rows"):
+            transplant(x, y, atoms)
+
+
+def test_shared_errors_are_those_of_the_plain_pursuit(x: torch.Tensor, y: torch.Tensor) -> None:
+    atoms = torch.arange(5, 60)
+    others = torch.cat([torch.arange(5), torch.arange(60, 300)])
+    logs = []
+    for z in (x, y):
+        unit = z / z.norm(dim=1, keepdim=True)
+        left = unit[others] - plain_pursuit(unit[atoms], unit[others], 5) @ unit[atoms]
+        logs.append(left.square().sum(1).log().numpy())
+    assert shared_error_correlation(x, y, atoms, 5) == pytest.approx(np.corrcoef(logs)[0, 1], abs=1e-3)
+    with pytest.raises(TooFewTokens, match="4 tokens are left"):
+        shared_error_correlation(x, y, torch.arange(296))
+    with pytest.raises(ValueError, match="rows"):
+        shared_error_correlation(x, y, torch.tensor([300]))
+
+
+def test_shared_sources_are_those_that_most_dictionaries_chose() -> None:
+    a, b, c = [[0, 1], [0, 2], [1, 0]], [[0, 2], [1, 0]], [[1, 0], [0, 3], [2, 2], [0, 1]]
+    assert shared_sources(map(np.array, (a, b, c))).tolist() == [[0, 1], [0, 2], [1, 0]]
+    assert shared_sources(map(np.array, (a, b, c)), 1).tolist() == [[1, 0]]
+    with pytest.raises(ValueError, match="no sources"):
+        shared_sources([])
+
+
+def test_layer_matching_by_hand() -> None:
+    first = np.array([[0.9, 0.1, 0.2], [0.3, 0.2, 0.8], [0.1, 0.1, 0.7]])
+    assert matched_layers(first).tolist() == [1, 0, 1]
+    assert matched_layers(first.T).tolist() == [1, 1, 0]
+    found = layer_matching(both_ways({("a", "b"): first, ("a", "c"): np.eye(3)}))
+    assert found.n_pairs == 4
+    assert found.accuracy == pytest.approx((2 / 3 + 2 / 3 + 1 + 1) / 4)
+    assert 2 / 3 <= found.low < found.accuracy < found.high <= 1
+    tied = np.array([[1.0, 1.0], [0.0, 0.0]])
+    assert matched_layers(tied).tolist() == [0.5, 0.5]
+
+
+def test_layers_of_models_of_different_depth_match_by_relative_depth() -> None:
+    assert np.array_equal(same_depth(4, 4), np.eye(4, dtype=bool))
+    # Of 6 against 8: 1/6 → 1/8, 2/6 → 3/8, 3/6 → 4/8, 4/6 → 5/8, 5/6 → 7/8, 1 → 1.
+    assert [row.nonzero()[0].tolist() for row in same_depth(6, 8)] == [[0], [2], [3], [4], [6], [7]]
+    # 2/8 lies between 1/6 and 2/6, 6/8 between 4/6 and 5/6: either will do.
+    assert [row.nonzero()[0].tolist() for row in same_depth(8, 6)] == [[0], [0, 1], [1], [2], [3], [3, 4], [4], [5]]
+
+
+@pytest.mark.parametrize(
+    ("pairs", "why"),
+    [
+        ({}, "no pairs"),
+        ({("a", "a"): np.eye(2)}, "itself"),
+        ({("a", "b"): np.ones(3)}, "layers by layers"),
+        ({("a", "b"): np.full((2, 2), np.nan)}, "finite"),
+    ],
+)
+def test_matching_of_what_cannot_be_matched(pairs: dict, why: str) -> None:
+    with pytest.raises(ValueError, match=why):
+        layer_matching(pairs)
+
+
+@pytest.mark.parametrize("measure", [linear_cka, svcca, relative_representation, linear_regression, mutual_knn])
+def test_ten_thousand_tokens_of_width_200(measure: Similarity) -> None:
+    x, y = torch.randn(10_000, 200), torch.randn(10_000, 200)
+    seconds, _ = timed(lambda: measure(x, y))
+    assert seconds < 15  # about one on two free cores
+
+
