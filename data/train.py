@@ -231,16 +231,16 @@ def train(recipe: Recipe, folder: Path, tokenizer_folder: Path | None, start: Pa
         "curve": curve,
     }
     (folder / "training.json").write_text(json.dumps(result, indent=1) + "\n")
-    (folder / "README.md").write_text(card(folder.name, result))
+    (folder / "README.md").write_text(card(folder, result))
 
 
-def card(name: str, result: dict) -> str:
-    """The model card, every figure of it from `training.json`."""
+def card(folder: Path, result: dict) -> str:
+    """The model card, every figure of it from `training.json`; the folder as it was given."""
     rows = "\n".join(
         f"| {model} | {loss:.3f} | {math.exp(loss):.1f} |" for model, loss in result["held_out_loss"].items()
     )
     recipe, corpus = result["recipe"], result["corpus"]
-    command = f"python data/train.py data/{name} --seed {recipe['seed']}"
+    command = f"python data/train.py {folder.as_posix()} --seed {recipe['seed']}"
     if recipe["start"] is not None:
         command += f" --start data/{recipe['start']}"
     elif result["tokenizer"] != OWN_TOKENIZER:
@@ -262,7 +262,7 @@ license: mit
 language: en
 pipeline_tag: text-generation
 ---
-# {name}
+# {folder.name}
 
 A small language model of Python and scientific documentation, for the demo of ITDA Explorer: {recipe["layers"]} blocks
 of width {recipe["width"]} (Llama architecture), {result["parameters"]:,} parameters, context {recipe["context"]},
