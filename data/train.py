@@ -2,11 +2,8 @@
 
     python data/train.py data/docs-a --seed 1
     python data/train.py data/docs-b --seed 2 --tokenizer data/docs-a
-    python data/train.py data/code-a --seed 1 --start data/docs-a --text code --steps 200 --matrices adamw --rate 1e-3
-    python data/train.py data/docs-c --seed 3 --vocabulary 2048 --layers 8 --width 96 --batch 16 --matrices adamw
-    python data/train.py data/seeds/s1 --seed 1 --tokenizer data/docs-a --layers 8 --width 96 --batch 16 --matrices adamw
 
-Writes the weights (float16), the tokenizer, `training.json` (every setting, the loss curve, the held-out loss beside a
+The card of every model has the command that trains it. Writes the weights (float16), the tokenizer, `training.json` (every setting, the loss curve, the held-out loss beside a
 unigram and a trigram model) and the model card. One thread and a fixed seed: the same versions give the same weights.
 The first model of an architecture trains its tokenizer; the others take it with `--tokenizer data/docs-a`.
 """
