@@ -2,13 +2,11 @@
 
     python data/train.py data/docs-a --seed 1
     python data/train.py data/docs-b --seed 2 --tokenizer data/docs-a
-    python data/train.py data/code-a --seed 1 --start data/docs-a --text code --steps 400 --rate 1e-3
-    python data/train.py data/docs-c --seed 3 --vocabulary 2048 --layers 8 --width 128 --steps 1600
-    python data/train.py data/seeds/s1 --seed 1 --tokenizer data/docs-a --layers 8 --width 128 --steps 1600
 
-Writes the weights (float16), the tokenizer, `training.json` (every setting, the loss curve, the held-out loss beside a
-unigram and a trigram model) and the model card. One thread and a fixed seed: the same versions give the same weights.
-The first model of an architecture trains its tokenizer; the others take it with `--tokenizer data/docs-a`.
+The card of every model has the command that trains it. Writes the weights (float16), the tokenizer, `training.json`
+(every setting, the loss curve, the held-out loss beside a unigram and a trigram model) and the model card. One thread
+and a fixed seed: the same versions give the same weights. The first model of an architecture trains its tokenizer; the
+others take it with `--tokenizer data/docs-a`.
 """
 
 import argparse
@@ -33,6 +31,7 @@ END_OF_TEXT = "<|endoftext|>"
 OWN_TOKENIZER = "trained on the same text"
 TEXTS = {"docs": read_documentation, "code": read_sources}
 WHAT = {"docs": "the Python language reference and the docstrings", "code": "functions and classes, as source code,"}
+HALF = torch.cpu._is_avx512_bf16_supported()  # elsewhere it is several times slower than float32
 HEAD = 32  # width of an attention head
 
 
@@ -61,9 +60,11 @@ class Recipe:
     warmup: int = 100
     """Steps over which the learning rate rises from 0; it then falls linearly to 0."""
     matrix_lr: float = 4e-3
-    """Peak learning rate of Muon, which trains the blocks' matrices."""
+    """Peak learning rate of the blocks' matrices."""
     other_lr: float = 4e-3
-    """Peak learning rate of AdamW, which trains the embedding and the norms."""
+    """Peak learning rate of the embedding and the norms."""
+    matrices: str = "muon"
+    """Who trains the matrices: muon, which works in bfloat16, or adamw, as it trains all else."""
     checkpoints: tuple[int, ...] = ()
     """Steps after which the weights are kept as well."""
 
@@ -108,7 +109,7 @@ def windows(stream: np.ndarray, context: int) -> torch.Tensor:
 
 def loss_of(model: LlamaForCausalLM, batch: torch.Tensor) -> torch.Tensor:
     """Mean next-token cross-entropy in nats."""
-    with torch.autocast("cpu", torch.bfloat16):
+    with torch.autocast("cpu", torch.bfloat16, enabled=HALF):
         logits = model(input_ids=batch, use_cache=False).logits
     return torch.nn.functional.cross_entropy(logits[:, :-1].flatten(0, 1).float(), batch[:, 1:].flatten())
 
@@ -123,11 +124,15 @@ def held_out_loss(model: LlamaForCausalLM, held_out: torch.Tensor) -> float:
 
 
 def optimisers(model: LlamaForCausalLM, recipe: Recipe) -> list[torch.optim.Optimizer]:
-    """Muon for the blocks' matrices, AdamW for the embedding and the norms."""
+    """AdamW for the embedding and the norms; for the blocks' matrices, what the recipe says."""
     matrices = [p for name, p in model.named_parameters() if p.ndim == 2 and "embed_tokens" not in name]
     others = [p for name, p in model.named_parameters() if p.ndim != 2 or "embed_tokens" in name]
+    if recipe.matrices == "muon":
+        first = torch.optim.Muon(matrices, lr=recipe.matrix_lr, weight_decay=0.05, adjust_lr_fn="match_rms_adamw")
+    else:
+        first = torch.optim.AdamW(matrices, lr=recipe.matrix_lr, betas=(0.9, 0.95), weight_decay=0.05, fused=True)
     return [
-        torch.optim.Muon(matrices, lr=recipe.matrix_lr, weight_decay=0.05, adjust_lr_fn="match_rms_adamw"),
+        first,
         torch.optim.AdamW(others, lr=recipe.other_lr, betas=(0.9, 0.95), weight_decay=0.0, fused=True),
     ]
 
@@ -217,6 +222,7 @@ def train(recipe: Recipe, folder: Path, tokenizer_folder: Path | None, start: Pa
             "python": platform.python_version(),
             **{package: importlib.metadata.version(package) for package in (*PACKAGES[:3], "scikit-learn", "torch")},
         },
+        "precision": "bfloat16" if HALF else "float32",
         "parameters": sum(p.numel() for p in model.parameters()),
         "training_tokens": recipe.steps * recipe.batch * recipe.context,
         "distinct_training_tokens": len(stream),
@@ -231,23 +237,24 @@ def train(recipe: Recipe, folder: Path, tokenizer_folder: Path | None, start: Pa
         "curve": curve,
     }
     (folder / "training.json").write_text(json.dumps(result, indent=1) + "\n")
-    (folder / "README.md").write_text(card(folder.name, result))
+    (folder / "README.md").write_text(card(folder, result))
 
 
-def card(name: str, result: dict) -> str:
-    """The model card, every figure of it from `training.json`."""
+def card(folder: Path, result: dict) -> str:
+    """The model card, every figure of it from `training.json`; the folder as it was given."""
     rows = "\n".join(
         f"| {model} | {loss:.3f} | {math.exp(loss):.1f} |" for model, loss in result["held_out_loss"].items()
     )
     recipe, corpus = result["recipe"], result["corpus"]
-    command = f"python data/train.py data/{name} --seed {recipe['seed']}"
+    command = f"python data/train.py {folder.as_posix()} --seed {recipe['seed']}"
     if recipe["start"] is not None:
         command += f" --start data/{recipe['start']}"
     elif result["tokenizer"] != OWN_TOKENIZER:
         command += f" --tokenizer data/{result['tokenizer']}"
     default = asdict(Recipe(recipe["seed"]))
-    for option in ("text", "vocabulary", "layers", "width", "steps"):
-        if recipe[option] != default[option] and (recipe["start"] is None or option in ("text", "steps")):
+    of_start = ("vocabulary", "layers", "width")  # what a model that starts from another has from that
+    for option in ("text", *of_start, "batch", "steps", "matrices"):
+        if recipe[option] != default[option] and (recipe["start"] is None or option not in of_start):
             command += f" --{option} {recipe[option]}"
     if recipe["matrix_lr"] != default["matrix_lr"]:
         command += f" --rate {recipe['matrix_lr']}"
@@ -262,7 +269,7 @@ license: mit
 language: en
 pipeline_tag: text-generation
 ---
-# {name}
+# {folder.name}
 
 A small language model of Python and scientific documentation, for the demo of ITDA Explorer: {recipe["layers"]} blocks
 of width {recipe["width"]} (Llama architecture), {result["parameters"]:,} parameters, context {recipe["context"]},
@@ -293,9 +300,10 @@ if __name__ == "__main__":
     parser.add_argument("--tokenizer", type=Path, help="folder of the model whose tokenizer is used")
     parser.add_argument("--start", type=Path, help="folder of the model that it starts from, tokenizer included")
     parser.add_argument("--text", choices=TEXTS, default=Recipe(0).text)
-    for name in ("vocabulary", "layers", "width", "steps"):
+    for name in ("vocabulary", "layers", "width", "batch", "steps"):
         parser.add_argument(f"--{name}", type=int, default=getattr(Recipe(0), name))
     parser.add_argument("--rate", type=float, default=Recipe(0).matrix_lr, help="peak learning rate, of all weights")
+    parser.add_argument("--matrices", choices=("muon", "adamw"), default=Recipe(0).matrices)
     parser.add_argument("--checkpoints", type=int, nargs="*", default=[])
     given = parser.parse_args()
     train(
@@ -306,7 +314,9 @@ if __name__ == "__main__":
             layers=given.layers,
             text=given.text,
             start=given.start and given.start.name,
+            batch=given.batch,
             steps=given.steps,
+            matrices=given.matrices,
             matrix_lr=given.rate,
             other_lr=given.rate,
             checkpoints=tuple(given.checkpoints),

@@ -19,8 +19,9 @@ from itda_core.benchmarks.capture import PlainHooks, bench_capture
 from itda_core.benchmarks.machine import measure_machine, timed
 from itda_core.benchmarks.memory import encode_memory
 from itda_core.benchmarks.pursuit import batches_of, bench_pursuit, find_threshold, iou
-from itda_core.benchmarks.results import CaptureBench, PursuitBench, PursuitReport
-from itda_core.benchmarks.tables import capture_table, pursuit_table
+from itda_core.benchmarks.results import CaptureBench, PursuitBench, PursuitReport, ScaleBench
+from itda_core.benchmarks.scale import WideSpace, bench_scale
+from itda_core.benchmarks.tables import capture_table, pursuit_table, scale_table
 from itda_core.benchmarks.wide import WideBench, bench_full, wide_atoms
 from itda_core.cli import main
 from itda_core.config import CorpusSettings, CutSettings
@@ -338,3 +339,63 @@ def test_the_capture_command(
         assert len(json.loads(output.out)["rows"]) == 2
     else:
         assert "hooks that stop" in output.out
+
+
+NARROW = ScaleBench({"narrow": 64, "wide": 128}, atoms=120, threshold=0.2, batch_rows=64, encode_rows=100)
+
+
+def test_a_wide_space_keeps_what_is_laid_into_it(data: Activations) -> None:
+    x, width = data.x[:500], data.x.shape[1]
+    space = WideSpace(width, 256, 0.1)
+    wide = space.lay(x)
+    assert wide.shape == (500, 256)
+    share = 1 - (x.square().sum(1) / wide.square().sum(1))
+    assert share.mean() == pytest.approx(0.1, abs=0.01)  # of the squared norm is noise
+    quiet = WideSpace(width, 256, 0.0).lay(x)
+    assert torch.allclose(quiet @ quiet.T, x @ x.T, atol=1e-3 * float(x.square().sum(1).max()))
+    assert not torch.equal(space.lay(x), wide)  # no two calls share their noise
+
+
+def test_a_small_run_of_scale(data: Activations) -> None:
+    report = bench_scale(data, NARROW, ignored)
+    answer = json.loads(json.dumps(report.as_json(), allow_nan=False))
+    assert [row["d_model"] for row in answer["rows"]] == [64, 128]
+    for row in answer["rows"]:
+        assert 0 < row["atoms"] <= 120
+        assert 64 <= row["build_rows"] <= 800
+        assert 0 < row["relative_error"] < 1
+        assert row["dictionary_mb"] == pytest.approx(row["atoms"] * row["d_model"] * 4 / 1e6)
+    assert [(plan["model"], plan["tokens"]) for plan in answer["plans"]] == [
+        (model, tokens) for model in ("narrow", "wide") for tokens in (1_000_000, 10_000_000)
+    ]
+    first, second = answer["plans"][2:]
+    assert first["token_bytes"] == 2 * 128 + 4
+    assert first["transfer_gb"] == pytest.approx(0.26)
+    assert first["transfer_hours"] == pytest.approx(0.26e9 * 8 / 100e6 / 3600)
+    assert first["shards"] == math.ceil(1_000_000 / (16 * 127))
+    assert second["encode_hours"] > 5 * first["encode_hours"] > 0
+    assert "a token" in scale_table(report)
+
+
+def test_scale_says_what_it_needs(data: Activations) -> None:
+    with pytest.raises(UserError, match="give more than 100,000,"):
+        bench_scale(data, replace(NARROW, encode_rows=100_000), ignored)
+    with pytest.raises(UserError, match="of width 8 at most"):
+        bench_scale(data, replace(NARROW, models={"narrow": 8}), ignored)
+
+
+@pytest.mark.parametrize("as_json", [True, False])
+def test_the_scale_command(
+    as_json: bool,
+    data: Activations,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("itda_core.benchmarks.results.FULL_SCALE", NARROW)
+    file = tmp_path / "x.safetensors"
+    save_file({"activations": data.x}, file)
+    assert main(["bench", "scale", "--full", "--activations", str(file), *(["--json"] if as_json else [])]) == 0
+    output = capsys.readouterr()
+    assert "filling the Gram matrix" in output.err
+    assert len(json.loads(output.out)["plans"]) == 4 if as_json else "one layer" in output.out

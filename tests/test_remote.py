@@ -150,6 +150,8 @@ def far(tmp_path_factory: pytest.TempPathFactory, language_reference: list[Docum
 
 
 # What goes wrong, what is said of it, and whether the first call ends with an error line and a second goes on.
+RUNS_VARIABLE = "ITDA_FAULT_RUNS"
+"""How often each fault is tried, for who wants to be sure."""
 FAULTS: list[tuple[list[dict[str, str]], str, bool]] = [
     ([], "", False),
     ([{"at": "request", "kind": "drop"}], "the line to", False),
@@ -173,12 +175,13 @@ FAULTS: list[tuple[list[dict[str, str]], str, bool]] = [
 
 
 def test_faults_cost_time_and_nothing_else(far: Far, tmp_path: Path) -> None:
-    runs = json.dumps([faults for faults, _, _ in FAULTS])
+    cases = FAULTS * int(os.environ.get(RUNS_VARIABLE, "1"))
+    runs = json.dumps([faults for faults, _, _ in cases])
     done = far.run(CAPTURE, str(far.corpus), str(MODEL_A), str(tmp_path), far.url, runs)
     assert done.returncode == 0, done.stderr
     found = json.loads(done.stdout)
     assert len(found["near"]) == 5
-    for (faults, line, ends), run in zip(FAULTS, found["runs"], strict=True):
+    for (faults, line, ends), run in zip(cases, found["runs"], strict=True):
         assert run["names"] == found["near"], faults  # names carry checksums: the same bytes as captured here
         said = [*run["said"], *filter(None, run["tries"])]  # nothing, where every job was done when it was asked for
         assert not faults or any(line in each for each in said), (faults, run)
