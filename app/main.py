@@ -19,6 +19,7 @@ page = st.navigation(
         st.Page("views/library.py", title="Library", default=True),
         st.Page("views/atoms.py", title="Atoms", url_path="atoms", visibility="hidden"),
         st.Page("views/atom.py", title="Atom", url_path="atom", visibility="hidden"),
+        st.Page("views/compare.py", title="Compare", url_path="compare", visibility="hidden"),
         st.Page("views/build.py", title="Build", url_path="build", visibility="hidden"),
     ],
     position="hidden",

@@ -17,6 +17,7 @@ from itda_core.library import DictionaryRecord
 from itda_core.types import DamagedError, UserError
 
 LIBRARY_PAGE, ATOMS_PAGE, BUILD_PAGE = "views/library.py", "views/atoms.py", "views/build.py"
+COMPARE_PAGE = "views/compare.py"
 
 _UNITS = {"relative": "of |x|²", "squared": "|x−x̂|²", "cosine": "cosine, mean over dimensions"}
 
@@ -41,6 +42,11 @@ def build_address(form: state.BuildState) -> str:
     return "build?" + urlencode(state.encode(form))
 
 
+def compare_address(shown: state.CompareState) -> str:
+    """Address of two dictionaries side by side, relative to the app."""
+    return "compare?" + urlencode(state.encode(shown))
+
+
 def open_atoms(dictionary_id: str) -> None:
     """Go to a dictionary's atoms, where it is Python that learns of the click."""
     st.switch_page(ATOMS_PAGE, query_params=state.encode(state.AtomsState(dictionary_id)))
@@ -52,12 +58,19 @@ def sidebar() -> None:
     with st.sidebar:
         st.page_link(LIBRARY_PAGE, label="Library", icon=":material/grid_view:")
         st.caption(f"Folder {inert(root.name)}", help=inert(str(root)))
-        chosen = st.query_params.get("d", "")
+        chosen, other = st.query_params.get("d", ""), st.query_params.get("e", "")
         others = dictionary_names()
         if chosen not in others:
             return
+        if other in others:
+            for side, each in (("a", chosen), ("b", other)):
+                st.caption(f"Dictionary {side.upper()}")
+                dictionary_link(each, others[each], place=f"sidebar_{side}", side=side)
+            return
         st.caption("Dictionary")
         dictionary_link(chosen, others.pop(chosen), place="sidebar", is_current=True)
+        row = Row([Token("Compare")], href=compare_address(state.CompareState(chosen)), icon="compare_arrows")
+        token_strip([row], key="sidebar_compare", style="links")
         if others:
             with st.expander("Others", type="compact"):
                 for other, name in others.items():
@@ -75,13 +88,15 @@ def dictionary_names() -> dict[str, str]:
 
 
 def dictionary_link(
-    dictionary_id: str, name: str, icon: str = "", *, place: str = "page", is_current: bool = False
+    dictionary_id: str, name: str, icon: str = "", *, place: str = "page", is_current: bool = False, side: str = ""
 ) -> None:
     """A link to a dictionary's atoms; `place` tells apart links to the same one on a page.
 
+    `side` is the one that it has in a comparison.
+
     (Not st.page_link: where the page is open already, for another dictionary, it leaves the address as it is.)
     """
-    row = Row([Token(name)], href=atoms_address(dictionary_id), icon=icon, is_current=is_current)
+    row = Row([Token(name)], href=atoms_address(dictionary_id), icon=icon, is_current=is_current, sides=side)
     token_strip([row], key=f"{place}_{dictionary_id}", style="links")
 
 

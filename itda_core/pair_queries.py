@@ -124,9 +124,6 @@ class Pair:
         files = list(dict.fromkeys((path_a, path_b)))  # no file can be attached twice
         for at, path in enumerate(files):
             run(f"ATTACH {literal(path)} AS file_{at} (READ_ONLY)")
-        # ATTACH needs access to files; nothing after it does.
-        run("SET enable_external_access = false")
-        run("SET lock_configuration = true")
         for side, path in (("a", path_a), ("b", path_b)):
             run(f"CREATE SCHEMA {side}")
             for table in _TABLES:
@@ -137,6 +134,9 @@ class Pair:
                 given = getattr(measures, side)[list(MEASURES)]  # found by its name in the statement
                 run(f"INSERT INTO {side}.measures SELECT * FROM given")
                 del given
+        # ATTACH needs access to what is outside, and so does a table in memory; nothing after them does.
+        run("SET enable_external_access = false")
+        run("SET lock_configuration = true")
         for side in ("a", "b"):
             # Of several tokens that end at one character (the bytes of it) the last stands for it: it alone has read it
             # whole. And of several atoms with one source, which only a foreign dictionary has, the first.
@@ -211,6 +211,15 @@ class Pair:
         """What the job measured of an atom, one row with the columns MEASURES; none before the job."""
         side, _ = _sides(side)
         return self._frame(f"SELECT {', '.join(MEASURES)} FROM {side}.measures WHERE atom = ?", [atom])
+
+    def sources(self, side: str, atoms: Sequence[int]) -> pd.DataFrame:
+        """The source passages of some atoms of a side, by atom: label, before, after."""
+        side, _ = _sides(side)
+        found = self._frame(
+            f"SELECT atom, label, before, after FROM {side}.atoms WHERE atom IN (SELECT unnest(?::INTEGER[]))",
+            [list(atoms)],
+        )
+        return found.set_index("atom")
 
     # What a job reads
 

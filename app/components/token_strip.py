@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 
 from streamlit.components import v2
 
+from app import sides
 from app.text import number, visible
 
 _FOLDER = Path(__file__).parent
@@ -54,6 +55,12 @@ class Row:
     """Name of the Material icon beside the text."""
     is_current: bool = False
     """Whether it leads to what is read now."""
+    below: Sequence[Token] = ()
+    """A second passage, under the first."""
+    sides: str = ""
+    """The side of a comparison that the first passage, and the second, belongs to: `a`, `b`, or `ab` for instance."""
+    links: Sequence[tuple[str, str, str]] = ()
+    """Further places that it leads to: text, address relative to the app, and side (empty for none)."""
 
 
 def token_strip(
@@ -90,6 +97,9 @@ def token_strip(
                 "lead": visible(row.lead),
                 "icon": row.icon,
                 "current": row.is_current,
+                "below": [_shown(token, scale, style) for token in row.below],
+                "sides": row.sides,
+                "links": [[visible(text), href, side] for text, href, side in row.links],
             }
             for row in rows
         ],
@@ -122,8 +132,8 @@ def _shown(token: Token, scale: float, style: str) -> list[Any]:
 
 _COMPONENT = v2.component(
     "itda_token_strip",
-    css=(_FOLDER / "token_strip.css").read_text(encoding="utf-8"),
-    js=(_FOLDER / "token_strip.js").read_text(encoding="utf-8"),
+    css=sides.CSS + (_FOLDER / "token_strip.css").read_text(encoding="utf-8"),
+    js="".join((_FOLDER / name).read_text(encoding="utf-8") for name in ("page.js", "token_strip.js")),
     # Part of the page rather than a shadow tree, so that find-in-page, copying and screen readers treat it as text;
     # every class name of the style sheet carries the component's prefix.
     isolate_styles=False,

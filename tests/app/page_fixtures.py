@@ -14,7 +14,13 @@ from itda_core.library import DictionaryRecord, Library
 from itda_core.types import Document
 
 MAIN = Path(__file__).parents[2] / "app" / "main.py"
-PAGES = {"/": "views/library.py", "/atoms": "views/atoms.py", "/atom": "views/atom.py", "/build": "views/build.py"}
+PAGES = {
+    "/": "views/library.py",
+    "/atoms": "views/atoms.py",
+    "/atom": "views/atom.py",
+    "/build": "views/build.py",
+    "/compare": "views/compare.py",
+}
 
 OpenPage = Callable[..., AppTest]
 
