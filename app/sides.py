@@ -1,4 +1,4 @@
-"""The two sides of every comparison: A is always on the left, B always on the right, each with one colour everywhere."""
+"""The two sides of every comparison: A always on the left, B always on the right, each with one colour everywhere."""
 
 from typing import NamedTuple
 

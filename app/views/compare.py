@@ -34,7 +34,7 @@ SORTS = {
 }
 RANKINGS = {"heaviest": "what it carries", "surprising": "error when admitted", "strongest": "strongest coefficient"}
 OF_ONE_SIDE, OF_TWINS = ("matched", "unmatched"), ("gained", "lost")
-WEIGHT = "What an atom carries: its share of the sum of all absolute coefficients, over the tokens that both dictionaries saw."
+WEIGHT = "What an atom carries is its share of the sum of all absolute coefficients, over the tokens that both saw."
 
 
 def go(**changes: Any) -> None:
@@ -55,6 +55,7 @@ def widget(name: str, value: Any) -> dict[str, Any]:
 def show_chooser(shown: state.CompareState) -> None:
     """Which two dictionaries: A on the left, B on the right."""
     names = parts.dictionary_names()
+    records = {record.id: record for record in parts.sound_records()}
 
     def choose(side: str, now: str) -> None:
         key = f"compare_choose_{side}"
@@ -65,7 +66,11 @@ def show_chooser(shown: state.CompareState) -> None:
             chosen = {"a": here.a, "b": here.b} | {side: st.session_state[key] or ""}
             st.query_params.from_dict(state.encode(state.CompareState(**chosen)))
 
-        token_strip([Row([Token("")], sides=side)], key=f"chip_{side}", style="chip")
+        record = records.get(now)
+        words = {"a": "on the left", "b": "on the right"}[side]
+        if record is not None:
+            words = f"{count(record.n_atoms)} atoms, relative error {number(record.relative_error)}"
+        token_strip([Row([Token(words)], sides=side)], key=f"chip_{side}", style="links")
         st.selectbox(
             f"Dictionary {side.upper()}",
             list(names),
@@ -131,7 +136,7 @@ def show_figures(whole: PartCounts, found: Comparison | None) -> None:
             "By chance",
             "–" if found is None else number(found.chance, 2),
             border=True,
-            help="The IoU to expect if each had chosen as many sources blindly among the tokens that both could choose.",
+            help="The IoU to expect if each had chosen as many sources blindly, of the tokens that both could choose.",
         )
         st.metric(
             "By chance, same frequency",
