@@ -1,4 +1,4 @@
-"""The Compare page as Streamlit runs it: before the job and after it, its lists, two atoms side by side, and refusals."""
+"""The Compare page as Streamlit runs it: before the job and after it, its lists, two atoms together, and refusals."""
 
 import json
 import shutil
