@@ -10,6 +10,7 @@ import argparse
 import json
 import os
 import resource
+import shutil
 import subprocess
 import sys
 import time
@@ -32,8 +33,9 @@ CONTEXT, KINDS, WIDTH, BATCH = 128, 8_000, 16, 20_000
 
 
 def make(root: Path, name: str, seed: int, atoms: int, tokens: int, l0: int) -> None:
-    """Write one dictionary of the library."""
-    folder = root / "dictionaries" / name
+    """Write one dictionary of the library, whole or not at all."""
+    folder = root / "dictionaries" / f".{name}"
+    shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
     words = np.random.default_rng(0)  # the corpus is the same for both
     often = 1 / np.arange(1, KINDS + 1)
@@ -89,6 +91,7 @@ def make(root: Path, name: str, seed: int, atoms: int, tokens: int, l0: int) -> 
         "files": files,
     }
     write_json(folder / "manifest.json", manifest)
+    folder.rename(folder.with_name(name))
 
 
 def evict(root: Path) -> None:
@@ -171,7 +174,7 @@ if __name__ == "__main__":
         print(json.dumps(time_job(given.folder) if given.only == "job" else time_page(given.folder)))
         sys.exit()
     for seed, each in ((2, "left-0000000002"), (3, "right-0000000003")):
-        if not (given.folder / "dictionaries" / each / "manifest.json").is_file():
+        if each not in Library(given.folder).ids():
             make(given.folder, each, seed, given.atoms, given.tokens, given.l0)
     report = {"page_before_job": measured("page", given.folder)}
     report |= {"job": measured("job", given.folder), "page_after_job": measured("page", given.folder)}

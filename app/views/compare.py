@@ -10,6 +10,7 @@ import streamlit as st
 from app import jobs_view, match_view, parts, resources, state
 from app.components.pair_bar import BarPart, pair_bar
 from app.components.token_strip import Row, Token, token_strip
+from app.pair_rows import lone_row, match_address, matched_row, mirrored, source_tokens, twin_row
 from app.tables import each
 from app.text import count, inert, number, share, visible
 from itda_core.comparison import Comparison
@@ -98,11 +99,6 @@ def show_chooser(shown: state.CompareState) -> None:
         )
     with right:
         choose("b", shown.b)
-
-
-def mirrored(part: str) -> str:
-    """The part that has the same atoms once A and B are swapped."""
-    return {"a": "b", "b": "a"}.get(part, part)
 
 
 def show_bar(shown: state.CompareState, whole: PartCounts, found: PartCounts) -> None:
@@ -220,54 +216,6 @@ def show_nothing(shown: state.CompareState, found: PartCounts) -> None:
         st.text("Nothing found: every atom of this dictionary has a twin in the other.")
 
 
-def source_tokens(row: Any, side: str) -> list[Token]:
-    """A source as a passage, its token marked."""
-    before, label, after = (getattr(row, f"{side}_{name}") for name in ("before", "label", "after"))
-    return [Token(before), Token(label or "∅", is_centre=True), Token(after)]
-
-
-def atom_links(shown: state.CompareState, a: Any, b: Any) -> list[tuple[str, str, str]]:
-    """Links to the pages of an atom of A and one of B, of those that there are."""
-    return [
-        (f"{side.upper()} {int(atom)}", parts.atom_address(dictionary, int(atom)), side)
-        for side, dictionary, atom in (("a", shown.a, a), ("b", shown.b, b))
-        if not pd.isna(atom)
-    ]
-
-
-def match_address(shown: state.CompareState, a: Any, b: Any) -> str:
-    """Address of an atom of A and one of B side by side; the other of a lone one is its best match."""
-    a, b = (None if pd.isna(atom) else int(atom) for atom in (a, b))
-    return parts.compare_address(replace(shown, atom_a=a, atom_b=b))
-
-
-def twin_row(shown: state.CompareState, row: Any, part: str, key: str) -> Row:
-    """Two atoms with one source as a line; by characters the passages on the two sides differ, so both are shown."""
-    is_same = key == "token"
-    return Row(
-        source_tokens(row, "a"),
-        [share(row.a_density), share(row.b_density), number(row.a_strongest), number(row.b_strongest)],
-        href=match_address(shown, row.a, row.b),
-        below=() if is_same else source_tokens(row, "b"),
-        sides="" if is_same else "ab",
-        links=atom_links(shown, row.a, row.b),
-    )
-
-
-def lone_row(shown: state.CompareState, row: Any, part: str, key: str) -> Row:
-    """An atom without a twin as a line; its further link is its best match, where one is known."""
-    statistics = [share(getattr(row, f"{part}_density"))]
-    statistics += [number(getattr(row, f"{part}_{name}")) for name in ("strongest", "admission_error")]
-    other = getattr(row, f"{part}_other")
-    a, b = (row.a, other) if part == "a" else (other, row.b)
-    return Row(
-        source_tokens(row, part),
-        [*statistics, number(getattr(row, f"{part}_correlation"), 2)],
-        href=match_address(shown, row.a, row.b),
-        links=atom_links(shown, a, b),
-    )
-
-
 def show_matches(shown: state.CompareState, pair: Pair, whole: PartCounts) -> None:
     """For atoms without a twin: the atom of the other side that fires most like them."""
     st.subheader("Best matches of atoms without a twin")
@@ -295,23 +243,6 @@ def show_matches(shown: state.CompareState, pair: Pair, whole: PartCounts) -> No
                 file=f"{shown.a}--{shown.b}-matches-{part}.csv",
                 label="All matches as CSV",
             )
-
-
-def matched_row(shown: state.CompareState, row: Any, part: str, others: pd.DataFrame) -> Row:
-    """An atom over its best match."""
-    match = int(getattr(row, f"{part}_other"))
-    side = mirrored(part)
-    source = others.loc[match]
-    below = [Token(source["before"]), Token(source["label"] or "∅", is_centre=True), Token(source["after"])]
-    a, b = (row.a, match) if part == "a" else (match, row.b)
-    return Row(
-        source_tokens(row, part),
-        [number(getattr(row, f"{part}_correlation"), 2)],
-        href=match_address(shown, a, b),
-        below=below,
-        sides=part + side,
-        links=atom_links(shown, a, b),
-    )
 
 
 def show_changes(shown: state.CompareState, a: DictionaryRecord, b: DictionaryRecord, pair: Pair) -> None:
