@@ -79,7 +79,7 @@ def _show_side(side: str, dictionary_id: str, atom: Atom, index: Index) -> None:
     with st.grid(3, min_column_width=110):
         st.metric("Fires on", share(atom.density), border=True, help="Share of the captured tokens")
         st.metric("Strongest", number(atom.strongest), border=True, help="Largest absolute coefficient")
-        st.metric("Error when admitted", number(atom.admission_error), border=True)
+        st.metric("Admitted at", number(atom.admission_error), border=True, help="Error when it was admitted")
     top = index.top_examples(atom.atom, EXAMPLES)
     st.text("Where its coefficient is largest" if len(top) else "It never fires on the captured tokens.")
     if top.empty:

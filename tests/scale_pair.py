@@ -17,35 +17,32 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
+import duckdb
 import numpy as np
+import pandas as pd
 import torch
+from small_pair import windows, write_index
 
 from itda_core import Library
 from itda_core.config import DictionarySettings
 from itda_core.dictionary import Dictionary
 from itda_core.files import sha256_of, write_json
-from itda_core.index import IndexWriter
 from itda_core.jobs import running_job
-from itda_core.types import Codes, Document
-from itda_core.windows import TokenTable, Window, is_held_out
+from itda_core.windows import is_held_out
 
-CONTEXT, KINDS, WIDTH, BATCH = 128, 8_000, 16, 20_000
+CONTEXT, KINDS, WIDTH = 128, 8_000, 16
+WORD = 6  # characters of a token
 
 
 def make(root: Path, name: str, seed: int, atoms: int, tokens: int, l0: int) -> None:
     """Write one dictionary of the library, whole or not at all."""
     folder = root / "dictionaries" / f".{name}"
     shutil.rmtree(folder, ignore_errors=True)
-    folder.mkdir(parents=True)
     words = np.random.default_rng(0)  # the corpus is the same for both
     often = 1 / np.arange(1, KINDS + 1)
     n_documents = -(-tokens // (CONTEXT - 1))
-    kinds = words.choice(KINDS, (n_documents, CONTEXT), p=often / often.sum())
-    spans = [(6 * at, 6 * at + 6) for at in range(CONTEXT)]
-    documents = [Document(f"document {n}", "".join(f"w{k:04d} " for k in row)) for n, row in enumerate(kinds)]
-    cut = (Window(n, [], row.tolist(), [], 0, spans, range(1, CONTEXT)) for n, row in enumerate(kinds))
-    table = TokenTable.of(cut, holdout=True)
-    ordinals = np.flatnonzero(np.arange(len(table)) % CONTEXT)[:tokens]
+    kinds = words.choice(KINDS, n_documents * CONTEXT, p=often / often.sum())
+    ordinals = np.flatnonzero(np.arange(len(kinds)) % CONTEXT)[:tokens]
     random = np.random.default_rng(seed)
     possible = ordinals[~is_held_out(ordinals // CONTEXT)]
     shared = np.random.default_rng(1).choice(possible, atoms // 2, replace=False)  # both choose these
@@ -53,18 +50,9 @@ def make(root: Path, name: str, seed: int, atoms: int, tokens: int, l0: int) -> 
     sources = np.sort(np.concatenate([shared, alone]))
     unit = torch.nn.functional.normalize(torch.from_numpy(random.normal(size=(atoms, WIDTH)).astype(np.float32)), dim=1)
     places = torch.from_numpy(np.stack([sources // CONTEXT, sources % CONTEXT], 1))
-    settings = DictionarySettings(l0=l0)
-    dictionary = Dictionary(unit, places, settings, torch.from_numpy(random.uniform(0.3, 0.9, atoms)))
-    dictionary.save(folder)
-    writer = IndexWriter(folder / "staging.duckdb")
-    for first in range(0, len(ordinals), BATCH):
-        part = ordinals[first : first + BATCH]
-        picked = (random.random((len(part), l0)) ** 2 * atoms).astype(np.int64)
-        row, atom = np.divmod(np.unique(picked + np.arange(len(part))[:, None] * atoms), atoms)
-        codes = Codes(row, atom, random.normal(size=len(row)).astype(np.float32) + 0.01)
-        writer.add(part, codes, random.uniform(0.05, 0.3, len(part)).astype(np.float32))
-    writer.write(folder / "index.duckdb", dictionary, table, documents)
-    writer.close()
+    path = write_index(folder, windows(1), [(0, 1)])  # an index as it is written, whose tables get other rows
+    fill(path, kinds, ordinals, sources, seed, l0)
+    Dictionary(unit, places, DictionarySettings(l0=l0), torch.full((atoms,), 0.5, dtype=torch.float64)).save(folder)
     files = {each.name: sha256_of(each) for each in folder.iterdir() if each.is_file() and each.name != "manifest.json"}
     manifest = {
         "id": name,
@@ -92,6 +80,67 @@ def make(root: Path, name: str, seed: int, atoms: int, tokens: int, l0: int) -> 
     }
     write_json(folder / "manifest.json", manifest)
     folder.rename(folder.with_name(name))
+
+
+def fill(path: Path, kinds: np.ndarray, ordinals: np.ndarray, sources: np.ndarray, seed: int, l0: int) -> None:
+    """Put rows by lot into the tables that comparing reads: of each token one atom from each of `l0` parts of them."""
+    read = pd.DataFrame({"token": np.arange(len(kinds), dtype=np.int32), "kind": kinds.astype(np.int32)})
+    taken = pd.DataFrame({"atom": np.arange(len(sources), dtype=np.int32), "token": sources.astype(np.int32)})
+    last = int(ordinals[-1])
+    with duckdb.connect(str(path), config={"memory_limit": "3GB", "temp_directory": str(path) + ".tmp"}) as connection:
+        run = connection.execute
+        for table in ("documents", "tokens", "atoms", "activations", "codes"):
+            run(f"DELETE FROM {table}")
+        run("SELECT setseed(?)", [seed / 100]).fetchall()
+        connection.register("read", read)
+        connection.register("taken", taken)
+        run(
+            f"""
+            INSERT INTO tokens BY NAME
+            SELECT token, (token // {CONTEXT})::INTEGER AS document, (token % {CONTEXT})::INTEGER AS position,
+                kind AS token_id, {WORD} * (token % {CONTEXT}) AS start, {WORD} * (token % {CONTEXT} + 1) AS stop,
+                format('w{{:04d}} ', kind) AS text,
+                CASE WHEN token % {CONTEXT} > 0 AND token <= {last} THEN 0.05 + random() / 4 END AS error
+            FROM read ORDER BY token
+            """
+        )
+        run(
+            """
+            INSERT INTO documents BY NAME
+            SELECT document, 'document ' || document AS name, string_agg(text, '' ORDER BY token) AS text,
+                document % 10 = 9 AS held_out
+            FROM tokens GROUP BY document ORDER BY document
+            """
+        )
+        width = len(sources) / l0
+        run(
+            f"""
+            INSERT INTO codes BY NAME
+            SELECT token, floor((part + random() ** 2) * {width})::INTEGER AS atom,
+                (random() + random() - 0.99) * 20 AS coefficient
+            FROM (SELECT token, unnest(range({l0})) AS part FROM tokens WHERE error IS NOT NULL ORDER BY token)
+            """
+        )
+        run("INSERT INTO activations BY NAME SELECT * FROM codes ORDER BY atom, coefficient DESC")
+        run(
+            f"""
+            INSERT INTO atoms BY NAME
+            WITH fired AS (
+                SELECT atom, count(*) AS count, avg(coefficient) AS mean, max(coefficient) AS maximum,
+                    min(coefficient) AS minimum, max(abs(coefficient)) AS strongest
+                FROM activations GROUP BY atom
+            )
+            SELECT atom, token, document, position, token_id, t.text AS label,
+                substring(d.text, greatest(1, start + 1 - 16 * {WORD}), least(start, 16 * {WORD})) AS before,
+                substring(d.text, stop + 1, 16 * {WORD}) AS after, 0.3 + random() * 0.6 AS admission_error,
+                coalesce(count, 0) AS count, coalesce(count, 0) / {len(ordinals)} AS density,
+                mean, maximum, minimum, strongest
+            FROM taken JOIN tokens t USING (token) JOIN documents d USING (document) LEFT JOIN fired USING (atom)
+            ORDER BY atom
+            """
+        )
+        run("CHECKPOINT")
+    shutil.rmtree(str(path) + ".tmp", ignore_errors=True)
 
 
 def evict(root: Path) -> None:

@@ -88,8 +88,8 @@ def show_chooser(shown: state.CompareState) -> None:
         choose("a", shown.a)
     with middle:
         st.button(
-            "Swap A and B",
-            icon=":material/swap_horiz:",
+            ":material/swap_horiz:",
+            key="swap",
             type="tertiary",
             disabled=not (shown.a and shown.b),
             on_click=lambda: st.query_params.from_dict(
@@ -235,7 +235,7 @@ def show_matches(shown: state.CompareState, pair: Pair, whole: PartCounts) -> No
             token_strip(
                 [matched_row(shown, row, part, others) for row in each(rows)],
                 key=f"matches_{part}",
-                columns=["Atom, and its match", "r"],
+                columns=["Atom, and its match", "r", "pages"],
             )
             parts.download(
                 lambda part=part: pair.page(PairFilter(part), "match", True, limit=max(getattr(whole, part), 1)),
