@@ -10,7 +10,7 @@ from app.components.token_strip import Row, Token, token_strip
 from app.passages import tokens_of
 from app.tables import each
 from app.text import count, number, share, visible
-from itda_core.pair_queries import Pair
+from itda_core.pair_queries import LEAST_TOGETHER, Pair
 from itda_core.queries import Atom, Index
 
 EXAMPLES = 8
@@ -38,7 +38,15 @@ def show_match(shown: state.CompareState, pair: Pair) -> None:
             if each_side in atoms:
                 _show_side(each_side, dictionary, atoms[each_side], indexes[each_side])
             else:
-                st.text(f"Nothing in {each_side.upper()} fires like it.")
+                _show_none(each_side.upper(), pair.measured(atoms[side].atom, side).empty)
+
+
+def _show_none(side: str, is_early: bool) -> None:
+    """Why there is nothing to stand beside an atom."""
+    if is_early:
+        st.text(f"Which atom of {side} fires most like it is not computed yet: go back to the lists to start that.")
+    else:
+        st.text(f"No atom of {side} fires together with it on {LEAST_TOGETHER} tokens or more.")
 
 
 def _complete(pair: Pair, indexes: dict[str, Index], atoms: dict[str, Atom], side: str) -> str:
@@ -52,7 +60,7 @@ def _complete(pair: Pair, indexes: dict[str, Index], atoms: dict[str, Atom], sid
     if other not in atoms:
         wanted = best if twin is None else twin
         if wanted is None:
-            return "No twin, and no match yet" if row is None else "No twin, and nothing that fires like it"
+            return "No twin, and no match yet" if row is None else "No twin, and no match"
         atoms[other] = indexes[other].atom(wanted)
     if atoms[other].atom == twin:
         words = ["The same source"]

@@ -13,11 +13,8 @@ import numpy as np
 import pandas as pd
 from numba import njit
 
-from itda_core.pair_queries import MEASURES, Measures, Pair
+from itda_core.pair_queries import LEAST_TOGETHER, MEASURES, Measures, Pair
 
-LEAST_TOGETHER = 5
-"""Tokens on which two atoms must both fire to match: of thousands of atoms, one that fires together with a rare one on
-fewer is easily found by chance."""
 _CODES_HELD = 1 << 26  # of B at once: 512 MB
 _CODES_AT_ONCE = 1 << 22  # read from a file: 48 MB
 

@@ -26,6 +26,9 @@ need the job's measures, and are missing before."""
 MEASURES = ("atom", "other", "correlation", "together", "weight")
 """Columns of a side's measures, one row an atom: its best match on the other side, the correlation of the two, the
 tokens on which both fire, and its weight. `other` to `together` are missing where no atom matches."""
+LEAST_TOGETHER = 5
+"""Tokens on which two atoms must both fire to match: of thousands of atoms, one that fires together with a rare one on
+fewer is easily found by chance."""
 
 _MEMORY = "1GB"
 _TABLES = ("atoms", "tokens", "documents", "activations", "codes")

@@ -11,12 +11,12 @@ from small_pair import DOCUMENTS, windows, write_index
 
 from itda_core import comparison
 from itda_core.cli import main
-from itda_core.coactivation import LEAST_TOGETHER, best_matches, passes
+from itda_core.coactivation import best_matches, passes
 from itda_core.comparison import bootstrap, chance, folder_of, is_compared, read_comparison, read_measures, summarise
 from itda_core.dictionary import Dictionary
 from itda_core.jobs import read_jobs
 from itda_core.library import DictionaryRecord, Library
-from itda_core.pair_queries import PAIR_SORTS, Measures, Pair, PairFilter, PartCounts
+from itda_core.pair_queries import LEAST_TOGETHER, PAIR_SORTS, Measures, Pair, PairFilter, PartCounts
 from itda_core.types import DamagedError, UserError
 
 A_SOURCES = [(0, 1), (0, 2), (1, 1), (2, 3)]

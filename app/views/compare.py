@@ -15,7 +15,7 @@ from app.tables import each
 from app.text import count, inert, number, share, visible
 from itda_core.comparison import Comparison
 from itda_core.library import DictionaryRecord
-from itda_core.pair_queries import Pair, PairFilter, PartCounts
+from itda_core.pair_queries import LEAST_TOGETHER, Pair, PairFilter, PartCounts
 from itda_core.types import UserError
 
 PAGE_ROWS = 30
@@ -221,7 +221,7 @@ def show_matches(shown: state.CompareState, pair: Pair, whole: PartCounts) -> No
     st.subheader("Best matches of atoms without a twin")
     st.caption(
         "The atom of the other side whose coefficients correlate most with its own, over all tokens that both saw; "
-        "only atoms that fire together on five tokens or more are held against each other."
+        f"only atoms that fire together on {LEAST_TOGETHER} tokens or more are held against each other."
     )
     for column, part, other in zip(st.columns(2, gap="large"), ("a", "b"), ("B", "A"), strict=True):
         with column:

@@ -10,6 +10,7 @@ from streamlit.testing.v1 import AppTest
 from test_pages import labels, links, passages, shown, started, strips  # noqa: F401 - a fixture among them
 
 from itda_core.cli import main
+from itda_core.comparison import read_measures
 from itda_core.jobs import running_job
 from itda_core.library import Library
 from itda_core.pair_queries import Pair, PairFilter
@@ -166,10 +167,16 @@ def test_twins_stand_side_by_side(open_page: OpenPage, compared: Path) -> None:
 
 def test_an_atom_alone_is_shown_with_its_best_match(open_page: OpenPage, compared: Path, library: Path) -> None:
     a, b = pair_of(compared)
-    lone = int(opened(compared).page(PairFilter("a"), "strongest", True).iloc[0]["a"])
+    library_, pair_records = Library(compared), [Library(compared).record(each) for each in (a, b)]
+    measured = Pair(*(library_.index_path(each) for each in (a, b)), "token", read_measures(library_, *pair_records))
+    listed_a = measured.page(PairFilter("a"), "match", True, limit=9999)
+    lone, unlike = int(listed_a["a"].iloc[0]), listed_a["a"][listed_a["a_other"].isna()].tolist()
     page = open_page(compared, "/compare", d=a, e=b, a=str(lone))
     assert not page.exception
     assert "Best match: r" in shown(page)
+    for atom in unlike[:1]:
+        page = open_page(compared, "/compare", d=a, e=b, a=str(int(atom)))
+        assert "No atom of B fires together with it on 5 tokens" in shown(page)
     before = open_page(library, "/compare", d=a, e=b, a=str(lone))
     assert not before.exception
     assert "No twin, and no match yet" in shown(before)
