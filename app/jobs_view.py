@@ -37,6 +37,30 @@ def show_start(jobs: list[JobState]) -> None:
     st.page_link(parts.BUILD_PAGE, label="Build a dictionary", icon=":material/add:")
 
 
+def offer_work(words: str, button: str, icon: str, arguments: list[str]) -> None:
+    """Say what is not computed yet, and start it; the page starts over once no job runs any more.
+
+    Args:
+        words: what it is.
+        button: what the button says.
+        icon: its icon.
+        arguments: the `itda` command that computes it.
+    """
+    jobs = read_jobs(resources.library().root)
+    running = [job for job in jobs if job.status == "running"]
+    last = next((job for job in jobs if job.arguments == arguments), None)
+    with st.container(border=True):
+        st.text(words)
+        if running:
+            st.caption("It can be started once the running job has ended.")
+        elif last is not None and last.status in _UNFINISHED:
+            st.error(inert(f"It did not succeed: {last.error}"))
+        if st.button(button, icon=icon, disabled=bool(running)):
+            resources.start(*arguments)
+            st.rerun()
+    show_jobs(running, brief=True)
+
+
 def show_jobs(jobs: list[JobState], brief: bool = False) -> None:
     """Jobs, the newest first; those that run are followed, with nothing but their progress when `brief` is set."""
     if is_running(jobs):

@@ -17,7 +17,7 @@ from itda_core.library import DictionaryRecord
 from itda_core.types import DamagedError, UserError
 
 LIBRARY_PAGE, ATOMS_PAGE, BUILD_PAGE = "views/library.py", "views/atoms.py", "views/build.py"
-DECOMPOSE_PAGE = "views/decompose.py"
+COMPARE_PAGE, DECOMPOSE_PAGE = "views/compare.py", "views/decompose.py"
 
 _UNITS = {"relative": "of |x|²", "squared": "|x−x̂|²", "cosine": "cosine, mean over dimensions"}
 
@@ -47,6 +47,11 @@ def build_address(form: state.BuildState) -> str:
     return "build?" + urlencode(state.encode(form))
 
 
+def compare_address(shown: state.CompareState) -> str:
+    """Address of two dictionaries side by side, relative to the app."""
+    return "compare?" + urlencode(state.encode(shown))
+
+
 def open_atoms(dictionary_id: str) -> None:
     """Go to a dictionary's atoms, where it is Python that learns of the click."""
     st.switch_page(ATOMS_PAGE, query_params=state.encode(state.AtomsState(dictionary_id)))
@@ -58,12 +63,19 @@ def sidebar() -> None:
     with st.sidebar:
         st.page_link(LIBRARY_PAGE, label="Library", icon=":material/grid_view:")
         st.caption(f"Folder {inert(root.name)}", help=inert(str(root)))
-        chosen = st.query_params.get("d", "")
+        chosen, other = st.query_params.get("d", ""), st.query_params.get("e", "")
         others = dictionary_names()
         if chosen not in others:
             return
+        if other in others:
+            for side, each in (("a", chosen), ("b", other)):
+                st.caption(f"Dictionary {side.upper()}")
+                dictionary_link(each, others[each], place=f"sidebar_{side}", side=side)
+            return
         st.caption("Dictionary")
         dictionary_link(chosen, others.pop(chosen), place="sidebar", is_current=True)
+        row = Row([Token("Compare")], href=compare_address(state.CompareState(chosen)), icon="compare_arrows")
+        token_strip([row], key="sidebar_compare", style="links")
         if others:
             with st.expander("Others", type="compact"):
                 for other, name in others.items():
@@ -81,18 +93,22 @@ def dictionary_names() -> dict[str, str]:
 
 
 def dictionary_link(
-    dictionary_id: str, name: str, icon: str = "", *, place: str = "page", is_current: bool = False
+    dictionary_id: str, name: str, icon: str = "", *, place: str = "page", is_current: bool = False, side: str = ""
 ) -> None:
-    """A link to a dictionary's atoms; `place` tells apart links to the same one on a page."""
-    link(name, atoms_address(dictionary_id), icon, key=f"{place}_{dictionary_id}", is_current=is_current)
+    """A link to a dictionary's atoms; `place` tells apart links to the same one on a page.
+
+    `side` is the one that it has in a comparison.
+    """
+    link(name, atoms_address(dictionary_id), icon, key=f"{place}_{dictionary_id}", is_current=is_current, side=side)
 
 
-def link(text: str, address: str, icon: str = "", *, key: str, is_current: bool = False) -> None:
+def link(text: str, address: str, icon: str = "", *, key: str, is_current: bool = False, side: str = "") -> None:
     """A link to a page with its parameters.
 
     (Not st.page_link: where the page is open already, for another dictionary, it leaves the address as it is.)
     """
-    token_strip([Row([Token(text)], href=address, icon=icon, is_current=is_current)], key=key, style="links")
+    row = Row([Token(text)], href=address, icon=icon, is_current=is_current, sides=side)
+    token_strip([row], key=key, style="links")
 
 
 @contextmanager

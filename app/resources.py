@@ -9,11 +9,13 @@ from typing import TYPE_CHECKING, NamedTuple
 import pandas as pd
 import streamlit as st
 
+from itda_core.comparison import SUMMARY_FILE, Comparison, folder_of, key_of, read_comparison, read_measures
 from itda_core.corpus import Corpus
 from itda_core.jobs import JobState, cancel, start_detached
 from itda_core.layout import ATOMS_FILE, INDEX_FILE, MANIFEST_FILE
 from itda_core.library import Damaged, DictionaryRecord, Library
 from itda_core.maps import read_map
+from itda_core.pair_queries import Pair
 from itda_core.passages import Decomposition
 from itda_core.queries import Index
 from itda_core.types import DamagedError, UserError
@@ -26,6 +28,7 @@ LIBRARY_VARIABLE = "ITDA_LIBRARY"
 NO_DEMO_VARIABLE = "ITDA_NO_DEMO"
 
 _OPEN_INDEXES = 32
+_OPEN_PAIRS = 8
 _KEPT_MAPS = 4
 _KEPT_RECORDS = 4
 _KEPT_MODELS = 2  # as many as are compared
@@ -63,6 +66,22 @@ def records() -> list[DictionaryRecord | Damaged]:
 def index(dictionary_id: str) -> Index:
     """A dictionary's index, open. Raises UserError for an unknown id, DamagedError for one that cannot be read."""
     return _opened(str(library().folder(dictionary_id))).index
+
+
+def pair(a: DictionaryRecord, b: DictionaryRecord) -> Pair:
+    """The indexes of two dictionaries, open together, with what a job measured of their atoms where it has.
+
+    Raises UserError, with the reason, where the two cannot be compared; DamagedError where one cannot be read.
+    """
+    key, here = key_of(a, b), library()
+    measured = _modified(folder_of(here, a, b) / SUMMARY_FILE)
+    manifests = (_modified(here.folder(each.id) / MANIFEST_FILE) for each in (a, b))
+    return _paired(str(here.root), a.id, b.id, key, (measured, *manifests))
+
+
+def comparison(a: DictionaryRecord, b: DictionaryRecord) -> Comparison | None:
+    """What a job found of two dictionaries as wholes; None before. Raises DamagedError."""
+    return read_comparison(library(), a, b)
 
 
 def atom_map(dictionary_id: str) -> pd.DataFrame | None:
@@ -156,6 +175,13 @@ def _is_current(opened: _Opened) -> bool:
 def _opened(folder: str) -> _Opened:
     manifest = Path(folder) / MANIFEST_FILE
     return _Opened(Index(library().index_path(Path(folder).name)), manifest, _modified(manifest))
+
+
+@st.cache_resource(max_entries=_OPEN_PAIRS, show_spinner=False)
+def _paired(root: str, a: str, b: str, key: str, state: tuple) -> Pair:
+    here = Library(Path(root))
+    measures = read_measures(here, here.record(a), here.record(b))
+    return Pair(here.index_path(a), here.index_path(b), key, measures)
 
 
 @st.cache_data(max_entries=_KEPT_RECORDS, show_spinner=False)

@@ -12,12 +12,13 @@ from typing import Any, TypeVar
 from urllib.parse import quote_plus
 
 from itda_core.config import DTYPES, ERRORS, INITS, METHODS, SCANS, WINDOWS
+from itda_core.pair_queries import PARTS, PairFilter
 from itda_core.queries import SCOPES, AtomFilter
 from itda_core.types import HOOKS, UserError
 
 Range = tuple[float, float]
 Polygon = tuple[tuple[float, float], ...]
-State = TypeVar("State", "LibraryState", "AtomsState", "AtomState", "BuildState", "DecomposeState")
+State = TypeVar("State", "LibraryState", "AtomsState", "AtomState", "BuildState", "DecomposeState", "CompareState")
 
 MEASURES = ("error", "atoms", "density", "tokens")
 """What the library's grid can be coloured by."""
@@ -36,6 +37,23 @@ SORTS: dict[str, tuple[str, bool]] = {
     "expected": ("error", False),
 }
 """Orders of the list of atoms → the query's sort, and whether it descends."""
+PAIR_SORTS: dict[str, tuple[str, bool]] = {
+    "strongest": ("strongest", True),
+    "admission": ("admission", False),
+    "densest": ("density", True),
+    "rarest": ("density", False),
+    "surprising": ("error", True),
+    "heaviest": ("weight", True),
+    "matched": ("match", True),
+    "unmatched": ("match", False),
+    "gained": ("change", True),
+    "lost": ("change", False),
+}
+"""Orders of the lists of two dictionaries → the query's sort, and whether it descends."""
+RANKINGS = ("heaviest", "surprising", "strongest")
+"""What the atoms that came or went can be ranked by: those of the orders that say how much there is to an atom."""
+CLICKS = ("open", "compare")
+"""What a click on a cell of the library does."""
 MOST_CORNERS = 64
 """Corners that a selection on the map keeps: enough for any lasso, and short enough for an address."""
 
@@ -146,6 +164,10 @@ class LibraryState:
     """Which place in the blocks the grid shows; None takes the first that there is."""
     measure: str = field(default="error", metadata=_param("measure", _one_of(MEASURES)))
     """What the grid is coloured by."""
+    click: str = field(default="open", metadata=_param("click", _one_of(CLICKS)))
+    """What a click on a cell does: open its atoms, or choose it to be compared."""
+    first: str = field(default="", metadata=_param("first", _text))
+    """Id of the dictionary that was chosen first, to be A; empty before."""
 
 
 @dataclass(frozen=True)
@@ -204,6 +226,35 @@ class DecomposeState:
     """Under what the app keeps a text that is too long for an address."""
     token: int | None = field(default=None, metadata=_param("t", _whole(0)))
     """The chosen token, from 0; None when none is chosen."""
+
+
+@dataclass(frozen=True)
+class CompareState:
+    """Two dictionaries side by side, `/compare`; with an atom of either, the two atoms side by side."""
+
+    a: str = field(default="", metadata=_param("d", _text))
+    """Id of the dictionary on the left; empty when none is chosen."""
+    b: str = field(default="", metadata=_param("e", _text))
+    """Id of the dictionary on the right; empty when none is chosen."""
+    part: str = field(default="both", metadata=_param("part", _one_of(PARTS)))
+    """Whose atoms are listed."""
+    text: str = field(default="", metadata=_param("text", _text))
+    """Text to find on either side."""
+    sort: str = field(default="strongest", metadata=_param("sort", _one_of(tuple(PAIR_SORTS))))
+    """Order of the list."""
+    page: int = field(default=1, metadata=_param("page", _whole(1)))
+    """Page of the list, from 1."""
+    ranking: str = field(default="heaviest", metadata=_param("by", _one_of(RANKINGS)))
+    """What the atoms that came or went are ranked by."""
+    atom_a: int | None = field(default=None, metadata=_param("a", _whole(0)))
+    """The atom of A that is looked at."""
+    atom_b: int | None = field(default=None, metadata=_param("b", _whole(0)))
+    """The atom of B that is looked at."""
+
+    @property
+    def where(self) -> PairFilter:
+        """The filter as queries take it."""
+        return PairFilter(self.part, self.text)
 
 
 @dataclass(frozen=True)
@@ -290,7 +341,9 @@ def decode(kind: type[State], params: Mapping[str, str]) -> State:
     return kind(**found)
 
 
-def encode(state: LibraryState | AtomsState | AtomState | BuildState | DecomposeState) -> dict[str, str]:
+def encode(
+    state: LibraryState | AtomsState | AtomState | BuildState | DecomposeState | CompareState,
+) -> dict[str, str]:
     """The parameters of a state; what is as usual is left out."""
     return {
         _name(each): each.metadata["show"](value)

@@ -7,7 +7,7 @@ import signal
 import sys
 import threading
 from collections.abc import Sequence
-from dataclasses import fields
+from dataclasses import asdict, fields
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -85,6 +85,11 @@ def _parser() -> argparse.ArgumentParser:
 
     map_ = _command(commands, "map", _map, "compute the map of a dictionary's atoms")
     map_.add_argument("id", metavar="ID", help="a dictionary's id, as itda list shows it")
+
+    compare = _command(commands, "compare", _compare, "compare two dictionaries by the sources that they chose")
+    compare.add_argument("a", metavar="A", help="a dictionary's id, as itda list shows it")
+    compare.add_argument("b", metavar="B", help="another's, on the same corpus")
+    json_option(compare)
 
     bench = commands.add_parser(
         "bench", help="measure this machine's speed", description="Measure the README's figures."
@@ -285,6 +290,27 @@ def _map(given: argparse.Namespace) -> int:
         from itda_core.build import add_maps
 
         add_maps(library, [record.id], job)
+    return DONE
+
+
+def _compare(given: argparse.Namespace) -> int:
+    from itda_core.comparison import compare
+
+    with _job(given, f"Compare {given.a} with {given.b}") as job:
+        found = compare(Library(given.library), given.a, given.b, job)
+    if given.json:
+        print(json.dumps(asdict(found)))
+        return DONE
+    where = "token" if found.key == "token" else "character where the token ends"
+    low, high = found.interval
+    print(
+        f"{found.shared:,} atoms have the same source ({where}); {found.only_a:,} only in A, {found.only_b:,} only in B"
+    )
+    print(
+        f"IoU {found.jaccard:.4f} (95 % interval {low:.4f} to {high:.4f}); by chance {found.chance:.4f}, "
+        f"among equally frequent tokens {found.chance_frequency:.4f}"
+    )
+    print(f"of the captured tokens, {found.coverage_a:.1%} of A's and {found.coverage_b:.1%} of B's are on both sides")
     return DONE
 
 

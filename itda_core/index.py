@@ -19,7 +19,7 @@ import numpy as np
 import pyarrow as pa
 
 from itda_core.dictionary import Dictionary
-from itda_core.queries import CONTEXT_RADIUS, HISTOGRAM_BINS
+from itda_core.queries import CONTEXT_RADIUS, HISTOGRAM_BINS, literal
 from itda_core.relations import cofiring, nearest
 from itda_core.types import Codes, DamagedError, Document
 from itda_core.windows import Tokens, TokenTable, document_batches, is_held_out
@@ -99,7 +99,7 @@ class IndexWriter:
         for left in (part, _log(part)):
             left.unlink(missing_ok=True)
         self._connection.execute(f"SET memory_limit = '{_WRITE_MEMORY}'")
-        self._connection.execute(f"ATTACH {_literal(part)} AS index")
+        self._connection.execute(f"ATTACH {literal(part)} AS index")
         try:
             self._write_passages(table, documents)
             self._connection.execute(
@@ -319,10 +319,6 @@ def _log(database: Path) -> Path:
 def _scratch(database: Path) -> Path:
     """Where DuckDB puts what memory does not hold; beside the database, since other folders may lie in memory."""
     return database.with_name(database.name + ".tmp")
-
-
-def _literal(path: Path) -> str:
-    return "'" + str(path).replace("'", "''") + "'"
 
 
 def _rank_within(sorted_groups: np.ndarray) -> np.ndarray:

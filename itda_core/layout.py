@@ -1,6 +1,7 @@
 """The names of a library's folders and files, in one place."""
 
 CORPORA, DICTIONARIES, JOBS, ACTIVATIONS = "corpora", "dictionaries", "jobs", "activations"
+COMPARISONS = "comparisons"
 
 MANIFEST_FILE = "manifest.json"
 ATOMS_FILE = "atoms.safetensors"

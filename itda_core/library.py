@@ -11,6 +11,7 @@ from itda_core.files import read_json, sha256_of
 from itda_core.layout import (
     ACTIVATIONS,
     ATOMS_FILE,
+    COMPARISONS,
     CORPORA,
     DICTIONARIES,
     INDEX_FILE,
@@ -165,6 +166,11 @@ class Library:
     def activations(self) -> Path:
         """Folder of the activations that were kept."""
         return self.root / ACTIVATIONS
+
+    @property
+    def comparisons(self) -> Path:
+        """Folder of the comparisons of two dictionaries."""
+        return self.root / COMPARISONS
 
     def ids(self) -> list[str]:
         """Ids of the dictionaries, damaged ones included, in alphabetical order."""

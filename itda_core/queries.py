@@ -453,6 +453,11 @@ class Index:
         return self._frame(sql, values).iat[0, 0]
 
 
+def literal(path: Path) -> str:
+    """A path as SQL text, for the statements that take no bound value."""
+    return "'" + str(path).replace("'", "''") + "'"
+
+
 def _plain(value: Any) -> Any:
     """A cell as a plain Python value, None where there is none."""
     if pd.isna(value):

@@ -83,7 +83,9 @@ def test_the_same_activations_are_as_alike_as_can_be(measure: Similarity, x: tor
 
 
 @every
-def test_rotations_scales_and_permutations_leave_it_alone(measure: Similarity, x: torch.Tensor, y: torch.Tensor) -> None:
+def test_rotations_scales_and_permutations_leave_it_alone(
+    measure: Similarity, x: torch.Tensor, y: torch.Tensor
+) -> None:
     value = measure(x, y)
     assert 0.05 < value < 0.99
     permuted = torch.randperm(24, generator=torch.Generator().manual_seed(2))
@@ -338,5 +340,3 @@ def test_ten_thousand_tokens_of_width_200(measure: Similarity) -> None:
     x, y = torch.randn(10_000, 200), torch.randn(10_000, 200)
     seconds, _ = timed(lambda: measure(x, y))
     assert seconds < 15  # about one on two free cores
-
-

@@ -1,4 +1,4 @@
-// Draws a passage of passage_strip.py. Text enters the page through textContent only. (`element` is in dom.js.)
+// Draws a passage of passage_strip.py. Text enters the page through textContent only. (`element` is in page.js.)
 
 function tokenSpan([text, tint, title, mark]) {
   const span = element("span", "itda-p-token", text);

@@ -1,4 +1,4 @@
-// Draws the rows of token_strip.py. Text enters the page through textContent only. (`element` is in dom.js.)
+// Draws the rows of token_strip.py, behind page.js. Text enters the page through textContent only.
 
 // `told` tokens can be focused or tapped, which shows their coefficient; a mouse has it in any row.
 function tokenSpan([text, tint, number, mark], told) {
@@ -22,11 +22,43 @@ function tokenSpan([text, tint, number, mark], told) {
   return span;
 }
 
-function passage(row, told) {
+function passage(tokens, told) {
   const text = element("span", "itda-tokens");
   text.dir = "ltr";
-  text.append(...row.tokens.map((token) => tokenSpan(token, told)));
+  text.append(...tokens.map((token) => tokenSpan(token, told)));
   return text;
+}
+
+// A passage behind the letter of the side that it belongs to, where it belongs to one.
+function lined(side, tokens, told) {
+  const text = passage(tokens, told);
+  if (!side) return text;
+  const line = element("span", "itda-line");
+  line.append(element("span", `itda-chip itda-side-${side}`, side.toUpperCase()), text);
+  return line;
+}
+
+function passages(row, told) {
+  const lines = [lined(row.sides[0], row.tokens, told)];
+  if (row.below.length) lines.push(lined(row.sides[1], row.below, told));
+  return lines;
+}
+
+// Further places that a row leads to, each with a link of its own.
+function linksCell(links) {
+  const cell = element("td", "itda-cell itda-further");
+  for (const [text, href, side] of links) {
+    const link = element("a", side ? `itda-further-link itda-side-${side}` : "itda-further-link", text);
+    link.href = href;
+    link.onclick = (event) => {
+      event.stopPropagation();
+      if (!isPlain(event)) return;
+      event.preventDefault();
+      follow(href);
+    };
+    cell.append(link);
+  }
+  return cell;
 }
 
 // The passage begins so that its marked token is in sight, whatever the width.
@@ -36,13 +68,6 @@ function centreLine(line) {
   const box = line.getBoundingClientRect();
   const at = mark.getBoundingClientRect();
   line.scrollLeft += at.left + at.width / 2 - box.left - box.width * 0.5;
-}
-
-// Goes to another page of the app as its own links do: one step of the browser's history, no page load. (Leaving it to
-// Python would write the new parameters under the old page first, and Back would stop there without its filters.)
-function follow(href) {
-  window.history.pushState({}, "", href);
-  window.dispatchEvent(new PopStateEvent("popstate"));
 }
 
 // Whether a mouse has just selected text inside this element, which is not meant as a click on it.
@@ -66,7 +91,7 @@ function drawRow(row, style, pick) {
       line.classList.add("itda-current");
       link.setAttribute("aria-current", "true");
     }
-    link.append(passage(row, false));
+    link.append(...passages(row, false));
     if (row.icon) {
       const icon = element("span", "itda-icon", row.icon);
       icon.setAttribute("aria-hidden", "true");
@@ -75,16 +100,17 @@ function drawRow(row, style, pick) {
     }
     first.append(link);
     line.onclick = (event) => {
-      if (event.ctrlKey || event.metaKey || event.shiftKey || event.button !== 0) return;
+      if (!isPlain(event)) return;
       event.preventDefault();
       if (isCopied(line, event)) return;
       if (row.href === null) pick(row.key);
       else follow(row.href);
     };
   } else {
-    first.append(passage(row, style === "document"));
+    first.append(...passages(row, style === "document"));
   }
   line.append(first, ...row.cells.map((cell) => element("td", "itda-cell", cell)));
+  if (row.links.length) line.append(linksCell(row.links));
   return line;
 }
 

@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 
 from streamlit.components import v2
 
+from app import sides
 from app.text import number, visible
 
 _FOLDER = Path(__file__).parent
@@ -18,7 +19,7 @@ _FOLDER = Path(__file__).parent
 
 def script(name: str) -> str:
     """The script of a component, with what all of them share."""
-    return "".join((_FOLDER / each).read_text(encoding="utf-8") for each in ("dom.js", name))
+    return "".join((_FOLDER / each).read_text(encoding="utf-8") for each in ("page.js", name))
 
 
 class Token(NamedTuple):
@@ -59,6 +60,12 @@ class Row:
     """Name of the Material icon beside the text."""
     is_current: bool = False
     """Whether it leads to what is read now."""
+    below: Sequence[Token] = ()
+    """A second passage, under the first."""
+    sides: str = ""
+    """The side of a comparison that the first passage, and the second, belongs to: `a`, `b`, or `ab` for instance."""
+    links: Sequence[tuple[str, str, str]] = ()
+    """Further places that it leads to: text, address relative to the app, and side (empty for none)."""
 
 
 def token_strip(
@@ -99,6 +106,9 @@ def token_strip(
                 "lead": visible(row.lead),
                 "icon": row.icon,
                 "current": row.is_current,
+                "below": [_shown(token, scale, style, numbers) for token in row.below],
+                "sides": row.sides,
+                "links": [[visible(text), href, side] for text, href, side in row.links],
             }
             for row in rows
         ],
@@ -132,7 +142,7 @@ def _shown(token: Token, scale: float, style: str, numbers: bool) -> list[Any]:
 
 _COMPONENT = v2.component(
     "itda_token_strip",
-    css=(_FOLDER / "token_strip.css").read_text(encoding="utf-8"),
+    css=sides.CSS + (_FOLDER / "token_strip.css").read_text(encoding="utf-8"),
     js=script("token_strip.js"),
     # Part of the page rather than a shadow tree, so that find-in-page, copying and screen readers treat it as text;
     # every class name of the style sheet carries the component's prefix.

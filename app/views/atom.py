@@ -11,6 +11,7 @@ import streamlit as st
 
 from app import figures, label, parts, resources, state
 from app.components.token_strip import Row, Token, token_strip
+from app.passages import tokens_of
 from app.tables import each
 from app.text import count, inert, number, share, visible
 from itda_core.library import DictionaryRecord
@@ -27,19 +28,6 @@ VERDICTS = {
 MOST_DOWNLOADED = 100_000
 MOST_SHOWN = 2_000  # tokens of a document at once; more would make the browser slow
 MOST_UNREAD = 20_000  # characters of what the model did not read of it
-
-
-def tokens_of(passage: pd.DataFrame, centre: int | None = None) -> list[Token]:
-    """A passage as the token strip takes it; `centre` is the token to mark."""
-    return [
-        Token(
-            row.text,
-            None if pd.isna(row.coefficient) else float(row.coefficient),
-            is_centre=not pd.isna(row.token) and int(row.token) == centre,
-            is_unread=pd.isna(row.token),
-        )
-        for row in each(passage)
-    ]
 
 
 def step(dictionary_id: str, atom: int) -> None:
@@ -247,7 +235,9 @@ def show_elsewhere(record: DictionaryRecord, atom: Atom) -> None:
             continue
         if twin is not None:
             href = parts.atom_address(other.id, twin)
-            rows.append(Row([Token(names[other.id])], [f"atom {twin}"], href=href))
+            both = parts.compare_address(state.CompareState(record.id, other.id, atom_a=atom.atom, atom_b=twin))
+            links = [("side by side", both, "")]
+            rows.append(Row([Token(names[other.id])], [f"atom {twin}"], href=href, links=links))
     plural = "dictionary" if len(others) == 1 else "dictionaries"
     st.caption(f"This very token is an atom of {len(rows)} of {len(others)} other {plural} over the same text")
     if rows:

@@ -10,10 +10,9 @@ import streamlit as st
 
 from app import figures, parts, resources, state
 from app.components.token_strip import Row, Token, token_strip
-from app.jobs_view import is_running, show_jobs
+from app.jobs_view import offer_work
 from app.tables import each
 from app.text import inert, number, share, visible
-from itda_core.jobs import read_jobs
 from itda_core.library import DictionaryRecord
 from itda_core.queries import AtomFilter, Index
 from itda_core.types import UserError
@@ -185,15 +184,12 @@ def corners_of(shape: dict[str, Any]) -> state.Polygon | None:
 
 def offer_map(record: DictionaryRecord) -> None:
     """Say that there is no map, and compute one; the page starts over once it is there."""
-    jobs = [job for job in read_jobs(resources.library().root) if job.status == "running"]
-    with st.container(border=True):
-        st.text("This dictionary has no map yet. It places atoms that are alike in direction near each other.")
-        if is_running(jobs):
-            st.caption("The demo ends with its maps; any other map can be computed once the running job has ended.")
-        if st.button("Compute the map", icon=":material/scatter_plot:", disabled=is_running(jobs)):
-            resources.start("map", record.id)
-            st.rerun()
-    show_jobs(jobs, brief=True)
+    offer_work(
+        "This dictionary has no map yet. It places atoms that are alike in direction near each other.",
+        "Compute the map",
+        ":material/scatter_plot:",
+        ["map", record.id],
+    )
 
 
 def row_of(dictionary_id: str, atom: Any) -> Row:

@@ -20,6 +20,7 @@ MEASURES = {
     "density": "atoms per token",
     "tokens": "tokens",
 }
+CLICKS = {"open": "opens its atoms", "compare": "chooses A, then B"}
 HOOK_NAMES = {"resid": "block output", "mlp": "MLP", "attn": "attention"}
 
 
@@ -41,10 +42,15 @@ def show_grid(records: list[DictionaryRecord], shown: state.LibraryState) -> Non
         if len(hooks) > 1:
             choose("hook", "Place in the block", hooks, hook, HOOK_NAMES)
         choose("measure", "Colour", list(state.MEASURES), shown.measure, MEASURES)
+        choose("click", "A click on a cell", list(state.CLICKS), shown.click, CLICKS)
     here = [record for record in records if record.site.hook == hook]
     placed = naming.rows(here)
     rows = sorted(set(placed.values()))
     names = parts.dictionary_names()
+    first = shown.first if shown.click == "compare" and shown.first in names else ""
+    if shown.click == "compare":
+        chosen = f"A is {names[first]}. Now click the cell to be B." if first else "Click the cell to be A."
+        st.caption(inert(chosen))
     deepest = max(record.n_layers for record in here)
     layers = list(range(deepest)) if deepest <= 48 else sorted({record.site.layer for record in here})
     cells = pd.DataFrame(
@@ -55,14 +61,14 @@ def show_grid(records: list[DictionaryRecord], shown: state.LibraryState) -> Non
             "value": measure_of(record, shown.measure),
             "text": f"{record.n_atoms:,}↵{number(record.relative_error)}",
             "detail": f"{names[record.id]}↵{record.n_atoms:,} atoms, relative error "
-            f"{number(record.relative_error)}↵click to open",
+            f"{number(record.relative_error)}↵click to {shown.click}",
         }
         for record in here
     )
     selected = parts.figure(
         figures.library_grid(cells, [f"{short(model)}↵{setting}".rstrip("↵") for model, setting in rows], layers),
         lambda: table_of(here),
-        key="grid",
+        key=f"grid_{first}",  # a new one for the second choice, where nothing is selected yet
         alt="Dictionaries by model and layer; the table below has the same with links",
         file="dictionaries.csv",
         on_select="rerun",
@@ -70,7 +76,19 @@ def show_grid(records: list[DictionaryRecord], shown: state.LibraryState) -> Non
     )
     if points := selected.get("points"):
         wanted = points[0].get("customdata")
-        parts.open_atoms(wanted[0] if isinstance(wanted, list) else wanted)
+        open_cell(wanted[0] if isinstance(wanted, list) else wanted, shown, first)
+
+
+def open_cell(dictionary_id: str, shown: state.LibraryState, first: str) -> None:
+    """Go where a click on a cell leads: to its atoms, or with the cell that was chosen first to their comparison."""
+    if shown.click == "open":
+        parts.open_atoms(dictionary_id)
+    elif first:
+        both = state.CompareState(first, dictionary_id)
+        st.switch_page(parts.COMPARE_PAGE, query_params=state.encode(both))
+    else:
+        st.query_params.from_dict(state.encode(replace(shown, first=dictionary_id)))
+        st.rerun()
 
 
 def short(model: str) -> str:
@@ -84,7 +102,8 @@ def choose(name: str, label: str, options: list[str], now: str, words: dict[str,
 
     def changed() -> None:
         here = state.decode(state.LibraryState, st.query_params)
-        st.query_params.from_dict(state.encode(replace(here, **{name: st.session_state[key]})))
+        changes = {name: st.session_state[key]} | ({"first": ""} if name == "click" else {})
+        st.query_params.from_dict(state.encode(replace(here, **changes)))
 
     st.session_state[key] = now
     st.segmented_control(label, options, format_func=words.__getitem__, key=key, on_change=changed, required=True)
@@ -198,6 +217,8 @@ def show_library() -> None:
         with st.container(horizontal=True, width="content"):
             if records:
                 st.page_link(parts.DECOMPOSE_PAGE, label="Decompose a text", icon=":material/function:")
+            if len(records) > 1:
+                st.page_link(parts.COMPARE_PAGE, label="Compare two", icon=":material/compare_arrows:")
             if found:
                 st.page_link(parts.BUILD_PAGE, label="Build a dictionary", icon=":material/add:")
     if not found and not is_running(jobs):

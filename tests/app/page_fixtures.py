@@ -20,6 +20,7 @@ PAGES = {
     "/atom": "views/atom.py",
     "/decompose": "views/decompose.py",
     "/build": "views/build.py",
+    "/compare": "views/compare.py",
 }
 
 OpenPage = Callable[..., AppTest]

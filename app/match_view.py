@@ -1,0 +1,110 @@
+"""An atom of A and an atom of B side by side: their sources, their numbers, and where each of them fires."""
+
+from dataclasses import replace
+
+import pandas as pd
+import streamlit as st
+
+from app import parts, resources, state
+from app.components.token_strip import Row, Token, token_strip
+from app.passages import tokens_of
+from app.tables import each
+from app.text import count, number, share, visible
+from itda_core.pair_queries import LEAST_TOGETHER, Pair
+from itda_core.queries import Atom, Index
+
+EXAMPLES = 8
+
+
+def show_match(shown: state.CompareState, pair: Pair) -> None:
+    """The two atoms of the address; of one alone, with its twin, or its best match where it has none.
+
+    Raises UserError for a number that no atom has.
+    """
+    indexes = {"a": resources.index(shown.a), "b": resources.index(shown.b)}
+    atoms = {
+        side: indexes[side].atom(number_)
+        for side, number_ in (("a", shown.atom_a), ("b", shown.atom_b))
+        if number_ is not None
+    }
+    back = parts.compare_address(replace(shown, atom_a=None, atom_b=None))
+    token_strip([Row([Token("Back to the lists")], href=back, icon="arrow_back")], key="back_to_lists", style="links")
+    side = "a" if "a" in atoms else "b"
+    relation = _complete(pair, indexes, atoms, side)
+    st.subheader(relation)
+    for column, each_side in zip(st.columns(2, gap="large"), ("a", "b"), strict=True):
+        with column:
+            dictionary = shown.a if each_side == "a" else shown.b
+            if each_side in atoms:
+                _show_side(each_side, dictionary, atoms[each_side], indexes[each_side])
+            else:
+                _show_none(each_side.upper(), pair.measured(atoms[side].atom, side).empty)
+
+
+def _show_none(side: str, is_early: bool) -> None:
+    """Why there is nothing to stand beside an atom."""
+    if is_early:
+        st.text(f"Which atom of {side} fires most like it is not computed yet: go back to the lists to start that.")
+    else:
+        st.text(f"No atom of {side} fires together with it on {LEAST_TOGETHER} tokens or more.")
+
+
+def _complete(pair: Pair, indexes: dict[str, Index], atoms: dict[str, Atom], side: str) -> str:
+    """Add the atom that is missing, where there is one to add; returns what the two are to each other."""
+    other = "b" if side == "a" else "a"
+    atom = atoms[side].atom
+    twin = pair.twin(atom, side)
+    measured = pair.measured(atom, side)
+    row = None if measured.empty else measured.iloc[0]
+    best = None if row is None or pd.isna(row["other"]) else int(row["other"])
+    if other not in atoms:
+        wanted = best if twin is None else twin
+        if wanted is None:
+            return "No twin, and no match yet" if row is None else "No twin, and no match"
+        atoms[other] = indexes[other].atom(wanted)
+    if atoms[other].atom == twin:
+        words = ["The same source"]
+        if row is not None and best is not None:
+            alike = f"they correlate at r {number(row['correlation'], 2)}"
+            words.append(alike if best == twin else f"though atom {best} of {other.upper()} fires more like A's")
+        return ": ".join(words) if len(words) > 1 and best == twin else ", ".join(words)
+    if row is not None and atoms[other].atom == best:
+        return f"Best match: r {number(row['correlation'], 2)}, together on {count(row['together'])} tokens"
+    return "Two atoms with different sources"
+
+
+def _show_side(side: str, dictionary_id: str, atom: Atom, index: Index) -> None:
+    """One of the two."""
+    name = parts.dictionary_names()[dictionary_id]
+    row = Row([Token(f"Atom {atom.atom}, {name}")], href=parts.atom_address(dictionary_id, atom.atom), sides=side)
+    token_strip([row], key=f"match_link_{side}", style="links")
+    with st.container(border=True):
+        passage = index.contexts([atom.token], atom.atom)
+        token_strip(
+            [Row(tokens_of(passage, atom.token))], key=f"match_source_{side}", style="passage", strongest=atom.strongest
+        )
+        st.caption(f"Source: {visible(atom.document_name)}, token {atom.position}")
+    with st.grid(3, min_column_width=110):
+        st.metric("Fires on", share(atom.density), border=True, help="Share of the captured tokens")
+        st.metric("Strongest", number(atom.strongest), border=True, help="Largest absolute coefficient")
+        st.metric("Admitted at", number(atom.admission_error), border=True, help="Error when it was admitted")
+    top = index.top_examples(atom.atom, EXAMPLES)
+    st.text("Where its coefficient is largest" if len(top) else "It never fires on the captured tokens.")
+    if top.empty:
+        return
+    passages = dict(list(index.contexts([int(token) for token in top["token"]], atom.atom).groupby("centre")))
+    rows = [
+        Row(
+            tokens_of(passages[example.token], example.token),
+            [number(example.coefficient)],
+            note=str(passages[example.token]["name"].iloc[0]),
+        )
+        for example in each(top)
+    ]
+    token_strip(rows, key=f"match_examples_{side}", strongest=atom.strongest)
+    parts.download(
+        lambda: index.activations(atom.atom),
+        key=f"match_csv_{side}",
+        file=f"{dictionary_id}-atom-{atom.atom}.csv",
+        label=f"Where {side.upper()}'s atom fires, as CSV",
+    )

@@ -1,0 +1,387 @@
+"""Two dictionaries side by side: which sources both chose, which only one did, and what stands for those."""
+
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+import pandas as pd
+import streamlit as st
+
+from app import jobs_view, match_view, parts, resources, state
+from app.components.pair_bar import BarPart, pair_bar
+from app.components.token_strip import Row, Token, token_strip
+from app.pair_rows import lone_row, match_address, matched_row, mirrored, source_tokens, twin_row
+from app.tables import each
+from app.text import count, inert, number, share, visible
+from itda_core.comparison import Comparison
+from itda_core.library import DictionaryRecord
+from itda_core.pair_queries import LEAST_TOGETHER, Pair, PairFilter, PartCounts
+from itda_core.types import UserError
+
+PAGE_ROWS = 30
+RANKED = 8
+PART_NAMES = {"a": "only in A", "both": "in both", "b": "only in B"}
+SORTS = {
+    "strongest": "strongest first",
+    "admission": "as admitted",
+    "densest": "fires on most tokens",
+    "rarest": "fires on fewest tokens",
+    "surprising": "largest error at admission",
+    "heaviest": "carries most",
+    "matched": "best match first",
+    "unmatched": "poorest match first",
+    "gained": "carries more in B",
+    "lost": "carries more in A",
+}
+RANKINGS = {"heaviest": "what it carries", "surprising": "error when admitted", "strongest": "strongest coefficient"}
+OF_ONE_SIDE, OF_TWINS = ("matched", "unmatched"), ("gained", "lost")
+WEIGHT = "What an atom carries is its share of the sum of all absolute coefficients, over the tokens that both saw."
+
+
+def go(**changes: Any) -> None:
+    """Change what the page shows; what changes the list starts it at its first page."""
+    here = state.decode(state.CompareState, st.query_params)
+    if not changes.keys() & {"page", "ranking"}:
+        changes["page"] = 1
+    st.query_params.from_dict(state.encode(replace(here, **changes)))
+
+
+def widget(name: str, value: Any) -> dict[str, Any]:
+    """Key and callback of a widget that shows one field of the address, set to that field's value."""
+    key = f"compare_{name}"
+    st.session_state[key] = value
+    return {"key": key, "on_change": lambda: go(**{name: st.session_state[key]})}
+
+
+def show_chooser(shown: state.CompareState) -> None:
+    """Which two dictionaries: A on the left, B on the right."""
+    names = parts.dictionary_names()
+    records = {record.id: record for record in parts.sound_records()}
+
+    def choose(side: str, now: str) -> None:
+        key = f"compare_choose_{side}"
+        st.session_state[key] = now if now in names else None
+
+        def changed() -> None:
+            here = state.decode(state.CompareState, st.query_params)
+            chosen = {"a": here.a, "b": here.b} | {side: st.session_state[key] or ""}
+            st.query_params.from_dict(state.encode(state.CompareState(**chosen)))
+
+        record = records.get(now)
+        words = {"a": "on the left", "b": "on the right"}[side]
+        if record is not None:
+            words = f"{count(record.n_atoms)} atoms, relative error {number(record.relative_error)}"
+        token_strip([Row([Token(words)], sides=side)], key=f"chip_{side}", style="links")
+        st.selectbox(
+            f"Dictionary {side.upper()}",
+            list(names),
+            index=None,
+            format_func=names.__getitem__,
+            placeholder="choose a dictionary",
+            key=key,
+            on_change=changed,
+            label_visibility="collapsed",
+        )
+
+    left, middle, right = st.columns([8, 1, 8], vertical_alignment="bottom")
+    with left:
+        choose("a", shown.a)
+    with middle:
+        st.button(
+            ":material/swap_horiz:",
+            key="swap",
+            type="tertiary",
+            disabled=not (shown.a and shown.b),
+            on_click=lambda: st.query_params.from_dict(
+                state.encode(state.CompareState(shown.b, shown.a, mirrored(shown.part), shown.text, shown.sort))
+            ),
+            help="Swap A and B",
+        )
+    with right:
+        choose("b", shown.b)
+
+
+def show_bar(shown: state.CompareState, whole: PartCounts, found: PartCounts) -> None:
+    """The two dictionaries as one bar, whose parts say what is listed."""
+
+    def part(name: str) -> BarPart:
+        note = f"{count(getattr(found, name))} found" if shown.text else ""
+        href = parts.compare_address(replace(shown, part=name, page=1, atom_a=None, atom_b=None))
+        is_current = name == shown.part and shown.atom_a is None and shown.atom_b is None
+        return BarPart(name, PART_NAMES[name], getattr(whole, name), href, note, is_current)
+
+    pair_bar([part(name) for name in PART_NAMES], key="bar")
+
+
+def show_figures(whole: PartCounts, found: Comparison | None) -> None:
+    """How alike the two are, and how much of it chance would give."""
+    with st.grid(4, min_column_width=150):
+        st.metric(
+            "Shared sources (IoU)",
+            number(whole.jaccard),
+            border=True,
+            help="Sources that both chose, of all that either chose: the intersection over the union.",
+        )
+        st.metric(
+            "95 % interval",
+            "–" if found is None else f"{number(found.interval.low)} to {number(found.interval.high)}",
+            border=True,
+            help="How far the IoU hangs on which documents were read: a bootstrap over documents.",
+        )
+        st.metric(
+            "By chance",
+            "–" if found is None else number(found.chance, 2),
+            border=True,
+            help="The IoU to expect if each had chosen as many sources blindly, of the tokens that both could choose.",
+        )
+        st.metric(
+            "By chance, same frequency",
+            "–" if found is None else number(found.chance_frequency, 2),
+            border=True,
+            help="The same, if each had chosen blindly among tokens that are about as frequent as those that it chose.",
+        )
+    if found is not None and (found.key == "characters" or found.coverage < 1):
+        same = "end at the same character" if found.key == "characters" else "are the same"
+        st.caption(
+            f"Of the tokens that A saw, {share(found.coverage_a)} {same} as one that B saw; of B's, "
+            f"{share(found.coverage_b)} as one of A's. An atom from any other token cannot be in both."
+        )
+
+
+def sorts_of(shown: state.CompareState) -> list[str]:
+    """The orders that the listed part can have."""
+    left_out = OF_ONE_SIDE if shown.part == "both" else OF_TWINS
+    return [name for name in SORTS if name not in left_out]
+
+
+def show_list(shown: state.CompareState, pair: Pair, found: PartCounts, key: str) -> None:
+    """One search for both sides, and one page of the part that the bar names."""
+    orders = sorts_of(shown)
+    order = shown.sort if shown.sort in orders else orders[0]
+    sort, descending = state.PAIR_SORTS[order]
+    total = getattr(found, shown.part)
+    st.subheader({"both": "Atoms with the same source", "a": "Atoms only in A", "b": "Atoms only in B"}[shown.part])
+    with st.container(horizontal=True, vertical_alignment="bottom"):
+        with st.container(width=245):
+            st.text_input(
+                "Search both sides",
+                placeholder="text of a source",
+                icon=":material/search:",
+                max_chars=200,
+                **widget("text", shown.text),
+            )
+        with st.container(width=220):
+            st.selectbox("Order", orders, format_func=SORTS.__getitem__, **widget("sort", order))
+        if shown.text:
+            st.button("Clear", icon=":material/close:", type="tertiary", on_click=go, kwargs={"text": ""})
+    with st.container(horizontal=True, vertical_alignment="center", horizontal_alignment="distribute"):
+        st.text(f"{total:,} {'pairs' if shown.part == 'both' else 'atoms'}")
+        where = shown.where
+        parts.download(
+            lambda: pair.page(where, sort, descending, limit=max(total, 1)),
+            key="pairs_csv",
+            file=f"{shown.a}--{shown.b}-{shown.part}.csv",
+            label="List as CSV",
+        )
+    if not total:
+        show_nothing(shown, found)
+        return
+    pages = -(-total // PAGE_ROWS)
+    page = min(shown.page, pages)
+    rows = pair.page(where, sort, descending, (page - 1) * PAGE_ROWS, PAGE_ROWS)
+    make = twin_row if shown.part == "both" else lone_row
+    columns = {
+        "both": ["Source of both", "A fires on", "B fires on", "A strongest", "B strongest", "pages"],
+        "a": ["Source in A", "fires on", "strongest", "error", "best match", "pages"],
+        "b": ["Source in B", "fires on", "strongest", "error", "best match", "pages"],
+    }[shown.part]
+    token_strip([make(shown, row, shown.part, key) for row in each(rows)], key="pairs", columns=columns)
+    if pages > 1:
+        # Its key names the page, because the address alone says which page it is on.
+        name = f"compare_page_{page}"
+        st.pagination(pages, default=page, key=name, on_change=lambda: go(page=st.session_state[name]))
+
+
+def show_nothing(shown: state.CompareState, found: PartCounts) -> None:
+    """Why nothing is listed, and what to do."""
+    if shown.text:
+        elsewhere = [f"{count(getattr(found, part))} {name}" for part, name in PART_NAMES.items() if part != shown.part]
+        st.text(f"Nothing found: no source {PART_NAMES[shown.part]} has “{visible(shown.text)}” near it.")
+        st.text(
+            f"The same search finds {' and '.join(elsewhere)}: choose another part of the bar, or clear the search."
+        )
+    elif shown.part == "both":
+        st.text("Nothing found: the two dictionaries chose no source in common. Look at the atoms of either alone.")
+    else:
+        st.text("Nothing found: every atom of this dictionary has a twin in the other.")
+
+
+def show_matches(shown: state.CompareState, pair: Pair, whole: PartCounts) -> None:
+    """For atoms without a twin: the atom of the other side that fires most like them."""
+    st.subheader("Best matches of atoms without a twin")
+    st.caption(
+        "The atom of the other side whose coefficients correlate most with its own, over all tokens that both saw; "
+        f"only atoms that fire together on {LEAST_TOGETHER} tokens or more are held against each other."
+    )
+    for column, part, other in zip(st.columns(2, gap="large"), ("a", "b"), ("B", "A"), strict=True):
+        with column:
+            rows = pair.page(PairFilter(part), "match", True, limit=RANKED)
+            rows = rows[rows[f"{part}_other"].notna()]
+            st.text(f"Atoms only in {part.upper()}, and their match in {other}")
+            if rows.empty:
+                st.caption("None." if getattr(whole, part) else "Every atom has a twin.")
+                continue
+            others = pair.sources(other.lower(), [int(atom) for atom in rows[f"{part}_other"]])
+            token_strip(
+                [matched_row(shown, row, part, others) for row in each(rows)],
+                key=f"matches_{part}",
+                columns=["Atom, and its match", "r", "pages"],
+            )
+            parts.download(
+                lambda part=part: pair.page(PairFilter(part), "match", True, limit=max(getattr(whole, part), 1)),
+                key=f"matches_{part}_csv",
+                file=f"{shown.a}--{shown.b}-matches-{part}.csv",
+                label="All matches as CSV",
+            )
+
+
+def show_changes(shown: state.CompareState, a: DictionaryRecord, b: DictionaryRecord, pair: Pair) -> None:
+    """What became an atom from A to B and what stopped being one: for two checkpoints, or a model and a tuned one."""
+    if (a.n_layers, a.d_model, a.tokenizer_sha256) != (b.n_layers, b.d_model, b.tokenizer_sha256):
+        return
+    st.subheader("What changed from A to B")
+    st.caption(
+        "For two checkpoints of one model, or a model and one tuned from it: tokens that B needs an atom for and A did "
+        "not came; those that only A needed went. " + WEIGHT
+    )
+    with st.container(width=420):
+        st.segmented_control(
+            "Ranked by",
+            list(RANKINGS),
+            format_func=RANKINGS.__getitem__,
+            required=True,
+            **widget("ranking", shown.ranking),
+        )
+    sort, descending = state.PAIR_SORTS[shown.ranking]
+    went, came = st.columns(2, gap="large")
+    for column, part, title in ((went, "a", "Went: atoms of A alone"), (came, "b", "Came: atoms of B alone")):
+        with column:
+            st.text(title)
+            rows = pair.page(PairFilter(part), sort, descending, limit=RANKED)
+            show_ranked(shown, rows, part)
+    for column, order, title in (
+        (went, "lost", "Carries less in B than in A"),
+        (came, "gained", "Carries more in B than in A"),
+    ):
+        with column:
+            st.text(title)
+            sort, descending = state.PAIR_SORTS[order]
+            rows = pair.page(PairFilter("both"), sort, descending, limit=RANKED)
+            change = rows["b_weight"] - rows["a_weight"]
+            show_moved(shown, rows[(change > 0) if descending else (change < 0)], order)
+
+
+def show_ranked(shown: state.CompareState, rows: pd.DataFrame, part: str) -> None:
+    """The atoms of one side alone that there is most to."""
+    if rows.empty:
+        st.caption("None.")
+        return
+    value: Callable[[Any], str] = {
+        "heaviest": lambda row: share(getattr(row, f"{part}_weight")),
+        "surprising": lambda row: number(getattr(row, f"{part}_admission_error")),
+        "strongest": lambda row: number(getattr(row, f"{part}_strongest")),
+    }[shown.ranking]
+    heading = {"heaviest": "carries", "surprising": "error", "strongest": "strongest"}[shown.ranking]
+    token_strip(
+        [
+            Row(
+                source_tokens(row, part),
+                [value(row), number(getattr(row, f"{part}_correlation"), 2)],
+                href=match_address(shown, row.a, row.b),
+                sides=part,
+            )
+            for row in each(rows)
+        ],
+        key=f"ranked_{part}",
+        columns=["Source", heading, "best match"],
+    )
+
+
+def show_moved(shown: state.CompareState, rows: pd.DataFrame, order: str) -> None:
+    """Twins of which one carries more than the other."""
+    if rows.empty:
+        st.caption("None.")
+        return
+    token_strip(
+        [
+            Row(
+                source_tokens(row, "b"),
+                [share(row.a_weight), share(row.b_weight)],
+                href=match_address(shown, row.a, row.b),
+            )
+            for row in each(rows)
+        ],
+        key=f"moved_{order}",
+        columns=["Source of both", "in A", "in B"],
+    )
+
+
+def show_pair(shown: state.CompareState) -> None:
+    """Two dictionaries, or two atoms of them."""
+    library = resources.library()
+    a, b = library.record(shown.a), library.record(shown.b)
+    pair = resources.pair(a, b)
+    whole = pair.counts()
+    found = pair.counts(shown.text) if shown.text else whole
+    show_bar(shown, whole, found)
+    if shown.atom_a is not None or shown.atom_b is not None:
+        match_view.show_match(shown, pair)
+        return
+    comparison = resources.comparison(a, b)
+    show_figures(whole, comparison)
+    if comparison is None:
+        jobs_view.offer_work(
+            "How much of this chance would give, how sure it is, and which atoms match those without a twin, is "
+            "computed once and kept.",
+            "Compute chance and matches",
+            ":material/compare_arrows:",
+            ["compare", a.id, b.id],
+        )
+    show_list(shown, pair, found, "token" if a.tokenizer_sha256 == b.tokenizer_sha256 else "characters")
+    if comparison is not None:
+        show_matches(shown, pair, whole)
+        show_changes(shown, a, b, pair)
+
+
+def show_compare() -> None:
+    """The whole page."""
+    try:
+        shown = state.decode(state.CompareState, st.query_params)
+    except UserError as error:
+        kept = {name: value for name in ("d", "e") if (value := st.query_params.get(name))}
+        st.title("Compare")
+        parts.show_error(error)
+        st.button("Start without filters", on_click=lambda: st.query_params.from_dict(kept))
+        return
+    names = parts.dictionary_names()
+    st.title("Compare")
+    titles = [visible(names[each]) for each in (shown.a, shown.b) if each in names]
+    st.set_page_config(page_title=" and ".join(titles) if len(titles) == 2 else "Compare")
+    show_chooser(shown)
+    if not shown.a or not shown.b:
+        st.text(
+            "Choose two dictionaries of one corpus: two models, two layers, or two checkpoints. Their atoms are real "
+            "tokens of that corpus, so it can be seen at once which of them both chose."
+            if names
+            else "This library has no dictionaries yet."
+        )
+        return
+    try:
+        show_pair(shown)
+    except UserError as error:
+        parts.show_error(error)
+        st.caption(inert("Choose others above."))
+
+
+with parts.errors_shown():
+    show_compare()

@@ -1,0 +1,256 @@
+"""Two dictionaries compared by the sources that they chose: the same ones, more often than chance would have it?
+
+What is quick is asked of the two indexes whenever it is wanted (`pair_queries`). What takes long is measured once, by a
+job, and kept in the library as `comparisons/<A>--<B>-<hash>/`: `a.parquet` and `b.parquet` with what was measured of
+each atom, and `comparison.json`, written last, without which there is no comparison.
+"""
+
+import hashlib
+from dataclasses import asdict, dataclass
+from math import isfinite
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import pandas as pd
+
+from itda_core.files import read_json, write_json, written_whole
+from itda_core.jobs import Job, build_lock
+from itda_core.layout import INDEX_FILE
+from itda_core.library import DictionaryRecord, Library
+from itda_core.pair_queries import KEYS, MEASURES, Measures, Pair
+from itda_core.types import DamagedError, UserError
+
+SUMMARY_FILE = "comparison.json"
+SIDE_FILES = {"a": "a.parquet", "b": "b.parquet"}
+_VERSION = 1  # of what is measured: a comparison by another version is no comparison
+_DRAWS = 2000
+_DRAWN_AT_ONCE = 1 << 22  # documents, over all draws
+_CONFIDENCE = 0.95
+
+
+class Interval(NamedTuple):
+    """A 95 % interval."""
+
+    low: float
+    """Its lower end."""
+    high: float
+    """Its upper end."""
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """What is known of two dictionaries together."""
+
+    a: str
+    """Id of the one on the left."""
+    b: str
+    """Id of the one on the right."""
+    jaccard: float
+    """Sources of both over sources of either, of all atoms."""
+    shared: int
+    """Sources of both."""
+    only_a: int
+    """Atoms that only A has."""
+    only_b: int
+    """Atoms that only B has."""
+    key: str
+    """What makes sources the same: `token` (document and position) or `characters` (where in the text it ends)."""
+    coverage: float
+    """Share of captured tokens that the other side captured too, of the side where it is less."""
+    coverage_a: float
+    """The same of A's tokens."""
+    coverage_b: float
+    """The same of B's tokens."""
+    candidates: int
+    """Tokens that both captured in documents that neither held out; chance is drawn from these."""
+    chance: float
+    """The Jaccard similarity to expect if each had chosen its sources blindly among the candidates."""
+    chance_frequency: float
+    """The same if each had chosen blindly among tokens that are as frequent as those that it did choose."""
+    interval: Interval
+    """95 % bootstrap interval of `jaccard` over documents."""
+    documents: int
+    """Documents that it was drawn from."""
+
+    @classmethod
+    def parse(cls, said: Any) -> "Comparison":
+        """Read what may come from a stranger's library. Raises DamagedError."""
+        try:
+            shares = ("jaccard", "coverage", "coverage_a", "coverage_b", "chance", "chance_frequency")
+            counts = ("shared", "only_a", "only_b", "candidates", "documents")
+            low, high = (_share(value) for value in said["interval"])
+            if said["key"] not in KEYS:
+                raise ValueError(f"no key {said['key']!r}")
+            return cls(
+                a=str(said["a"]),
+                b=str(said["b"]),
+                key=said["key"],
+                interval=Interval(low, high),
+                **{name: _share(said[name]) for name in shares},
+                **{name: _whole(said[name]) for name in counts},
+            )
+        except (KeyError, TypeError, ValueError) as error:
+            raise DamagedError(f"{SUMMARY_FILE} of a comparison is damaged ({error}): delete its folder") from error
+
+
+def key_of(a: DictionaryRecord, b: DictionaryRecord) -> str:
+    """What makes a source of A and one of B the same.
+
+    Raises UserError, with the reason, for dictionaries whose sources cannot be the same.
+    """
+    if a.corpus != b.corpus:
+        raise UserError(
+            f"{a.id} was built on the corpus {a.corpus} and {b.id} on {b.corpus}: no source of one can be a source of "
+            "the other; choose two dictionaries of one corpus"
+        )
+    return "token" if a.tokenizer_sha256 == b.tokenizer_sha256 else "characters"
+
+
+def folder_of(library: Library, a: DictionaryRecord, b: DictionaryRecord) -> Path:
+    """Where the comparison of two dictionaries lies, or would; another place once either is built anew."""
+    identity = [str(_VERSION), a.files[INDEX_FILE], b.files[INDEX_FILE]]
+    digest = hashlib.sha256("\n".join(identity).encode()).hexdigest()[:10]
+    return library.comparisons / f"{a.id}--{b.id}-{digest}"
+
+
+def is_compared(library: Library, a: DictionaryRecord, b: DictionaryRecord) -> bool:
+    """Whether the comparison of two dictionaries is there."""
+    return (folder_of(library, a, b) / SUMMARY_FILE).is_file()
+
+
+def read_comparison(library: Library, a: DictionaryRecord, b: DictionaryRecord) -> Comparison | None:
+    """The comparison of two dictionaries, None while there is none. Raises DamagedError."""
+    folder = folder_of(library, a, b)
+    if not (folder / SUMMARY_FILE).is_file():
+        return None
+    return Comparison.parse(read_json(folder / SUMMARY_FILE))
+
+
+def read_measures(library: Library, a: DictionaryRecord, b: DictionaryRecord) -> Measures | None:
+    """What was measured of the atoms of two dictionaries, None while nothing was. Raises DamagedError."""
+    folder = folder_of(library, a, b)
+    if not (folder / SUMMARY_FILE).is_file():
+        return None
+    found = []
+    for record, name in ((a, SIDE_FILES["a"]), (b, SIDE_FILES["b"])):
+        try:
+            frame = pd.read_parquet(folder / name, columns=list(MEASURES))
+        except (OSError, ValueError, KeyError) as error:
+            raise DamagedError(f"{name} of comparison {folder.name} cannot be read: delete its folder") from error
+        if frame["atom"].tolist() != list(range(record.n_atoms)):
+            raise DamagedError(f"{name} of comparison {folder.name} is not of these dictionaries: delete its folder")
+        found.append(frame)
+    return Measures(*found)
+
+
+def compare(library: Library, id_a: str, id_b: str, job: Job) -> Comparison:
+    """Compare two dictionaries and keep what was found; what is there already is read.
+
+    Raises UserError for unknown ids and for dictionaries that cannot be compared.
+    """
+    a, b = library.record(id_a), library.record(id_b)
+    key = key_of(a, b)
+    found = read_comparison(library, a, b)
+    if found is not None:
+        return found
+    folder = folder_of(library, a, b)
+    with build_lock(library.root, folder.name):
+        pair = Pair(library.index_path(a.id), library.index_path(b.id), key)
+        try:
+            job.stage("counting sources", None, "atoms")
+            found = summarise(pair, a.id, b.id, key)
+            measures = _measure(pair, job)
+        finally:
+            pair.close()
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            for side, name in SIDE_FILES.items():
+                with written_whole(folder / name) as part:
+                    getattr(measures, side).to_parquet(part, index=False)
+            write_json(folder / SUMMARY_FILE, asdict(found))
+        except OSError as error:
+            raise UserError(f"{folder} cannot be written: {error.strerror or error}") from error
+    return found
+
+
+def summarise(pair: Pair, a: str, b: str, key: str) -> Comparison:
+    """Everything about two dictionaries as wholes: how much they share, by chance too, and how sure that is."""
+    counts, coverage, strata, documents = pair.counts(), pair.coverage(), pair.strata(), pair.documents()
+    return Comparison(
+        a=a,
+        b=b,
+        jaccard=counts.jaccard,
+        shared=counts.both,
+        only_a=counts.a,
+        only_b=counts.b,
+        key=key,
+        coverage=min(coverage.a, coverage.b),
+        coverage_a=coverage.a,
+        coverage_b=coverage.b,
+        candidates=coverage.candidates,
+        chance=chance(strata[["n", "a", "b"]].sum().to_frame().T, counts.both + counts.a, counts.both + counts.b),
+        chance_frequency=chance(strata, counts.both + counts.a, counts.both + counts.b),
+        interval=bootstrap(documents),
+        documents=len(documents),
+    )
+
+
+def chance(strata: pd.DataFrame, n_a: int, n_b: int) -> float:
+    """The Jaccard similarity to expect of blind choices: with E|A∩B| = Σ |A||B|/N over the strata, E / (|A|+|B|−E).
+
+    Args:
+        strata: of the candidates, n (how many), a and b (how many of them A and B chose).
+        n_a, n_b: atoms of A and of B, those included whose source is no candidate and so has no twin.
+    """
+    n, a, b = (strata[name].to_numpy(np.float64) for name in ("n", "a", "b"))
+    shared = float((a * b / n).sum())
+    return shared / max(n_a + n_b - shared, 1.0)
+
+
+def bootstrap(documents: pd.DataFrame, seed: int = 0) -> Interval:
+    """95 % percentile interval of the Jaccard similarity when the documents are drawn anew, with replacement.
+
+    It says how far the similarity hangs on which documents were read; the two dictionaries stay as they are.
+
+    Args:
+        documents: both, a and b of each document: pairs with the same source, atoms of A alone, of B alone.
+        seed: of the draws.
+    """
+    random = np.random.default_rng(seed)
+    shared = documents["both"].to_numpy(np.float64)
+    union = (documents["both"] + documents["a"] + documents["b"]).to_numpy(np.float64)
+    n = len(documents)
+    found = []
+    at_once = max(1, _DRAWN_AT_ONCE // max(n, 1))
+    for first in range(0, _DRAWS, at_once):
+        times = random.multinomial(n, np.full(n, 1 / n), size=min(at_once, _DRAWS - first)) if n else np.zeros((1, 0))
+        drawn = times @ union
+        has_any = drawn > 0  # a draw without any atom says nothing
+        found.append((times @ shared)[has_any] / drawn[has_any])
+    similarities = np.concatenate(found)
+    if not len(similarities):
+        return Interval(0.0, 0.0)
+    tail = (1 - _CONFIDENCE) / 2
+    low, high = np.quantile(similarities, [tail, 1 - tail])
+    return Interval(float(low), float(high))
+
+
+def _measure(pair: Pair, job: Job) -> Measures:
+    # The compiled loops are loaded by the job alone: pages read only what it found.
+    from itda_core.coactivation import best_matches, passes
+
+    job.stage("matching atoms", int(pair.fires("a").sum()) * passes(pair), "codes")
+    return best_matches(pair, job.reached)
+
+
+def _share(value: Any) -> float:
+    if not isinstance(value, int | float) or isinstance(value, bool) or not isfinite(value) or not 0 <= value <= 1:
+        raise ValueError(f"{str(value)[:40]!r} is not a share")
+    return float(value)
+
+
+def _whole(value: Any) -> int:
+    if not isinstance(value, int) or isinstance(value, bool) or not 0 <= value < 2**63:
+        raise ValueError(f"{str(value)[:40]!r} is not a count")
+    return value

@@ -1,0 +1,399 @@
+"""Everything that is asked of two dictionaries' indexes at once: read-only, every value bound, never pasted in.
+
+The two files are attached to a database in memory, which holds what joins them: which atoms have the same source.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import duckdb
+import numpy as np
+import pandas as pd
+
+from itda_core.queries import literal
+from itda_core.types import DamagedError, UserError
+
+KEYS = ("token", "characters")
+"""What makes two sources the same: document and position, or document and the character where the token ends."""
+PARTS = ("both", "a", "b")
+"""The atoms of two dictionaries: those with a twin, and those that only A, or only B, has."""
+PAIR_SORTS = ("admission", "strongest", "density", "error", "weight", "match", "change")
+"""What pairs can be sorted by. Of two twins the larger value counts, and A's order of admission; `weight` (the share
+of all absolute coefficients), `match` (the correlation of the best match) and `change` (weight in B less weight in A)
+need the job's measures, and are missing before."""
+MEASURES = ("atom", "other", "correlation", "together", "weight")
+"""Columns of a side's measures, one row an atom: its best match on the other side, the correlation of the two, the
+tokens on which both fire, and its weight. `other` to `together` are missing where no atom matches."""
+LEAST_TOGETHER = 5
+"""Tokens on which two atoms must both fire to match: of thousands of atoms, one that fires together with a rare one on
+fewer is easily found by chance."""
+
+_MEMORY = "1GB"
+_TABLES = ("atoms", "tokens", "documents", "activations", "codes")
+_STATISTICS = ("label", "before", "after", "count", "density", "strongest", "admission_error")
+_TYPES = {"atom": "INTEGER", "other": "INTEGER", "correlation": "FLOAT", "together": "INTEGER", "weight": "DOUBLE"}
+_TWINS = {
+    "token": "x.document = y.document AND x.position = y.position",
+    "characters": "x.document = y.document AND x.stop = y.stop",
+}
+
+
+class Measures(NamedTuple):
+    """What a job measured of the atoms of two dictionaries: two tables with the columns MEASURES, in order of atoms."""
+
+    a: pd.DataFrame
+    """Of A's atoms."""
+    b: pd.DataFrame
+    """Of B's."""
+
+
+class PartCounts(NamedTuple):
+    """How many atoms, or pairs of twins, there are."""
+
+    both: int
+    """Pairs with the same source."""
+    a: int
+    """Atoms that only A has."""
+    b: int
+    """Atoms that only B has."""
+
+    @property
+    def jaccard(self) -> float:
+        """Shared sources over all sources of either; 0 where there is none."""
+        return self.both / max(1, self.both + self.a + self.b)
+
+
+class Coverage(NamedTuple):
+    """How far two dictionaries saw the same tokens."""
+
+    a: float
+    """Share of A's captured tokens that B captured too."""
+    b: float
+    """Share of B's captured tokens that A captured too."""
+    candidates: int
+    """Tokens that could have become an atom of either: captured on both sides, in documents that neither held out."""
+
+
+@dataclass(frozen=True)
+class PairFilter:
+    """Which pairs are listed."""
+
+    part: str = "both"
+    """One of PARTS."""
+    text: str = ""
+    """Text to find in the source passage of either side, whatever its case."""
+
+    def __post_init__(self) -> None:
+        if self.part not in PARTS:
+            raise UserError(f"no part {self.part!r}: choose one of {', '.join(PARTS)}")
+        if any("\ud800" <= character <= "\udfff" for character in self.text):
+            raise UserError("the search text holds half a character: type it again")
+
+
+class Pair:
+    """Two indexes, open for reading; safe to share between threads, since every query has its own cursor.
+
+    The same index may be given twice.
+    """
+
+    def __init__(self, path_a: Path, path_b: Path, key: str, measures: Measures | None = None) -> None:
+        """Open two indexes over one corpus.
+
+        Args:
+            path_a, path_b: their files.
+            key: one of KEYS.
+            measures: what a job measured, where it has.
+
+        Raises:
+            DamagedError: a file is missing or not an index.
+        """
+        self._names = {path.parent.name for path in (path_a, path_b)}
+        for path in (path_a, path_b):
+            if not path.is_file():
+                raise DamagedError(f"{path.name} of dictionary {path.parent.name} is missing: build it again")
+        self._connection = duckdb.connect(":memory:")
+        try:
+            self._open(path_a, path_b, key, measures)
+        except duckdb.Error as error:
+            self._connection.close()
+            raise self._damaged(error) from error
+
+    def _open(self, path_a: Path, path_b: Path, key: str, measures: Measures | None) -> None:
+        run = self._connection.execute
+        run(f"SET memory_limit = '{_MEMORY}'")
+        run("SET temp_directory = ''")
+        files = list(dict.fromkeys((path_a, path_b)))  # no file can be attached twice
+        for at, path in enumerate(files):
+            run(f"ATTACH {literal(path)} AS file_{at} (READ_ONLY)")
+        for side, path in (("a", path_a), ("b", path_b)):
+            run(f"CREATE SCHEMA {side}")
+            for table in _TABLES:
+                run(f"CREATE VIEW {side}.{table} AS SELECT * FROM file_{files.index(path)}.{table}")
+            columns = ", ".join(f"{name} {_TYPES[name]}" for name in MEASURES)
+            run(f"CREATE TABLE {side}.measures ({columns})")
+            if measures is not None:
+                given = getattr(measures, side)[list(MEASURES)]  # found by its name in the statement
+                run(f"INSERT INTO {side}.measures SELECT * FROM given")
+                del given
+        # ATTACH needs access to what is outside, and so does a table in memory; nothing after them does.
+        run("SET enable_external_access = false")
+        run("SET lock_configuration = true")
+        for side in ("a", "b"):
+            # Of several tokens that end at one character (the bytes of it) the last stands for it: it alone has read it
+            # whole. And of several atoms with one source, which only a foreign dictionary has, the first.
+            is_last = "" if key == "token" else f"WHERE {_is_last(side, 't')}"
+            run(
+                f"""
+                CREATE TABLE {side}.sources AS
+                SELECT min(atom)::INTEGER AS atom, t.token, t.document, t.position, t.stop
+                FROM {side}.atoms JOIN {side}.tokens t USING (token) {is_last}
+                GROUP BY t.token, t.document, t.position, t.stop
+                """
+            )
+        run(
+            f"""
+            CREATE TABLE pairs AS
+            WITH twins AS (SELECT x.atom AS a, y.atom AS b FROM a.sources x JOIN b.sources y ON {_TWINS[key]})
+            SELECT 'both' AS part, a, b FROM twins
+            UNION ALL SELECT 'a', atom, NULL FROM a.atoms WHERE atom NOT IN (SELECT a FROM twins)
+            UNION ALL SELECT 'b', NULL, atom FROM b.atoms WHERE atom NOT IN (SELECT b FROM twins)
+            """
+        )
+        # Tokens that both captured; `candidate` where either dictionary could have taken it as a source.
+        is_last = "" if key == "token" else f"AND {_is_last('a', 'x')} AND {_is_last('b', 'y')}"
+        run(
+            f"""
+            CREATE VIEW common AS
+            SELECT x.token AS token_a, y.token AS token_b, x.document, x.token_id AS kind_a, y.token_id AS kind_b,
+                NOT (d.held_out OR e.held_out) AS candidate
+            FROM a.tokens x JOIN b.tokens y ON {_TWINS[key]}
+                JOIN a.documents d ON d.document = x.document JOIN b.documents e ON e.document = y.document
+            WHERE x.error IS NOT NULL AND y.error IS NOT NULL {is_last}
+            """
+        )
+
+    def close(self) -> None:
+        """Close both files."""
+        self._connection.close()
+
+    # Lists
+
+    def counts(self, text: str = "") -> PartCounts:
+        """How many atoms each part has, of those whose source passage holds a text."""
+        condition, values = _condition(PairFilter(text=text))
+        found = self._frame(f"SELECT part, count(*) AS n FROM {_LISTED} WHERE {condition} GROUP BY part", values)
+        by_part = dict(zip(found["part"], found["n"], strict=True))
+        return PartCounts(*(int(by_part.get(part, 0)) for part in PARTS))
+
+    def page(
+        self, where: PairFilter, sort: str = "admission", descending: bool = False, offset: int = 0, limit: int = 50
+    ) -> pd.DataFrame:
+        """One page of a part's pairs.
+
+        Columns: a, b (the atoms; one is missing but among twins), and for either side, after `a_` and `b_`: label,
+        before, after, count, density, strongest, admission_error, weight, other, correlation, together.
+        """
+        condition, values = _condition(where)
+        return self._frame(
+            f"""
+            SELECT p.a, p.b, {_columns("a")}, {_columns("b")} FROM {_LISTED} WHERE p.part = ? AND {condition}
+            ORDER BY {_sort_column(sort)} {"DESC" if descending else "ASC"} NULLS LAST, p.a, p.b LIMIT ? OFFSET ?
+            """,
+            [where.part, *values, limit, offset],
+        )
+
+    def twin(self, atom: int, side: str = "a") -> int | None:
+        """The atom of the other side with the same source as an atom of this one, or None."""
+        side, other = _sides(side)
+        found = self._frame(f"SELECT {other} AS twin FROM pairs WHERE part = 'both' AND {side} = ?", [atom])
+        return None if found.empty else int(found["twin"].tolist()[0])
+
+    def measured(self, atom: int, side: str = "a") -> pd.DataFrame:
+        """What the job measured of an atom, one row with the columns MEASURES; none before the job."""
+        side, _ = _sides(side)
+        return self._frame(f"SELECT {', '.join(MEASURES)} FROM {side}.measures WHERE atom = ?", [atom])
+
+    def sources(self, side: str, atoms: Sequence[int]) -> pd.DataFrame:
+        """The source passages of some atoms of a side, by atom: label, before, after."""
+        side, _ = _sides(side)
+        found = self._frame(
+            f"SELECT atom, label, before, after FROM {side}.atoms WHERE atom IN (SELECT unnest(?::INTEGER[]))",
+            [list(atoms)],
+        )
+        return found.set_index("atom")
+
+    # What a job reads
+
+    def coverage(self) -> Coverage:
+        """How far the two saw the same tokens."""
+        row = self._frame(
+            """
+            SELECT (SELECT count(*) FROM common) AS common,
+                (SELECT count(*) FROM a.tokens WHERE error IS NOT NULL) AS n_a,
+                (SELECT count(*) FROM b.tokens WHERE error IS NOT NULL) AS n_b,
+                (SELECT count(*) FROM common WHERE candidate) AS candidates
+            """
+        ).iloc[0]
+        return Coverage(row["common"] / max(1, row["n_a"]), row["common"] / max(1, row["n_b"]), int(row["candidates"]))
+
+    def strata(self) -> pd.DataFrame:
+        """The candidates by how frequent their token is: n, a, b, both (of these, sources of A, of B, of both).
+
+        Two tokens are as frequent where the base-2 logarithms of their counts among the candidates round down to the
+        same, on either side.
+        """
+        return self._frame(
+            """
+            WITH
+                candidates AS (
+                    SELECT token_a, token_b, count(*) OVER (PARTITION BY kind_a) AS often_a,
+                        count(*) OVER (PARTITION BY kind_b) AS often_b
+                    FROM common WHERE candidate
+                ),
+                chosen AS (
+                    SELECT floor(log2(often_a)) AS stratum_a, floor(log2(often_b)) AS stratum_b,
+                        x.token IS NOT NULL AS in_a, y.token IS NOT NULL AS in_b
+                    FROM candidates LEFT JOIN a.sources x ON x.token = token_a
+                        LEFT JOIN b.sources y ON y.token = token_b
+                )
+            SELECT count(*) AS n, count(*) FILTER (in_a) AS a, count(*) FILTER (in_b) AS b,
+                count(*) FILTER (in_a AND in_b) AS "both"
+            FROM chosen GROUP BY stratum_a, stratum_b ORDER BY stratum_a, stratum_b
+            """
+        )
+
+    def documents(self) -> pd.DataFrame:
+        """Documents that either side could take sources from: document, and how many pairs of each of PARTS it gave."""
+        return self._frame(
+            """
+            WITH
+                seen AS (
+                    SELECT document FROM a.tokens JOIN a.documents USING (document)
+                    WHERE error IS NOT NULL AND NOT held_out
+                    UNION
+                    SELECT document FROM b.tokens JOIN b.documents USING (document)
+                    WHERE error IS NOT NULL AND NOT held_out
+                ),
+                given AS (
+                    SELECT coalesce(x.document, y.document) AS document, part
+                    FROM pairs LEFT JOIN a.atoms x ON x.atom = a LEFT JOIN b.atoms y ON y.atom = b
+                )
+            SELECT document, count(*) FILTER (part = 'both') AS "both", count(*) FILTER (part = 'a') AS a,
+                count(*) FILTER (part = 'b') AS b
+            FROM (SELECT document FROM seen UNION SELECT document FROM given) LEFT JOIN given USING (document)
+            GROUP BY document ORDER BY document
+            """
+        )
+
+    def common_tokens(self) -> tuple[np.ndarray, np.ndarray]:
+        """Ordinals of the tokens that both captured, in A's index and in B's, in B's order: two [n] int32 arrays."""
+        found = self._arrays("SELECT token_a, token_b FROM common ORDER BY token_b")
+        return found["token_a"].astype(np.int32), found["token_b"].astype(np.int32)
+
+    def fires(self, side: str) -> np.ndarray:
+        """[n_atoms] int64: on how many captured tokens each atom of a side fires."""
+        side, _ = _sides(side)
+        return self._arrays(f'SELECT "count" AS fires FROM {side}.atoms ORDER BY atom')["fires"].astype(np.int64)
+
+    def codes_of_atoms(self, side: str, first: int, stop: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Atom, token and coefficient of the codes of atoms from `first` to `stop`, in order of atoms."""
+        side, _ = _sides(side)
+        found = self._arrays(
+            f"SELECT atom, token, coefficient FROM {side}.activations WHERE atom >= ? AND atom < ? ORDER BY atom",
+            [first, stop],
+        )
+        return found["atom"], found["token"], found["coefficient"]
+
+    def codes_of_tokens(
+        self, side: str, tokens: tuple[int, int], atoms: tuple[int, int]
+    ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Token, atom and coefficient of the codes on some tokens that belong to some atoms, in order of tokens.
+
+        Args:
+            side: `a` or `b`.
+            tokens: first and behind the last of their ordinals.
+            atoms: the same of the atoms.
+        """
+        side, _ = _sides(side)
+        found = self._arrays(
+            f"""
+            SELECT token, atom, coefficient FROM {side}.codes
+            WHERE token >= ? AND token < ? AND atom >= ? AND atom < ? ORDER BY token
+            """,
+            [*tokens, *atoms],
+        )
+        return found["token"], found["atom"], found["coefficient"]
+
+    def _frame(self, sql: str, values: Sequence[Any] = ()) -> pd.DataFrame:
+        try:
+            with self._connection.cursor() as cursor:
+                return cursor.execute(sql, list(values)).df()
+        except duckdb.Error as error:
+            raise self._damaged(error) from error
+
+    def _arrays(self, sql: str, values: Sequence[Any] = ()) -> dict[str, np.ndarray]:
+        try:
+            with self._connection.cursor() as cursor:
+                return {
+                    name: np.asarray(column) for name, column in cursor.execute(sql, list(values)).fetchnumpy().items()
+                }
+        except duckdb.Error as error:
+            raise self._damaged(error) from error
+
+    def _damaged(self, error: duckdb.Error) -> DamagedError:
+        names = " or ".join(sorted(self._names))
+        return DamagedError(f"the index of dictionary {names} cannot be read: build the dictionary again ({error})")
+
+
+_LISTED = """
+    pairs p LEFT JOIN a.atoms x ON x.atom = p.a LEFT JOIN b.atoms y ON y.atom = p.b
+    LEFT JOIN a.measures m ON m.atom = p.a LEFT JOIN b.measures o ON o.atom = p.b
+"""
+_SORT_COLUMNS = {
+    "admission": "coalesce(p.a, p.b)",
+    "strongest": "greatest(x.strongest, y.strongest)",
+    "density": "greatest(x.density, y.density)",
+    "error": "greatest(x.admission_error, y.admission_error)",
+    "weight": "greatest(m.weight, o.weight)",
+    "match": "greatest(m.correlation, o.correlation)",
+    "change": "coalesce(o.weight, 0) - coalesce(m.weight, 0)",
+}
+
+
+def _columns(side: str) -> str:
+    atom, measured = {"a": ("x", "m"), "b": ("y", "o")}[side]
+    columns = [f'{atom}."{name}" AS {side}_{name}' for name in _STATISTICS]
+    columns += [f"{measured}.{name} AS {side}_{name}" for name in ("weight", "other", "correlation", "together")]
+    return ", ".join(columns)
+
+
+def _sides(side: str) -> tuple[str, str]:
+    if side not in ("a", "b"):
+        raise ValueError(f"no side {side!r}: a or b")
+    return side, "b" if side == "a" else "a"
+
+
+def _is_last(side: str, alias: str) -> str:
+    """SQL condition: no later token ends at the same character as this one."""
+    return f"""
+        NOT EXISTS (
+            SELECT 1 FROM {side}.tokens n
+            WHERE n.token = {alias}.token + 1 AND n.document = {alias}.document AND n.stop = {alias}.stop
+        )
+    """
+
+
+def _sort_column(sort: str) -> str:
+    if sort not in PAIR_SORTS:
+        raise UserError(f"no order by {sort!r}: choose one of {', '.join(PAIR_SORTS)}")
+    return _SORT_COLUMNS[sort]
+
+
+def _condition(where: PairFilter) -> tuple[str, list[Any]]:
+    """SQL condition on _LISTED, without the part, and its values."""
+    if not where.text:
+        return "true", []
+    sides = [f"contains(lower({side}.before || {side}.label || {side}.after), lower(?))" for side in ("x", "y")]
+    return "(" + " OR ".join(f"coalesce({each}, false)" for each in sides) + ")", [where.text, where.text]
