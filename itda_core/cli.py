@@ -23,6 +23,7 @@ from itda_core.config import (
     CorpusSettings,
     CutSettings,
     DictionarySettings,
+    LayersSettings,
     parse_hooks,
     parse_layers,
 )
@@ -90,6 +91,17 @@ def _parser() -> argparse.ArgumentParser:
     compare.add_argument("a", metavar="A", help="a dictionary's id, as itda list shows it")
     compare.add_argument("b", metavar="B", help="another's, on the same corpus")
     json_option(compare)
+
+    similarity = _command(commands, "similarity", _similarity, "compare all layers of two dictionaries' models")
+    similarity.add_argument("a", metavar="A", help="id of a dictionary of the one model")
+    similarity.add_argument("b", metavar="B", help="id of a dictionary of the other, on the same corpus")
+    for name, kind, text in (
+        ("tokens", int, "tokens that each model reads"),
+        ("threshold", float, "relative error above which one of them becomes an atom"),
+        ("l0", int, "pursuit steps per activation"),
+    ):
+        similarity.add_argument(f"--{name}", type=kind, default=_default(LayersSettings, name), help=text)
+    json_option(similarity)
 
     bench = commands.add_parser(
         "bench", help="measure this machine's speed", description="Measure the README's figures."
@@ -311,6 +323,25 @@ def _compare(given: argparse.Namespace) -> int:
         f"among equally frequent tokens {found.chance_frequency:.4f}"
     )
     print(f"of the captured tokens, {found.coverage_a:.1%} of A's and {found.coverage_b:.1%} of B's are on both sides")
+    return DONE
+
+
+def _similarity(given: argparse.Namespace) -> int:
+    from itda_core.layers import MEASURES, compare_layers
+
+    settings = LayersSettings(given.tokens, given.threshold, given.l0)
+    with _job(given, f"Layers of the models of {given.a} and {given.b}") as job:
+        quiet()
+        found = compare_layers(Library(given.library), given.a, given.b, job, settings)
+    if given.json:
+        print(json.dumps(asdict(found)))
+        return DONE
+    print(f"{found.tokens:,} tokens that both read; IoU of all layers together {found.union:.4f}")
+    for name, rows in found.values.items():
+        best = ", ".join(str(max(range(len(row)), key=row.__getitem__)) for row in rows)
+        print(f"{MEASURES[name]}: most like layers 0 to {len(rows) - 1} of A are {best} of B")
+    for name, why in found.left_out.items():
+        print(f"{MEASURES[name]}: {why}")
     return DONE
 
 

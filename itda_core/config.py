@@ -132,6 +132,22 @@ class BuildSettings:
         _at_least("windows in a batch", self.batch_windows, 2)
 
 
+@dataclass(frozen=True)
+class LayersSettings:
+    """What the layers of two models are compared on."""
+
+    tokens: int = 3_000
+    """Tokens of the corpus that each model reads."""
+    threshold: float = 0.1
+    """Relative error above which one of them becomes an atom."""
+    l0: int = 40
+    """Pursuit steps for one activation."""
+
+    def __post_init__(self) -> None:
+        _at_least("tokens", self.tokens, 100)
+        DictionarySettings(self.l0, self.threshold)  # says what is wrong with them
+
+
 def parse_layers(text: str) -> tuple[int, ...]:
     """`2,4-6` → (2, 4, 5, 6). Raises UserError for what is no list of layers."""
     layers: set[int] = set()

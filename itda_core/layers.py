@@ -1,0 +1,275 @@
+"""How alike the layers of two models are: every layer of one against every layer of the other, by every measure.
+
+Both models read the same corpus, and what is compared are the tokens that both have: with one tokenizer the same
+document and position, with two the tokens that end at the same character. A job measures it, once, and keeps it as
+`comparisons/layers--<A>--<B>-<hash>.json`. Reading it needs no torch.
+"""
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from math import isfinite
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from itda_core.comparison import key_of
+from itda_core.config import LayersSettings
+from itda_core.files import read_json, slug, write_json
+from itda_core.jobs import Job, build_lock
+from itda_core.library import DictionaryRecord, Library
+from itda_core.types import DamagedError, UserError
+
+if TYPE_CHECKING:
+    import torch
+
+MEASURES = {
+    "jaccard": "Jaccard of dictionaries",
+    "shared_error_correlation": "Errors over shared sources",
+    "mutual_knn": "Mutual 10-nearest neighbours",
+    "relative_representation": "Relative representation",
+    "linear_cka": "Linear CKA",
+    "svcca": "SVCCA",
+    "linear_regression": "Linear regression",
+}
+"""Measures by their name in `itda_core.similarity` → their name for people; those on dictionaries first."""
+DEFAULT = LayersSettings()
+"""What layers are compared on unless something else is asked for."""
+_LEAST_TOKENS = 100  # in common
+_VERSION = 1  # of what is measured: a report by another version is no report
+
+
+@dataclass(frozen=True)
+class LayersReport:
+    """What is known of the layers of two models. Lists of lists are [layers of A][layers of B]."""
+
+    a: str
+    """Name of the one on the left."""
+    b: str
+    """Name of the one on the right."""
+    hooks: tuple[str, str]
+    """The place in the blocks, of each."""
+    corpus: str
+    """Id of the corpus that both read."""
+    key: str
+    """What makes tokens the same: `token` (document and position) or `characters` (where in the text it ends)."""
+    tokens: int
+    """Tokens that are compared."""
+    coverage: tuple[float, float]
+    """Share of the tokens that each read which the other has too."""
+    l0: int
+    """Pursuit steps of the dictionaries."""
+    threshold: float
+    """Relative error above which a token became an atom."""
+    atoms: tuple[tuple[int, ...], tuple[int, ...]]
+    """Atoms of each layer's dictionary, of each model."""
+    union: float
+    """Jaccard of the sources of all layers together (the paper, §5.2)."""
+    values: Mapping[str, tuple[tuple[float, ...], ...]]
+    """By measure; larger is more alike."""
+    left_out: Mapping[str, str]
+    """By measure: why it has no values."""
+
+    @classmethod
+    def parse(cls, said: Any) -> "LayersReport":
+        """Read what may come from a stranger's library. Raises DamagedError."""
+        try:
+            atoms = tuple(tuple(int(n) for n in side) for side in said["atoms"])
+            shape = tuple(map(len, atoms))
+            values = {name: _matrix(rows, shape) for name, rows in said["values"].items() if name in MEASURES}
+            return cls(
+                a=str(said["a"]),
+                b=str(said["b"]),
+                hooks=(str(said["hooks"][0]), str(said["hooks"][1])),
+                corpus=str(said["corpus"]),
+                key=str(said["key"]),
+                tokens=int(said["tokens"]),
+                coverage=(float(said["coverage"][0]), float(said["coverage"][1])),
+                l0=int(said["l0"]),
+                threshold=float(said["threshold"]),
+                atoms=(atoms[0], atoms[1]),
+                union=float(said["union"]),
+                values=values,
+                left_out={str(name): str(why) for name, why in said["left_out"].items()},
+            )
+        except (KeyError, TypeError, ValueError, IndexError, AttributeError) as error:
+            raise DamagedError(f"a report on layers is damaged ({error}): delete its file in comparisons/") from error
+
+
+def path_of(library: Library, a: DictionaryRecord, b: DictionaryRecord, settings: LayersSettings) -> Path:
+    """Where the report on the models of two dictionaries lies, or would."""
+    identity = [_VERSION, asdict(settings)]
+    for each in (a, b):
+        identity += [each.weights_sha256, each.tokenizer_sha256, each.site.hook, each.corpus, asdict(each.cut)]
+    digest = hashlib.sha256("\n".join(map(str, identity)).encode()).hexdigest()[:10]
+    return library.comparisons / f"layers--{slug(a.model)}--{slug(b.model)}-{digest}.json"
+
+
+def read_layers(
+    library: Library, a: DictionaryRecord, b: DictionaryRecord, settings: LayersSettings = DEFAULT
+) -> LayersReport | None:
+    """The report on the models of two dictionaries, None while there is none. Raises DamagedError."""
+    path = path_of(library, a, b, settings)
+    return LayersReport.parse(read_json(path)) if path.is_file() else None
+
+
+def compare_layers(
+    library: Library, id_a: str, id_b: str, job: Job, settings: LayersSettings = DEFAULT
+) -> LayersReport:
+    """Compare all layers of the models of two dictionaries, at their place in the blocks, and keep what was found.
+
+    Args:
+        library: where the dictionaries are.
+        id_a, id_b: the dictionaries, of one corpus.
+        job: told how far it is.
+        settings: on what.
+
+    Raises:
+        UserError: unknown ids, dictionaries of two corpora, a model that is not here, or too few tokens in common.
+    """
+    a, b = library.record(id_a), library.record(id_b)
+    key = key_of(a, b)
+    found = read_layers(library, a, b, settings)
+    if found is not None:
+        return found
+    path = path_of(library, a, b, settings)
+    with build_lock(library.root, path.stem):
+        sides = [_read(library, record, settings.tokens, key, job) for record in (a, b)]
+        rows = _common(sides[0].keys, sides[1].keys)
+        if len(rows[0]) < _LEAST_TOKENS:
+            raise UserError(f"the two models have {len(rows[0])} tokens in common: compare more of them with --tokens")
+        coverage = tuple(len(rows[0]) / len(side.keys) for side in sides)
+        keys = sides[0].keys[rows[0]]
+        layers = [[x[row] for x in side.layers] for side, row in zip(sides, rows, strict=True)]
+        report = _measure(layers, keys, settings, job)
+        found = LayersReport(
+            a=a.model,
+            b=b.model,
+            hooks=(a.site.hook, b.site.hook),
+            corpus=a.corpus,
+            key=key,
+            tokens=len(keys),
+            coverage=(coverage[0], coverage[1]),
+            l0=settings.l0,
+            threshold=settings.threshold,
+            **report,
+        )
+        try:
+            library.comparisons.mkdir(parents=True, exist_ok=True)
+            write_json(path, asdict(found))
+        except OSError as error:
+            raise UserError(f"{path} cannot be written: {error.strerror or error}") from error
+    return found
+
+
+@dataclass(frozen=True)
+class _Read:
+    """What one model made of the corpus."""
+
+    layers: "list[torch.Tensor]"
+    """Per layer [n, d_model] float32."""
+    keys: np.ndarray
+    """[n, 2] int64: document, and what makes its tokens the same as the other model's."""
+
+
+def _read(library: Library, record: DictionaryRecord, tokens: int, key: str, job: Job) -> _Read:
+    import torch
+
+    from itda_core.capture import Capture
+    from itda_core.corpus import Corpus
+    from itda_core.decompose import open_model
+    from itda_core.types import Site
+    from itda_core.windows import cut
+
+    job.stage(f"loading {record.model}", None, "tokens")
+    model = open_model(record, library.root)
+    corpus = Corpus.open(library.corpora / record.corpus)
+    windows = list(cut(corpus.documents(), model.tokenizer, record.cut, tokens))
+    sites = [Site(layer, record.site.hook) for layer in range(model.n_layers)]
+    job.stage(f"reading with {record.model}", sum(len(window.captured) for window in windows), "tokens")
+    parts: dict[Site, list[torch.Tensor]] = {site: [] for site in sites}
+    for batch in Capture(model, sites, lambda: windows):
+        for site in sites:
+            parts[site].append(batch.activations[site])
+        job.advance(len(batch.sources))
+    places = [
+        (window.document, window.position + at if key == "token" else window.spans[at][1])
+        for window in windows
+        for at in window.captured
+    ]
+    return _Read([torch.cat(parts[site]) for site in sites], np.array(places, np.int64).reshape(-1, 2))
+
+
+def _common(a: np.ndarray, b: np.ndarray) -> "tuple[torch.Tensor, torch.Tensor]":
+    """Rows of a and of b [n, 2] with the same key; of several with one key the last, where a character is whole."""
+    import torch
+
+    places = [{tuple(key): row for row, key in enumerate(keys.tolist())} for keys in (a, b)]
+    shared = [key for key in places[0] if key in places[1]]
+    rows = [torch.tensor([place[key] for key in shared], dtype=torch.int64) for place in places]
+    return rows[0], rows[1]
+
+
+def _measure(
+    layers: "list[list[torch.Tensor]]", keys: np.ndarray, settings: LayersSettings, job: Job
+) -> dict[str, Any]:
+    """Atoms, union, values and what is left out, of activations per model and layer."""
+    import torch
+
+    from itda_core.builder import build_dictionary
+    from itda_core.similarity import jaccard, shared, shared_sources, union_jaccard
+    from itda_core.similarity.checks import TooFewTokens
+    from itda_core.similarity.errors import compare as compare_errors
+    from itda_core.similarity.measures import ACTIVATION_MEASURES, layer_similarities
+
+    names = {measure.name: measure for measure in ACTIVATION_MEASURES}
+    n_sites = sum(map(len, layers))
+    sources = torch.from_numpy(keys)
+    job.stage("building dictionaries", n_sites, "layers")
+    chosen: list[list[torch.Tensor]] = []
+    for side in layers:
+        chosen.append([])
+        for x in side:
+            built = build_dictionary([(x, sources)], settings.l0, settings.threshold)
+            chosen[-1].append(built.sources)
+            job.advance(1)
+    values: dict[str, tuple[tuple[float, ...], ...]] = {}
+    left_out: dict[str, str] = {}
+
+    def keep(name: str, similarities: np.ndarray) -> None:
+        values[name] = tuple(tuple(map(float, row)) for row in similarities)
+
+    keep("jaccard", layer_similarities(jaccard, *chosen))
+    every = [each for side in chosen for each in side]
+    place = {tuple(key): row for row, key in enumerate(keys.tolist())}
+    atoms = torch.tensor([place[tuple(source)] for source in shared_sources(every).tolist()])
+    for name in [name for name in MEASURES if name != "jaccard"]:
+        job.stage(MEASURES[name], n_sites, "layers")
+        try:
+            prepared: list[list[Any]] = []
+            for side in layers:
+                prepared.append([])
+                for x in side:
+                    made = names[name].prepare(x) if name in names else shared.prepare(x, atoms, settings.l0)
+                    prepared[-1].append(made)
+                    job.advance(1)
+        except TooFewTokens as error:
+            left_out[name] = str(error)
+            continue
+        keep(name, layer_similarities(names[name].compare if name in names else compare_errors, *prepared))
+    return {
+        "atoms": tuple(tuple(len(each) for each in side) for side in chosen),
+        "union": union_jaccard(*chosen),
+        "values": values,
+        "left_out": left_out,
+    }
+
+
+def _matrix(rows: Any, shape: tuple[int, ...]) -> tuple[tuple[float, ...], ...]:
+    found = tuple(tuple(float(value) for value in row) for row in rows)
+    if (len(found), {len(row) for row in found}) != (shape[0], {shape[1]}):
+        raise ValueError("a matrix of another shape than the models have")
+    if not all(isfinite(value) for row in found for value in row):
+        raise ValueError("a value that is not finite")
+    return found
