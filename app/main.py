@@ -21,6 +21,7 @@ page = st.navigation(
         st.Page("views/atom.py", title="Atom", url_path="atom", visibility="hidden"),
         st.Page("views/decompose.py", title="Decompose", url_path="decompose", visibility="hidden"),
         st.Page("views/compare.py", title="Compare", url_path="compare", visibility="hidden"),
+        st.Page("views/similarity.py", title="Similarity", url_path="similarity", visibility="hidden"),
         st.Page("views/build.py", title="Build", url_path="build", visibility="hidden"),
     ],
     position="hidden",

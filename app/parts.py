@@ -17,7 +17,7 @@ from itda_core.library import DictionaryRecord
 from itda_core.types import DamagedError, UserError
 
 LIBRARY_PAGE, ATOMS_PAGE, BUILD_PAGE = "views/library.py", "views/atoms.py", "views/build.py"
-COMPARE_PAGE, DECOMPOSE_PAGE = "views/compare.py", "views/decompose.py"
+COMPARE_PAGE, DECOMPOSE_PAGE, SIMILARITY_PAGE = "views/compare.py", "views/decompose.py", "views/similarity.py"
 
 _UNITS = {"relative": "of |x|²", "squared": "|x−x̂|²", "cosine": "cosine, mean over dimensions"}
 

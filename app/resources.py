@@ -12,6 +12,7 @@ import streamlit as st
 from itda_core.comparison import SUMMARY_FILE, Comparison, folder_of, key_of, read_comparison, read_measures
 from itda_core.corpus import Corpus
 from itda_core.jobs import JobState, cancel, start_detached
+from itda_core.layers import LayersReport, read_layers
 from itda_core.layout import ATOMS_FILE, INDEX_FILE, MANIFEST_FILE
 from itda_core.library import Damaged, DictionaryRecord, Library
 from itda_core.maps import read_map
@@ -82,6 +83,12 @@ def pair(a: DictionaryRecord, b: DictionaryRecord) -> Pair:
 def comparison(a: DictionaryRecord, b: DictionaryRecord) -> Comparison | None:
     """What a job found of two dictionaries as wholes; None before. Raises DamagedError."""
     return read_comparison(library(), a, b)
+
+
+def layers(a: DictionaryRecord, b: DictionaryRecord) -> LayersReport | None:
+    """What a job found of all layers of two dictionaries' models; None before. Raises UserError as `pair` does."""
+    key_of(a, b)
+    return read_layers(library(), a, b)
 
 
 def atom_map(dictionary_id: str) -> pd.DataFrame | None:

@@ -12,6 +12,7 @@ from typing import Any, TypeVar
 from urllib.parse import quote_plus
 
 from itda_core.config import DTYPES, ERRORS, INITS, METHODS, SCANS, WINDOWS
+from itda_core.layers import MEASURES as LAYER_MEASURES
 from itda_core.pair_queries import PARTS, PairFilter
 from itda_core.queries import SCOPES, AtomFilter
 from itda_core.types import HOOKS, UserError
@@ -258,6 +259,22 @@ class CompareState:
 
 
 @dataclass(frozen=True)
+class SimilarityState:
+    """The layers of two models, `/similarity`, each model named by a dictionary of it."""
+
+    a: str = field(default="", metadata=_param("d", _text))
+    """Id of a dictionary of the model on the left; empty when none is chosen."""
+    b: str = field(default="", metadata=_param("e", _text))
+    """Id of a dictionary of the model on the right; empty when none is chosen."""
+    measure: str = field(default="jaccard", metadata=_param("by", _one_of(tuple(LAYER_MEASURES))))
+    """What the heatmap shows."""
+    layer: int | None = field(default=None, metadata=_param("layer", _whole(0)))
+    """The layer of A that is asked about; None takes the middle one."""
+    other: int | None = field(default=None, metadata=_param("other", _whole(0)))
+    """The layer of B that it is held against; None takes the most alike."""
+
+
+@dataclass(frozen=True)
 class BuildState:
     """The form of `/build`: each field is named as the option of `itda build` that it stands for.
 
@@ -342,7 +359,7 @@ def decode(kind: type[State], params: Mapping[str, str]) -> State:
 
 
 def encode(
-    state: LibraryState | AtomsState | AtomState | BuildState | DecomposeState | CompareState,
+    state: LibraryState | AtomsState | AtomState | BuildState | DecomposeState | CompareState | SimilarityState,
 ) -> dict[str, str]:
     """The parameters of a state; what is as usual is left out."""
     return {

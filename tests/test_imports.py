@@ -94,7 +94,7 @@ def loaded_after(code: str) -> set[str]:
         "cli",
         "estimate",
         "passages",
-    ],  # fmt: skip
+    ],
 )
 def test_what_pages_need_loads_no_torch(module: str) -> None:
     assert not {"torch", "transformers", "umap", "numba"} & loaded_after(f"import itda_core.{module}")

@@ -219,6 +219,7 @@ def show_library() -> None:
                 st.page_link(parts.DECOMPOSE_PAGE, label="Decompose a text", icon=":material/function:")
             if len(records) > 1:
                 st.page_link(parts.COMPARE_PAGE, label="Compare two", icon=":material/compare_arrows:")
+                st.page_link(parts.SIMILARITY_PAGE, label="Similarity", icon=":material/grid_on:")
             if found:
                 st.page_link(parts.BUILD_PAGE, label="Build a dictionary", icon=":material/add:")
     if not found and not is_running(jobs):

@@ -21,6 +21,7 @@ PAGES = {
     "/decompose": "views/decompose.py",
     "/build": "views/build.py",
     "/compare": "views/compare.py",
+    "/similarity": "views/similarity.py",
 }
 
 OpenPage = Callable[..., AppTest]

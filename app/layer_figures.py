@@ -1,0 +1,104 @@
+"""Figures about the layers of models. Nothing here knows Streamlit; labels from strangers come escaped for Plotly."""
+
+from collections.abc import Sequence
+
+import numpy as np
+import plotly.graph_objects as go
+
+from app.figures import SCALE
+from app.text import in_figure, number
+
+_DARK_HALF = 0.35  # up to here on the scale, white is read better than black
+_ROOMY = 12  # layers whose cells have room for their number
+_CELL = 44  # pixels
+
+
+def layers_heatmap(values: Sequence[Sequence[float]], names: tuple[str, str], chosen: tuple[int, int]) -> go.Figure:
+    """Layers of A down, layers of B across; a ring on each row's best match, a frame on the chosen cell.
+
+    Args:
+        values: [layers of A][layers of B], larger is more alike.
+        names: of the two models.
+        chosen: layer of A and layer of B.
+    """
+    z = np.array(values, float)
+    down, across = (axis.ravel() for axis in np.indices(z.shape))
+    share = (z - z.min()) / max(float(np.ptp(z)), 1e-12)
+    best = z.argmax(1)
+    a, b = map(in_figure, names)
+    is_roomy = max(z.shape) <= _ROOMY
+    grid = go.Heatmap(
+        z=z,
+        colorscale=SCALE,
+        xgap=2,
+        ygap=2,
+        hoverinfo="skip",
+        colorbar={"thickness": 8, "outlinewidth": 0, "len": 1, "nticks": 4},
+    )
+    ring = go.Scatter(
+        x=best,
+        y=np.arange(len(z)),
+        mode="markers",
+        marker={
+            "symbol": "circle-open",
+            "size": 38 if is_roomy else 12,
+            "line": {"width": 2},
+            "color": np.where(share[np.arange(len(z)), best] < _DARK_HALF, "white", "#0d1b17"),
+        },
+        hoverinfo="skip",
+        showlegend=False,
+    )
+    # Plotly reports no clicks on a heatmap, so squares that are all but clear lie over it.
+    squares = go.Scatter(
+        x=across,
+        y=down,
+        mode="markers+text" if is_roomy else "markers",
+        marker={"symbol": "square", "size": _CELL if is_roomy else 14, "color": "rgba(0, 0, 0, 0.004)"},
+        text=[number(value, 2) for value in z.ravel()],
+        textfont={"size": 12, "color": np.where(share.ravel() < _DARK_HALF, "white", "#0d1b17")},
+        customdata=np.stack([down, across], 1),
+        hovertext=[
+            f"layer {i} of {a}<br>layer {j} of {b}<br>{number(z[i, j])}" for i, j in zip(down, across, strict=True)
+        ],
+        hovertemplate="%{hovertext}<extra></extra>",
+        selected={"marker": {"opacity": 1}},
+        unselected={"marker": {"opacity": 1}},
+        showlegend=False,
+    )
+    figure = go.Figure([grid, ring, squares])
+    i, j = chosen
+    figure.add_shape(type="rect", x0=j - 0.5, x1=j + 0.5, y0=i - 0.5, y1=i + 0.5, line={"width": 3, "color": "#d55e00"})
+    ticks = {"showgrid": False, "zeroline": False, "fixedrange": True, "constrain": "domain", "dtick": 1}
+    if not is_roomy:
+        ticks["dtick"] = 4
+    figure.update_xaxes(title=f"layer of B, {b}", **ticks)
+    figure.update_yaxes(title=f"layer of A, {a}", autorange="reversed", **ticks)
+    figure.update_layout(
+        height=min(760, 110 + max(240, _CELL * z.shape[0])),
+        margin={"l": 8, "r": 8, "t": 8, "b": 8},
+        clickmode="event+select",
+        dragmode=False,
+        hovermode="closest",
+    )
+    return figure
+
+
+def layers_lines(
+    points: Sequence[tuple[str, Sequence[float], Sequence[float]]], x_title: str, y_title: str, *, is_log: bool = True
+) -> go.Figure:
+    """Named lines over a common axis: name, x and y of each."""
+    figure = go.Figure(
+        [
+            go.Scatter(x=list(x), y=list(y), name=in_figure(name), mode="lines+markers", line={"width": 2})
+            for name, x, y in points
+        ]
+    )
+    figure.update_xaxes(title=x_title, type="log" if is_log else "linear")
+    figure.update_yaxes(title=y_title, range=[0, 1.02])
+    figure.update_layout(
+        height=340,
+        margin={"l": 8, "r": 8, "t": 8, "b": 8},
+        legend={"orientation": "h", "y": -0.25},
+        hovermode="x unified",
+    )
+    return figure

@@ -1,0 +1,245 @@
+"""Which layer of one model is which layer of another, by every measure."""
+
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+import pandas as pd
+import streamlit as st
+
+from app import jobs_view, layer_figures, parts, resources, state
+from app.components.token_strip import Row, Token, token_strip
+from app.text import count, inert, number, share, visible
+from itda_core.layers import MEASURES, LayersReport
+from itda_core.library import DictionaryRecord
+from itda_core.types import UserError
+
+SAID = {
+    "jaccard": "Of the tokens that either layer's dictionary chose as atoms, the share that both chose.",
+    "shared_error_correlation": "Both layers explain their tokens by the activations at the same places of the text; "
+    "this is how far they agree on which tokens are hard to explain so.",
+    "mutual_knn": "Of the ten tokens nearest to a token in the one layer, the share that is among its ten nearest in "
+    "the other, on average.",
+    "relative_representation": "Each token is described by its cosines with 300 others; this is how alike the two "
+    "descriptions are.",
+    "linear_cka": "How alike the two layers' tables of inner products between tokens are.",
+    "svcca": "The mean canonical correlation of the directions that hold 99 % of each layer's variance.",
+    "linear_regression": "How much of the variance of B's layer a linear map of A's layer explains.",
+}
+"""What each measure says, in a sentence."""
+
+
+def go(**changes: Any) -> None:
+    """Change what the page shows."""
+    here = state.decode(state.SimilarityState, st.query_params)
+    st.query_params.from_dict(state.encode(replace(here, **changes)))
+
+
+def models() -> dict[str, DictionaryRecord]:
+    """A dictionary of each model that the library has, by what the model is called here."""
+    found: dict[tuple, DictionaryRecord] = {}
+    for record in parts.sound_records():
+        found.setdefault(_identity(record), record)
+    names = [record.model for record in found.values()]
+    return {_name(record, names.count(record.model) > 1): record for record in found.values()}
+
+
+def _identity(record: DictionaryRecord) -> tuple:
+    return record.model, record.weights_sha256, record.revision, record.corpus, record.site.hook, record.cut
+
+
+def _name(record: DictionaryRecord, is_shared: bool) -> str:
+    if not is_shared:
+        return record.model
+    return " · ".join([record.model, record.site.hook, record.corpus, (record.weights_sha256 or "")[:8]])
+
+
+def show_chooser(shown: state.SimilarityState, found: dict[str, DictionaryRecord]) -> None:
+    """Which two models: A down the side of the heatmap, B along it."""
+    by_identity = {_identity(record): name for name, record in found.items()}
+    records = {record.id: record for record in parts.sound_records()}
+    for column, side, now in zip(st.columns(2), ("a", "b"), (shown.a, shown.b), strict=True):
+        key = f"similarity_{side}"
+        st.session_state[key] = by_identity[_identity(records[now])] if now in records else None
+
+        def changed(side: str = side, key: str = key) -> None:
+            go(**{side: found[st.session_state[key]].id, "layer": None, "other": None})
+
+        column.selectbox(
+            f"Model {side.upper()}", list(found), index=None, placeholder="choose a model", key=key, on_change=changed
+        )
+
+
+def best_of(row: tuple[float, ...]) -> list[int]:
+    """Layers of B by how alike they are, the most alike first."""
+    return sorted(range(len(row)), key=lambda layer: -row[layer])
+
+
+def show_question(shown: state.SimilarityState, found: LayersReport, layer: int) -> None:
+    """The question, with the layer that it is about, and what the measure answers."""
+    row = found.values[shown.measure][layer]
+    first, *others = best_of(row)
+    with st.container(horizontal=True, vertical_alignment="center"):
+        st.markdown(f"Which layer of **{inert(found.b)}** is layer", width="content")
+        st.session_state["similarity_layer"] = layer
+        st.selectbox(
+            "Layer of A",
+            range(len(found.atoms[0])),
+            key="similarity_layer",
+            on_change=lambda: go(layer=st.session_state["similarity_layer"], other=None),
+            label_visibility="collapsed",
+            width=90,
+        )
+        st.markdown(f"of **{inert(found.a)}**?", width="content")
+    st.subheader(f"Layer {first}, with {number(row[first])}")
+    if others:
+        st.caption(f"Next is layer {others[0]}, with {number(row[others[0]])}. {SAID[shown.measure]}")
+
+
+def show_cell(found: LayersReport, records: list[DictionaryRecord], layer: int, other: int) -> None:
+    """What stands behind one cell: every measure's value, and the dictionaries of the two layers."""
+    st.subheader(f"Layer {layer} of A and layer {other} of B")
+    table = pd.DataFrame(
+        [
+            {
+                "measure": MEASURES[name],
+                "similarity": values[layer][other],
+                "best match in B": best_of(values[layer])[0],
+            }
+            for name, values in found.values.items()
+        ]
+    )
+    st.dataframe(table, hide_index=True, column_config={"similarity": st.column_config.NumberColumn(format="%.3f")})
+    by_site = {(_identity(each), each.site.layer): each for each in parts.sound_records()}
+    sites = [by_site.get((_identity(record), at)) for record, at in zip(records, (layer, other), strict=True)]
+    a, b = sites
+    if a is not None and b is not None:
+        address = parts.compare_address(state.CompareState(a.id, b.id))
+        token_strip(
+            [Row([Token("Their shared atoms")], href=address, icon="compare_arrows")], key="shared", style="links"
+        )
+        return
+    missing = [
+        f"layer {at} of {visible(record.model)}"
+        for record, at, site in zip(records, (layer, other), sites, strict=True)
+        if site is None
+    ]
+    st.text(f"To see the atoms that they share, build a dictionary of {' and of '.join(missing)}.")
+    st.page_link(parts.BUILD_PAGE, label="Build a dictionary", icon=":material/add:")
+
+
+def show_report(shown: state.SimilarityState, found: LayersReport, records: list[DictionaryRecord]) -> None:
+    """The measured similarities of two models."""
+    offered = [name for name in MEASURES if name in found.values]
+    if shown.measure not in offered:
+        shown = replace(shown, measure=offered[0])
+    n_a, n_b = map(len, found.atoms)
+    layer = shown.layer if shown.layer is not None and shown.layer < n_a else n_a // 2
+    other = shown.other if shown.other is not None and shown.other < n_b else None
+    show_question(shown, found, layer)
+    st.session_state["similarity_measure"] = shown.measure
+    st.selectbox(
+        "Measure",
+        offered,
+        format_func=MEASURES.__getitem__,
+        key="similarity_measure",
+        on_change=lambda: go(measure=st.session_state["similarity_measure"]),
+        width=330,
+    )
+    values = found.values[shown.measure]
+    other = best_of(values[layer])[0] if other is None else other
+    left, right = st.columns([3, 2], gap="large")
+    with left:
+        selected = parts.figure(
+            layer_figures.layers_heatmap(values, (found.a, found.b), (layer, other)),
+            lambda: table_of(found),
+            key=f"heatmap_{shown.measure}_{layer}_{other}",
+            alt="Similarity of every layer of A to every layer of B; the download has the numbers",
+            file=f"layers-{shown.measure}.csv",
+            on_select="rerun",
+            selection_mode="points",
+        )
+        st.caption("A ring marks the layer of B that is most like each layer of A. Click a cell to look behind it.")
+    points = selected.get("points") or []
+    if points and isinstance(points[0].get("customdata"), list):
+        picked = points[0]["customdata"]
+        if (picked[0], picked[1]) != (layer, other):
+            go(layer=int(picked[0]), other=int(picked[1]))
+            st.rerun()
+    with right:
+        show_cell(found, records, layer, other)
+    for name, why in found.left_out.items():
+        st.caption(inert(f"{MEASURES[name]} is left out: {why}"))
+    show_notes(found)
+
+
+def show_notes(found: LayersReport) -> None:
+    """On what all this was measured."""
+    same = "the same tokens" if found.key == "token" else "tokens that end at the same character"
+    words = [
+        f"Measured on {count(found.tokens)} tokens of {found.corpus}: {same} in both",
+        "."
+        if min(found.coverage) == 1
+        else f" ({share(found.coverage[0])} of those that A read, {share(found.coverage[1])} of B's).",
+        f" The dictionaries are built anew from these tokens, at L0 {found.l0} and a threshold of {found.threshold:g}; "
+        f"the sources of all layers together overlap with an IoU of {number(found.union)}.",
+    ]
+    st.caption(inert("".join(words)))
+
+
+def table_of(found: LayersReport) -> pd.DataFrame:
+    """All similarities, a row each."""
+    return pd.DataFrame(
+        [
+            {"measure": name, "layer of A": i, "layer of B": j, "similarity": value}
+            for name, rows in found.values.items()
+            for i, row in enumerate(rows)
+            for j, value in enumerate(row)
+        ]
+    )
+
+
+def show_pair(shown: state.SimilarityState) -> None:
+    """The similarities of two models, or the way to have them measured."""
+    records = [resources.library().record(each) for each in (shown.a, shown.b)]
+    found = resources.layers(*records)
+    if found is None:
+        jobs_view.offer_work(
+            "How alike their layers are is measured once and kept: both models read some text, which takes about a "
+            "minute for small ones.",
+            "Measure all layers",
+            ":material/grid_on:",
+            ["similarity", shown.a, shown.b],
+        )
+        return
+    show_report(shown, found, records)
+
+
+def show_similarity() -> None:
+    """The whole page."""
+    st.title("Similarity")
+    try:
+        shown = state.decode(state.SimilarityState, st.query_params)
+    except UserError as error:
+        parts.show_error(error)
+        clear: Callable[[], None] = lambda: st.query_params.clear()  # noqa: E731
+        st.button("Start anew", on_click=clear)
+        return
+    found = models()
+    if not found:
+        st.text("This library has no dictionaries yet, so there are no models to compare.")
+        st.page_link(parts.LIBRARY_PAGE, label="Library", icon=":material/grid_view:")
+        return
+    st.caption("Every layer of one model against every layer of another, by what each makes of the same tokens.")
+    show_chooser(shown, found)
+    if not shown.a or not shown.b:
+        st.text("Choose two models: two seeds, two sizes, or a model and one tuned from it.")
+        return
+    try:
+        show_pair(shown)
+    except UserError as error:
+        parts.show_error(error)
+
+
+with parts.errors_shown():
+    show_similarity()
