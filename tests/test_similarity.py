@@ -24,7 +24,7 @@ from itda_core.similarity import (
     matched_layers,
     mutual_knn,
     relative_representation,
-    shared_error_correlation,
+    shared_concordance,
     shared_sources,
     svcca,
     transplant,
@@ -41,8 +41,8 @@ def by_transplant(x: torch.Tensor, y: torch.Tensor) -> float:
     return transplant(x, y, ATOMS[: len(x) // 4] if len(x) > 8 else torch.arange(2))
 
 
-def by_shared_errors(x: torch.Tensor, y: torch.Tensor) -> float:
-    return shared_error_correlation(x, y, ATOMS[: len(x) // 4])
+def by_shared_sources(x: torch.Tensor, y: torch.Tensor) -> float:
+    return shared_concordance(x, y, ATOMS[: len(x) // 4])
 
 
 MEASURES: list[Similarity] = [
@@ -52,9 +52,9 @@ MEASURES: list[Similarity] = [
     linear_regression,
     mutual_knn,
     by_transplant,
-    by_shared_errors,
+    by_shared_sources,
 ]
-SYMMETRIC = [linear_cka, svcca, relative_representation, mutual_knn, by_transplant, by_shared_errors]
+SYMMETRIC = [linear_cka, svcca, relative_representation, mutual_knn, by_transplant, by_shared_sources]
 SHIFT_LEAVES_ALONE = [linear_cka, svcca, linear_regression]
 
 every = pytest.mark.parametrize("measure", MEASURES, ids=lambda measure: measure.__name__)
@@ -141,7 +141,7 @@ def test_what_cannot_be_compared_is_refused(measure: Similarity, x: torch.Tensor
             measure(a, b)
 
 
-@pytest.mark.parametrize("measure", [relative_representation, mutual_knn, by_transplant, by_shared_errors])
+@pytest.mark.parametrize("measure", [relative_representation, mutual_knn, by_transplant, by_shared_sources])
 def test_a_zero_row_has_no_direction(measure: Similarity, x: torch.Tensor, y: torch.Tensor) -> None:
     zero = x.clone()
     zero[7] = 0
@@ -204,7 +204,7 @@ def test_svcca_by_hand_and_by_scikit_learn(x: torch.Tensor, y: torch.Tensor) -> 
     expected = np.mean([np.corrcoef(u, v)[0, 1] for u, v in zip(found[0].T, found[1].T, strict=True)])
     assert n > 2
     assert svcca(x, y, kept=0.9) == pytest.approx(expected, abs=1e-4)
-    with pytest.raises(ValueError, match="kept is 1.5"):
+    with pytest.raises(ValueError, match="must be over 0"):
         svcca(x, y, kept=1.5)
 
 
@@ -278,25 +278,37 @@ def test_transplant_by_hand() -> None:
             transplant(x, y, atoms)
 
 
-def test_shared_errors_are_those_of_the_plain_pursuit(x: torch.Tensor, y: torch.Tensor) -> None:
+def test_shared_concordance_by_hand_and_by_the_plain_pursuit(x: torch.Tensor, y: torch.Tensor) -> None:
+    def concordance(a: np.ndarray, b: np.ndarray) -> float:
+        return 2 * np.cov(a, b, bias=True)[0, 1] / (a.var() + b.var() + (a.mean() - b.mean()) ** 2)
+
     atoms = torch.arange(5, 60)
     others = torch.cat([torch.arange(5), torch.arange(60, 300)])
-    logs = []
+    cosines, left = [], []
     for z in (x, y):
         unit = z / z.norm(dim=1, keepdim=True)
-        left = unit[others] - plain_pursuit(unit[atoms], unit[others], 5) @ unit[atoms]
-        logs.append(left.square().sum(1).log().numpy())
-    assert shared_error_correlation(x, y, atoms, 5) == pytest.approx(np.corrcoef(logs)[0, 1], abs=1e-3)
+        residual = unit[others] - plain_pursuit(unit[atoms], unit[others], 5) @ unit[atoms]
+        cosines.append((unit[others] @ unit[atoms].T).flatten().double().numpy())
+        left.append(residual.norm(dim=1).double().numpy())
+    expected = concordance(*cosines) * concordance(*left)
+    assert shared_concordance(x, y, atoms, 5) == pytest.approx(expected, abs=1e-4)
+    # Eight tokens over one atom: cosines and what is left are those of the angles; twice the angle is not the same.
+    angles = torch.linspace(0.1, 0.7, 9)
+    one, two = (torch.stack([torch.cos(k * angles), torch.sin(k * angles)], 1) for k in (1, 2))
+    turn = (angles[1:] - angles[0]).double().numpy()
+    by_hand = concordance(np.cos(turn), np.cos(2 * turn)) * concordance(np.sin(turn), np.sin(2 * turn))
+    assert shared_concordance(one, two, torch.tensor([0])) == pytest.approx(by_hand, abs=1e-4)
     with pytest.raises(TooFewTokens, match="4 tokens are left"):
-        shared_error_correlation(x, y, torch.arange(296))
+        shared_concordance(x, y, torch.arange(296))
     with pytest.raises(ValueError, match="rows"):
-        shared_error_correlation(x, y, torch.tensor([300]))
+        shared_concordance(x, y, torch.tensor([300]))
 
 
 def test_shared_sources_are_those_that_most_dictionaries_chose() -> None:
     a, b, c = [[0, 1], [0, 2], [1, 0]], [[0, 2], [1, 0]], [[1, 0], [0, 3], [2, 2], [0, 1]]
-    assert shared_sources(map(np.array, (a, b, c))).tolist() == [[0, 1], [0, 2], [1, 0]]
+    assert shared_sources(map(np.array, (a, b, c)), 3).tolist() == [[0, 1], [0, 2], [1, 0]]
     assert shared_sources(map(np.array, (a, b, c)), 1).tolist() == [[1, 0]]
+    assert len(shared_sources(map(np.array, (a, b, c)))) == 2  # half of 3, which is their mean size, rounded to even
     with pytest.raises(ValueError, match="no sources"):
         shared_sources([])
 

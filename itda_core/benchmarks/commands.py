@@ -11,13 +11,14 @@ from typing import Any
 
 def add_options(name: str, parser: argparse.ArgumentParser) -> None:
     """Give a bench's parser the options that it takes beside the library."""
-    if name in _FULL:
+    if name in _MEASURES_ACTIVATIONS:
         parser.add_argument(
             "--activations",
             type=Path,
             metavar="FILE",
             help="safetensors file with activations [n, d_model] and, as an option, sources [n, 2]",
         )
+    if name in _FULL:
         parser.add_argument("--full", action="store_true", help=_FULL[name])
     json_option(parser)
 
@@ -78,6 +79,21 @@ def _scale(given: argparse.Namespace) -> int:
     return 0
 
 
+def _layers(given: argparse.Namespace) -> int:
+    quiet()
+    from itda_core.benchmarks.activations import documentation
+    from itda_core.benchmarks.layers import bench_layers, find_models
+    from itda_core.benchmarks.layers_results import FULL_LAYERS, LayersBench
+    from itda_core.benchmarks.layers_table import layers_table
+
+    seeds, others = find_models(_say)
+    _say("reading the installed documentation")
+    with documentation() as corpus:
+        report = bench_layers(seeds, others, corpus, FULL_LAYERS if given.full else LayersBench(), _say)
+    print(json.dumps(report.as_json()) if given.json else layers_table(report))
+    return 0
+
+
 def _activations(given: argparse.Namespace) -> Any:
     if given.activations is None:
         quiet()  # a model may have to be loaded
@@ -86,14 +102,17 @@ def _activations(given: argparse.Namespace) -> Any:
     return find_activations(given.activations, _say)
 
 
+_MEASURES_ACTIVATIONS = {"pursuit", "scale"}
 _FULL = {
     "pursuit": "add 100,000 atoms, and the memory of a million rows",
     "scale": "20,000 atoms, in about a quarter of an hour on two cores",
+    "layers": "more tokens, thresholds and draws: what the README's figures come from",
 }
 
 BENCHES: tuple[tuple[str, str, Callable[[argparse.Namespace], int]], ...] = (
     ("pursuit", "build and encode against the plain algorithm", _pursuit),
     ("capture", "capture through nnsight against plain forward hooks", _capture),
+    ("layers", "which measure of similarity finds the same layer in another model", _layers),
     ("scale", "what a dictionary of Llama-3.1 70B or 405B takes, measured at its width", _scale),
 )
 """Name, what it measures, and what runs it."""

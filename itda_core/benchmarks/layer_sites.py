@@ -1,4 +1,4 @@
-"""The activations and dictionaries that `itda bench layers` compares: the same tokens of every model, all layers at once."""
+"""What `itda bench layers` compares: activations of the same tokens in every model, and their dictionaries."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -13,7 +13,7 @@ from itda_core.corpus import Corpus
 from itda_core.dictionary import Dictionary
 from itda_core.models import load_model
 from itda_core.pipeline import relative_errors
-from itda_core.similarity.sources import source_keys
+from itda_core.similarity.sources import row_keys
 from itda_core.types import Site, UserError
 from itda_core.windows import cut
 
@@ -56,7 +56,7 @@ def capture_models(
     for name, folder in folders.items():
         say(f"capturing {tokens:,} tokens of {name}, all layers")
         model = load_model(str(folder), device="cpu")
-        tokenizers.add(model.tokenizer_sha256)
+        tokenizers.add(model.tokenizer_sha256())
         if len(tokenizers) > 1:
             raise UserError(f"{name} has another tokenizer than the models before it: compare models that share one")
         sites = [Site(layer) for layer in range(model.n_layers)]
@@ -85,10 +85,9 @@ def build_sites(model: ModelActivations, l0: int, threshold: float) -> list[Site
 
 def rows_of(wanted: np.ndarray, sources: torch.Tensor) -> torch.Tensor:
     """[m] int64: at which rows of sources [n, 2] the wanted ones [m, 2] are, in their order. All must be there."""
-    keys = np.array([source_keys(row[None])[0] for row in sources.numpy()])
+    keys = row_keys(sources)
     order = np.argsort(keys)
-    wanted_keys = np.array([source_keys(row[None])[0] for row in wanted])
-    return torch.from_numpy(order[np.searchsorted(keys, wanted_keys, sorter=order)])
+    return torch.from_numpy(order[np.searchsorted(keys, row_keys(wanted), sorter=order)])
 
 
 def own_errors(x: torch.Tensor, dictionary: Dictionary) -> torch.Tensor:

@@ -12,26 +12,19 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 
-from itda_core.benchmarks.layer_sites import ModelActivations, SiteDictionary, build_sites, capture_models, own_errors
-from itda_core.benchmarks.layers_results import Accuracy, Cost, LayersBench, LayersReport
+from itda_core.benchmarks.layer_sites import SiteDictionary, build_sites, capture_models
+from itda_core.benchmarks.layer_trial import Trial
+from itda_core.benchmarks.layers_results import Accuracy, LayersBench, LayersReport
 from itda_core.benchmarks.machine import measure_machine
-from itda_core.benchmarks.memory import peak_bytes, restart_peak
 from itda_core.corpus import Corpus
 from itda_core.demo_models import checkpoints, model_folder, seed_models
-from itda_core.similarity import errors, jaccard, layer_matching, matched_layers, shared, transplanting, union_jaccard
-from itda_core.similarity.checks import TooFewTokens
-from itda_core.similarity.matching import both_ways
-from itda_core.similarity.measures import ACTIVATION_MEASURES, layer_similarities
-from itda_core.similarity.shared import shared_sources
+from itda_core.similarity import jaccard, union_jaccard
 from itda_core.types import UserError
 
 OTHERS = ("docs-a", "docs-b")
 """The second architecture, with the same tokenizer."""
 
-Pairs = dict[tuple[str, str], np.ndarray]
-"""By ordered pair of models: [layers of the first, layers of the second]."""
 Say = Callable[[str], None]
 """Takes a line on what is being done."""
 
@@ -70,28 +63,28 @@ def bench_layers(
         raise UserError("layers are matched between two models at least: train them with data/train.py")
     start = time.perf_counter()
     models = capture_models({**seeds, **others}, corpus, settings.tokens, settings.batch_windows, say)
-    if len({tuple(len(x[0]) for x in models[name].layers) for name in seeds}) > 1:
+    if len({tuple(x.shape[1] for x in models[name].layers) for name in seeds}) > 1:
         raise UserError("the seeds differ in depth or width: Eq. 9 is about models of one architecture")
     within = list(combinations(seeds, 2))
     across = list(product(seeds, others))
-    trial = Trial(models, settings.threshold, settings, say)
+    say("all measures on all tokens")
+    trial = Trial(models, settings.threshold, settings)
     dictionaries = trial.dictionaries
     main, costs = trial.accuracy(within), trial.costs
     far = [trial.accuracy(across)] if across else []
     del trial
-    one_kind = {name: models[name] for name in seeds}
     thresholds = []
     for threshold in settings.thresholds:
         say(f"threshold {threshold:g}")
-        sweep = Trial(one_kind, threshold, settings, say, known=main if threshold != settings.threshold else None)
-        thresholds.append(main if threshold == settings.threshold else sweep.accuracy(within))
+        one_kind = {name: models[name] for name in seeds}
+        thresholds.append(Trial(one_kind, threshold, settings, with_activations=False).accuracy(within))
     budgets = []
     for tokens in settings.budgets:
         say(f"{tokens:,} tokens")
         near_draws, far_draws = [], []
         for draw in range(min(settings.draws, settings.tokens // tokens)):
             parts = {name: model.part(draw * tokens, (draw + 1) * tokens) for name, model in models.items()}
-            few = Trial(parts, settings.threshold, settings, say)
+            few = Trial(parts, settings.threshold, settings)
             near_draws.append(few.accuracy(within))
             far_draws += [few.accuracy(across)] if across else []
         budgets.append(_mean(near_draws))
@@ -115,3 +108,62 @@ def bench_layers(
         settings=settings,
         seconds=time.perf_counter() - start,
     )
+
+
+def _mean(draws: Sequence[Accuracy]) -> Accuracy:
+    """The mean over draws of the same number of tokens; a measure left out in one of them is left out."""
+    left_out = {name: why for draw in draws for name, why in draw.left_out.items()}
+    kept = [name for name in draws[0].accuracy if name not in left_out]
+    return replace(
+        draws[0],
+        draws=len(draws),
+        atoms=_average(draw.atoms for draw in draws),
+        accuracy={name: _average(draw.accuracy[name] for draw in draws) for name in kept},
+        interval={name: _middle([draw.interval[name] for draw in draws]) for name in kept},
+        left_out=left_out,
+    )
+
+
+def _average(values: Iterable[float]) -> float:
+    return float(np.mean(list(values)))
+
+
+def _middle(intervals: Sequence[tuple[float, float]]) -> tuple[float, float]:
+    low, high = np.mean(intervals, axis=0)
+    return float(low), float(high)
+
+
+def _unions(dictionaries: Mapping[str, Sequence[SiteDictionary]]) -> dict[tuple[str, str], float]:
+    """Union IoU of each pair of models."""
+    sources = {name: [site.dictionary.sources for site in sites] for name, sites in dictionaries.items()}
+    return {(a, b): union_jaccard(sources[a], sources[b]) for a, b in combinations(sources, 2)}
+
+
+def _ranges(pairs: Mapping[tuple[str, str], float], seeds: set[str]) -> dict[str, tuple[float, float] | None]:
+    """Lowest and highest value among pairs of one architecture, and among pairs of two."""
+    kinds: dict[str, list[float]] = {"same": [], "different": []}
+    for (a, b), value in pairs.items():
+        kinds["same" if (a in seeds) == (b in seeds) else "different"].append(value)
+    return {kind: (min(values), max(values)) if values else None for kind, values in kinds.items()}
+
+
+def _convergence(
+    seeds: Mapping[str, Path],
+    dictionaries: Mapping[str, Sequence[SiteDictionary]],
+    corpus: Corpus,
+    settings: LayersBench,
+    say: Say,
+) -> dict[str, Any]:
+    """IoU of each layer's dictionary at each checkpoint with the final one, of the first seed that has checkpoints."""
+    found = {name: steps for name, folder in seeds.items() if (steps := checkpoints(folder))}
+    if not found:
+        return {"model": None, "steps": [], "iou": []}
+    name, steps = next(iter(found.items()))
+    folders = {f"{name} at step {step}": folder for step, folder in steps.items()}
+    captured = capture_models(folders, corpus, settings.tokens, settings.batch_windows, say)
+    final = [site.dictionary.sources for site in dictionaries[name]]
+    ious = []
+    for model in captured.values():
+        now = build_sites(model, settings.l0, settings.threshold)
+        ious.append([jaccard(site.dictionary.sources, last) for site, last in zip(now, final, strict=True)])
+    return {"model": name, "steps": list(steps), "iou": ious}

@@ -22,7 +22,7 @@ def pursuit_table(report: PursuitReport, full: FullReport | None = None) -> str:
         f"{machine.cores} cores, memory {machine.bandwidth_gb_s:.1f} GB/s, "
         f"float32 products {machine.product_gflop_s:.0f} GFLOP/s",
         "",
-        *_columns([_HEADS, *(_cells(row) for row in report.rows)]),
+        *columns([_HEADS, *(_cells(row) for row in report.rows)]),
         "",
         f"sequential scan, {scans.rows:,} rows from an empty start: {scans.sequential_seconds:.2f} s for "
         f"{scans.sequential_atoms:,} atoms, {scans.sequential_ratio:.2f} × the batch scan's time "
@@ -53,7 +53,7 @@ def capture_table(report: CaptureReport) -> str:
         f"{settings.model} on {report.corpus}, {settings.batch_windows} windows a batch; "
         f"median of {report.rows[0].batches} batches, {report.machine.cores} cores",
         "",
-        *_columns([_CAPTURE_HEADS, *(_capture_cells(row) for row in report.rows)]),
+        *columns([_CAPTURE_HEADS, *(_capture_cells(row) for row in report.rows)]),
     ]
     if memory is not None:
         lines += [
@@ -72,11 +72,11 @@ def scale_table(report: ScaleReport) -> str:
             f"{report.origin}, laid into each width with {settings.noise:.0%} noise; L0 {settings.l0}, "
             f"threshold {settings.threshold}, {report.machine.cores} cores",
             "",
-            *_columns([_SCALE_HEADS, *(_scale_cells(row) for row in report.rows)]),
+            *columns([_SCALE_HEADS, *(_scale_cells(row) for row in report.rows)]),
             "",
             f"one layer over a corpus, on a line of {settings.megabits:.0f} Mbit/s:",
             "",
-            *_columns([_PLAN_HEADS, *(_plan_cells(plan) for plan in report.plans)]),
+            *columns([_PLAN_HEADS, *(_plan_cells(plan) for plan in report.plans)]),
         ]
     )
 
@@ -161,6 +161,7 @@ def _cells(row: SizeResult) -> tuple[str, ...]:
     )
 
 
-def _columns(rows: Sequence[Sequence[str]]) -> list[str]:
+def columns(rows: Sequence[Sequence[str]]) -> list[str]:
+    """Rows of cells as lines, each column as wide as its widest cell, cells to the right."""
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     return ["  ".join(cell.rjust(width) for cell, width in zip(row, widths, strict=True)) for row in rows]

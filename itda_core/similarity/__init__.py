@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from itda_core.similarity.neighbours import mutual_knn
     from itda_core.similarity.regression import linear_regression
     from itda_core.similarity.relative import relative_representation
-    from itda_core.similarity.shared import shared_error_correlation, shared_sources
+    from itda_core.similarity.shared import shared_concordance, shared_sources
     from itda_core.similarity.sources import jaccard, union_jaccard
     from itda_core.similarity.transplanting import transplant
 
@@ -28,7 +28,7 @@ _HOMES = {
     "matched_layers": "matching",
     "mutual_knn": "neighbours",
     "relative_representation": "relative",
-    "shared_error_correlation": "shared",
+    "shared_concordance": "shared",
     "shared_sources": "shared",
     "svcca": "canonical",
     "transplant": "transplanting",
@@ -45,7 +45,7 @@ __all__ = [
     "matched_layers",
     "mutual_knn",
     "relative_representation",
-    "shared_error_correlation",
+    "shared_concordance",
     "shared_sources",
     "svcca",
     "transplant",

@@ -11,7 +11,6 @@ import torch
 
 from itda_core.similarity.checks import TooFewTokens, basis, check_pair, checked
 
-
 _MOST_FORCED = 0.5
 """Share of the correlations that may be 1 because of the number of tokens alone."""
 
@@ -32,8 +31,8 @@ def svcca(x: torch.Tensor, y: torch.Tensor, kept: float = 0.99) -> float:
         kept: share of the variance whose directions are kept, in (0, 1].
 
     Raises:
-        ValueError: wrong shapes, a value that is not finite, constant activations, `kept` out of range, or so few tokens
-            that more than half of the correlations are 1 whatever the models are.
+        ValueError: wrong shapes, a value that is not finite, constant activations, `kept` out of range, or so few
+            tokens that more than half of the correlations are 1 whatever the models are.
     """
     check_pair(x, y)
     return compare(prepare(x, kept), prepare(y, kept))

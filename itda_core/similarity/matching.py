@@ -1,8 +1,8 @@
 """The layer-matching benchmark of Kornblith et al. 2019, as the ITDA paper scores it (Eq. 9).
 
 Of two models that differ in their seed only, layer i of the one should be most like layer i of the other. The accuracy
-of a measure is the share of layers for which it is, over the ordered pairs of distinct models. (The paper's sum takes in
-the pairs of a model with itself, which every measure gets right.)
+of a measure is the share of layers for which it is, over the ordered pairs of distinct models. (The paper's sum takes
+in the pairs of a model with itself, which every measure gets right.)
 """
 
 from collections.abc import Mapping
@@ -69,8 +69,8 @@ def matched_layers(similarity: np.ndarray) -> np.ndarray:
 def same_depth(n_a: int, n_b: int) -> np.ndarray:
     """[n_a, n_b] bool: which layers of B lie nearest to each layer of A by relative depth.
 
-    The depth of block i of n is (i + 1)/n, the share of the blocks that its output has passed; where two layers of B lie
-    equally near, both count. For models of equal depth that is the same layer.
+    The depth of block i of n is (i + 1)/n, the share of the blocks that its output has passed; where two layers of B
+    lie equally near, both count. For models of equal depth that is the same layer.
     """
     depth_a, depth_b = (np.arange(1, n + 1) / n for n in (n_a, n_b))
     distance = np.abs(depth_a[:, None] - depth_b[None, :])

@@ -53,6 +53,6 @@ def prepare(x: torch.Tensor, k: int = 10) -> Prepared:
 
 def compare(a: Prepared, b: Prepared) -> float:
     """The measure of two prepared sites."""
-    # Each row's neighbours are distinct, so a shared one stands twice, side by side, once both lists are sorted together.
+    # Each row's neighbours are distinct, so a shared one stands twice, side by side, once both lists are sorted.
     both = torch.cat([a.neighbours, b.neighbours], 1).sort(1).values
     return float((both[:, 1:] == both[:, :-1]).sum()) / a.neighbours.numel()

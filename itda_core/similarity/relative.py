@@ -1,5 +1,5 @@
-"""Similarity of relative representations (Moschella et al. 2023, "Relative representations enable zero-shot latent space
-communication", §3), as the ITDA paper uses them in §5.1.
+"""Similarity of relative representations (Moschella et al. 2023, "Relative representations enable zero-shot latent
+space communication", §3), as the ITDA paper uses them in §5.1.
 
 Each activation is described by its cosines with the activations at some anchor tokens, the same tokens in both models;
 the measure is the mean cosine between the two descriptions of a token. Symmetric. Invariant to rotations, reflections

@@ -1,74 +1,96 @@
-"""Correlation of errors over shared sources: which tokens two sites find hard when both explain them by the same places.
+"""Concordance over shared sources: two sites decompose the tokens over the same places in the text.
 
-Dictionaries of two sites choose different sources, so their errors differ for that reason too. Here the sources that most
-of the dictionaries chose are read in every site (as in transplanting), all other tokens are decomposed over them, and the
-logarithms of the errors are correlated over the tokens. One encode for each site, whatever it is compared with.
+Dictionaries of two sites choose different sources, and thereby differ in more than the sites do. Here the sources that
+most of the dictionaries chose are read in every site (as in transplanting), and all other tokens are decomposed over
+them. Two things are then told of each token, in the same words for every model: its cosines with the sources, which
+pursuit starts from, and the share of its norm that pursuit leaves. The measure is the product of how well two sites
+agree in the one and in the other, by Lin's concordance (Lin 1989, "A Concordance Correlation Coefficient to Evaluate
+Reproducibility"), which is 1 for the same values only, where a correlation is 1 for any line.
 
-Symmetric. Invariant to rotations, reflections and permutations of neurons, and to scaling; not to a shift of all
-activations. Source: this project.
+One encode for each site, whatever it is compared with. Symmetric. Invariant to rotations, reflections and permutations
+of neurons, and to scaling, of each activation even; not to a shift of all activations. Source: this project.
 """
 
 from collections import Counter
 from collections.abc import Iterable
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 
 from itda_core.config import DictionarySettings
 from itda_core.dictionary import Dictionary
-from itda_core.similarity import errors
 from itda_core.similarity.checks import TooFewTokens, check_pair, checked, unit_rows
 from itda_core.similarity.sources import source_keys, sources_of
 
-_LEAST = 1e-6  # relative error; what is less is rounding
+STEPS = 4
+"""Pursuit steps: enough to tell tokens apart; with more, what is left is less and less alike."""
 _LEAST_TOKENS = 8  # that are no atoms
+_SPREAD = 1e-6  # of values in [-1, 1]; with less they are the same but for rounding
 
 
-def shared_error_correlation(x: torch.Tensor, y: torch.Tensor, atoms: torch.Tensor, l0: int = 40) -> float:
-    """Correlation of the tokens' log errors when both sites decompose them over the same sources, in [-1, 1].
+class Prepared(NamedTuple):
+    """One site's activations, ready to be compared: of the tokens that are no atoms, in their order."""
+
+    cosines: torch.Tensor
+    """[tokens, atoms] float32: with the site's activations at the shared sources."""
+    left: torch.Tensor
+    """[tokens] float32: norm of the residual, as a share of the activation's."""
+
+
+def shared_concordance(x: torch.Tensor, y: torch.Tensor, atoms: torch.Tensor, steps: int = STEPS) -> float:
+    """Agreement of two sites over the same sources, in [-1, 1].
 
     Args:
         x: [n, d1] float activations.
         y: [n, d2] float activations of the same tokens.
         atoms: [m] int: the rows that are the shared sources.
-        l0: pursuit steps.
+        steps: pursuit steps.
 
     Raises:
         ValueError: wrong shapes, an atom that is no row, fewer than 8 tokens that are no atoms, a value that is not
             finite, or constant or zero activations.
     """
     check_pair(x, y)
-    return errors.compare(prepare(x, atoms, l0), prepare(y, atoms, l0))
+    return compare(prepare(x, atoms, steps), prepare(y, atoms, steps))
 
 
-def prepare(x: torch.Tensor, atoms: torch.Tensor, l0: int = 40) -> errors.Prepared:
-    """What `errors.compare` needs of activations [n, d] and the shared sources' rows.
+def prepare(x: torch.Tensor, atoms: torch.Tensor, steps: int = STEPS) -> Prepared:
+    """What `compare` needs of activations [n, d] and the shared sources' rows.
 
-    Raises ValueError as `shared_error_correlation` does.
+    Raises ValueError as `shared_concordance` does.
     """
     unit = unit_rows(checked(x)).float()
     rows = torch.unique(atoms.to(torch.int64))
-    if rows.ndim != 1 or len(rows) == 0 or not 0 <= int(rows[0]) <= int(rows[-1]) < len(unit):
+    if len(rows) == 0 or not 0 <= int(rows[0]) <= int(rows[-1]) < len(unit):
         raise ValueError(f"atoms are rows of the activations, whole numbers from 0 to {len(unit) - 1}")
     others = torch.ones(len(unit), dtype=torch.bool)
     others[rows] = False
     if int(others.sum()) < _LEAST_TOKENS:
         raise TooFewTokens(
-            f"{int(others.sum())} tokens are left beside {len(rows)} atoms: give more tokens, or a higher threshold"
+            f"{int(others.sum())} tokens are left beside {len(rows)} atoms: give more tokens, or fewer atoms"
         )
-    dictionary = Dictionary(unit[rows], torch.zeros(len(rows), 2), DictionarySettings(l0))
+    dictionary = Dictionary(unit[rows], torch.zeros(len(rows), 2), DictionarySettings(steps))
     rest = unit[others]
-    left = rest - dictionary.decode(dictionary.encode(rest), len(rest))
-    return errors.prepare(left.square().sum(1).clamp(min=_LEAST).log())
+    left = (rest - dictionary.decode(dictionary.encode(rest), len(rest))).norm(dim=1)
+    found = Prepared(rest @ dictionary.atoms.T, left)
+    if any(float(part.std()) < _SPREAD for part in found):
+        raise ValueError("all tokens are alike in what the sources tell of them: give more tokens, or other sources")
+    return found
+
+
+def compare(a: Prepared, b: Prepared) -> float:
+    """The measure of two prepared sites."""
+    return _concordance(a.cosines, b.cosines) * _concordance(a.left, b.left)
 
 
 def shared_sources(dictionaries: Iterable[Any], n: int | None = None) -> np.ndarray:
-    """[n, 2] int64: the sources that most dictionaries chose, those chosen equally often in the order of the text.
+    """[n, 2] int64: the sources that most dictionaries chose, in the order of the text.
 
     Args:
         dictionaries: the sources of each, [m, 2] as `jaccard` takes them.
-        n: how many sources; the mean size of the dictionaries unless given.
+        n: how many sources; half the dictionaries' mean size unless given. Of those that were chosen equally often, the
+            first in the text.
 
     Raises ValueError for no dictionaries or no sources.
     """
@@ -76,6 +98,14 @@ def shared_sources(dictionaries: Iterable[Any], n: int | None = None) -> np.ndar
     votes = Counter(key for one in keys for key in one.tolist())
     if not votes:
         raise ValueError("no sources: give dictionaries that are not empty")
-    wanted = round(sum(map(len, keys)) / len(keys)) if n is None else n
+    wanted = round(sum(map(len, keys)) / len(keys) / 2) if n is None else n
     chosen = sorted(votes, key=lambda key: (-votes[key], key))[: max(1, wanted)]
     return sources_of(np.array(sorted(chosen), dtype=np.int64))
+
+
+def _concordance(a: torch.Tensor, b: torch.Tensor) -> float:
+    """Lin's coefficient of two tensors of one shape: 2 cov / (var + var + (difference of means)²)."""
+    mean_a, mean_b = a.double().mean(), b.double().mean()
+    a, b = a - mean_a, b - mean_b
+    shared = 2 * (a * b).double().mean()
+    return float(shared / (a.square().double().mean() + b.square().double().mean() + (mean_a - mean_b) ** 2))

@@ -39,13 +39,18 @@ def union_jaccard(sources_a: Iterable[Any], sources_b: Iterable[Any]) -> float:
 
 def source_keys(sources: Any) -> np.ndarray:
     """[m] int64, a number for each distinct source, sorted. Raises ValueError as `jaccard` does."""
+    return np.unique(row_keys(sources))
+
+
+def row_keys(sources: Any) -> np.ndarray:
+    """[n] int64, a number for the source of each row, in their order. Raises ValueError as `jaccard` does."""
     rows = np.asarray(sources)
     if rows.ndim != 2 or rows.shape[1] != 2 or rows.dtype.kind not in "iu":
         raise ValueError(f"sources are integers [n, 2], document and position: got {rows.dtype} {list(rows.shape)}")
     rows = rows.astype(np.int64)
     if rows.size and (rows.min() < 0 or rows.max() >= 1 << _SHIFT - 1):
         raise ValueError("a source is below 0 or too large: documents and positions count from 0")
-    return np.unique(rows[:, 0] << _SHIFT | rows[:, 1])
+    return rows[:, 0] << _SHIFT | rows[:, 1]
 
 
 def sources_of(keys: np.ndarray) -> np.ndarray:

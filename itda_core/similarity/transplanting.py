@@ -1,10 +1,10 @@
 """Transplanting: one model's dictionary carried over to another by its sources.
 
-A source is a place in the text, and every model has an activation there; so the sources of a dictionary of A, read in B,
-are a dictionary of B whose atoms correspond to A's one to one. The measure counts the tokens whose strongest atom, the
-first that pursuit picks, has the same source in both. Directed by whose sources they are; symmetric once those are given.
-Invariant to rotations, reflections and permutations of neurons, and to scaling; not to a shift of all activations. Source: this
-project, from the ITDA paper's Algorithm 2 and the anchors of Moschella et al. 2023.
+A source is a place in the text, and every model has an activation there; so the sources of a dictionary of A, read in
+B, are a dictionary of B whose atoms correspond to A's one to one. The measure counts the tokens whose strongest atom,
+the first that pursuit picks, has the same source in both. Directed by whose sources they are; symmetric once those are
+given. Invariant to rotations, reflections and permutations of neurons, and to scaling; not to a shift of all
+activations. Source: this project, from the ITDA paper's Algorithm 2 and the anchors of Moschella et al. 2023.
 """
 
 from typing import NamedTuple
@@ -22,7 +22,7 @@ class Prepared(NamedTuple):
     atoms: torch.Tensor
     """[m] int64: the rows that are the dictionary's sources."""
     picks: torch.Tensor
-    """[n] int64: which of the atoms each token picks first."""
+    """[at most n] int64: which of the atoms each token picks first, for the first tokens as far as they are counted."""
 
 
 def transplant(x: torch.Tensor, y: torch.Tensor, atoms: torch.Tensor) -> float:
@@ -42,18 +42,26 @@ def transplant(x: torch.Tensor, y: torch.Tensor, atoms: torch.Tensor) -> float:
     return compare(a, Prepared(_unit(y), a.atoms, a.picks))
 
 
-def prepare(x: torch.Tensor, atoms: torch.Tensor) -> Prepared:
-    """What `compare` needs of activations [n, d] and the rows that are atoms. Raises ValueError as `transplant` does."""
+def prepare(x: torch.Tensor, atoms: torch.Tensor, most: int | None = None) -> Prepared:
+    """What `compare` needs of activations [n, d] and the rows that are atoms.
+
+    Args:
+        x: activations.
+        atoms: as `transplant` takes them.
+        most: so many tokens are counted, the first ones; all unless given. Atoms may lie beyond them.
+
+    Raises ValueError as `transplant` does.
+    """
     unit = _unit(x)
     rows = atoms.to(torch.int64)
     if rows.ndim != 1 or len(rows) < 2 or not 0 <= int(rows.min()) <= int(rows.max()) < len(unit):
         raise ValueError(f"atoms are 2 or more rows of the activations, whole numbers from 0 to {len(unit) - 1}")
-    return Prepared(unit, rows, _first_picks(unit, rows))
+    return Prepared(unit, rows, _first_picks(unit[:most], unit[rows]))
 
 
 def compare(a: Prepared, b: Prepared) -> float:
     """The measure of two prepared sites, by a's sources."""
-    return float((a.picks == _first_picks(b.unit, a.atoms)).double().mean())
+    return float((a.picks == _first_picks(b.unit[: len(a.picks)], b.unit[a.atoms])).double().mean())
 
 
 def _unit(x: torch.Tensor) -> torch.Tensor:
@@ -61,4 +69,4 @@ def _unit(x: torch.Tensor) -> torch.Tensor:
 
 
 def _first_picks(unit: torch.Tensor, atoms: torch.Tensor) -> torch.Tensor:
-    return (unit @ unit[atoms].T).abs_().argmax(1)
+    return (unit @ atoms.T).abs_().argmax(1)

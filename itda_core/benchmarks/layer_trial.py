@@ -1,0 +1,149 @@
+"""One trial of `itda bench layers`: every measure on the same tokens of the same models."""
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from itda_core.benchmarks.layer_sites import ModelActivations, SiteDictionary, build_sites, own_errors, rows_of
+from itda_core.benchmarks.layers_results import Accuracy, Cost, LayersBench
+from itda_core.benchmarks.memory import peak_bytes, restart_peak
+from itda_core.similarity import errors, layer_matching, shared, transplanting
+from itda_core.similarity.checks import TooFewTokens
+from itda_core.similarity.matching import both_ways
+from itda_core.similarity.measures import ACTIVATION_MEASURES, layer_similarities
+from itda_core.similarity.shared import shared_sources
+from itda_core.similarity.sources import overlap, source_keys
+
+Pair = tuple[str, str]
+"""Two models, by name."""
+
+
+@dataclass(frozen=True)
+class _Contest:
+    """A measure in a trial: its sites prepared once, and how two of them are compared."""
+
+    sites: dict[str, list[Any]]
+    compare: Callable[[Any, Any], float]
+    symmetric: bool
+    seconds: float
+    peak_mb: float | None
+
+
+class Trial:
+    """Every measure on the same tokens of some models, each site prepared once.
+
+    Attributes:
+        dictionaries: by model, that of each layer.
+        costs: by measure, what it took; comparing is timed by the first `accuracy`.
+    """
+
+    def __init__(
+        self,
+        models: Mapping[str, ModelActivations],
+        threshold: float,
+        settings: LayersBench,
+        with_activations: bool = True,
+    ) -> None:
+        """Build the dictionaries and prepare the sites.
+
+        Args:
+            models: activations of the same tokens.
+            threshold: relative error above which an activation becomes an atom.
+            settings: pursuit steps and the tokens for transplanting.
+            with_activations: whether the measures that need no dictionary take part.
+
+        Raises UserError where a layer's dictionary has fewer than two atoms.
+        """
+        self._models, self._settings, self.threshold = models, settings, threshold
+        self.costs: dict[str, Cost] = {}
+        self._contests: dict[str, _Contest] = {}
+        self._left_out: dict[str, str] = {}
+        if with_activations:
+            for measure in ACTIVATION_MEASURES:
+                self._enter(
+                    measure.name, lambda m=measure: self._each_layer(m.prepare), measure.compare, measure.symmetric
+                )
+        built = time.perf_counter()
+        self.dictionaries = {name: build_sites(model, settings.l0, threshold) for name, model in models.items()}
+        built = time.perf_counter() - built
+        self._enter("jaccard", self._keys, overlap, True, built)
+        self._enter("error_correlation", self._own_errors, errors.compare, True, built)
+        self._enter("transplant", self._transplants, transplanting.compare, False, built)
+        self._enter("shared_concordance", self._shared_sources, shared.compare, True, built)
+
+    @property
+    def tokens(self) -> int:
+        """Tokens of each model."""
+        return len(next(iter(self._models.values())).sources)
+
+    def accuracy(self, pairs: Sequence[Pair]) -> Accuracy:
+        """Layer matching over both orders of some pairs of models."""
+        accuracy, interval, left_out = {}, {}, dict(self._left_out)
+        for name, contest in self._contests.items():
+            start = time.perf_counter()
+            try:
+                matrices = {(a, b): self._matrix(contest, a, b) for a, b in pairs}
+                if contest.symmetric:
+                    matrices = both_ways(matrices)
+                else:
+                    matrices |= {(b, a): self._matrix(contest, b, a) for a, b in pairs}
+            except TooFewTokens as why:
+                left_out[name] = str(why)
+                continue
+            compared = sum(matrix.size for matrix in matrices.values()) / (2 if contest.symmetric else 1)
+            took = 1000 * (time.perf_counter() - start) / compared
+            self.costs.setdefault(name, Cost(contest.seconds, took, contest.peak_mb))
+            found = layer_matching(matrices)
+            accuracy[name], interval[name] = found.accuracy, (found.low, found.high)
+        sizes = [len(site.dictionary) for sites in self.dictionaries.values() for site in sites]
+        return Accuracy(self.tokens, 1, self.threshold, float(np.mean(sizes)), accuracy, interval, left_out)
+
+    def _enter(
+        self,
+        name: str,
+        prepare: Callable[[], dict[str, list[Any]]],
+        compare: Callable[[Any, Any], float],
+        symmetric: bool,
+        before: float = 0.0,
+    ) -> None:
+        """Prepare all sites for a measure, `before` seconds of which were spent on what it shares with others."""
+        lowest, start = restart_peak(), time.perf_counter()
+        try:
+            sites = prepare()
+        except TooFewTokens as why:
+            self._left_out[name] = str(why)
+            return
+        seconds, peak = before + time.perf_counter() - start, peak_bytes()
+        grown = None if lowest is None or peak is None else (peak - lowest) / 1e6
+        self._contests[name] = _Contest(sites, compare, symmetric, seconds, grown)
+
+    def _matrix(self, contest: _Contest, a: str, b: str) -> np.ndarray:
+        return layer_similarities(contest.compare, contest.sites[a], contest.sites[b])
+
+    def _each_layer(self, prepare: Callable[[Any], Any]) -> dict[str, list[Any]]:
+        return {name: [prepare(x) for x in model.layers] for name, model in self._models.items()}
+
+    def _each_site(self, prepare: Callable[[Any, SiteDictionary], Any]) -> dict[str, list[Any]]:
+        return {
+            name: [prepare(x, site) for x, site in zip(model.layers, self.dictionaries[name], strict=True)]
+            for name, model in self._models.items()
+        }
+
+    def _keys(self) -> dict[str, list[Any]]:
+        return self._each_site(lambda _, site: source_keys(site.dictionary.sources))
+
+    def _own_errors(self) -> dict[str, list[Any]]:
+        return self._each_site(lambda x, site: errors.prepare(own_errors(x, site.dictionary)))
+
+    def _transplants(self) -> dict[str, list[Any]]:
+        most = self._settings.transplant_tokens
+        return self._each_site(lambda x, site: transplanting.prepare(x, site.rows, most))
+
+    def _shared_sources(self) -> dict[str, list[Any]]:
+        chosen = [site.dictionary.sources for sites in self.dictionaries.values() for site in sites]
+        sources = next(iter(self._models.values())).sources
+        rows = rows_of(shared_sources(chosen), sources)
+        return self._each_layer(lambda x: shared.prepare(x, rows))

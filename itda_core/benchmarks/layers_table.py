@@ -1,0 +1,85 @@
+"""A report of `itda bench layers` as text for people."""
+
+from collections.abc import Sequence
+
+from itda_core.benchmarks.layers_results import Accuracy, LayersReport
+from itda_core.benchmarks.tables import columns
+from itda_core.similarity.measures import ACTIVATION_MEASURES
+
+PAPER = {
+    "linear_regression": (0.16, 0.07),
+    "svcca": (0.50, 0.44),
+    "linear_cka": (0.69, 0.61),
+    "relative_representation": (0.87, 0.78),
+    "jaccard": (0.88, 0.89),
+}
+"""Accuracy on five seeds each of GPT-2 small and medium: the ITDA paper, Table 1."""
+TITLES = {measure.name: measure.title for measure in ACTIVATION_MEASURES} | {
+    "jaccard": "ITDA: Jaccard of sources",
+    "error_correlation": "ITDA: correlation of errors",
+    "transplant": "ITDA: transplanting",
+    "shared_concordance": "ITDA: concordance over shared sources",
+}
+"""The measures' names for people, in the order of the tables."""
+
+
+def layers_table(report: LayersReport) -> str:
+    """A layers report in lines: the models, the accuracy of each measure, the sweeps, models as wholes, training."""
+    main, settings = report.main, report.settings
+    layers, width = report.models[report.seeds[0]]
+    lines = [
+        f"{', '.join(report.seeds)}: {layers} layers of width {width}; {main.tokens:,} tokens of {report.corpus}, "
+        f"L0 {settings.l0}, threshold {main.threshold:g} ({main.atoms:,.0f} atoms)",
+        f"layer matching over {report.n_pairs} ordered pairs, with 95 % bootstrap intervals",
+        "",
+        *columns([_HEADS, *(_cells(report, name) for name in TITLES)]),
+        "",
+        "against the number of tokens:",
+        *_sweep([*report.budgets, main], [f"{a.tokens:,} × {a.draws}" for a in [*report.budgets, main]]),
+        "",
+        "against the threshold (atoms):",
+        *_sweep(report.thresholds, [f"{a.threshold:g} ({a.atoms:,.0f})" for a in report.thresholds]),
+    ]
+    if report.across:
+        lines += [
+            "",
+            f"between {', '.join(report.seeds)} and {', '.join(report.others)}, by relative depth, against tokens:",
+            *_sweep(report.across, [f"{a.tokens:,} × {a.draws}" for a in report.across]),
+        ]
+    lines += ["", "union of all layers, IoU: " + ", ".join(map(_range, report.union.items()))]
+    if report.convergence["model"] is not None:
+        lines += ["", f"{report.convergence['model']}: IoU of each layer's dictionary with the final one"]
+        rows = zip(report.convergence["steps"], report.convergence["iou"], strict=True)
+        lines += columns([[f"step {step:,}", *(f"{iou:.2f}" for iou in ious)] for step, ious in rows])
+    return "\n".join(lines)
+
+
+_HEADS = ("measure", "accuracy", "interval", "GPT-2 small", "medium", "prepare a site", "compare two", "peak")
+
+
+def _cells(report: LayersReport, name: str) -> list[str]:
+    paper = [f"{value:.2f}" for value in PAPER.get(name, ())] or ["", ""]
+    if name not in report.main.accuracy:
+        return [TITLES[name], "too few tokens", "", *paper, "", "", ""]
+    cost, (low, high) = report.cost[name], report.main.interval[name]
+    sites = sum(layers for layers, _ in report.models.values())
+    return [
+        TITLES[name],
+        f"{report.main.accuracy[name]:.2f}",
+        f"{low:.2f}–{high:.2f}",
+        *paper,
+        f"{1000 * cost.prepare_seconds / sites:.0f} ms",
+        f"{cost.compare_ms:.1f} ms",
+        "?" if cost.peak_mb is None else f"{cost.peak_mb:,.0f} MB",
+    ]
+
+
+def _sweep(accuracies: Sequence[Accuracy], heads: Sequence[str]) -> list[str]:
+    names = [name for name in TITLES if any(name in each.accuracy for each in accuracies)]
+    values = [[f"{a.accuracy[name]:.2f}" if name in a.accuracy else "–" for a in accuracies] for name in names]
+    return columns([["measure", *heads], *([TITLES[name], *row] for name, row in zip(names, values, strict=True))])
+
+
+def _range(kind: tuple[str, tuple[float, float] | None]) -> str:
+    name, ends = kind
+    return f"{name} architecture none" if ends is None else f"{name} architecture {ends[0]:.3f}–{ends[1]:.3f}"
