@@ -19,7 +19,7 @@ from itda_core.pair_queries import LEAST_TOGETHER, Pair, PairFilter, PartCounts
 from itda_core.types import UserError
 
 PAGE_ROWS = 30
-RANKED = 8
+RANKED, MATCHED = 8, 12
 PART_NAMES = {"a": "only in A", "both": "in both", "b": "only in B"}
 SORTS = {
     "strongest": "strongest first",
@@ -221,28 +221,21 @@ def show_matches(shown: state.CompareState, pair: Pair, whole: PartCounts) -> No
     st.subheader("Best matches of atoms without a twin")
     st.caption(
         "The atom of the other side whose coefficients correlate most with its own, over all tokens that both saw; "
-        f"only atoms that fire together on {LEAST_TOGETHER} tokens or more are held against each other."
+        f"only atoms that fire together on {LEAST_TOGETHER} tokens or more are held against each other. The lists of "
+        "atoms only in A, or only in B, can be ordered by it."
     )
-    for column, part, other in zip(st.columns(2, gap="large"), ("a", "b"), ("B", "A"), strict=True):
-        with column:
-            rows = pair.page(PairFilter(part), "match", True, limit=RANKED)
-            rows = rows[rows[f"{part}_other"].notna()]
-            st.text(f"Atoms only in {part.upper()}, and their match in {other}")
-            if rows.empty:
-                st.caption("None." if getattr(whole, part) else "Every atom has a twin.")
-                continue
-            others = pair.sources(other.lower(), [int(atom) for atom in rows[f"{part}_other"]])
-            token_strip(
-                [matched_row(shown, row, part, others) for row in each(rows)],
-                key=f"matches_{part}",
-                columns=["Atom, and its match", "r", "pages"],
-            )
-            parts.download(
-                lambda part=part: pair.page(PairFilter(part), "match", True, limit=max(getattr(whole, part), 1)),
-                key=f"matches_{part}_csv",
-                file=f"{shown.a}--{shown.b}-matches-{part}.csv",
-                label="All matches as CSV",
-            )
+    rows = pair.matches(MATCHED)
+    if rows.empty:
+        st.text("None: " + ("none of them fires with one of the others." if whole.a + whole.b else "each has a twin."))
+        return
+    columns = ["Atom of A over atom of B", "correlation", "fire together on", "pages"]
+    token_strip([matched_row(shown, row) for row in each(rows)], key="matches", columns=columns)
+    parts.download(
+        lambda: pair.matches(whole.a + whole.b),
+        key="matches_csv",
+        file=f"{shown.a}--{shown.b}-matches.csv",
+        label="All matches as CSV",
+    )
 
 
 def show_changes(shown: state.CompareState, a: DictionaryRecord, b: DictionaryRecord, pair: Pair) -> None:
