@@ -262,6 +262,7 @@ def show_changes(shown: state.CompareState, a: DictionaryRecord, b: DictionaryRe
             st.text(title)
             rows = pair.page(PairFilter(part), sort, descending, limit=RANKED)
             show_ranked(shown, rows, part)
+            download_rows(shown, pair, PairFilter(part), shown.ranking, "went" if part == "a" else "came")
     for column, order, title in (
         (went, "lost", "Carries less in B than in A"),
         (came, "gained", "Carries more in B than in A"),
@@ -272,6 +273,18 @@ def show_changes(shown: state.CompareState, a: DictionaryRecord, b: DictionaryRe
             rows = pair.page(PairFilter("both"), sort, descending, limit=RANKED)
             change = rows["b_weight"] - rows["a_weight"]
             show_moved(shown, rows[(change > 0) if descending else (change < 0)], order)
+            download_rows(shown, pair, PairFilter("both"), order, order)
+
+
+def download_rows(shown: state.CompareState, pair: Pair, where: PairFilter, order: str, name: str) -> None:
+    """A button for the whole of a list of which the page shows the beginning."""
+    sort, descending = state.PAIR_SORTS[order]
+    parts.download(
+        lambda: pair.page(where, sort, descending, limit=getattr(pair.counts(), where.part)),
+        key=f"{name}_csv",
+        file=f"{shown.a}--{shown.b}-{name}.csv",
+        label="All as CSV",
+    )
 
 
 def show_ranked(shown: state.CompareState, rows: pd.DataFrame, part: str) -> None:
