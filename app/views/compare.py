@@ -205,8 +205,11 @@ def show_list(shown: state.CompareState, pair: Pair, found: PartCounts, key: str
 def show_nothing(shown: state.CompareState, found: PartCounts) -> None:
     """Why nothing is listed, and what to do."""
     if shown.text:
-        elsewhere = [f"{count(getattr(found, part))} {name}" for part, name in PART_NAMES.items() if part != shown.part]
+        elsewhere = [f"{count(n)} {name}" for part, name in PART_NAMES.items() if (n := getattr(found, part))]
         st.text(f"Nothing found: no source {PART_NAMES[shown.part]} has “{visible(shown.text)}” near it.")
+        if not elsewhere:
+            st.text("Nor has any other of the two: search for less, or clear the search.")
+            return
         st.text(
             f"The same search finds {' and '.join(elsewhere)}: choose another part of the bar, or clear the search."
         )
@@ -256,17 +259,15 @@ def show_changes(shown: state.CompareState, a: DictionaryRecord, b: DictionaryRe
             **widget("ranking", shown.ranking),
         )
     sort, descending = state.PAIR_SORTS[shown.ranking]
-    went, came = st.columns(2, gap="large")
-    for column, part, title in ((went, "a", "Went: atoms of A alone"), (came, "b", "Came: atoms of B alone")):
+    titles = {"a": "Went: atoms of A alone", "b": "Came: atoms of B alone"}
+    for column, (part, title) in zip(st.columns(2, gap="large"), titles.items(), strict=True):
         with column:
             st.text(title)
             rows = pair.page(PairFilter(part), sort, descending, limit=RANKED)
             show_ranked(shown, rows, part)
             download_rows(shown, pair, PairFilter(part), shown.ranking, "went" if part == "a" else "came")
-    for column, order, title in (
-        (went, "lost", "Carries less in B than in A"),
-        (came, "gained", "Carries more in B than in A"),
-    ):
+    titles = {"lost": "Carries less in B than in A", "gained": "Carries more in B than in A"}
+    for column, (order, title) in zip(st.columns(2, gap="large"), titles.items(), strict=True):
         with column:
             st.text(title)
             sort, descending = state.PAIR_SORTS[order]
