@@ -12,7 +12,7 @@ from small_pair import DOCUMENTS, windows, write_index
 from itda_core import comparison
 from itda_core.cli import main
 from itda_core.coactivation import best_matches, passes
-from itda_core.comparison import bootstrap, chance, folder_of, is_compared, read_comparison, read_measures, summarise
+from itda_core.comparison import bootstrap, chance, folder_of, read_comparison, read_measures, summarise
 from itda_core.dictionary import Dictionary
 from itda_core.jobs import read_jobs
 from itda_core.library import DictionaryRecord, Library
@@ -254,7 +254,7 @@ def test_itda_compare_counts_what_the_atoms_files_say(
     shutil.copytree(library, root)
     here = Library(root)
     a, b = (record for record in sound(root) if record.site.layer == 3)
-    assert not is_compared(here, a, b)
+    assert read_comparison(here, a, b) is None
     assert main(["compare", a.id, b.id, "--json", "--library", str(root)]) == 0
     said = json.loads(capsys.readouterr().out)
     of_a, of_b = (
