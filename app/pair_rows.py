@@ -7,7 +7,7 @@ import pandas as pd
 
 from app import parts, state
 from app.components.token_strip import Row, Token
-from app.text import number, share
+from app.text import count, number, share
 
 
 def mirrored(part: str) -> str:
@@ -63,18 +63,13 @@ def lone_row(shown: state.CompareState, row: Any, part: str, key: str) -> Row:
     )
 
 
-def matched_row(shown: state.CompareState, row: Any, part: str, others: pd.DataFrame) -> Row:
-    """An atom over its best match."""
-    match = int(getattr(row, f"{part}_other"))
-    side = mirrored(part)
-    source = others.loc[match]
-    below = [Token(source["before"]), Token(source["label"] or "∅", is_centre=True), Token(source["after"])]
-    a, b = (row.a, match) if part == "a" else (match, row.b)
+def matched_row(shown: state.CompareState, row: Any) -> Row:
+    """An atom of A over one of B that fires like it."""
     return Row(
-        source_tokens(row, part),
-        [number(getattr(row, f"{part}_correlation"), 2)],
-        href=match_address(shown, a, b),
-        below=below,
-        sides=part + side,
-        links=atom_links(shown, a, b),
+        source_tokens(row, "a"),
+        [number(row.correlation, 2), count(row.together)],
+        href=match_address(shown, row.a, row.b),
+        below=source_tokens(row, "b"),
+        sides="ab",
+        links=atom_links(shown, row.a, row.b),
     )

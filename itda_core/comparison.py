@@ -114,11 +114,6 @@ def folder_of(library: Library, a: DictionaryRecord, b: DictionaryRecord) -> Pat
     return library.comparisons / f"{a.id}--{b.id}-{digest}"
 
 
-def is_compared(library: Library, a: DictionaryRecord, b: DictionaryRecord) -> bool:
-    """Whether the comparison of two dictionaries is there."""
-    return (folder_of(library, a, b) / SUMMARY_FILE).is_file()
-
-
 def read_comparison(library: Library, a: DictionaryRecord, b: DictionaryRecord) -> Comparison | None:
     """The comparison of two dictionaries, None while there is none. Raises DamagedError."""
     folder = folder_of(library, a, b)

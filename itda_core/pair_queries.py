@@ -215,14 +215,27 @@ class Pair:
         side, _ = _sides(side)
         return self._frame(f"SELECT {', '.join(MEASURES)} FROM {side}.measures WHERE atom = ?", [atom])
 
-    def sources(self, side: str, atoms: Sequence[int]) -> pd.DataFrame:
-        """The source passages of some atoms of a side, by atom: label, before, after."""
-        side, _ = _sides(side)
-        found = self._frame(
-            f"SELECT atom, label, before, after FROM {side}.atoms WHERE atom IN (SELECT unnest(?::INTEGER[]))",
-            [list(atoms)],
+    def matches(self, limit: int = 50) -> pd.DataFrame:
+        """Best matches of the atoms without a twin, of either side, the best first; two that are each other's once.
+
+        Columns: a, b, correlation, together, and after `a_` and `b_` the source passages: label, before, after.
+        """
+        return self._frame(
+            """
+            WITH found AS (
+                SELECT p.a, m.other AS b, correlation, together FROM pairs p JOIN a.measures m ON m.atom = p.a
+                WHERE part = 'a' AND other IS NOT NULL
+                UNION
+                SELECT o.other, p.b, correlation, together FROM pairs p JOIN b.measures o ON o.atom = p.b
+                WHERE part = 'b' AND other IS NOT NULL
+            )
+            SELECT a, b, correlation, together, x.label AS a_label, x.before AS a_before, x.after AS a_after,
+                y.label AS b_label, y.before AS b_before, y.after AS b_after
+            FROM found JOIN a.atoms x ON x.atom = a JOIN b.atoms y ON y.atom = b
+            ORDER BY correlation DESC, a, b LIMIT ?
+            """,
+            [limit],
         )
-        return found.set_index("atom")
 
     # What a job reads
 

@@ -12,7 +12,7 @@ from small_pair import DOCUMENTS, windows, write_index
 from itda_core import comparison
 from itda_core.cli import main
 from itda_core.coactivation import best_matches, passes
-from itda_core.comparison import bootstrap, chance, folder_of, is_compared, read_comparison, read_measures, summarise
+from itda_core.comparison import bootstrap, chance, folder_of, read_comparison, read_measures, summarise
 from itda_core.dictionary import Dictionary
 from itda_core.jobs import read_jobs
 from itda_core.library import DictionaryRecord, Library
@@ -236,6 +236,8 @@ def test_lists_have_what_was_measured(pair: Pair, tmp_path: Path) -> None:
     # Twins are (1, 2) and (2, 1): their weights go from 0.2 to 0.4, and from 0.3 to 0.1.
     assert both.page(PairFilter("both"), "change", True)["a"].tolist() == [1, 2]
     assert both.measured(3)["other"].tolist() == [0]
+    # Atoms 3 of A and 0 of B are each other's best match, which is one line; atom 0 of A has one that has a twin.
+    assert both.matches()[["a", "b"]].to_numpy().tolist() == [[3, 0], [0, 2]]
 
 
 # Real dictionaries
@@ -252,7 +254,7 @@ def test_itda_compare_counts_what_the_atoms_files_say(
     shutil.copytree(library, root)
     here = Library(root)
     a, b = (record for record in sound(root) if record.site.layer == 3)
-    assert not is_compared(here, a, b)
+    assert read_comparison(here, a, b) is None
     assert main(["compare", a.id, b.id, "--json", "--library", str(root)]) == 0
     said = json.loads(capsys.readouterr().out)
     of_a, of_b = (

@@ -19,7 +19,7 @@ from itda_core.pair_queries import LEAST_TOGETHER, Pair, PairFilter, PartCounts
 from itda_core.types import UserError
 
 PAGE_ROWS = 30
-RANKED = 8
+RANKED, MATCHED = 8, 12
 PART_NAMES = {"a": "only in A", "both": "in both", "b": "only in B"}
 SORTS = {
     "strongest": "strongest first",
@@ -205,8 +205,11 @@ def show_list(shown: state.CompareState, pair: Pair, found: PartCounts, key: str
 def show_nothing(shown: state.CompareState, found: PartCounts) -> None:
     """Why nothing is listed, and what to do."""
     if shown.text:
-        elsewhere = [f"{count(getattr(found, part))} {name}" for part, name in PART_NAMES.items() if part != shown.part]
+        elsewhere = [f"{count(n)} {name}" for part, name in PART_NAMES.items() if (n := getattr(found, part))]
         st.text(f"Nothing found: no source {PART_NAMES[shown.part]} has “{visible(shown.text)}” near it.")
+        if not elsewhere:
+            st.text("Nor has any other of the two: search for less, or clear the search.")
+            return
         st.text(
             f"The same search finds {' and '.join(elsewhere)}: choose another part of the bar, or clear the search."
         )
@@ -221,28 +224,21 @@ def show_matches(shown: state.CompareState, pair: Pair, whole: PartCounts) -> No
     st.subheader("Best matches of atoms without a twin")
     st.caption(
         "The atom of the other side whose coefficients correlate most with its own, over all tokens that both saw; "
-        f"only atoms that fire together on {LEAST_TOGETHER} tokens or more are held against each other."
+        f"only atoms that fire together on {LEAST_TOGETHER} tokens or more are held against each other. The lists of "
+        "atoms only in A, or only in B, can be ordered by it."
     )
-    for column, part, other in zip(st.columns(2, gap="large"), ("a", "b"), ("B", "A"), strict=True):
-        with column:
-            rows = pair.page(PairFilter(part), "match", True, limit=RANKED)
-            rows = rows[rows[f"{part}_other"].notna()]
-            st.text(f"Atoms only in {part.upper()}, and their match in {other}")
-            if rows.empty:
-                st.caption("None." if getattr(whole, part) else "Every atom has a twin.")
-                continue
-            others = pair.sources(other.lower(), [int(atom) for atom in rows[f"{part}_other"]])
-            token_strip(
-                [matched_row(shown, row, part, others) for row in each(rows)],
-                key=f"matches_{part}",
-                columns=["Atom, and its match", "r", "pages"],
-            )
-            parts.download(
-                lambda part=part: pair.page(PairFilter(part), "match", True, limit=max(getattr(whole, part), 1)),
-                key=f"matches_{part}_csv",
-                file=f"{shown.a}--{shown.b}-matches-{part}.csv",
-                label="All matches as CSV",
-            )
+    rows = pair.matches(MATCHED)
+    if rows.empty:
+        st.text("None: " + ("none of them fires with one of the others." if whole.a + whole.b else "each has a twin."))
+        return
+    columns = ["Atom of A over atom of B", "correlation", "fire together on", "pages"]
+    token_strip([matched_row(shown, row) for row in each(rows)], key="matches", columns=columns)
+    parts.download(
+        lambda: pair.matches(whole.a + whole.b),
+        key="matches_csv",
+        file=f"{shown.a}--{shown.b}-matches.csv",
+        label="All matches as CSV",
+    )
 
 
 def show_changes(shown: state.CompareState, a: DictionaryRecord, b: DictionaryRecord, pair: Pair) -> None:
@@ -263,22 +259,33 @@ def show_changes(shown: state.CompareState, a: DictionaryRecord, b: DictionaryRe
             **widget("ranking", shown.ranking),
         )
     sort, descending = state.PAIR_SORTS[shown.ranking]
-    went, came = st.columns(2, gap="large")
-    for column, part, title in ((went, "a", "Went: atoms of A alone"), (came, "b", "Came: atoms of B alone")):
+    titles = {"a": "Went: atoms of A alone", "b": "Came: atoms of B alone"}
+    for column, (part, title) in zip(st.columns(2, gap="large"), titles.items(), strict=True):
         with column:
             st.text(title)
             rows = pair.page(PairFilter(part), sort, descending, limit=RANKED)
             show_ranked(shown, rows, part)
-    for column, order, title in (
-        (went, "lost", "Carries less in B than in A"),
-        (came, "gained", "Carries more in B than in A"),
-    ):
+            download_rows(shown, pair, PairFilter(part), shown.ranking, "went" if part == "a" else "came")
+    titles = {"lost": "Carries less in B than in A", "gained": "Carries more in B than in A"}
+    for column, (order, title) in zip(st.columns(2, gap="large"), titles.items(), strict=True):
         with column:
             st.text(title)
             sort, descending = state.PAIR_SORTS[order]
             rows = pair.page(PairFilter("both"), sort, descending, limit=RANKED)
             change = rows["b_weight"] - rows["a_weight"]
             show_moved(shown, rows[(change > 0) if descending else (change < 0)], order)
+            download_rows(shown, pair, PairFilter("both"), order, order)
+
+
+def download_rows(shown: state.CompareState, pair: Pair, where: PairFilter, order: str, name: str) -> None:
+    """A button for the whole of a list of which the page shows the beginning."""
+    sort, descending = state.PAIR_SORTS[order]
+    parts.download(
+        lambda: pair.page(where, sort, descending, limit=getattr(pair.counts(), where.part)),
+        key=f"{name}_csv",
+        file=f"{shown.a}--{shown.b}-{name}.csv",
+        label="All as CSV",
+    )
 
 
 def show_ranked(shown: state.CompareState, rows: pd.DataFrame, part: str) -> None:

@@ -118,7 +118,7 @@ def test_what_the_job_found_is_shown(open_page: OpenPage, compared: Path) -> Non
     assert " to " in metrics["95 % interval"]
     assert "Best matches of atoms without a twin" in shown(page)
     assert "What changed from A to B" in shown(page)
-    match = listed(page, "Atom, and its match")[0]
+    match = listed(page, "Atom of A over atom of B")[0]
     assert match["sides"] == "ab"
     assert match["below"]
     assert len(match["links"]) == 2
