@@ -140,7 +140,7 @@ export default function ({ data, parentElement, setTriggerValue }) {
   body.append(...data.rows.map((row) => drawRow(row, data.style, (key) => setTriggerValue("picked", key))));
   // For narrow pages, where the headings are gone.
   for (const line of body.rows) {
-    [...line.cells].slice(1).forEach((cell, at) => (cell.dataset.name = data.columns[at + 1] ?? ""));
+    [...line.cells].slice(1).forEach((cell, at) => (cell.dataset.name = (cell.textContent && data.columns[at + 1]) || ""));
   }
   table.append(body);
   root.replaceChildren(table);

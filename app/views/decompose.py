@@ -10,7 +10,7 @@ from app import figures, parts, resources, state
 from app.components.token_strip import Row, Token, token_strip
 from app.passage import decomposed, show_tokens, source_row, terms_table
 from app.tables import each
-from app.text import count, inert, number, quoted, share, signed, visible
+from app.text import count, inert, number, quoted, signed, visible
 from itda_core.library import DictionaryRecord
 from itda_core.passages import Decomposition
 from itda_core.types import UserError
@@ -137,7 +137,7 @@ def show_token(record: DictionaryRecord, found: Decomposition, chosen: int) -> N
             source_row(record.id, term, term.coefficient, [signed(term.coefficient), number(term.left)], str(term.term))
             for term in each(terms)
         ]
-        rows.append(Row([Token("   residual")], [number(norm * error**0.5), share(error)]))
+        rows.append(Row([Token(f"   residual, of length {number(norm * error**0.5)}")], ["", number(error)]))
         token_strip(
             rows,
             key="terms",

@@ -17,6 +17,11 @@ LOADED = 120_000  # the first text waits until torch and the model are there
 TEXT = "The list comprehension returns a new list."
 
 
+def settled(page) -> None:
+    """Wait until the page has run to its end."""
+    page.locator("[data-testid=stApp][data-test-script-state=notRunning]").wait_for()
+
+
 def test_from_a_text_to_a_token_to_a_term_and_back(library: Path, open_browser: Callable[[str], Browser]) -> None:  # noqa: F811
     record = next(each for each in records(library) if each.site.layer == 3)
     browser = open_browser("dark")
@@ -36,12 +41,15 @@ def test_from_a_text_to_a_token_to_a_term_and_back(library: Path, open_browser: 
         tokens.nth(3).click()
         page.wait_for_url("**&t=3")
         expect(page.locator("h3", has_text="Token 3,")).to_be_visible(timeout=WAIT)
+        settled(page)
         page.keyboard.press("ArrowRight")
         page.wait_for_url("**&t=4")
         expect(page.locator(".itda-p-chosen")).to_have_attribute("data-key", "4", timeout=WAIT)
+        settled(page)
         page.keyboard.press("ArrowLeft")
         page.wait_for_url("**&t=3")
         expect(page.locator("h3", has_text="Token 3,")).to_be_visible(timeout=WAIT)
+        settled(page)
         # In the text the same keys move the cursor.
         page.get_by_label("Text", exact=True).press("ArrowRight")
         page.wait_for_timeout(700)
@@ -50,6 +58,7 @@ def test_from_a_text_to_a_token_to_a_term_and_back(library: Path, open_browser: 
         page.reload()
         expect(page.locator(".itda-p-chosen")).to_have_attribute("data-key", "3", timeout=LOADED)
         expect(page.get_by_label("Text", exact=True)).to_have_value(TEXT)
+        settled(page)
         # A term leads to its atom, and Back to the token.
         term = page.locator("a.itda-link[href^='atom?']").first
         atom = str(term.get_attribute("href")).rpartition("=")[2]
