@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 MEASURES = {
     "jaccard": "Jaccard of dictionaries",
-    "shared_error_correlation": "Errors over shared sources",
+    "shared_concordance": "Concordance over shared sources",
     "mutual_knn": "Mutual 10-nearest neighbours",
     "relative_representation": "Relative representation",
     "linear_cka": "Linear CKA",
@@ -220,7 +220,6 @@ def _measure(
     from itda_core.builder import build_dictionary
     from itda_core.similarity import jaccard, shared, shared_sources, union_jaccard
     from itda_core.similarity.checks import TooFewTokens
-    from itda_core.similarity.errors import compare as compare_errors
     from itda_core.similarity.measures import ACTIVATION_MEASURES, layer_similarities
 
     names = {measure.name: measure for measure in ACTIVATION_MEASURES}
@@ -251,13 +250,13 @@ def _measure(
             for side in layers:
                 prepared.append([])
                 for x in side:
-                    made = names[name].prepare(x) if name in names else shared.prepare(x, atoms, settings.l0)
+                    made = names[name].prepare(x) if name in names else shared.prepare(x, atoms)
                     prepared[-1].append(made)
                     job.advance(1)
         except TooFewTokens as error:
             left_out[name] = str(error)
             continue
-        keep(name, layer_similarities(names[name].compare if name in names else compare_errors, *prepared))
+        keep(name, layer_similarities(names[name].compare if name in names else shared.compare, *prepared))
     return {
         "atoms": tuple(tuple(len(each) for each in side) for side in chosen),
         "union": union_jaccard(*chosen),

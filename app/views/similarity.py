@@ -16,8 +16,8 @@ from itda_core.types import UserError
 
 SAID = {
     "jaccard": "Of the tokens that either layer's dictionary chose as atoms, the share that both chose.",
-    "shared_error_correlation": "Both layers explain their tokens by the activations at the same places of the text; "
-    "this is how far they agree on which tokens are hard to explain so.",
+    "shared_concordance": "Both layers tell every token by the same places of the text, those that most dictionaries "
+    "chose: how near it is to each, and how much of it they leave unexplained; this is how far the two agree.",
     "mutual_knn": "Of the ten tokens nearest to a token in the one layer, the share that is among its ten nearest in "
     "the other, on average.",
     "relative_representation": "Each token is described by its cosines with 300 others; this is how alike the two "
