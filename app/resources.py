@@ -12,7 +12,7 @@ import streamlit as st
 from itda_core.comparison import SUMMARY_FILE, Comparison, folder_of, key_of, read_comparison, read_measures
 from itda_core.corpus import Corpus
 from itda_core.jobs import JobState, cancel, start_detached
-from itda_core.layers import LayersReport, read_layers
+from itda_core.layers import LayerSimilarity, read_layers
 from itda_core.layout import ATOMS_FILE, INDEX_FILE, MANIFEST_FILE
 from itda_core.library import Damaged, DictionaryRecord, Library
 from itda_core.maps import read_map
@@ -85,7 +85,7 @@ def comparison(a: DictionaryRecord, b: DictionaryRecord) -> Comparison | None:
     return read_comparison(library(), a, b)
 
 
-def layers(a: DictionaryRecord, b: DictionaryRecord) -> LayersReport | None:
+def layers(a: DictionaryRecord, b: DictionaryRecord) -> LayerSimilarity | None:
     """What a job found of all layers of two dictionaries' models; None before. Raises UserError as `pair` does."""
     key_of(a, b)
     return read_layers(library(), a, b)

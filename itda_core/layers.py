@@ -41,7 +41,7 @@ _VERSION = 1  # of what is measured: a report by another version is no report
 
 
 @dataclass(frozen=True)
-class LayersReport:
+class LayerSimilarity:
     """What is known of the layers of two models. Lists of lists are [layers of A][layers of B]."""
 
     a: str
@@ -72,7 +72,7 @@ class LayersReport:
     """By measure: why it has no values."""
 
     @classmethod
-    def parse(cls, said: Any) -> "LayersReport":
+    def parse(cls, said: Any) -> "LayerSimilarity":
         """Read what may come from a stranger's library. Raises DamagedError."""
         try:
             atoms = tuple(tuple(int(n) for n in side) for side in said["atoms"])
@@ -108,15 +108,15 @@ def path_of(library: Library, a: DictionaryRecord, b: DictionaryRecord, settings
 
 def read_layers(
     library: Library, a: DictionaryRecord, b: DictionaryRecord, settings: LayersSettings = DEFAULT
-) -> LayersReport | None:
+) -> LayerSimilarity | None:
     """The report on the models of two dictionaries, None while there is none. Raises DamagedError."""
     path = path_of(library, a, b, settings)
-    return LayersReport.parse(read_json(path)) if path.is_file() else None
+    return LayerSimilarity.parse(read_json(path)) if path.is_file() else None
 
 
 def compare_layers(
     library: Library, id_a: str, id_b: str, job: Job, settings: LayersSettings = DEFAULT
-) -> LayersReport:
+) -> LayerSimilarity:
     """Compare all layers of the models of two dictionaries, at their place in the blocks, and keep what was found.
 
     Args:
@@ -143,7 +143,7 @@ def compare_layers(
         keys = sides[0].keys[rows[0]]
         layers = [[x[row] for x in side.layers] for side, row in zip(sides, rows, strict=True)]
         report = _measure(layers, keys, settings, job)
-        found = LayersReport(
+        found = LayerSimilarity(
             a=a.model,
             b=b.model,
             hooks=(a.site.hook, b.site.hook),

@@ -10,7 +10,7 @@ import streamlit as st
 from app import jobs_view, layer_figures, parts, resources, state
 from app.components.token_strip import Row, Token, token_strip
 from app.text import count, inert, number, share, visible
-from itda_core.layers import MEASURES, LayersReport
+from itda_core.layers import MEASURES, LayerSimilarity
 from itda_core.library import DictionaryRecord
 from itda_core.types import UserError
 
@@ -75,7 +75,7 @@ def best_of(row: tuple[float, ...]) -> list[int]:
     return sorted(range(len(row)), key=lambda layer: -row[layer])
 
 
-def show_question(shown: state.SimilarityState, found: LayersReport, layer: int) -> None:
+def show_question(shown: state.SimilarityState, found: LayerSimilarity, layer: int) -> None:
     """The question, with the layer that it is about, and what the measure answers."""
     row = found.values[shown.measure][layer]
     first, *others = best_of(row)
@@ -96,7 +96,7 @@ def show_question(shown: state.SimilarityState, found: LayersReport, layer: int)
         st.caption(f"Next is layer {others[0]}, with {number(row[others[0]])}. {SAID[shown.measure]}")
 
 
-def show_cell(found: LayersReport, records: list[DictionaryRecord], layer: int, other: int) -> None:
+def show_cell(found: LayerSimilarity, records: list[DictionaryRecord], layer: int, other: int) -> None:
     """What stands behind one cell: every measure's value, and the dictionaries of the two layers."""
     st.subheader(f"Layer {layer} of A and layer {other} of B")
     table = pd.DataFrame(
@@ -128,7 +128,7 @@ def show_cell(found: LayersReport, records: list[DictionaryRecord], layer: int, 
     st.page_link(parts.BUILD_PAGE, label="Build a dictionary", icon=":material/add:")
 
 
-def show_report(shown: state.SimilarityState, found: LayersReport, records: list[DictionaryRecord]) -> None:
+def show_report(shown: state.SimilarityState, found: LayerSimilarity, records: list[DictionaryRecord]) -> None:
     """The measured similarities of two models."""
     offered = [name for name in MEASURES if name in found.values]
     if shown.measure not in offered:
@@ -173,7 +173,7 @@ def show_report(shown: state.SimilarityState, found: LayersReport, records: list
     show_notes(found)
 
 
-def show_notes(found: LayersReport) -> None:
+def show_notes(found: LayerSimilarity) -> None:
     """On what all this was measured."""
     same = "the same tokens" if found.key == "token" else "tokens that end at the same character"
     words = [
@@ -187,7 +187,7 @@ def show_notes(found: LayersReport) -> None:
     st.caption(inert("".join(words)))
 
 
-def table_of(found: LayersReport) -> pd.DataFrame:
+def table_of(found: LayerSimilarity) -> pd.DataFrame:
     """All similarities, a row each."""
     return pd.DataFrame(
         [
