@@ -1,0 +1,85 @@
+"""The Similarity page, run without a browser."""
+
+import shutil
+from pathlib import Path
+
+import pytest
+from page_fixtures import OpenPage, records
+
+from itda_core.cli import main
+from itda_core.config import LayersSettings
+from itda_core.layers import read_layers
+from itda_core.library import Library
+
+pytest_plugins = ("page_fixtures",)
+
+
+@pytest.fixture(scope="module")
+def measured(library: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    root = tmp_path_factory.mktemp("similarity") / "library"
+    shutil.copytree(library, root)
+    a, b = ids(root)
+    assert main(["similarity", a, b, "--library", str(root)]) == 0
+    return root
+
+
+def ids(root: Path) -> tuple[str, str]:
+    a, b = (record.id for record in records(root) if record.site.layer == 3)
+    return a, b
+
+
+def text(page) -> str:
+    return "\n".join(each.value for kind in ("markdown", "caption", "text", "subheader") for each in page.get(kind))
+
+
+def test_choosing_two_models(library: Path, open_page: OpenPage) -> None:
+    page = open_page(library, "/similarity")
+    assert not page.exception
+    assert [box.label for box in page.selectbox] == ["Model A", "Model B"]
+    assert page.selectbox[0].options == ["docs-a", "docs-b"]
+    page.selectbox[0].select("docs-a").run()
+    page.selectbox[1].select("docs-b").run()
+    assert set(page.query_params) == {"d", "e"}
+    assert [button.label for button in page.button] == ["Measure all layers"]
+
+
+def test_the_question_and_its_answer(measured: Path, open_page: OpenPage) -> None:
+    a, b = ids(measured)
+    found = read_layers(Library(measured), *(Library(measured).record(each) for each in (a, b)), LayersSettings())
+    assert found is not None
+    page = open_page(measured, "/similarity", d=a, e=b, by="linear_cka", layer="2")
+    assert not page.exception
+    row = found.values["linear_cka"][2]
+    best = max(range(6), key=row.__getitem__)
+    assert f"Layer {best}, with" in text(page)
+    assert f"Layer 2 of A and layer {best} of B" in text(page)
+    # Another measure, another layer: both live in the address.
+    page.selectbox(key="similarity_measure").select("mutual_knn").run()
+    assert page.query_params["by"] == ["mutual_knn"]
+    page.selectbox(key="similarity_layer").select(4).run()
+    assert page.query_params["layer"] == ["4"]
+    assert "Layer 4 of A" in text(page)
+
+
+def test_a_cell_with_both_dictionaries_leads_to_their_shared_atoms(measured: Path, open_page: OpenPage) -> None:
+    a, b = ids(measured)
+    page = open_page(measured, "/similarity", d=a, e=b, layer="3", other="3")
+    assert "build a dictionary of" not in text(page)
+    page = open_page(measured, "/similarity", d=a, e=b, layer="3", other="5")
+    assert "build a dictionary of layer 5 of docs-b" in text(page)
+
+
+@pytest.mark.parametrize(
+    "params",
+    [{"by": "nothing"}, {"layer": "-1"}, {"layer": "99", "other": "99"}, {"d": "nobody"}, {"d": "", "e": ""}],
+)
+def test_addresses_that_cannot_be(params: dict[str, str], measured: Path, open_page: OpenPage) -> None:
+    a, b = ids(measured)
+    page = open_page(measured, "/similarity", **{"d": a, "e": b, **params})
+    assert not page.exception
+
+
+def test_an_empty_library(tmp_path: Path, open_page: OpenPage) -> None:
+    page = open_page(tmp_path / "empty", "/similarity")
+    assert not page.exception
+    assert "no dictionaries yet" in text(page)

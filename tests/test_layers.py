@@ -1,0 +1,158 @@
+"""All layers of two models, compared by every measure: the job, its file, and `itda similarity`."""
+
+import json
+import shutil
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from itda_core.capture import Capture
+from itda_core.cli import main
+from itda_core.config import LayersSettings
+from itda_core.corpus import Corpus
+from itda_core.layers import MEASURES, LayerSimilarity, _common, compare_layers, path_of, read_layers
+from itda_core.library import DictionaryRecord, Library
+from itda_core.models import load_model
+from itda_core.similarity import linear_cka, linear_regression
+from itda_core.types import DamagedError, Site, UserError
+from itda_core.windows import cut
+
+from conftest import MODEL_A, MODEL_B  # isort: skip
+
+TOKENS = 600
+SETTINGS = LayersSettings(TOKENS, 0.15, 10)
+
+
+@pytest.fixture(scope="module")
+def compared(library: Path, tmp_path_factory: pytest.TempPathFactory) -> Library:
+    """A copy of the library in which the layers of its two models have been compared."""
+    root = tmp_path_factory.mktemp("layers") / "library"
+    shutil.copytree(library, root)
+    a, b = pair_of(Library(root))
+    options = ["--tokens", str(TOKENS), "--threshold", "0.15", "--l0", "10"]
+    assert main(["similarity", a.id, b.id, *options, "--library", str(root)]) == 0
+    return Library(root)
+
+
+def pair_of(library: Library) -> tuple[DictionaryRecord, DictionaryRecord]:
+    """Layer 3 of model A and of model B."""
+    found = [record for record in library.records() if isinstance(record, DictionaryRecord)]
+    a, b = (
+        next(each for each in found if each.model == name and each.site.layer == 3) for name in ("docs-a", "docs-b")
+    )
+    return a, b
+
+
+def layers_of(folder: Path, record: DictionaryRecord, library: Library) -> list[torch.Tensor]:
+    corpus, model = Corpus.open(library.corpora / record.corpus), load_model(str(folder), device="cpu")
+    sites = [Site(layer) for layer in range(model.n_layers)]
+    windows = lambda: cut(corpus.documents(), model.tokenizer, record.cut, TOKENS)  # noqa: E731
+    batches = list(Capture(model, sites, windows))
+    return [torch.cat([batch.activations[site] for batch in batches]) for site in sites]
+
+
+def test_every_layer_against_every_layer(compared: Library) -> None:
+    a, b = pair_of(compared)
+    found = read_layers(compared, a, b, SETTINGS)
+    assert found is not None
+    assert (found.a, found.b, found.key, found.tokens, found.coverage) == ("docs-a", "docs-b", "token", TOKENS, (1, 1))
+    assert list(map(len, found.atoms)) == [6, 6]
+    assert set(found.values) == set(MEASURES)
+    x, y = layers_of(MODEL_A, a, compared), layers_of(MODEL_B, b, compared)
+    cka = np.array([[linear_cka(left, right) for right in y] for left in x])
+    assert np.allclose(found.values["linear_cka"], cka, atol=1e-6)
+    # Directed: from A to B.
+    assert found.values["linear_regression"][1][4] == pytest.approx(linear_regression(x[1], y[4]), abs=1e-6)
+    # Two seeds of one architecture: the same layers are alike.
+    near = [int(np.argmax(row)) for row in found.values["mutual_knn"]]
+    assert sum(abs(i - j) <= 1 for i, j in enumerate(near)) >= 5
+    for name, rows in found.values.items():
+        assert np.isfinite(rows).all(), name
+        assert np.max(rows) <= 1 + 1e-9, name
+    assert 0 < found.union < 1
+
+
+def test_the_command_reads_what_is_there(compared: Library, capsys: pytest.CaptureFixture[str]) -> None:
+    a, b = pair_of(compared)
+    path = path_of(compared, a, b, SETTINGS)
+    before = path.stat().st_mtime_ns
+    options = ["--tokens", str(TOKENS), "--threshold", "0.15", "--l0", "10", "--library", str(compared.root)]
+    assert main(["similarity", a.id, b.id, *options, "--json"]) == 0
+    assert json.loads(capsys.readouterr().out) == json.loads(path.read_text())
+    assert path.stat().st_mtime_ns == before
+    assert main(["similarity", a.id, b.id, *options]) == 0
+    assert "Mutual 10-nearest neighbours: most like layers 0 to 5 of A are" in capsys.readouterr().out
+
+
+def test_too_few_tokens_leave_a_measure_out(
+    compared: Library, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    a, b = pair_of(compared)
+    options = ["--tokens", "120", "--threshold", "0.15", "--library", str(compared.root), "--json"]
+    assert main(["similarity", a.id, b.id, *options]) == 0
+    found = LayerSimilarity.parse(json.loads(capsys.readouterr().out))
+    assert "give more tokens" in found.left_out["linear_regression"]  # width 192: any fit would be perfect
+    assert "linear_regression" not in found.values
+    assert "mutual_knn" in found.values
+
+
+@pytest.mark.parametrize(("name", "value"), [("--tokens", "99"), ("--threshold", "-1"), ("--l0", "0")])
+def test_settings_that_cannot_be(name: str, value: str, compared: Library, capsys: pytest.CaptureFixture[str]) -> None:
+    a, b = pair_of(compared)
+    assert main(["similarity", a.id, b.id, name, value, "--library", str(compared.root)]) == 2
+    assert len(capsys.readouterr().err.strip().splitlines()) == 1
+
+
+def test_tokens_that_end_at_the_same_character_are_the_same() -> None:
+    # A: "a", "bc", "é" in two byte tokens; B: "ab", "c", "é" in one.
+    a = np.array([[0, 1], [0, 3], [0, 4], [0, 4], [2, 1]])
+    b = np.array([[0, 2], [0, 3], [0, 4], [1, 1]])
+    rows_a, rows_b = _common(a, b)
+    assert rows_a.tolist() == [1, 3]  # of a character in several tokens, the one that completes it
+    assert rows_b.tolist() == [1, 2]
+
+
+def test_a_damaged_report_says_so(compared: Library, tmp_path: Path) -> None:
+    root = tmp_path / "library"
+    shutil.copytree(compared.root, root)
+    library = Library(root)
+    a, b = pair_of(library)
+    path = path_of(library, a, b, SETTINGS)
+    sound = json.loads(path.read_text())
+    for change in (
+        {"values": {"jaccard": [[0.5]]}},
+        {"values": {"jaccard": [["much"] * 6] * 6}},
+        {"atoms": 3},
+        {"coverage": []},
+    ):
+        path.write_text(json.dumps(sound | change))
+        with pytest.raises(DamagedError, match="delete its file"):
+            read_layers(library, a, b, SETTINGS)
+    path.write_text(json.dumps(sound | {"union": float("nan")}))
+    with pytest.raises(DamagedError):
+        read_layers(library, a, b, SETTINGS)
+    path.write_text("{")
+    with pytest.raises(DamagedError):
+        read_layers(library, a, b, SETTINGS)
+
+
+def test_reports_are_told_apart(compared: Library) -> None:
+    a, b = pair_of(compared)
+    usual = path_of(compared, a, b, SETTINGS)
+    others = [
+        path_of(compared, b, a, SETTINGS),
+        path_of(compared, a, b, replace(SETTINGS, tokens=700)),
+        path_of(compared, replace(a, weights_sha256="0" * 64), b, SETTINGS),
+        path_of(compared, replace(a, site=Site(3, "mlp")), b, SETTINGS),
+    ]
+    assert usual not in others
+    assert path_of(compared, replace(a, site=Site(1)), b, SETTINGS) == usual  # any dictionary stands for its model
+
+
+def test_an_unknown_dictionary_is_refused(compared: Library) -> None:
+    a, _ = pair_of(compared)
+    with pytest.raises(UserError, match="no dictionary"):
+        compare_layers(compared, a.id, "nobody", None)  # type: ignore[arg-type] - nothing is told before
