@@ -10,6 +10,7 @@ import pytest
 import streamlit as st
 from streamlit.testing.v1 import AppTest
 
+from itda_core.cli import main
 from itda_core.library import DictionaryRecord, Library
 from itda_core.types import Document
 
@@ -73,6 +74,16 @@ def damaged(library: Path, tmp_path: Path) -> Path:
     index = root / "dictionaries" / first.id / "index.duckdb"
     index.write_bytes(index.read_bytes()[:5000])
     (root / "dictionaries" / second.id / "manifest.json").write_text("{")
+    return root
+
+
+@pytest.fixture(scope="session")
+def measured(library: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A copy of the library in which the layers of its two models are compared, as the page has it done."""
+    root = tmp_path_factory.mktemp("measured") / "library"
+    shutil.copytree(library, root)
+    a, b = (record.id for record in records(root) if record.site.layer == 3)
+    assert main(["similarity", a, b, "--library", str(root)]) == 0
     return root
 
 

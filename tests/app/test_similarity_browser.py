@@ -1,14 +1,11 @@
 """The Similarity page in a browser: choose a measure, click a cell, reach its atoms, go Back."""
 
-import shutil
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 from page_fixtures import records
 from test_browser import CHROMIUM, WAIT, Browser, open_browser, served  # noqa: F401 - a fixture among them
-
-from itda_core.cli import main
 
 playwright = pytest.importorskip("playwright.sync_api")
 
@@ -17,17 +14,13 @@ pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="no chromium here")
 
 
 def test_a_cell_reaches_its_atoms(
-    library: Path,
-    tmp_path: Path,
+    measured: Path,
     open_browser: Callable[[str], Browser],  # noqa: F811
 ) -> None:
-    root = tmp_path / "library"
-    shutil.copytree(library, root)
-    a, b = (record.id for record in records(root) if record.site.layer == 3)
-    assert main(["similarity", a, b, "--library", str(root)]) == 0
+    a, b = (record.id for record in records(measured) if record.site.layer == 3)
     browser = open_browser("light")
     page = browser.page
-    with served(root) as address:
+    with served(measured) as address:
         page.goto(f"{address}/similarity?d={a}&e={b}&layer=1&other=5")
         browser.heading("Similarity")
         page.get_by_role("heading", name="Layer 1 of A and layer 5 of B").wait_for()

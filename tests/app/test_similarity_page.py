@@ -1,26 +1,15 @@
 """The Similarity page, run without a browser."""
 
-import shutil
 from pathlib import Path
 
 import pytest
 from page_fixtures import OpenPage, records
 
-from itda_core.cli import main
 from itda_core.config import LayersSettings
 from itda_core.layers import read_layers
 from itda_core.library import Library
 
 pytest_plugins = ("page_fixtures",)
-
-
-@pytest.fixture(scope="module")
-def measured(library: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    root = tmp_path_factory.mktemp("similarity") / "library"
-    shutil.copytree(library, root)
-    a, b = ids(root)
-    assert main(["similarity", a, b, "--library", str(root)]) == 0
-    return root
 
 
 def ids(root: Path) -> tuple[str, str]:
