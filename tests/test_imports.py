@@ -78,7 +78,10 @@ def loaded_after(code: str) -> set[str]:
     return set(done.stdout.split())
 
 
-@pytest.mark.parametrize("module", ["types", "config", "queries", "library", "jobs", "maps", "cli", "estimate"])
+@pytest.mark.parametrize(
+    "module",
+    ["types", "config", "queries", "library", "jobs", "maps", "cli", "estimate", "demo_models", "similarity.sources"],
+)
 def test_what_pages_need_loads_no_torch(module: str) -> None:
     assert not {"torch", "transformers", "umap", "numba"} & loaded_after(f"import itda_core.{module}")
 
