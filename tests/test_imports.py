@@ -95,6 +95,8 @@ def loaded_after(code: str) -> set[str]:
         "cli",
         "estimate",
         "passages",
+        "demo_models",
+        "similarity.sources",
     ],
 )
 def test_what_pages_need_loads_no_torch(module: str) -> None:

@@ -109,6 +109,8 @@ def test_models_that_cannot_be_matched_are_refused(corpus: Corpus) -> None:
         bench_layers({"docs-a": a}, {}, corpus, SMALL, ignored)
     with pytest.raises(UserError, match="larger corpus"):
         bench_layers({"a": a, "b": a}, {}, corpus, LayersBench(tokens=corpus.n_characters), ignored)
+    with pytest.raises(UserError, match="ask for fewer"):
+        LayersBench(tokens=500, budgets=(100, 600))
 
 
 def test_seeds_and_checkpoints_are_found_by_their_weights(tmp_path: Path) -> None:

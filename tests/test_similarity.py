@@ -351,4 +351,4 @@ def test_matching_of_what_cannot_be_matched(pairs: dict, why: str) -> None:
 def test_ten_thousand_tokens_of_width_200(measure: Similarity) -> None:
     x, y = torch.randn(10_000, 200), torch.randn(10_000, 200)
     seconds, _ = timed(lambda: measure(x, y))
-    assert seconds < 15  # about one on two free cores
+    assert seconds < 30  # about one on two free cores, but they may be busy

@@ -92,4 +92,5 @@ def rows_of(wanted: np.ndarray, sources: torch.Tensor) -> torch.Tensor:
 
 def own_errors(x: torch.Tensor, dictionary: Dictionary) -> torch.Tensor:
     """[n] relative errors of activations x [n, d_model] by their own site's dictionary."""
-    return relative_errors(x, dictionary.decode(dictionary.encode(x), len(x)))
+    copy = dictionary.crop(len(dictionary))  # a dictionary keeps what it encodes with, far more than its atoms
+    return relative_errors(x, copy.decode(copy.encode(x), len(x)))

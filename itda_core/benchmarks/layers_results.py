@@ -4,6 +4,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from itda_core.benchmarks.machine import Machine
+from itda_core.types import UserError
 
 
 @dataclass(frozen=True)
@@ -26,6 +27,10 @@ class LayersBench:
     """Tokens at most for transplanting, which encodes them anew for each pair of layers."""
     batch_windows: int = 16
     """Windows in a forward pass."""
+
+    def __post_init__(self) -> None:
+        if self.draws < 1 or any(tokens > self.tokens for tokens in self.budgets):
+            raise UserError(f"budgets are {self.budgets} of {self.tokens:,} tokens: ask for fewer, in one draw or more")
 
 
 FULL_LAYERS = LayersBench(
