@@ -65,7 +65,7 @@ class _Best(NamedTuple):
             "together": pd.array(self.together, dtype="Int32"),
             "weight": sums.absolute / max(sums.absolute.sum(), np.finfo(np.float64).tiny),
         }
-        found = pd.DataFrame(columns)[list(MEASURES)]
+        found = pd.DataFrame(columns, columns=list(MEASURES))
         found.loc[has_none, ["other", "correlation", "together"]] = pd.NA
         return found
 

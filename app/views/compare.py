@@ -65,7 +65,7 @@ def show_chooser(shown: state.CompareState) -> None:
         def changed() -> None:
             here = state.decode(state.CompareState, st.query_params)
             chosen = {"a": here.a, "b": here.b} | {side: st.session_state[key] or ""}
-            st.query_params.from_dict(state.encode(state.CompareState(**chosen)))
+            st.query_params.from_dict(state.encode(state.CompareState(chosen["a"], chosen["b"])))
 
         record = records.get(now)
         words = {"a": "on the left", "b": "on the right"}[side]
@@ -273,7 +273,7 @@ def show_changes(shown: state.CompareState, a: DictionaryRecord, b: DictionaryRe
             sort, descending = state.PAIR_SORTS[order]
             rows = pair.page(PairFilter("both"), sort, descending, limit=RANKED)
             change = rows["b_weight"] - rows["a_weight"]
-            show_moved(shown, rows[(change > 0) if descending else (change < 0)], order)
+            show_moved(shown, rows.loc[(change > 0) if descending else (change < 0), :], order)
             download_rows(shown, pair, PairFilter("both"), order, order)
 
 
