@@ -2,12 +2,13 @@
 
 import pytest
 
-from app.state import MOST_CORNERS, AtomsState, AtomState, BuildState, LibraryState, decode, encode
+from app.state import MOST_CORNERS, AtomsState, AtomState, BuildState, CompareState, LibraryState, decode, encode
 from itda_core.types import UserError
 
 STATES = [
     LibraryState(),
     LibraryState("mlp", "tokens"),
+    LibraryState(click="compare", first="x"),
     AtomsState(),
     AtomsState("a-l3-resid-0123456789", "x & y=z #é", "context", "rarest", 7, colour="error", picked=0),
     AtomsState("d", density=(0.0, 0.25), strongest=(-1.5, 3e6), error=(0.1, 0.1)),
@@ -15,6 +16,8 @@ STATES = [
     AtomState(),
     AtomState("d", 0),
     AtomState("d", 123456),
+    CompareState(),
+    CompareState("x", "y", "b", "a & b", "gained", 3, "surprising", 0, 12),
     BuildState(),
     BuildState("", "main", "", "", "", 0, 0.0, "cosine", documents=0, keep_first=True, max_atoms=7, job="x"),
     BuildState("~/a b/é", layers="2,4-6", hook="mlp,attn", threshold=1e-9, tokens=10**9, no_holdout=True),
