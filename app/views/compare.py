@@ -247,8 +247,8 @@ def show_changes(shown: state.CompareState, a: DictionaryRecord, b: DictionaryRe
         return
     st.subheader("What changed from A to B")
     st.caption(
-        "For two checkpoints of one model, or a model and one tuned from it: tokens that B needs an atom for and A did "
-        "not came; those that only A needed went. " + WEIGHT
+        "For two checkpoints of one model, or a model and one tuned from it, with A the earlier. What only A needed as "
+        "an atom went, what only B needed came. " + WEIGHT
     )
     with st.container(width=420):
         st.segmented_control(
