@@ -7,7 +7,7 @@ import streamlit as st
 
 from app import parts, resources, state
 from app.components.token_strip import Row, Token, token_strip
-from app.passages import tokens_of
+from app.passage_tokens import tokens_of
 from app.tables import each
 from app.text import count, number, share, visible
 from itda_core.pair_queries import LEAST_TOGETHER, Pair

@@ -126,7 +126,7 @@ def source_row(dictionary_id: str, source: Any, value: float, cells: Sequence[st
 # Two dictionaries
 
 
-def passage(a_id: str, b_id: str, text: str, chosen: int | None = None, choose: Choose | None = None) -> None:
+def passage(a_id: str, b_id: str, text: str, chosen: int | None, choose: Choose) -> None:
     """Show one passage decomposed by two dictionaries, aligned by character: A above or left, B below or right.
 
     Under it stands what each saw that the other did not: in the chosen segment, or in all of the passage.
@@ -135,18 +135,11 @@ def passage(a_id: str, b_id: str, text: str, chosen: int | None = None, choose: 
         a_id, b_id: the dictionaries.
         text: the passage.
         chosen: the chosen segment, from 0.
-        choose: called with a segment that was clicked; without it the choice is kept for the session.
+        choose: called with a segment that was clicked, before the page runs again.
 
     Raises:
         UserError: a model is not here or not the same, or the text cannot be decomposed.
     """
-    if choose is None:
-        key = f"passage_chosen_{a_id}_{b_id}_{hash(text)}"
-        chosen = st.session_state.get(key)
-
-        def choose(segment: int) -> None:
-            st.session_state[key] = segment
-
     records = [resources.library().record(each) for each in (a_id, b_id)]
     a, b = (decomposed(record.id, text) for record in records)
     names = parts.dictionary_names()

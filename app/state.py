@@ -251,6 +251,10 @@ class CompareState:
     """The atom of A that is looked at."""
     atom_b: int | None = field(default=None, metadata=_param("b", _whole(0)))
     """The atom of B that is looked at."""
+    passage: str = field(default="", metadata=_param("passage", _passage))
+    """A text of the reader's that both decompose; empty where there is none."""
+    segment: int | None = field(default=None, metadata=_param("s", _whole(0)))
+    """The part of it that is looked at, from 0."""
 
     @property
     def where(self) -> PairFilter:

@@ -34,11 +34,14 @@ class Sums(NamedTuple):
         """Of no codes."""
         return cls(*(np.zeros(n_atoms) for _ in cls._fields))
 
-    def add(self, atom: np.ndarray, coefficient: np.ndarray) -> None:
-        """Take in some codes."""
-        weights = coefficient.astype(np.float64)
-        for total, values in zip(self, (weights, weights * weights, np.abs(weights)), strict=True):
-            total += np.bincount(atom, weights=values, minlength=len(total))
+    def add(self, atom: np.ndarray, coefficient: np.ndarray, first: int = 0) -> None:
+        """Take in some codes, of atoms that are counted from `first`."""
+        for start in range(0, len(atom), _CODES_AT_ONCE):
+            part = slice(start, start + _CODES_AT_ONCE)
+            weights = coefficient[part].astype(np.float64)
+            for total, values in zip(self, (weights, weights * weights, np.abs(weights)), strict=True):
+                found = np.bincount(atom[part], weights=values)
+                total[first : first + len(found)] += found
 
 
 class _Best(NamedTuple):
@@ -62,7 +65,7 @@ class _Best(NamedTuple):
             "together": pd.array(self.together, dtype="Int32"),
             "weight": sums.absolute / max(sums.absolute.sum(), np.finfo(np.float64).tiny),
         }
-        found = pd.DataFrame(columns)[list(MEASURES)]
+        found = pd.DataFrame(columns, columns=list(MEASURES))
         found.loc[has_none, ["other", "correlation", "together"]] = pd.NA
         return found
 
@@ -81,12 +84,15 @@ def best_matches(pair: Pair, progress: Callable[[int], None], held: int = _CODES
     common_a, common_b = pair.common_tokens()
     place_a, place_b = _places(common_a), _places(common_b)
     fires_a, fires_b = pair.fires("a"), pair.fires("b")
-    sums_a, sums_b = _sums_of(pair, "a", fires_a, place_a), _sums_of(pair, "b", fires_b, place_b)
+    sums_a, sums_b = Sums.zeros(len(fires_a)), Sums.zeros(len(fires_b))
     best_a, best_b = _Best.none(len(fires_a)), _Best.none(len(fires_b))
     passed = 0
     for first, stop in _ranges(fires_b, held):
         starts, other, weight = _held(pair, first, stop, place_b, len(common_b), int(fires_b[first:stop].sum()))
+        sums_b.add(other, weight, first)
         for begin, atom, token, coefficient in _parts(pair, "a", fires_a, place_a):
+            if first == 0:
+                sums_a.add(atom, coefficient)
             bounds = np.searchsorted(atom, np.arange(begin.start, begin.stop + 1))
             _match(
                 begin.start,
@@ -144,13 +150,6 @@ def _parts(
         is_common = token < len(places)
         is_common[is_common] = places[token[is_common]] >= 0
         yield range(first, stop), atom[is_common], places[token[is_common]], coefficient[is_common]
-
-
-def _sums_of(pair: Pair, side: str, fires: np.ndarray, places: np.ndarray) -> Sums:
-    sums = Sums.zeros(len(fires))
-    for _, atom, _, coefficient in _parts(pair, side, fires, places):
-        sums.add(atom, coefficient)
-    return sums
 
 
 def _held(

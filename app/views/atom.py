@@ -11,7 +11,7 @@ import streamlit as st
 
 from app import figures, label, parts, resources, state
 from app.components.token_strip import Row, Token, token_strip
-from app.passages import tokens_of
+from app.passage_tokens import tokens_of
 from app.tables import each
 from app.text import count, inert, number, share, visible
 from itda_core.library import DictionaryRecord

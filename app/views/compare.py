@@ -11,6 +11,7 @@ from app import jobs_view, match_view, parts, resources, state
 from app.components.pair_bar import BarPart, pair_bar
 from app.components.token_strip import Row, Token, token_strip
 from app.pair_rows import lone_row, match_address, matched_row, mirrored, source_tokens, twin_row
+from app.passage import passage
 from app.tables import each
 from app.text import count, inert, number, share, visible
 from itda_core.comparison import Comparison
@@ -41,7 +42,7 @@ WEIGHT = "What an atom carries is its share of the sum of all absolute coefficie
 def go(**changes: Any) -> None:
     """Change what the page shows; what changes the list starts it at its first page."""
     here = state.decode(state.CompareState, st.query_params)
-    if not changes.keys() & {"page", "ranking"}:
+    if not changes.keys() & {"page", "ranking", "passage", "segment"}:
         changes["page"] = 1
     st.query_params.from_dict(state.encode(replace(here, **changes)))
 
@@ -65,7 +66,7 @@ def show_chooser(shown: state.CompareState) -> None:
         def changed() -> None:
             here = state.decode(state.CompareState, st.query_params)
             chosen = {"a": here.a, "b": here.b} | {side: st.session_state[key] or ""}
-            st.query_params.from_dict(state.encode(state.CompareState(**chosen)))
+            st.query_params.from_dict(state.encode(state.CompareState(chosen["a"], chosen["b"])))
 
         record = records.get(now)
         words = {"a": "on the left", "b": "on the right"}[side]
@@ -219,6 +220,36 @@ def show_nothing(shown: state.CompareState, found: PartCounts) -> None:
         st.text("Nothing found: every atom of this dictionary has a twin in the other.")
 
 
+def show_passage(shown: state.CompareState) -> None:
+    """A text of the reader's, as both decompose it."""
+
+    def submitted() -> None:
+        typed = st.session_state["compare_passage"]
+        if state.fits_address(typed):
+            go(passage=typed, segment=None)
+        else:
+            st.toast("The text is too long to be compared here: give a passage of it.", icon=":material/error:")
+
+    st.subheader("A passage that both decompose")
+    st.session_state["compare_passage"] = shown.passage
+    with st.form("compare_passage_form", border=False):
+        st.text_area(
+            "Text",
+            key="compare_passage",
+            height=80,
+            max_chars=state.MOST_IN_ADDRESS,
+            placeholder="Any text, to see what each of the two makes of it",
+            label_visibility="collapsed",
+        )
+        st.form_submit_button("Decompose", icon=":material/function:", on_click=submitted)
+    if not shown.passage.strip():
+        return
+    try:
+        passage(shown.a, shown.b, shown.passage, shown.segment, lambda segment: go(segment=segment))
+    except UserError as error:
+        parts.show_error(error)
+
+
 def show_matches(shown: state.CompareState, pair: Pair, whole: PartCounts) -> None:
     """For atoms without a twin: the atom of the other side that fires most like them."""
     st.subheader("Best matches of atoms without a twin")
@@ -247,8 +278,8 @@ def show_changes(shown: state.CompareState, a: DictionaryRecord, b: DictionaryRe
         return
     st.subheader("What changed from A to B")
     st.caption(
-        "For two checkpoints of one model, or a model and one tuned from it: tokens that B needs an atom for and A did "
-        "not came; those that only A needed went. " + WEIGHT
+        "For two checkpoints of one model, or a model and one tuned from it, with A the earlier. What only A needed as "
+        "an atom went, what only B needed came. " + WEIGHT
     )
     with st.container(width=420):
         st.segmented_control(
@@ -273,7 +304,7 @@ def show_changes(shown: state.CompareState, a: DictionaryRecord, b: DictionaryRe
             sort, descending = state.PAIR_SORTS[order]
             rows = pair.page(PairFilter("both"), sort, descending, limit=RANKED)
             change = rows["b_weight"] - rows["a_weight"]
-            show_moved(shown, rows[(change > 0) if descending else (change < 0)], order)
+            show_moved(shown, rows.loc[(change > 0) if descending else (change < 0), :], order)
             download_rows(shown, pair, PairFilter("both"), order, order)
 
 
@@ -355,6 +386,7 @@ def show_pair(shown: state.CompareState) -> None:
             ["compare", a.id, b.id],
         )
     show_list(shown, pair, found, "token" if a.tokenizer_sha256 == b.tokenizer_sha256 else "characters")
+    show_passage(shown)
     if comparison is not None:
         show_matches(shown, pair, whole)
         show_changes(shown, a, b, pair)

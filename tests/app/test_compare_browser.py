@@ -65,7 +65,7 @@ def test_select_filter_open_a_match_and_go_back(
         # A row opens the atom beside its best match.
         filtered = page.url
         page.wait_for_timeout(1000)
-        page.locator("table:has(th:text('Source in A')) a.itda-link").first.click()
+        page.locator("table:has(th:text('Source in A')) tr:has(a.itda-side-b) a.itda-link").first.click()
         page.wait_for_url("**a=*")
         page.get_by_text("Back to the lists").wait_for()
         playwright.expect(page.locator(".itda-style-passage")).to_have_count(2, timeout=WAIT)

@@ -224,7 +224,7 @@ def test_the_legend_ends_at_a_round_number(errors: list[float], scale: float) ->
 PASSAGE_PAGE = """
 import streamlit as st
 from app.passage import passage
-passage(st.query_params["d"], st.query_params["e"], st.query_params["text"])
+passage(st.query_params["d"], st.query_params["e"], st.query_params["text"], None, print)
 """
 
 
@@ -286,3 +286,18 @@ def test_dictionaries_of_different_texts_share_no_source(
     assert not page.exception
     assert "built on different texts" in shown(page)
     assert re.search(r"Both saw\W+0\b", shown(page))
+
+
+def test_the_compare_page_decomposes_a_passage_with_both(library: Path, open_page) -> None:
+    a, b = of(library, "docs-a", 3), of(library, "docs-b", 3)
+    page = open_page(library, "/compare", d=a.id, e=b.id, part="a", page="2")
+    assert not page.exception
+    page.text_area(key="compare_passage").input(TEXT).run()
+    next(button for button in page.button if button.label == "Decompose").click().run()
+    assert not page.exception
+    assert page.query_params["passage"] == [TEXT]
+    assert page.query_params["page"] == ["2"]  # the list stays where it was
+    assert "What each saw in the whole passage" in shown(page)
+    page = open_page(library, "/compare", d=a.id, e=b.id, passage=TEXT, s="1")
+    assert not page.exception
+    assert "What each saw in “" in shown(page)
