@@ -44,9 +44,9 @@ def test_the_question_and_its_answer(measured: Path, open_page: OpenPage) -> Non
     assert f"Layer 2 of A and layer {best} of B" in text(page)
     # Another measure, another layer: both live in the address.
     page.selectbox(key="similarity_measure").select("mutual_knn").run()
-    assert page.query_params["by"] == ["mutual_knn"]
+    assert page.query_params["by"] == "mutual_knn"
     page.selectbox(key="similarity_layer").select(4).run()
-    assert page.query_params["layer"] == ["4"]
+    assert page.query_params["layer"] == "4"
     assert "Layer 4 of A" in text(page)
 
 
