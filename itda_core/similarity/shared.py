@@ -29,13 +29,24 @@ _LEAST_TOKENS = 8  # that are no atoms
 _SPREAD = 1e-6  # of values in [-1, 1]; with less they are the same but for rounding
 
 
+class Told(NamedTuple):
+    """Values that two sites are to agree in, with what their concordance needs of each alone."""
+
+    centred: torch.Tensor
+    """[values] float32: less their mean."""
+    mean: float
+    """The mean."""
+    variance: float
+    """The variance."""
+
+
 class Prepared(NamedTuple):
     """One site's activations, ready to be compared: of the tokens that are no atoms, in their order."""
 
-    cosines: torch.Tensor
-    """[tokens, atoms] float32: with the site's activations at the shared sources."""
-    left: torch.Tensor
-    """[tokens] float32: norm of the residual, as a share of the activation's."""
+    cosines: Told
+    """With the site's activations at the shared sources, tokens × atoms of them."""
+    left: Told
+    """Norm of the residual, as a share of the activation's, one for each token."""
 
 
 def shared_concordance(x: torch.Tensor, y: torch.Tensor, atoms: torch.Tensor, steps: int = STEPS) -> float:
@@ -73,8 +84,8 @@ def prepare(x: torch.Tensor, atoms: torch.Tensor, steps: int = STEPS) -> Prepare
     dictionary = Dictionary(unit[rows], torch.zeros(len(rows), 2), DictionarySettings(steps))
     rest = unit[others]
     left = (rest - dictionary.decode(dictionary.encode(rest), len(rest))).norm(dim=1)
-    found = Prepared(rest @ dictionary.atoms.T, left)
-    if any(float(part.std()) < _SPREAD for part in found):
+    found = Prepared(_told(rest @ dictionary.atoms.T), _told(left))
+    if any(part.variance < _SPREAD**2 for part in found):
         raise ValueError("all tokens are alike in what the sources tell of them: give more tokens, or other sources")
     return found
 
@@ -103,9 +114,13 @@ def shared_sources(dictionaries: Iterable[Any], n: int | None = None) -> np.ndar
     return sources_of(np.array(sorted(chosen), dtype=np.int64))
 
 
-def _concordance(a: torch.Tensor, b: torch.Tensor) -> float:
-    """Lin's coefficient of two tensors of one shape: 2 cov / (var + var + (difference of means)²)."""
-    mean_a, mean_b = a.double().mean(), b.double().mean()
-    a, b = a - mean_a, b - mean_b
-    shared = 2 * (a * b).double().mean()
-    return float(shared / (a.square().double().mean() + b.square().double().mean() + (mean_a - mean_b) ** 2))
+def _told(values: torch.Tensor) -> Told:
+    mean = float(values.double().mean())
+    centred = (values - mean).flatten()
+    return Told(centred, mean, float(centred @ centred) / len(centred))
+
+
+def _concordance(a: Told, b: Told) -> float:
+    """Lin's coefficient: 2 cov / (var + var + (difference of means)²)."""
+    shared = 2 * float(a.centred @ b.centred) / len(a.centred)
+    return shared / (a.variance + b.variance + (a.mean - b.mean) ** 2)
