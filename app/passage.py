@@ -144,9 +144,10 @@ def passage(a_id: str, b_id: str, text: str, chosen: int | None = None, choose: 
         key = f"passage_chosen_{a_id}_{b_id}_{hash(text)}"
         chosen = st.session_state.get(key)
 
-        def choose(segment: int) -> None:
+        def keep(segment: int) -> None:
             st.session_state[key] = segment
 
+        choose = keep
     records = [resources.library().record(each) for each in (a_id, b_id)]
     a, b = (decomposed(record.id, text) for record in records)
     names = parts.dictionary_names()
