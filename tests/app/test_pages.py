@@ -330,7 +330,7 @@ os.environ |= {{"ITDA_LIBRARY": {str(library)!r}, "ITDA_NO_DEMO": "1"}}
 from streamlit.testing.v1 import AppTest
 page = AppTest.from_file({str(MAIN)!r}, default_timeout=60).run()
 for path, params in (("views/atoms.py", {{"d": {record.id!r}}}), ("views/atom.py", {{"d": {record.id!r}, "a": "1"}}),
-                     ("views/build.py", {{"layers": "1,3"}})):
+                     ("views/decompose.py", {{"d": {record.id!r}}}), ("views/build.py", {{"layers": "1,3"}})):
     page.switch_page(path)
     for name, value in params.items():
         page.query_params[name] = value
