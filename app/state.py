@@ -19,7 +19,7 @@ from itda_core.types import HOOKS, UserError
 
 Range = tuple[float, float]
 Polygon = tuple[tuple[float, float], ...]
-State = TypeVar("State", "LibraryState", "AtomsState", "AtomState", "BuildState", "DecomposeState", "CompareState")
+State = TypeVar("State", bound="AnyState")
 
 MEASURES = ("error", "atoms", "density", "tokens")
 """What the library's grid can be coloured by."""
@@ -343,6 +343,10 @@ class BuildState:
     """Id of the job that is followed here; empty for none."""
 
 
+AnyState = LibraryState | AtomsState | AtomState | DecomposeState | CompareState | SimilarityState | BuildState
+"""What a page shows."""
+
+
 def decode(kind: type[State], params: Mapping[str, str]) -> State:
     """What an address says. Parameters of other pages are passed over.
 
@@ -362,9 +366,7 @@ def decode(kind: type[State], params: Mapping[str, str]) -> State:
     return kind(**found)
 
 
-def encode(
-    state: LibraryState | AtomsState | AtomState | BuildState | DecomposeState | CompareState | SimilarityState,
-) -> dict[str, str]:
+def encode(state: AnyState) -> dict[str, str]:
     """The parameters of a state; what is as usual is left out."""
     return {
         _name(each): each.metadata["show"](value)

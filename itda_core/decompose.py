@@ -17,13 +17,11 @@ from itda_core.dictionary import Dictionary
 from itda_core.library import DictionaryRecord
 from itda_core.model_places import model_places
 from itda_core.models import Model, load_model
-from itda_core.passages import Decomposition, PassageToken, Terms
+from itda_core.passages import MOST_CHARACTERS, Decomposition, PassageToken, Terms
 from itda_core.pipeline import relative_errors
 from itda_core.types import UserError, has_half_characters
 from itda_core.windows import Window, shown_from, windows_of
 
-MOST_CHARACTERS = 100_000
-"""Characters of a text, some twenty pages; a longer one is refused."""
 MOST_TOKENS = 2_048
 """Tokens that are read of a text, in whole windows; one window is always read, however long it is."""
 

@@ -6,6 +6,9 @@ from typing import NamedTuple
 
 import numpy as np
 
+MOST_CHARACTERS = 100_000
+"""Characters of a text, some twenty pages; a longer one is not decomposed."""
+
 
 class PassageToken(NamedTuple):
     """One token of a passage."""

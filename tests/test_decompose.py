@@ -13,10 +13,10 @@ from tokenizers import Tokenizer, models, pre_tokenizers
 from itda_core import Dictionary, Library, UserError
 from itda_core.capture import Capture
 from itda_core.config import CutSettings
-from itda_core.decompose import MOST_CHARACTERS, MOST_TOKENS, Decomposer, open_model
+from itda_core.decompose import MOST_TOKENS, Decomposer, open_model
 from itda_core.library import DictionaryRecord
 from itda_core.model_places import MODELS_VARIABLE
-from itda_core.passages import Decomposition, PassageToken, Segment, Terms, align, atoms_in, sights
+from itda_core.passages import MOST_CHARACTERS, Decomposition, PassageToken, Segment, Terms, align, atoms_in, sights
 from itda_core.types import Document
 from itda_core.windows import cut, shown_from
 

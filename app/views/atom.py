@@ -107,7 +107,7 @@ def show_source(dictionary_id: str, atom: Atom, index: Index) -> None:
         with st.container(horizontal=True, vertical_alignment="center"):
             st.text(f"{visible(atom.document_name)}, token {atom.position}")
             st.space("stretch")
-            source = atom.before + atom.label + atom.after
+            source = "".join(passage["text"])
             address = parts.decompose_address(dictionary_id, source if state.fits_address(source) else "")
             parts.link("Decompose this passage", address, "function", key="decompose")
             if st.button("Whole document", icon=":material/article:", type="tertiary"):

@@ -12,11 +12,8 @@ from app.passage import decomposed, show_tokens, source_row, terms_table
 from app.tables import each
 from app.text import count, inert, number, quoted, signed, visible
 from itda_core.library import DictionaryRecord
-from itda_core.passages import Decomposition
+from itda_core.passages import MOST_CHARACTERS, Decomposition
 from itda_core.types import UserError
-
-MOST_CHARACTERS = 100_000
-"""Characters that the form takes, as many as are decomposed."""
 
 
 def go(**changes: Any) -> None:
@@ -132,7 +129,7 @@ def show_token(record: DictionaryRecord, found: Decomposition, chosen: int) -> N
             f"x, of length {number(norm)}, is the sum of these {len(terms)} atoms, each times its coefficient, and the "
             "residual. An atom is shown as its source; click it for where else it fires."
         )
-        strongest = float(terms["coefficient"].abs().max()) if len(terms) else None
+        strongest = max(map(abs, terms["coefficient"].tolist()), default=None)
         rows = [
             source_row(record.id, term, term.coefficient, [signed(term.coefficient), number(term.left)], str(term.term))
             for term in each(terms)

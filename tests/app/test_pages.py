@@ -41,6 +41,11 @@ def links(page: AppTest) -> list[str]:
     return [row["href"] for strip in strips(page) for row in strip.get("rows", ()) if row["href"]]
 
 
+def atom_links(page: AppTest) -> list[str]:
+    """Those of them that lead to an atom."""
+    return [link for link in links(page) if link.startswith("atom?")]
+
+
 def labels(page: AppTest) -> list[str]:
     """What the page's buttons say."""
     return [button.label for button in page.button]
@@ -88,8 +93,8 @@ def test_atoms_open_as_admitted_with_their_sources(open_page: OpenPage, library:
     page = open_page(library, "/atoms", d=record.id)
     assert not page.exception
     assert f"{record.n_atoms:,} of {record.n_atoms:,} atoms" in shown(page)
-    assert links(page)[:2] == [f"atom?d={record.id}&a=0", f"atom?d={record.id}&a=1"]
-    assert len(links(page)) == 50
+    assert atom_links(page)[:2] == [f"atom?d={record.id}&a=0", f"atom?d={record.id}&a=1"]
+    assert len(atom_links(page)) == 50
 
 
 def test_a_link_to_a_filtered_page_shows_just_that(open_page: OpenPage, library: Path) -> None:
@@ -99,7 +104,7 @@ def test_a_link_to_a_filtered_page_shows_just_that(open_page: OpenPage, library:
     wanted = index.page(AtomFilter(text="value"), "strongest", True)
     assert page.text_input(key="atoms_text").value == "value"
     assert page.selectbox(key="atoms_sort").value == "strongest"
-    assert links(page) == [f"atom?d={record.id}&a={atom}" for atom in wanted["atom"]]
+    assert atom_links(page) == [f"atom?d={record.id}&a={atom}" for atom in wanted["atom"]]
 
 
 def test_a_filter_goes_to_the_address_and_to_the_first_page(open_page: OpenPage, library: Path) -> None:
@@ -117,7 +122,7 @@ def test_a_page_past_the_end_shows_the_last(open_page: OpenPage, library: Path) 
     record = records(library)[0]
     page = open_page(library, "/atoms", d=record.id, page="99999")
     assert not page.exception
-    assert links(page)[-1] == f"atom?d={record.id}&a={record.n_atoms - 1}"
+    assert atom_links(page)[-1] == f"atom?d={record.id}&a={record.n_atoms - 1}"
 
 
 def test_nothing_found_says_why_and_what_to_do(open_page: OpenPage, library: Path) -> None:
@@ -152,7 +157,7 @@ def test_an_absent_map_is_said_and_offered(
     page = open_page(root, "/atoms", d=record.id)
     assert not page.exception
     assert "no map yet" in shown(page)
-    assert len(links(page)) == 50
+    assert len(atom_links(page)) == 50
     page.button[labels(page).index("Compute the map")].click().run()
     assert started == [["map", record.id]]
 
@@ -216,7 +221,7 @@ def test_a_bad_filter_says_so_and_offers_a_way_out(open_page: OpenPage, library:
     assert "sort" in page.error[0].value
     page.button[labels(page).index("Start without filters")].click().run()
     assert not page.error
-    assert len(links(page)) == 50
+    assert len(atom_links(page)) == 50
 
 
 # Libraries in trouble
@@ -326,6 +331,8 @@ from streamlit.testing.v1 import AppTest
 page = AppTest.from_file({str(MAIN)!r}, default_timeout=60).run()
 for path, params in (("views/atoms.py", {{"d": {record.id!r}}}), ("views/atom.py", {{"d": {record.id!r}, "a": "1"}}),
                      ("views/compare.py", {{"d": {record.id!r}, "e": {record.id!r}}}),
+                     ("views/decompose.py", {{"d": {record.id!r}}}),
+                     ("views/similarity.py", {{"d": {record.id!r}, "e": {record.id!r}}}),
                      ("views/build.py", {{"layers": "1,3"}})):
     page.switch_page(path)
     for name, value in params.items():
