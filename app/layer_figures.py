@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 
 import numpy as np
+import pandas as pd
 import plotly.graph_objects as go
 
 from app.figures import SCALE
@@ -41,7 +42,7 @@ def layers_heatmap(values: Sequence[Sequence[float]], names: tuple[str, str], ch
         mode="markers",
         marker={
             "symbol": "circle-open",
-            "size": 38 if is_roomy else 12,
+            "size": 32 if is_roomy else 12,
             "line": {"width": 2},
             "color": np.where(share[np.arange(len(z)), best] < _DARK_HALF, "white", "#0d1b17"),
         },
@@ -68,11 +69,9 @@ def layers_heatmap(values: Sequence[Sequence[float]], names: tuple[str, str], ch
     figure = go.Figure([grid, ring, squares])
     i, j = chosen
     figure.add_shape(type="rect", x0=j - 0.5, x1=j + 0.5, y0=i - 0.5, y1=i + 0.5, line={"width": 3, "color": "#d55e00"})
-    ticks = {"showgrid": False, "zeroline": False, "fixedrange": True, "constrain": "domain", "dtick": 1}
-    if not is_roomy:
-        ticks["dtick"] = 4
-    figure.update_xaxes(title=f"layer of B, {b}", **ticks)
-    figure.update_yaxes(title=f"layer of A, {a}", autorange="reversed", **ticks)
+    plain = {"showgrid": False, "zeroline": False, "fixedrange": True, "dtick": 1 if is_roomy else 4}
+    figure.update_xaxes(title=f"layer of B, {b}", range=[-0.5, z.shape[1] - 0.5], **plain)
+    figure.update_yaxes(title=f"layer of A, {a}", range=[z.shape[0] - 0.5, -0.5], **plain)
     figure.update_layout(
         height=min(760, 110 + max(240, _CELL * z.shape[0])),
         margin={"l": 8, "r": 8, "t": 8, "b": 8},
@@ -83,17 +82,15 @@ def layers_heatmap(values: Sequence[Sequence[float]], names: tuple[str, str], ch
     return figure
 
 
-def layers_lines(
-    points: Sequence[tuple[str, Sequence[float], Sequence[float]]], x_title: str, y_title: str, *, is_log: bool = True
-) -> go.Figure:
-    """Named lines over a common axis: name, x and y of each."""
+def layers_lines(points: pd.DataFrame, x_title: str, y_title: str) -> go.Figure:
+    """Shares over a logarithmic axis, a line for each name. Columns: name, x, y."""
     figure = go.Figure(
         [
-            go.Scatter(x=list(x), y=list(y), name=in_figure(name), mode="lines+markers", line={"width": 2})
-            for name, x, y in points
+            go.Scatter(x=part["x"], y=part["y"], name=in_figure(str(name)), mode="lines+markers", line={"width": 2})
+            for name, part in points.groupby("name", sort=False)
         ]
     )
-    figure.update_xaxes(title=x_title, type="log" if is_log else "linear")
+    figure.update_xaxes(title=x_title, type="log")
     figure.update_yaxes(title=y_title, range=[0, 1.02])
     figure.update_layout(
         height=340,

@@ -4,13 +4,15 @@ import hashlib
 import os
 from collections import OrderedDict
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import pandas as pd
 import streamlit as st
 
 from itda_core.comparison import SUMMARY_FILE, Comparison, folder_of, key_of, read_comparison, read_measures
 from itda_core.corpus import Corpus
+from itda_core.demo_models import DEMO_FOLDER
+from itda_core.files import read_json
 from itda_core.jobs import JobState, cancel, start_detached
 from itda_core.layers import LayerSimilarity, read_layers
 from itda_core.layout import ATOMS_FILE, INDEX_FILE, MANIFEST_FILE
@@ -27,6 +29,8 @@ if TYPE_CHECKING:  # they load torch, which only a reader who decomposes a text 
 
 LIBRARY_VARIABLE = "ITDA_LIBRARY"
 NO_DEMO_VARIABLE = "ITDA_NO_DEMO"
+
+LAYERS_RESULTS = DEMO_FOLDER / "results" / "layers.json"
 
 _OPEN_INDEXES = 32
 _OPEN_PAIRS = 8
@@ -89,6 +93,11 @@ def layers(a: DictionaryRecord, b: DictionaryRecord) -> LayerSimilarity | None:
     """What a job found of all layers of two dictionaries' models; None before. Raises UserError as `pair` does."""
     key_of(a, b)
     return read_layers(library(), a, b)
+
+
+def layers_bench() -> dict[str, Any] | None:
+    """The results of `itda bench layers` that come with the project; None where it was installed without them."""
+    return read_json(LAYERS_RESULTS) if LAYERS_RESULTS.is_file() else None
 
 
 def atom_map(dictionary_id: str) -> pd.DataFrame | None:

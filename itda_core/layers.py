@@ -25,8 +25,8 @@ if TYPE_CHECKING:
     import torch
 
 MEASURES = {
-    "jaccard": "Jaccard of dictionaries",
-    "shared_concordance": "Concordance over shared sources",
+    "jaccard": "ITDA: Jaccard of sources",
+    "shared_concordance": "ITDA: concordance over shared sources",
     "mutual_knn": "Mutual 10-nearest neighbours",
     "relative_representation": "Relative representation",
     "linear_cka": "Linear CKA",
@@ -34,6 +34,16 @@ MEASURES = {
     "linear_regression": "Linear regression",
 }
 """Measures by their name in `itda_core.similarity` → their name for people; those on dictionaries first."""
+BENCHED = MEASURES | {"error_correlation": "ITDA: correlation of errors", "transplant": "ITDA: transplanting"}
+"""Those that `itda bench layers` holds against each other, likewise."""
+PAPER_ACCURACY = {
+    "linear_regression": (0.16, 0.07),
+    "svcca": (0.50, 0.44),
+    "linear_cka": (0.69, 0.61),
+    "relative_representation": (0.87, 0.78),
+    "jaccard": (0.88, 0.89),
+}
+"""Layer-matching accuracy on five seeds each of GPT-2 small and medium: the ITDA paper, Table 1."""
 DEFAULT = LayersSettings()
 """What layers are compared on unless something else is asked for."""
 _LEAST_TOKENS = 100  # in common
@@ -253,10 +263,9 @@ def _measure(
                     made = names[name].prepare(x) if name in names else shared.prepare(x, atoms)
                     prepared[-1].append(made)
                     job.advance(1)
+            keep(name, layer_similarities(names[name].compare if name in names else shared.compare, *prepared))
         except TooFewTokens as error:
             left_out[name] = str(error)
-            continue
-        keep(name, layer_similarities(names[name].compare if name in names else shared.compare, *prepared))
     return {
         "atoms": tuple(tuple(len(each) for each in side) for side in chosen),
         "union": union_jaccard(*chosen),

@@ -13,11 +13,12 @@ from itda_core.benchmarks.layer_sites import ModelActivations, build_sites, rows
 from itda_core.benchmarks.layer_trial import Trial
 from itda_core.benchmarks.layers import bench_layers, find_models
 from itda_core.benchmarks.layers_results import LayersBench, LayersReport
-from itda_core.benchmarks.layers_table import TITLES, layers_table
+from itda_core.benchmarks.layers_table import layers_table
 from itda_core.cli import main
 from itda_core.config import CorpusSettings, CutSettings
 from itda_core.corpus import Corpus, ingest
 from itda_core.demo_models import checkpoints, model_folder, seed_models
+from itda_core.layers import BENCHED
 from itda_core.similarity import jaccard, layer_matching, linear_cka
 from itda_core.similarity.matching import both_ways
 from itda_core.types import Document
@@ -45,7 +46,7 @@ def report(corpus: Corpus) -> LayersReport:
 
 def test_a_small_run_of_the_whole(report: LayersReport) -> None:
     answer = json.loads(json.dumps(report.as_json(), allow_nan=False))
-    assert set(answer["accuracy"]) == set(answer["interval"]) == set(TITLES) == set(answer["cost"])
+    assert set(answer["accuracy"]) == set(answer["interval"]) == set(BENCHED) == set(answer["cost"])
     assert answer["n_pairs"] == 2
     for name, value in answer["accuracy"].items():
         low, high = answer["interval"][name]
@@ -70,7 +71,7 @@ def test_a_small_run_of_the_whole(report: LayersReport) -> None:
 
 def test_the_table_has_all_measures_and_the_papers_figures(report: LayersReport) -> None:
     table = layers_table(report)
-    for title in TITLES.values():
+    for title in BENCHED.values():
         assert title in table
     assert "0.88" in table
     assert "step 800" in table

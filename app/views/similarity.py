@@ -10,7 +10,7 @@ import streamlit as st
 from app import jobs_view, layer_figures, parts, resources, state
 from app.components.token_strip import Row, Token, token_strip
 from app.text import count, inert, number, share, visible
-from itda_core.layers import MEASURES, LayerSimilarity
+from itda_core.layers import BENCHED, MEASURES, PAPER_ACCURACY, LayerSimilarity
 from itda_core.library import DictionaryRecord
 from itda_core.types import UserError
 
@@ -104,12 +104,19 @@ def show_cell(found: LayerSimilarity, records: list[DictionaryRecord], layer: in
             {
                 "measure": MEASURES[name],
                 "similarity": values[layer][other],
-                "best match in B": best_of(values[layer])[0],
+                "best in B": best_of(values[layer])[0],
             }
             for name, values in found.values.items()
         ]
     )
-    st.dataframe(table, hide_index=True, column_config={"similarity": st.column_config.NumberColumn(format="%.3f")})
+    st.dataframe(
+        table,
+        hide_index=True,
+        column_config={
+            "similarity": st.column_config.NumberColumn(format="%.3f", width=85),
+            "best in B": st.column_config.NumberColumn(width=80),
+        },
+    )
     by_site = {(_identity(each), each.site.layer): each for each in parts.sound_records()}
     sites = [by_site.get((_identity(record), at)) for record, at in zip(records, (layer, other), strict=True)]
     a, b = sites
@@ -148,7 +155,7 @@ def show_report(shown: state.SimilarityState, found: LayerSimilarity, records: l
     )
     values = found.values[shown.measure]
     other = best_of(values[layer])[0] if other is None else other
-    left, right = st.columns([3, 2], gap="large")
+    left, right = st.columns([4, 3], gap="large")
     with left:
         selected = parts.figure(
             layer_figures.layers_heatmap(values, (found.a, found.b), (layer, other)),
@@ -185,6 +192,61 @@ def show_notes(found: LayerSimilarity) -> None:
         f"the sources of all layers together overlap with an IoU of {number(found.union)}.",
     ]
     st.caption(inert("".join(words)))
+
+
+def show_bench() -> None:
+    """How often each measure finds the right layer, where that is known."""
+    bench = resources.layers_bench()
+    if bench is None:
+        return
+    st.subheader("How far to trust each measure")
+    st.caption(
+        inert(
+            f"Of models that differ in their seed only ({', '.join(bench['seeds'])}), how often is a layer's best match "
+            f"the layer of the same depth? The share of layers, over {bench['n_pairs']} ordered pairs of models on "
+            f"{count(bench['main']['tokens'])} tokens, with a 95 % interval over pairs; beside it what the ITDA paper "
+            "found on five seeds each of GPT-2 small and medium. itda bench layers measures it again."
+        )
+    )
+    names = [name for name in BENCHED if name in bench["accuracy"]]
+    table = pd.DataFrame(
+        [
+            {
+                "measure": BENCHED[name],
+                "right": bench["accuracy"][name],
+                "from": bench["interval"][name][0],
+                "to": bench["interval"][name][1],
+                "GPT-2 small": PAPER_ACCURACY.get(name, (None, None))[0],
+                "GPT-2 medium": PAPER_ACCURACY.get(name, (None, None))[1],
+            }
+            for name in names
+        ]
+    )
+    shares = {name: st.column_config.NumberColumn(format="%.2f") for name in table.columns[1:]}
+    st.dataframe(table.sort_values("right", ascending=False, kind="stable"), hide_index=True, column_config=shares)
+    parts.download(table, key="bench_csv", file="layer-matching.csv")
+    left, right = st.columns(2, gap="large")
+    for column, key, axis, title in (
+        (left, "budgets", "tokens", "tokens"),
+        (right, "thresholds", "threshold", "threshold of the dictionaries"),
+    ):
+        points = pd.DataFrame(
+            [
+                {"name": BENCHED[name], "x": each[axis], "y": value}
+                for each in bench[key]
+                for name, value in each["accuracy"].items()
+                if name in BENCHED
+            ]
+        )
+        if not points.empty:
+            with column:
+                parts.figure(
+                    layer_figures.layers_lines(points, title, "right"),
+                    points,
+                    key=f"bench_{key}",
+                    alt=f"Share of layers found against {title}",
+                    file=f"layer-matching-{key}.csv",
+                )
 
 
 def table_of(found: LayerSimilarity) -> pd.DataFrame:
@@ -234,11 +296,12 @@ def show_similarity() -> None:
     show_chooser(shown, found)
     if not shown.a or not shown.b:
         st.text("Choose two models: two seeds, two sizes, or a model and one tuned from it.")
-        return
-    try:
-        show_pair(shown)
-    except UserError as error:
-        parts.show_error(error)
+    else:
+        try:
+            show_pair(shown)
+        except UserError as error:
+            parts.show_error(error)
+    show_bench()
 
 
 with parts.errors_shown():

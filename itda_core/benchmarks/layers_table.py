@@ -4,23 +4,7 @@ from collections.abc import Sequence
 
 from itda_core.benchmarks.layers_results import Accuracy, LayersReport
 from itda_core.benchmarks.tables import columns
-from itda_core.similarity.measures import ACTIVATION_MEASURES
-
-PAPER = {
-    "linear_regression": (0.16, 0.07),
-    "svcca": (0.50, 0.44),
-    "linear_cka": (0.69, 0.61),
-    "relative_representation": (0.87, 0.78),
-    "jaccard": (0.88, 0.89),
-}
-"""Accuracy on five seeds each of GPT-2 small and medium: the ITDA paper, Table 1."""
-TITLES = {measure.name: measure.title for measure in ACTIVATION_MEASURES} | {
-    "jaccard": "ITDA: Jaccard of sources",
-    "error_correlation": "ITDA: correlation of errors",
-    "transplant": "ITDA: transplanting",
-    "shared_concordance": "ITDA: concordance over shared sources",
-}
-"""The measures' names for people, in the order of the tables."""
+from itda_core.layers import BENCHED
 
 
 def layers_table(report: LayersReport) -> str:
@@ -32,7 +16,7 @@ def layers_table(report: LayersReport) -> str:
         f"L0 {settings.l0}, threshold {main.threshold:g} ({main.atoms:,.0f} atoms)",
         f"layer matching over {report.n_pairs} ordered pairs, with 95 % bootstrap intervals",
         "",
-        *columns([_HEADS, *(_cells(report, name) for name in TITLES)]),
+        *columns([_HEADS, *(_cells(report, name) for name in BENCHED)]),
         "",
         "against the number of tokens:",
         *_sweep([*report.budgets, main], [f"{a.tokens:,} × {a.draws}" for a in [*report.budgets, main]]),
@@ -58,13 +42,13 @@ _HEADS = ("measure", "accuracy", "interval", "GPT-2 small", "medium", "prepare a
 
 
 def _cells(report: LayersReport, name: str) -> list[str]:
-    paper = [f"{value:.2f}" for value in PAPER.get(name, ())] or ["", ""]
+    paper = [f"{value:.2f}" for value in PAPER_ACCURACY.get(name, ())] or ["", ""]
     if name not in report.main.accuracy:
-        return [TITLES[name], "too few tokens", "", *paper, "", "", ""]
+        return [BENCHED[name], "too few tokens", "", *paper, "", "", ""]
     cost, (low, high) = report.cost[name], report.main.interval[name]
     sites = sum(layers for layers, _ in report.models.values())
     return [
-        TITLES[name],
+        BENCHED[name],
         f"{report.main.accuracy[name]:.2f}",
         f"{low:.2f}–{high:.2f}",
         *paper,
@@ -75,9 +59,9 @@ def _cells(report: LayersReport, name: str) -> list[str]:
 
 
 def _sweep(accuracies: Sequence[Accuracy], heads: Sequence[str]) -> list[str]:
-    names = [name for name in TITLES if any(name in each.accuracy for each in accuracies)]
+    names = [name for name in BENCHED if any(name in each.accuracy for each in accuracies)]
     values = [[f"{a.accuracy[name]:.2f}" if name in a.accuracy else "–" for a in accuracies] for name in names]
-    return columns([["measure", *heads], *([TITLES[name], *row] for name, row in zip(names, values, strict=True))])
+    return columns([["measure", *heads], *([BENCHED[name], *row] for name, row in zip(names, values, strict=True))])
 
 
 def _range(kind: tuple[str, tuple[float, float] | None]) -> str:
