@@ -202,8 +202,8 @@ def show_bench() -> None:
     st.subheader("How far to trust each measure")
     st.caption(
         inert(
-            f"Of models that differ in their seed only ({', '.join(bench['seeds'])}), how often is a layer's best match "
-            f"the layer of the same depth? The share of layers, over {bench['n_pairs']} ordered pairs of models on "
+            f"Of models that differ in their seed only ({', '.join(bench['seeds'])}), how often is a layer's best "
+            f"match the layer of the same depth? The share of layers, over {bench['n_pairs']} ordered pairs of models on "
             f"{count(bench['main']['tokens'])} tokens, with a 95 % interval over pairs; beside it what the ITDA paper "
             "found on five seeds each of GPT-2 small and medium. itda bench layers measures it again."
         )

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from itda_core.benchmarks.layers_results import Accuracy, LayersReport
 from itda_core.benchmarks.tables import columns
-from itda_core.layers import BENCHED
+from itda_core.layers import BENCHED, PAPER_ACCURACY
 
 
 def layers_table(report: LayersReport) -> str:
