@@ -12,6 +12,9 @@ from app.text import in_figure, number
 _DARK_HALF = 0.35  # up to here on the scale, white is read better than black
 _ROOMY = 12  # layers whose cells have room for their number
 _CELL = 44  # pixels
+_LINES = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#56b4e9", "#e69f00", "#8a7f2d", "#7f7f7f", "#6a5acd")
+"""Told apart by colour-blind readers too, together with the shapes."""
+_SYMBOLS = ("circle", "diamond", "square", "triangle-up", "x", "cross", "star")
 
 
 def layers_heatmap(values: Sequence[Sequence[float]], names: tuple[str, str], chosen: tuple[int, int]) -> go.Figure:
@@ -82,20 +85,36 @@ def layers_heatmap(values: Sequence[Sequence[float]], names: tuple[str, str], ch
     return figure
 
 
-def layers_lines(points: pd.DataFrame, x_title: str, y_title: str) -> go.Figure:
-    """Shares over a logarithmic axis, a line for each name. Columns: name, x, y."""
+def layers_lines(points: pd.DataFrame, names: Sequence[str], x_title: str) -> go.Figure:
+    """Shares over a logarithmic axis, a line for each name.
+
+    Args:
+        points: name, x, y.
+        names: all that there may be, so that each has the same colour in every such figure.
+        x_title: what x is.
+    """
     figure = go.Figure(
         [
-            go.Scatter(x=part["x"], y=part["y"], name=in_figure(str(name)), mode="lines+markers", line={"width": 2})
-            for name, part in points.groupby("name", sort=False)
+            go.Scatter(
+                x=part["x"],
+                y=part["y"],
+                name=in_figure(name),
+                mode="lines+markers",
+                line={"width": 2, "color": _LINES[at % len(_LINES)]},
+                marker={"symbol": _SYMBOLS[at % len(_SYMBOLS)], "size": 8},
+            )
+            for at, name in enumerate(names)
+            for part in [points[points["name"] == name].sort_values("x")]
+            if len(part)
         ]
     )
-    figure.update_xaxes(title=x_title, type="log")
-    figure.update_yaxes(title=y_title, range=[0, 1.02])
+    shown = sorted(points["x"].unique())
+    figure.update_xaxes(title=x_title, type="log", tickvals=shown, ticktext=[f"{x:,g}" for x in shown])
+    figure.update_yaxes(title="share of layers", range=[-0.03, 1.05])
     figure.update_layout(
-        height=340,
+        height=320,
         margin={"l": 8, "r": 8, "t": 8, "b": 8},
-        legend={"orientation": "h", "y": -0.25},
+        legend={"orientation": "v"},
         hovermode="x unified",
     )
     return figure

@@ -203,7 +203,7 @@ def show_bench() -> None:
     st.caption(
         inert(
             f"Of models that differ in their seed only ({', '.join(bench['seeds'])}), how often is a layer's best "
-            f"match the layer of the same depth? The share of layers, over {bench['n_pairs']} ordered pairs of models on "
+            f"match the layer of the same depth? The share of layers, over {bench['n_pairs']} ordered pairs on "
             f"{count(bench['main']['tokens'])} tokens, with a 95 % interval over pairs; beside it what the ITDA paper "
             "found on five seeds each of GPT-2 small and medium. itda bench layers measures it again."
         )
@@ -214,21 +214,18 @@ def show_bench() -> None:
             {
                 "measure": BENCHED[name],
                 "right": bench["accuracy"][name],
-                "from": bench["interval"][name][0],
-                "to": bench["interval"][name][1],
-                "GPT-2 small": PAPER_ACCURACY.get(name, (None, None))[0],
-                "GPT-2 medium": PAPER_ACCURACY.get(name, (None, None))[1],
+                "interval": " to ".join(number(end, 2) for end in bench["interval"][name]),
+                "paper, GPT-2 small": number(PAPER_ACCURACY.get(name, (None, None))[0], 2),
+                "medium": number(PAPER_ACCURACY.get(name, (None, None))[1], 2),
             }
             for name in names
         ]
-    )
-    shares = {name: st.column_config.NumberColumn(format="%.2f") for name in table.columns[1:]}
-    st.dataframe(table.sort_values("right", ascending=False, kind="stable"), hide_index=True, column_config=shares)
+    ).sort_values("right", ascending=False, kind="stable")
+    st.dataframe(table, hide_index=True, column_config={"right": st.column_config.NumberColumn(format="%.2f")})
     parts.download(table, key="bench_csv", file="layer-matching.csv")
-    left, right = st.columns(2, gap="large")
-    for column, key, axis, title in (
-        (left, "budgets", "tokens", "tokens"),
-        (right, "thresholds", "threshold", "threshold of the dictionaries"),
+    for key, axis, title in (
+        ("budgets", "tokens", "tokens that each model reads"),
+        ("thresholds", "threshold", "threshold of the dictionaries"),
     ):
         points = pd.DataFrame(
             [
@@ -239,14 +236,13 @@ def show_bench() -> None:
             ]
         )
         if not points.empty:
-            with column:
-                parts.figure(
-                    layer_figures.layers_lines(points, title, "right"),
-                    points,
-                    key=f"bench_{key}",
-                    alt=f"Share of layers found against {title}",
-                    file=f"layer-matching-{key}.csv",
-                )
+            parts.figure(
+                layer_figures.layers_lines(points, list(BENCHED.values()), title),
+                points,
+                key=f"bench_{key}",
+                alt=f"Share of layers found against {title}",
+                file=f"layer-matching-{key}.csv",
+            )
 
 
 def table_of(found: LayerSimilarity) -> pd.DataFrame:
