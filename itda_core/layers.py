@@ -36,6 +36,8 @@ MEASURES = {
 """Measures by their name in `itda_core.similarity` → their name for people; those on dictionaries first."""
 BENCHED = MEASURES | {"error_correlation": "ITDA: correlation of errors", "transplant": "ITDA: transplanting"}
 """Those that `itda bench layers` holds against each other, likewise."""
+CHOSEN_ON = ("docs-a", "docs-b")
+"""The models that the form of the concordance was chosen on: what it does on others is its test."""
 PAPER_ACCURACY = {
     "linear_regression": (0.16, 0.07),
     "svcca": (0.50, 0.44),

@@ -10,7 +10,7 @@ import streamlit as st
 from app import jobs_view, layer_figures, parts, resources, state
 from app.components.token_strip import Row, Token, token_strip
 from app.text import count, inert, number, share, visible
-from itda_core.layers import BENCHED, MEASURES, PAPER_ACCURACY, LayerSimilarity
+from itda_core.layers import BENCHED, CHOSEN_ON, MEASURES, PAPER_ACCURACY, LayerSimilarity
 from itda_core.library import DictionaryRecord
 from itda_core.types import UserError
 
@@ -214,14 +214,17 @@ def show_bench() -> None:
             {
                 "measure": BENCHED[name],
                 "right": bench["accuracy"][name],
-                "interval": " to ".join(number(end, 2) for end in bench["interval"][name]),
-                "paper, GPT-2 small": number(PAPER_ACCURACY.get(name, (None, None))[0], 2),
-                "medium": number(PAPER_ACCURACY.get(name, (None, None))[1], 2),
+                "interval": " to ".join(f"{end:.2f}" for end in bench["interval"][name]),
+                "paper, GPT-2 small": paper[0],
+                "medium": paper[1],
             }
             for name in names
+            for paper in [[f"{value:.2f}" for value in PAPER_ACCURACY.get(name, ())] or ["–", "–"]]
         ]
     ).sort_values("right", ascending=False, kind="stable")
     st.dataframe(table, hide_index=True, column_config={"right": st.column_config.NumberColumn(format="%.2f")})
+    if set(bench["seeds"]) & set(CHOSEN_ON):
+        st.caption("The concordance was chosen from many like it on these very models, so here it proves little.")
     parts.download(table, key="bench_csv", file="layer-matching.csv")
     for key, axis, title in (
         ("budgets", "tokens", "tokens that each model reads"),
