@@ -66,9 +66,14 @@ def _complete(pair: Pair, indexes: dict[str, Index], atoms: dict[str, Atom], sid
         words = ["The same source"]
         if row is not None and best is not None:
             alike = f"they correlate at r {number(row['correlation'], 2)}"
-            words.append(alike if best == twin else f"though atom {best} of {other.upper()} fires more like A's")
+            words.append(
+                alike if best == twin else f"though atom {best} of {other.upper()} fires more like {side.upper()}'s"
+            )
         return ": ".join(words) if len(words) > 1 and best == twin else ", ".join(words)
-    if row is not None and atoms[other].atom == best:
+    if row is None or atoms[other].atom != best:  # it may be the other's best match
+        back = pair.measured(atoms[other].atom, other)
+        row = None if back.empty or back.iloc[0]["other"] != atom else back.iloc[0]
+    if row is not None:
         return f"Best match: r {number(row['correlation'], 2)}, together on {count(row['together'])} tokens"
     return "Two atoms with different sources"
 

@@ -157,9 +157,12 @@ def passage(a_id: str, b_id: str, text: str, chosen: int | None, choose: Choose)
         names=[f"Above, A: {names[a_id]}", f"Below, B: {names[b_id]}"],
         rest=text[max(a.read, b.read) :][:MOST_UNREAD],
     )
-    st.caption(
-        "Each column holds whole tokens of both. Dotted tokens begin a window and are left out, as by the build."
-    )
+    words = ["Each column holds whole tokens of both."]
+    if any(token.row is None for token in (*a.tokens, *b.tokens)):
+        words.append("Dotted tokens begin a window and are left out, as by the build.")
+    if text[max(a.read, b.read) :].strip():
+        words.append("The grey rest was not read.")
+    st.caption(" ".join(words))
     show_sights(records, (a, b), picked or Segment(0, len(text), range(len(a.tokens)), range(len(b.tokens))), picked)
 
 

@@ -133,9 +133,13 @@ def kept_text(name: str) -> str | None:
 
 
 def contents() -> frozenset[tuple[str, bool]]:
-    """Which dictionaries the library holds, and whether each has its map; it changes when there is more to see."""
+    """Which dictionaries the library holds, whether each has its map, and which comparisons; it changes when there is
+    more to see."""
     here = library()
-    return frozenset((each, here.map_path(each).is_file()) for each in here.ids())
+    compared = here.comparisons.iterdir() if here.comparisons.is_dir() else ()
+    return frozenset(
+        [*((each, here.map_path(each).is_file()) for each in here.ids()), *((path.name, True) for path in compared)]
+    )
 
 
 def corpora() -> list[Corpus | DamagedError]:

@@ -90,7 +90,7 @@ class Comparison:
                 **{name: _share(said[name]) for name in shares},
                 **{name: _whole(said[name]) for name in counts},
             )
-        except (KeyError, TypeError, ValueError) as error:
+        except (KeyError, TypeError, ValueError, ArithmeticError) as error:
             raise DamagedError(f"{SUMMARY_FILE} of a comparison is damaged ({error}): delete its folder") from error
 
 
@@ -150,7 +150,7 @@ def compare(library: Library, id_a: str, id_b: str, job: Job) -> Comparison:
     if found is not None:
         return found
     folder = folder_of(library, a, b)
-    with build_lock(library.root, folder.name):
+    with build_lock(library.root, f"compare-{folder.name[-10:]}"):
         pair = Pair(library.index_path(a.id), library.index_path(b.id), key)
         try:
             job.stage("counting sources", None, "atoms")
@@ -199,7 +199,7 @@ def chance(strata: pd.DataFrame, n_a: int, n_b: int) -> float:
         n_a, n_b: atoms of A and of B, those included whose source is no candidate and so has no twin.
     """
     n, a, b = (strata[name].to_numpy(np.float64) for name in ("n", "a", "b"))
-    shared = float((a * b / n).sum())
+    shared = float((a * b / np.maximum(n, 1)).sum())  # where there are none, none were chosen
     return shared / max(n_a + n_b - shared, 1.0)
 
 

@@ -105,10 +105,20 @@ def open_model(record: DictionaryRecord, root: Path) -> Model:
     Raises:
         UserError: the model is not on this machine, or its weights are not those of the dictionary.
     """
+    refused: UserError | None = None
     for place in model_places(record, root):
-        model = load_model(place, record.revision, dtype=record.dtype)
+        try:
+            model = load_model(place, record.revision, dtype=record.dtype)
+        except UserError as error:  # a folder of that name with half a model in it, for instance
+            refused = error
+            continue
         if model.weights_sha256() == record.weights_sha256:
-            return model
+            if model.tokenizer_sha256() == record.tokenizer_sha256:
+                return model
+            refused = UserError(f"the tokenizer of {record.model} here is not the one {record.id} was built with")
+        del model
+    if refused is not None:
+        raise refused
     raise UserError(
         f"the weights of {record.model} on this machine are not those that {record.id} was built from: build the "
         "dictionary again, or bring those weights back"

@@ -36,5 +36,9 @@ def seed_models(folder: Path | None = None) -> dict[str, Path]:
 
 def checkpoints(folder: Path) -> dict[int, Path]:
     """Folders by training step of a model's checkpoints, in order; the final weights are not among them."""
-    found = {int(path.parent.name[5:]): path.parent for path in folder.glob(f"checkpoints/step-[0-9]*/{_WEIGHTS}")}
+    found = {
+        int(path.parent.name[5:]): path.parent
+        for path in folder.glob(f"checkpoints/step-*/{_WEIGHTS}")
+        if path.parent.name[5:].isdecimal()
+    }
     return dict(sorted(found.items()))

@@ -90,6 +90,8 @@ class LayerSimilarity:
             atoms = tuple(tuple(int(n) for n in side) for side in said["atoms"])
             shape = tuple(map(len, atoms))
             values = {name: _matrix(rows, shape) for name, rows in said["values"].items() if name in MEASURES}
+            if not values or len(shape) != 2 or said["key"] not in ("token", "characters"):
+                raise ValueError("it says nothing of two models")
             return cls(
                 a=str(said["a"]),
                 b=str(said["b"]),
@@ -103,9 +105,9 @@ class LayerSimilarity:
                 atoms=(atoms[0], atoms[1]),
                 union=float(said["union"]),
                 values=values,
-                left_out={str(name): str(why) for name, why in said["left_out"].items()},
+                left_out={name: str(why) for name, why in said["left_out"].items() if name in MEASURES},
             )
-        except (KeyError, TypeError, ValueError, IndexError, AttributeError) as error:
+        except (KeyError, TypeError, ValueError, IndexError, AttributeError, ArithmeticError) as error:
             raise DamagedError(f"a report on layers is damaged ({error}): delete its file in comparisons/") from error
 
 
@@ -146,7 +148,7 @@ def compare_layers(
     if found is not None:
         return found
     path = path_of(library, a, b, settings)
-    with build_lock(library.root, path.stem):
+    with build_lock(library.root, f"layers-{path.stem[-10:]}"):
         sides = [_read(library, record, settings.tokens, key, job) for record in (a, b)]
         rows = _common(sides[0].keys, sides[1].keys)
         if len(rows[0]) < _LEAST_TOKENS:
@@ -154,6 +156,7 @@ def compare_layers(
         coverage = tuple(len(rows[0]) / len(side.keys) for side in sides)
         keys = sides[0].keys[rows[0]]
         layers = [[x[row] for x in side.layers] for side, row in zip(sides, rows, strict=True)]
+        del sides
         report = _measure(layers, keys, settings, job)
         found = LayerSimilarity(
             a=a.model,
@@ -231,7 +234,6 @@ def _measure(
 
     from itda_core.builder import build_dictionary
     from itda_core.similarity import jaccard, shared, shared_sources, union_jaccard
-    from itda_core.similarity.checks import TooFewTokens
     from itda_core.similarity.measures import ACTIVATION_MEASURES, layer_similarities
 
     names = {measure.name: measure for measure in ACTIVATION_MEASURES}
@@ -242,7 +244,14 @@ def _measure(
     for side in layers:
         chosen.append([])
         for x in side:
-            built = build_dictionary([(x, sources)], settings.l0, settings.threshold)
+            try:
+                built = build_dictionary([(x, sources)], settings.l0, settings.threshold)
+            except ValueError as error:  # values that are not finite
+                raise UserError(f"layer {len(chosen[-1])} cannot be compared: {error}") from error
+            if len(built) == 0:
+                raise UserError(
+                    f"no token of layer {len(chosen[-1])} has an error over {settings.threshold:g}: lower --threshold"
+                )
             chosen[-1].append(built.sources)
             job.advance(1)
     values: dict[str, tuple[tuple[float, ...], ...]] = {}
@@ -266,7 +275,7 @@ def _measure(
                     prepared[-1].append(made)
                     job.advance(1)
             keep(name, layer_similarities(names[name].compare if name in names else shared.compare, *prepared))
-        except TooFewTokens as error:
+        except ValueError as error:  # too few tokens, a zero or constant activation: the line says which
             left_out[name] = str(error)
     return {
         "atoms": tuple(tuple(len(each) for each in side) for side in chosen),

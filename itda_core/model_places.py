@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from huggingface_hub import try_to_load_from_cache
+from huggingface_hub.errors import HFValidationError
 
 from itda_core.demo_models import DEMO_FOLDER
 from itda_core.hub import weight_files
@@ -38,7 +39,7 @@ def model_places(record: DictionaryRecord, root: Path) -> list[str]:
         return [_cached(record.model, record.revision)]
     if Path(record.model).name != record.model or record.model in (".", ".."):
         raise UserError(f"{record.model!r} is no name of a folder: the dictionary's manifest is damaged")
-    found = [folder for folder in _folders(record.model, root) if (folder / "config.json").is_file()]
+    found = [folder for folder in _folders(record.model, root) if _is_model(folder)]
     if not found:
         raise UserError(
             f"the folder of the model {record.model} is not known here: set {MODELS_VARIABLE} to the folder that it "
@@ -47,8 +48,18 @@ def model_places(record: DictionaryRecord, root: Path) -> list[str]:
     return [str(folder) for folder in dict.fromkeys(folder.resolve() for folder in found)]
 
 
+def _is_model(folder: Path) -> bool:
+    try:
+        return (folder / "config.json").is_file()
+    except OSError:  # a name too long, or a folder that may not be read
+        return False
+
+
 def _cached(name: str, revision: str) -> str:
-    config = try_to_load_from_cache(name, "config.json", revision=revision)
+    try:
+        config = try_to_load_from_cache(name, "config.json", revision=revision)
+    except HFValidationError as error:
+        raise UserError(f"{name!r} is no id of a model on the Hub: the dictionary's manifest is damaged") from error
     if not isinstance(config, str) or not all(
         (Path(config).parent / file).is_file() for file in weight_files(Path(config).parent)
     ):
@@ -58,11 +69,19 @@ def _cached(name: str, revision: str) -> str:
 
 def _folders(name: str, root: Path) -> Iterator[Path]:
     for folder in filter(None, os.environ.get(MODELS_VARIABLE, "").split(os.pathsep)):
-        yield Path(folder).expanduser() / name
+        if (known := _expanded(folder)) is not None:
+            yield known / name
     yield DEMO_FOLDER / name
     yield from (folder for folder in sorted(DEMO_FOLDER.glob("*/checkpoints/*")) if folder.name == name)
     for job in read_jobs(root):
         if job.arguments[:1] == ["build"] and len(job.arguments) > 1:
-            folder = Path(job.arguments[1]).expanduser()
-            if folder.name == name:
+            folder = _expanded(job.arguments[1])
+            if folder is not None and folder.name == name:
                 yield folder
+
+
+def _expanded(folder: str) -> Path | None:
+    try:
+        return Path(folder).expanduser()
+    except RuntimeError:  # ~ of a user that there is not
+        return None

@@ -127,19 +127,21 @@ class Pair:
         files = list(dict.fromkeys((path_a, path_b)))  # no file can be attached twice
         for at, path in enumerate(files):
             run(f"ATTACH {literal(path)} AS file_{at} (READ_ONLY)")
-        for side, path in (("a", path_a), ("b", path_b)):
+        for side in ("a", "b"):
             run(f"CREATE SCHEMA {side}")
-            for table in _TABLES:
-                run(f"CREATE VIEW {side}.{table} AS SELECT * FROM file_{files.index(path)}.{table}")
             columns = ", ".join(f"{name} {_TYPES[name]}" for name in MEASURES)
             run(f"CREATE TABLE {side}.measures ({columns})")
             if measures is not None:
                 given = getattr(measures, side)[list(MEASURES)]  # found by its name in the statement
                 run(f"INSERT INTO {side}.measures SELECT * FROM given")
                 del given
-        # ATTACH needs access to what is outside, and so does a table in memory; nothing after them does.
+        # ATTACH needs access to what is outside, and so does a table in memory. Nothing after them does, and a
+        # stranger's index, whose tables may be views of whatever there is, is not looked into before.
         run("SET enable_external_access = false")
         run("SET lock_configuration = true")
+        for side, path in (("a", path_a), ("b", path_b)):
+            for table in _TABLES:
+                run(f"CREATE VIEW {side}.{table} AS SELECT * FROM file_{files.index(path)}.{table}")
         for side in ("a", "b"):
             # Of several tokens that end at one character (the bytes of it) the last stands for it: it alone has read it
             # whole. And of several atoms with one source, which only a foreign dictionary has, the first.
@@ -357,6 +359,8 @@ class Pair:
 
     def _damaged(self, error: duckdb.Error) -> DamagedError:
         names = " or ".join(sorted(self._names))
+        if isinstance(error, duckdb.OutOfMemoryException):
+            return DamagedError(f"comparing {names} takes more than {_MEMORY} of memory: they have too many tokens")
         return DamagedError(f"the index of dictionary {names} cannot be read: build the dictionary again ({error})")
 
 

@@ -75,11 +75,14 @@ class Decomposition:
 
     def part(self, at: int) -> tuple[int, int]:
         """Which of how many tokens it is that make up a character, both from 1; (1, 1) for a token of its own."""
-        ends = [max(token.stop, token.shown_from) for token in self.tokens]
-        first, last = at, at
-        while first > 0 and ends[first - 1] == ends[at]:
+
+        def end(token: PassageToken) -> int:
+            return max(token.stop, token.shown_from)
+
+        first, last, here = at, at, end(self.tokens[at])
+        while first > 0 and end(self.tokens[first - 1]) == here:
             first -= 1
-        while last + 1 < len(ends) and ends[last + 1] == ends[at]:
+        while last + 1 < len(self.tokens) and end(self.tokens[last + 1]) == here:
             last += 1
         return at - first + 1, last - first + 1
 

@@ -13,7 +13,7 @@ from app.components.token_strip import Row, Token, token_strip
 from app.pair_rows import lone_row, match_address, matched_row, mirrored, source_tokens, twin_row
 from app.passage import passage
 from app.tables import each
-from app.text import count, inert, number, share, visible
+from app.text import count, number, share, visible
 from itda_core.comparison import Comparison
 from itda_core.library import DictionaryRecord
 from itda_core.pair_queries import LEAST_TOGETHER, Pair, PairFilter, PartCounts
@@ -36,6 +36,7 @@ SORTS = {
 }
 RANKINGS = {"heaviest": "what it carries", "surprising": "error when admitted", "strongest": "strongest coefficient"}
 OF_ONE_SIDE, OF_TWINS = ("matched", "unmatched"), ("gained", "lost")
+OF_THE_JOB = (*OF_ONE_SIDE, *OF_TWINS, "heaviest")
 WEIGHT = "What an atom carries is its share of the sum of all absolute coefficients, over the tokens that both saw."
 
 
@@ -65,8 +66,8 @@ def show_chooser(shown: state.CompareState) -> None:
 
         def changed() -> None:
             here = state.decode(state.CompareState, st.query_params)
-            chosen = {"a": here.a, "b": here.b} | {side: st.session_state[key] or ""}
-            st.query_params.from_dict(state.encode(state.CompareState(chosen["a"], chosen["b"])))
+            chosen = {side: st.session_state[key] or "", "page": 1, "atom_a": None, "atom_b": None, "segment": None}
+            st.query_params.from_dict(state.encode(replace(here, **chosen)))
 
         record = records.get(now)
         words = {"a": "on the left", "b": "on the right"}[side]
@@ -93,13 +94,26 @@ def show_chooser(shown: state.CompareState) -> None:
             key="swap",
             type="tertiary",
             disabled=not (shown.a and shown.b),
-            on_click=lambda: st.query_params.from_dict(
-                state.encode(state.CompareState(shown.b, shown.a, mirrored(shown.part), shown.text, shown.sort))
-            ),
+            on_click=swap,
             help="Swap A and B",
         )
     with right:
         choose("b", shown.b)
+
+
+def swap() -> None:
+    """A becomes B and B becomes A, and what is looked at stays."""
+    here = state.decode(state.CompareState, st.query_params)
+    turned = replace(
+        here,
+        a=here.b,
+        b=here.a,
+        part=mirrored(here.part),
+        sort={"gained": "lost", "lost": "gained"}.get(here.sort, here.sort),
+        atom_a=here.atom_b,
+        atom_b=here.atom_a,
+    )
+    st.query_params.from_dict(state.encode(turned))
 
 
 def show_bar(shown: state.CompareState, whole: PartCounts, found: PartCounts) -> None:
@@ -149,15 +163,17 @@ def show_figures(whole: PartCounts, found: Comparison | None) -> None:
         )
 
 
-def sorts_of(shown: state.CompareState) -> list[str]:
-    """The orders that the listed part can have."""
+def sorts_of(shown: state.CompareState, is_measured: bool) -> list[str]:
+    """The orders that the listed part can have, with what the job measured or without."""
     left_out = OF_ONE_SIDE if shown.part == "both" else OF_TWINS
+    if not is_measured:
+        left_out = OF_THE_JOB
     return [name for name in SORTS if name not in left_out]
 
 
-def show_list(shown: state.CompareState, pair: Pair, found: PartCounts, key: str) -> None:
+def show_list(shown: state.CompareState, pair: Pair, found: PartCounts, key: str, is_measured: bool) -> None:
     """One search for both sides, and one page of the part that the bar names."""
-    orders = sorts_of(shown)
+    orders = sorts_of(shown, is_measured)
     order = shown.sort if shown.sort in orders else orders[0]
     sort, descending = state.PAIR_SORTS[order]
     total = getattr(found, shown.part)
@@ -231,7 +247,9 @@ def show_passage(shown: state.CompareState) -> None:
             st.toast("The text is too long to be compared here: give a passage of it.", icon=":material/error:")
 
     st.subheader("A passage that both decompose")
-    st.session_state["compare_passage"] = shown.passage
+    if st.session_state.get("compare_passage_shown") != shown.passage or "compare_passage" not in st.session_state:
+        # Only where the address says something else: what was typed and not sent yet is the reader's.
+        st.session_state["compare_passage"] = st.session_state["compare_passage_shown"] = shown.passage
     with st.form("compare_passage_form", border=False):
         st.text_area(
             "Text",
@@ -274,7 +292,7 @@ def show_matches(shown: state.CompareState, pair: Pair, whole: PartCounts) -> No
 
 def show_changes(shown: state.CompareState, a: DictionaryRecord, b: DictionaryRecord, pair: Pair) -> None:
     """What became an atom from A to B and what stopped being one: for two checkpoints, or a model and a tuned one."""
-    if (a.n_layers, a.d_model, a.tokenizer_sha256) != (b.n_layers, b.d_model, b.tokenizer_sha256):
+    if (a.n_layers, a.d_model, a.tokenizer_sha256, a.site) != (b.n_layers, b.d_model, b.tokenizer_sha256, b.site):
         return
     st.subheader("What changed from A to B")
     st.caption(
@@ -385,7 +403,13 @@ def show_pair(shown: state.CompareState) -> None:
             ":material/compare_arrows:",
             ["compare", a.id, b.id],
         )
-    show_list(shown, pair, found, "token" if a.tokenizer_sha256 == b.tokenizer_sha256 else "characters")
+    show_list(
+        shown,
+        pair,
+        found,
+        "token" if a.tokenizer_sha256 == b.tokenizer_sha256 else "characters",
+        comparison is not None,
+    )
     show_passage(shown)
     if comparison is not None:
         show_matches(shown, pair, whole)
@@ -397,7 +421,8 @@ def show_compare() -> None:
     try:
         shown = state.decode(state.CompareState, st.query_params)
     except UserError as error:
-        kept = {name: value for name in ("d", "e") if (value := st.query_params.get(name))}
+        known = parts.dictionary_names()
+        kept = {name: value for name in ("d", "e") if (value := st.query_params.get(name)) in known}
         st.title("Compare")
         parts.show_error(error)
         st.button("Start without filters", on_click=lambda: st.query_params.from_dict(kept))
@@ -419,7 +444,6 @@ def show_compare() -> None:
         show_pair(shown)
     except UserError as error:
         parts.show_error(error)
-        st.caption(inert("Choose others above."))
 
 
 with parts.errors_shown():

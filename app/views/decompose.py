@@ -169,7 +169,7 @@ def show_decompose() -> None:
     text = text_of(shown)
     show_form(text or "")
     if text is None:
-        st.info("The text was too long for this address, and the app has started anew since. Paste it again.")
+        st.info("The text was too long for this address, and the app does not hold it any more. Paste it again.")
         return
     if shown.kept:
         st.caption("This text is too long for an address, so a link to this page holds only while the app runs.")

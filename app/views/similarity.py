@@ -41,17 +41,18 @@ def models() -> dict[str, DictionaryRecord]:
     for record in parts.sound_records():
         found.setdefault(_identity(record), record)
     names = [record.model for record in found.values()]
-    return {_name(record, names.count(record.model) > 1): record for record in found.values()}
+    return {record.model if names.count(record.model) == 1 else _long_name(record): record for record in found.values()}
 
 
 def _identity(record: DictionaryRecord) -> tuple:
     return record.model, record.weights_sha256, record.revision, record.corpus, record.site.hook, record.cut
 
 
-def _name(record: DictionaryRecord, is_shared: bool) -> str:
-    if not is_shared:
-        return record.model
-    return " · ".join([record.model, record.site.hook, record.corpus, (record.weights_sha256 or "")[:8]])
+def _long_name(record: DictionaryRecord) -> str:
+    """A model's name with all that may tell it from another of that name."""
+    weights, revision = (record.weights_sha256 or "")[:8], (record.revision or "")[:8]
+    cut = f"{record.cut.context} tokens, {record.cut.windows}" + (", first kept" if record.cut.keep_first else "")
+    return " · ".join(filter(None, [record.model, record.site.hook, record.corpus, cut, weights, revision]))
 
 
 def show_chooser(shown: state.SimilarityState, found: dict[str, DictionaryRecord]) -> None:
@@ -60,10 +61,11 @@ def show_chooser(shown: state.SimilarityState, found: dict[str, DictionaryRecord
     records = {record.id: record for record in parts.sound_records()}
     for column, side, now in zip(st.columns(2), ("a", "b"), (shown.a, shown.b), strict=True):
         key = f"similarity_{side}"
-        st.session_state[key] = by_identity[_identity(records[now])] if now in records else None
+        st.session_state[key] = by_identity.get(_identity(records[now])) if now in records else None
 
         def changed(side: str = side, key: str = key) -> None:
-            go(**{side: found[st.session_state[key]].id, "layer": None, "other": None})
+            chosen = st.session_state[key]
+            go(**{side: found[chosen].id if chosen else "", "layer": None, "other": None})
 
         column.selectbox(
             f"Model {side.upper()}", list(found), index=None, placeholder="choose a model", key=key, on_change=changed
@@ -117,7 +119,7 @@ def show_cell(found: LayerSimilarity, records: list[DictionaryRecord], layer: in
             "best in B": st.column_config.NumberColumn(width=80),
         },
     )
-    by_site = {(_identity(each), each.site.layer): each for each in parts.sound_records()}
+    by_site = {(_identity(each), each.site.layer): each for each in [*parts.sound_records(), *records]}
     sites = [by_site.get((_identity(record), at)) for record, at in zip(records, (layer, other), strict=True)]
     a, b = sites
     if a is not None and b is not None:
@@ -141,8 +143,11 @@ def show_report(shown: state.SimilarityState, found: LayerSimilarity, records: l
     if shown.measure not in offered:
         shown = replace(shown, measure=offered[0])
     n_a, n_b = map(len, found.atoms)
-    layer = shown.layer if shown.layer is not None and shown.layer < n_a else n_a // 2
-    other = shown.other if shown.other is not None and shown.other < n_b else None
+    for side, asked, n in (("A", shown.layer, n_a), ("B", shown.other, n_b)):
+        if asked is not None and asked >= n:
+            raise UserError(f"model {side} has no layer {asked}: choose one of 0 to {n - 1}")
+    layer = n_a // 2 if shown.layer is None else shown.layer
+    other = shown.other
     show_question(shown, found, layer)
     st.session_state["similarity_measure"] = shown.measure
     st.selectbox(

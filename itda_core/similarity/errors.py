@@ -9,6 +9,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from itda_core.similarity.checks import TooFewTokens
+
 
 class Prepared(NamedTuple):
     """One site's errors, ready to be compared."""
@@ -43,7 +45,7 @@ def prepare(errors: Any) -> Prepared:
     values = values - values.mean()
     norm = np.linalg.norm(values)
     if not norm > 1e-9 * len(values):
-        raise ValueError("all errors are the same: give more tokens, or a dictionary that does not explain them all")
+        raise TooFewTokens("all errors are the same: give more tokens, or a dictionary that does not explain them all")
     return Prepared(values / norm)
 
 

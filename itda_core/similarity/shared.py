@@ -86,7 +86,7 @@ def prepare(x: torch.Tensor, atoms: torch.Tensor, steps: int = STEPS) -> Prepare
     left = (rest - dictionary.decode(dictionary.encode(rest), len(rest))).norm(dim=1)
     found = Prepared(_told(rest @ dictionary.atoms.T), _told(left))
     if any(part.variance < _SPREAD**2 for part in found):
-        raise ValueError("all tokens are alike in what the sources tell of them: give more tokens, or other sources")
+        raise TooFewTokens("all tokens are alike in what the sources tell of them: give more tokens, or other sources")
     return found
 
 

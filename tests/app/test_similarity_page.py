@@ -1,5 +1,7 @@
 """The Similarity page, run without a browser."""
 
+import json
+import shutil
 from pathlib import Path
 
 import pytest
@@ -58,14 +60,43 @@ def test_a_cell_with_both_dictionaries_leads_to_their_shared_atoms(measured: Pat
     assert "build a dictionary of layer 5 of docs-b" in text(page)
 
 
+def test_a_choice_can_be_cleared(measured: Path, open_page: OpenPage) -> None:
+    a, b = ids(measured)
+    page = open_page(measured, "/similarity", d=a, e=b)
+    page.selectbox(key="similarity_a").set_value(None).run()
+    assert not page.exception
+    assert set(page.query_params) == {"e"}
+
+
+def test_a_damaged_report_is_told(measured: Path, tmp_path: Path, open_page: OpenPage) -> None:
+    root = tmp_path / "library"
+    shutil.copytree(measured, root)
+    a, b = ids(root)
+    (report,) = (root / "comparisons").glob("layers--*")
+    sound = json.loads(report.read_text())
+    for change in ({"values": {}}, {"union": 10**400}, {"key": "colour"}):
+        report.write_text(json.dumps(sound | change))
+        page = open_page(root, "/similarity", d=a, e=b)
+        assert not page.exception
+        assert "delete its file" in page.error[0].value.replace("\\", "")
+
+
+def test_layers_that_there_are_not_are_told(measured: Path, open_page: OpenPage) -> None:
+    a, b = ids(measured)
+    page = open_page(measured, "/similarity", d=a, e=b, layer="99")
+    assert not page.exception
+    assert "no layer 99" in page.error[0].value
+
+
 @pytest.mark.parametrize(
     "params",
-    [{"by": "nothing"}, {"layer": "-1"}, {"layer": "99", "other": "99"}, {"d": "nobody"}, {"d": "", "e": ""}],
+    [{"by": "nothing"}, {"layer": "-1"}, {"other": "99"}, {"d": "nobody"}],
 )
 def test_addresses_that_cannot_be(params: dict[str, str], measured: Path, open_page: OpenPage) -> None:
     a, b = ids(measured)
     page = open_page(measured, "/similarity", **{"d": a, "e": b, **params})
     assert not page.exception
+    assert len(page.error) == 1
 
 
 def test_an_empty_library(tmp_path: Path, open_page: OpenPage) -> None:
