@@ -104,7 +104,7 @@ def layers_lines(points: pd.DataFrame, names: Sequence[str], x_title: str) -> go
                 marker={"symbol": _SYMBOLS[at % len(_SYMBOLS)], "size": 8},
             )
             for at, name in enumerate(names)
-            for part in [points[points["name"] == name].sort_values(by=["x"])]
+            for part in [points.loc[points["name"] == name].sort_values("x")]
             if len(part)
         ]
     )

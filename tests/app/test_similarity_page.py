@@ -7,7 +7,6 @@ from pathlib import Path
 import pytest
 from page_fixtures import OpenPage, records
 
-from itda_core.config import LayersSettings
 from itda_core.layers import read_layers
 from itda_core.library import Library
 
@@ -36,7 +35,8 @@ def test_choosing_two_models(library: Path, open_page: OpenPage) -> None:
 
 def test_the_question_and_its_answer(measured: Path, open_page: OpenPage) -> None:
     a, b = ids(measured)
-    found = read_layers(Library(measured), *(Library(measured).record(each) for each in (a, b)), LayersSettings())
+    library = Library(measured)
+    found = read_layers(library, library.record(a), library.record(b))
     assert found is not None
     page = open_page(measured, "/similarity", d=a, e=b, by="linear_cka", layer="2")
     assert not page.exception
