@@ -14,6 +14,7 @@ import threading
 import warnings
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ProcessPoolExecutor
+from itertools import chain
 from multiprocessing import get_context, parent_process
 from multiprocessing.connection import wait
 from pathlib import Path
@@ -35,7 +36,7 @@ def read_documentation() -> Iterator[Document]:
     Yields:
         Documents named like `numpy.linalg.svd`, or `reference: for` for the language reference.
     """
-    return _in_order([*_language_reference(), *_in_files(_docstrings_of_file)])
+    yield from _in_order(chain(_language_reference(), _in_files(_docstrings_of_file)))
 
 
 def read_sources() -> Iterator[Document]:
@@ -44,7 +45,7 @@ def read_sources() -> Iterator[Document]:
     Yields:
         Top-level functions and classes, named like `numpy.linalg._linalg.svd`.
     """
-    return _in_order(_in_files(_definitions_of_file))
+    yield from _in_order(_in_files(_definitions_of_file))
 
 
 def _in_order(documents: Iterable[Document]) -> Iterator[Document]:
