@@ -276,7 +276,7 @@ def test_the_compare_page_decomposes_a_passage_with_both(library: Path, open_pag
     a, b = of(library, "docs-a", 3), of(library, "docs-b", 3)
     page = open_page(library, "/compare", d=a.id, e=b.id, part="a", page="2")
     assert not page.exception
-    page.text_area(key="compare_passage").input(TEXT).run()
+    page.text_area(key="compare_passage").input(TEXT)
     next(button for button in page.button if button.label == "Decompose").click().run()
     assert not page.exception
     assert page.query_params["passage"] == TEXT

@@ -4,6 +4,7 @@ import json
 import shutil
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -52,17 +53,21 @@ def labels(page: AppTest) -> list[str]:
 
 
 @pytest.fixture
-def started(monkeypatch: pytest.MonkeyPatch) -> list[list[str]]:
+def started(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[list[str]]]:
     """What the app would have started in processes of their own."""
     found: list[list[str]] = []
+    folders: list[Path] = []
 
     def start(root: Path, arguments: list[str]) -> str:
         found.append(arguments)
-        (root / "jobs" / "20260101-000000-abcdef").mkdir(parents=True, exist_ok=True)
+        folders.append(root / "jobs" / "20260101-000000-abcdef")
+        folders[-1].mkdir(parents=True, exist_ok=True)
         return "20260101-000000-abcdef"
 
     monkeypatch.setattr(resources, "start_detached", start)
-    return found
+    yield found
+    for folder in folders:  # of a library that other tests share, for which this job would run on
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 # As they open
