@@ -60,7 +60,7 @@ def layers_heatmap(values: Sequence[Sequence[float]], names: tuple[str, str], ch
         marker={"symbol": "square", "size": _CELL if is_roomy else 14, "color": "rgba(0, 0, 0, 0.004)"},
         text=[number(value, 2) for value in z.ravel()],
         textfont={"size": 12, "color": np.where(share.ravel() < _DARK_HALF, "white", "#0d1b17")},
-        customdata=np.stack([down, across], 1),
+        customdata=[f"{i} {j}" for i, j in zip(down, across, strict=True)],
         hovertext=[
             f"layer {i} of {a}<br>layer {j} of {b}<br>{number(z[i, j])}" for i, j in zip(down, across, strict=True)
         ],

@@ -172,10 +172,10 @@ def show_report(shown: state.SimilarityState, found: LayerSimilarity, records: l
             selection_mode="points",
         )
         st.caption("A ring marks the layer of B that is most like each layer of A. Click a cell to look behind it.")
-    points = selected.get("points") or []
-    if points and isinstance(points[0].get("customdata"), list):
-        picked = points[0]["customdata"]
-        if (picked[0], picked[1]) != (layer, other):
+    if points := selected.get("points"):
+        found_at = points[0].get("customdata")
+        picked = str(found_at[0] if isinstance(found_at, list) else found_at).split()
+        if picked != [str(layer), str(other)] and all(each.isdecimal() for each in picked):
             go(layer=int(picked[0]), other=int(picked[1]))
             st.rerun()
     with right:

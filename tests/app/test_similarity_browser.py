@@ -24,7 +24,7 @@ def test_a_cell_reaches_its_atoms(
         page.goto(f"{address}/similarity?d={a}&e={b}&layer=1&other=5")
         browser.heading("Similarity")
         page.get_by_role("heading", name="Layer 1 of A and layer 5 of B").wait_for()
-        cells = page.locator(".js-plotly-plot .scatterlayer .trace").last.locator(".point")
+        cells = page.locator(".js-plotly-plot").first.locator(".scatterlayer .trace").last.locator(".point")
         playwright.expect(cells).to_have_count(36, timeout=WAIT)
         page.wait_for_timeout(500)
         cells.nth(3 * 6 + 3).click(force=True)
