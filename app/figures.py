@@ -29,6 +29,11 @@ _GREY = "rgba(140, 140, 140, 0.35)"
 _CLEAR = "rgba(0, 0, 0, 0)"
 
 
+def ink(position: np.ndarray) -> np.ndarray:
+    """The colour to write with on places of SCALE, from 0 to 1."""
+    return np.where(position < _DARK_HALF, "white", "#0d1b17")
+
+
 def library_grid(cells: pd.DataFrame, rows: Sequence[str], layers: Sequence[int]) -> go.Figure:
     """Models down, layers across, one cell per dictionary.
 
@@ -74,7 +79,7 @@ def library_grid(cells: pd.DataFrame, rows: Sequence[str], layers: Sequence[int]
         mode="markers+text" if is_roomy else "markers",
         marker={"symbol": "square", "size": 46 if is_roomy else 14, "color": "rgba(0, 0, 0, 0.004)"},
         text=[in_figure(text).replace("↵", "<br>") for text in cells["text"]],
-        textfont={"size": 12, "color": np.where(position < _DARK_HALF, "white", "#0d1b17")},
+        textfont={"size": 12, "color": ink(position)},
         customdata=cells["id"],
         hovertext=[in_figure(detail).replace("↵", "<br>") for detail in cells["detail"]],
         hovertemplate="%{hovertext}<extra></extra>",

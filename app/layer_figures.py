@@ -6,10 +6,9 @@ import numpy as np
 import pandas as pd
 import plotly.graph_objects as go
 
-from app.figures import SCALE
+from app.figures import SCALE, ink
 from app.text import in_figure, number
 
-_DARK_HALF = 0.35  # up to here on the scale, white is read better than black
 _ROOMY = 12  # layers whose cells have room for their number
 _CELL = 44  # pixels
 _LINES = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#56b4e9", "#e69f00", "#8a7f2d", "#7f7f7f", "#6a5acd")
@@ -47,7 +46,7 @@ def layers_heatmap(values: Sequence[Sequence[float]], names: tuple[str, str], ch
             "symbol": "circle-open",
             "size": 32 if is_roomy else 12,
             "line": {"width": 2},
-            "color": np.where(share[np.arange(len(z)), best] < _DARK_HALF, "white", "#0d1b17"),
+            "color": ink(share[np.arange(len(z)), best]),
         },
         hoverinfo="skip",
         showlegend=False,
@@ -59,7 +58,7 @@ def layers_heatmap(values: Sequence[Sequence[float]], names: tuple[str, str], ch
         mode="markers+text" if is_roomy else "markers",
         marker={"symbol": "square", "size": _CELL if is_roomy else 14, "color": "rgba(0, 0, 0, 0.004)"},
         text=[number(value, 2) for value in z.ravel()],
-        textfont={"size": 12, "color": np.where(share.ravel() < _DARK_HALF, "white", "#0d1b17")},
+        textfont={"size": 12, "color": ink(share.ravel())},
         customdata=[f"{i} {j}" for i, j in zip(down, across, strict=True)],
         hovertext=[
             f"layer {i} of {a}<br>layer {j} of {b}<br>{number(z[i, j])}" for i, j in zip(down, across, strict=True)

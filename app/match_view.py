@@ -28,7 +28,7 @@ def show_match(shown: state.CompareState, pair: Pair) -> None:
         if number_ is not None
     }
     back = parts.compare_address(replace(shown, atom_a=None, atom_b=None))
-    token_strip([Row([Token("Back to the lists")], href=back, icon="arrow_back")], key="back_to_lists", style="links")
+    parts.link("Back to the lists", back, "arrow_back", key="back_to_lists")
     side = "a" if "a" in atoms else "b"
     relation = _complete(pair, indexes, atoms, side)
     st.subheader(relation)

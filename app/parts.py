@@ -74,8 +74,7 @@ def sidebar() -> None:
             return
         st.caption("Dictionary")
         dictionary_link(chosen, others.pop(chosen), place="sidebar", is_current=True)
-        row = Row([Token("Compare")], href=compare_address(state.CompareState(chosen)), icon="compare_arrows")
-        token_strip([row], key="sidebar_compare", style="links")
+        link("Compare", compare_address(state.CompareState(chosen)), "compare_arrows", key="sidebar_compare")
         if others:
             with st.expander("Others", type="compact"):
                 for other, name in others.items():

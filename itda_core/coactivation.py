@@ -130,6 +130,13 @@ def _places(common: np.ndarray) -> np.ndarray:
     return places
 
 
+def _common(tokens: np.ndarray, places: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Which of some tokens are common, and the places of those that are."""
+    is_common = tokens < len(places)
+    is_common[is_common] = places[tokens[is_common]] >= 0
+    return is_common, places[tokens[is_common]]
+
+
 def _ranges(fires: np.ndarray, codes: int) -> Iterator[tuple[int, int]]:
     """Ranges of atoms with so many codes at most each, or one atom."""
     first = 0
@@ -147,9 +154,8 @@ def _parts(
     """All codes on common tokens, atom by atom: the part's atoms, then atom, place and coefficient of each code."""
     for first, stop in _ranges(fires, _CODES_AT_ONCE):
         atom, token, coefficient = pair.codes_of_atoms(side, first, stop)
-        is_common = token < len(places)
-        is_common[is_common] = places[token[is_common]] >= 0
-        yield range(first, stop), atom[is_common], places[token[is_common]], coefficient[is_common]
+        is_common, place = _common(token, places)
+        yield range(first, stop), atom[is_common], place, coefficient[is_common]
 
 
 def _held(
@@ -162,9 +168,7 @@ def _held(
     span = max(1, _CODES_AT_ONCE * len(places) // max(1, n_codes))
     for token in range(0, len(places), span):
         tokens, atom, coefficient = pair.codes_of_tokens("b", (token, token + span), (first, stop))
-        is_common = tokens < len(places)
-        is_common[is_common] = places[tokens[is_common]] >= 0
-        kept = places[tokens[is_common]]  # rising, since common tokens are in B's order
+        is_common, kept = _common(tokens, places)  # rising, since common tokens are in B's order
         end = at + len(kept)
         other[at:end], weight[at:end] = atom[is_common] - first, coefficient[is_common]
         starts[1:] += np.bincount(kept, minlength=n_common)

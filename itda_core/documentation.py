@@ -19,7 +19,7 @@ from multiprocessing import get_context, parent_process
 from multiprocessing.connection import wait
 from pathlib import Path
 
-from itda_core.types import Document
+from itda_core.types import Document, has_half_characters
 
 PACKAGES = ("numpy", "scipy", "pandas", "sklearn", "torch")
 MINIMUM_CHARACTERS = 200
@@ -51,7 +51,7 @@ def read_sources() -> Iterator[Document]:
 def _in_order(documents: Iterable[Document]) -> Iterator[Document]:
     by_text: dict[str, str] = {}
     for name, text in documents:
-        if len(text) > MINIMUM_CHARACTERS and not any("\ud800" <= character <= "\udfff" for character in text):
+        if len(text) > MINIMUM_CHARACTERS and not has_half_characters(text):
             by_text[text] = min(name, by_text.get(text, name))
     for text in sorted(by_text, key=lambda text: hashlib.blake2b(text.encode(), digest_size=16).digest()):
         yield Document(by_text[text], text)

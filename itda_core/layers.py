@@ -235,6 +235,7 @@ def _measure(
     from itda_core.builder import build_dictionary
     from itda_core.similarity import jaccard, shared, shared_sources, union_jaccard
     from itda_core.similarity.measures import ACTIVATION_MEASURES, layer_similarities
+    from itda_core.similarity.sources import rows_of
 
     names = {measure.name: measure for measure in ACTIVATION_MEASURES}
     n_sites = sum(map(len, layers))
@@ -262,8 +263,7 @@ def _measure(
 
     keep("jaccard", layer_similarities(jaccard, *chosen))
     every = [each for side in chosen for each in side]
-    place = {tuple(key): row for row, key in enumerate(keys.tolist())}
-    atoms = torch.tensor([place[tuple(source)] for source in shared_sources(every).tolist()])
+    atoms = torch.from_numpy(rows_of(shared_sources(every), keys))
     for name in [name for name in MEASURES if name != "jaccard"]:
         job.stage(MEASURES[name], n_sites, "layers")
         try:

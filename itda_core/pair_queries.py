@@ -13,7 +13,7 @@ import numpy as np
 import pandas as pd
 
 from itda_core.queries import literal
-from itda_core.types import DamagedError, UserError
+from itda_core.types import DamagedError, UserError, has_half_characters
 
 KEYS = ("token", "characters")
 """What makes two sources the same: document and position, or document and the character where the token ends."""
@@ -88,7 +88,7 @@ class PairFilter:
     def __post_init__(self) -> None:
         if self.part not in PARTS:
             raise UserError(f"no part {self.part!r}: choose one of {', '.join(PARTS)}")
-        if any("\ud800" <= character <= "\udfff" for character in self.text):
+        if has_half_characters(self.text):
             raise UserError("the search text holds half a character: type it again")
 
 

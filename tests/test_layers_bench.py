@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from itda_core import UserError
-from itda_core.benchmarks.layer_sites import ModelActivations, build_sites, rows_of
+from itda_core.benchmarks.layer_sites import ModelActivations, build_sites
 from itda_core.benchmarks.layer_trial import Trial
 from itda_core.benchmarks.layers import bench_layers, find_models
 from itda_core.benchmarks.layers_results import LayersBench, LayersReport
@@ -21,6 +21,7 @@ from itda_core.demo_models import checkpoints, model_folder, seed_models
 from itda_core.layers import BENCHED
 from itda_core.similarity import jaccard, layer_matching, linear_cka
 from itda_core.similarity.matching import both_ways
+from itda_core.similarity.sources import rows_of
 from itda_core.types import Document
 
 SMALL = LayersBench(tokens=400, thresholds=(0.3, 0.15), budgets=(60, 150), draws=2, transplant_tokens=300)

@@ -1,6 +1,5 @@
 """Which layer of one model is which layer of another, by every measure."""
 
-from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
@@ -8,7 +7,6 @@ import pandas as pd
 import streamlit as st
 
 from app import jobs_view, layer_figures, parts, resources, state
-from app.components.token_strip import Row, Token, token_strip
 from app.text import count, inert, number, share, visible
 from itda_core.layers import BENCHED, CHOSEN_ON, MEASURES, PAPER_ACCURACY, LayerSimilarity
 from itda_core.library import DictionaryRecord
@@ -124,9 +122,7 @@ def show_cell(found: LayerSimilarity, records: list[DictionaryRecord], layer: in
     a, b = sites
     if a is not None and b is not None:
         address = parts.compare_address(state.CompareState(a.id, b.id))
-        token_strip(
-            [Row([Token("Their shared atoms")], href=address, icon="compare_arrows")], key="shared", style="links"
-        )
+        parts.link("Their shared atoms", address, "compare_arrows", key="shared")
         return
     missing = [
         f"layer {at} of {visible(record.model)}"
@@ -147,7 +143,6 @@ def show_report(shown: state.SimilarityState, found: LayerSimilarity, records: l
         if asked is not None and asked >= n:
             raise UserError(f"model {side} has no layer {asked}: choose one of 0 to {n - 1}")
     layer = n_a // 2 if shown.layer is None else shown.layer
-    other = shown.other
     show_question(shown, found, layer)
     st.session_state["similarity_measure"] = shown.measure
     st.selectbox(
@@ -159,7 +154,7 @@ def show_report(shown: state.SimilarityState, found: LayerSimilarity, records: l
         width=330,
     )
     values = found.values[shown.measure]
-    other = best_of(values[layer])[0] if other is None else other
+    other = best_of(values[layer])[0] if shown.other is None else shown.other
     left, right = st.columns([4, 3], gap="large")
     with left:
         selected = parts.figure(
@@ -288,8 +283,7 @@ def show_similarity() -> None:
         shown = state.decode(state.SimilarityState, st.query_params)
     except UserError as error:
         parts.show_error(error)
-        clear: Callable[[], None] = lambda: st.query_params.clear()  # noqa: E731
-        st.button("Start anew", on_click=clear)
+        st.button("Start anew", on_click=st.query_params.clear)
         return
     found = models()
     if not found:

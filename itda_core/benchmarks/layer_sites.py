@@ -4,7 +4,6 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
 import torch
 
 from itda_core.builder import build_dictionary
@@ -13,7 +12,7 @@ from itda_core.corpus import Corpus
 from itda_core.dictionary import Dictionary
 from itda_core.models import load_model
 from itda_core.pipeline import relative_errors
-from itda_core.similarity.sources import row_keys
+from itda_core.similarity.sources import rows_of
 from itda_core.types import Site, UserError
 from itda_core.windows import cut
 
@@ -79,15 +78,8 @@ def build_sites(model: ModelActivations, l0: int, threshold: float) -> list[Site
         dictionary = build_dictionary([(x, model.sources)], l0, threshold)
         if len(dictionary) < 2:
             raise UserError(f"layer {layer} has {len(dictionary)} atoms at threshold {threshold:g}: lower it")
-        found.append(SiteDictionary(dictionary, rows_of(dictionary.sources.numpy(), model.sources)))
+        found.append(SiteDictionary(dictionary, torch.from_numpy(rows_of(dictionary.sources, model.sources))))
     return found
-
-
-def rows_of(wanted: np.ndarray, sources: torch.Tensor) -> torch.Tensor:
-    """[m] int64: at which rows of sources [n, 2] the wanted ones [m, 2] are, in their order. All must be there."""
-    keys = row_keys(sources)
-    order = np.argsort(keys)
-    return torch.from_numpy(order[np.searchsorted(keys, row_keys(wanted), sorter=order)])
 
 
 def own_errors(x: torch.Tensor, dictionary: Dictionary) -> torch.Tensor:

@@ -6,8 +6,9 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import torch
 
-from itda_core.benchmarks.layer_sites import ModelActivations, SiteDictionary, build_sites, own_errors, rows_of
+from itda_core.benchmarks.layer_sites import ModelActivations, SiteDictionary, build_sites, own_errors
 from itda_core.benchmarks.layers_results import Accuracy, Cost, LayersBench
 from itda_core.benchmarks.memory import peak_bytes, restart_peak
 from itda_core.similarity import errors, layer_matching, shared, transplanting
@@ -15,7 +16,7 @@ from itda_core.similarity.checks import TooFewTokens
 from itda_core.similarity.matching import both_ways
 from itda_core.similarity.measures import ACTIVATION_MEASURES, layer_similarities
 from itda_core.similarity.shared import shared_sources
-from itda_core.similarity.sources import overlap, source_keys
+from itda_core.similarity.sources import overlap, rows_of, source_keys
 
 Pair = tuple[str, str]
 """Two models, by name."""
@@ -145,5 +146,5 @@ class Trial:
     def _shared_sources(self) -> dict[str, list[Any]]:
         chosen = [site.dictionary.sources for sites in self.dictionaries.values() for site in sites]
         sources = next(iter(self._models.values())).sources
-        rows = rows_of(shared_sources(chosen), sources)
+        rows = torch.from_numpy(rows_of(shared_sources(chosen), sources))
         return self._each_layer(lambda x: shared.prepare(x, rows))

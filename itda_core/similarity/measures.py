@@ -16,8 +16,6 @@ class Measure:
 
     name: str
     """The function's name in `itda_core.similarity`."""
-    title: str
-    """Its name for people."""
     prepare: Callable[[torch.Tensor], Any]
     """Takes a site's activations [n, d]; what it gives is all that `compare` needs of the site."""
     compare: Callable[[Any, Any], float]
@@ -27,11 +25,11 @@ class Measure:
 
 
 ACTIVATION_MEASURES = (
-    Measure("linear_regression", "Linear regression", regression.prepare, regression.compare, symmetric=False),
-    Measure("svcca", "SVCCA", canonical.prepare, canonical.compare),
-    Measure("linear_cka", "Linear CKA", alignment.prepare, alignment.compare),
-    Measure("relative_representation", "Relative representation", relative.prepare, relative.compare),
-    Measure("mutual_knn", "Mutual 10-nearest neighbours", neighbours.prepare, neighbours.compare),
+    Measure("linear_regression", regression.prepare, regression.compare, symmetric=False),
+    Measure("svcca", canonical.prepare, canonical.compare),
+    Measure("linear_cka", alignment.prepare, alignment.compare),
+    Measure("relative_representation", relative.prepare, relative.compare),
+    Measure("mutual_knn", neighbours.prepare, neighbours.compare),
 )
 """Those that compare activations, in the order of the ITDA paper's Table 1, and then the one that it left out."""
 

@@ -53,6 +53,13 @@ def row_keys(sources: Any) -> np.ndarray:
     return rows[:, 0] << _SHIFT | rows[:, 1]
 
 
+def rows_of(wanted: Any, sources: Any) -> np.ndarray:
+    """[m] int64: at which rows of sources [n, 2] the wanted ones [m, 2] are, in their order. All must be there."""
+    keys = row_keys(sources)
+    order = np.argsort(keys)
+    return order[np.searchsorted(keys, row_keys(wanted), sorter=order)]
+
+
 def sources_of(keys: np.ndarray) -> np.ndarray:
     """[m, 2] int64 sources that numbers from `source_keys` stand for."""
     return np.stack([keys >> _SHIFT, keys & (1 << _SHIFT) - 1], axis=1)
