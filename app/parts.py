@@ -2,6 +2,8 @@
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
+from typing import Any
 from urllib.parse import urlencode
 
 import pandas as pd
@@ -25,6 +27,12 @@ _UNITS = {"relative": "of |x|²", "squared": "|x−x̂|²", "cosine": "cosine, m
 def threshold_of(record: DictionaryRecord) -> str:
     """The threshold with its unit."""
     return f"{record.settings.threshold:g} {_UNITS[record.settings.error]}"
+
+
+def change(kind: type[state.AnyState], **changes: Any) -> None:
+    """Change what a page shows: some fields of its state, which lives in the address."""
+    here = state.decode(kind, st.query_params)
+    st.query_params.from_dict(state.encode(replace(here, **changes)))
 
 
 def atoms_address(dictionary_id: str) -> str:

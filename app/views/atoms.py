@@ -1,7 +1,6 @@
 """The atoms of a dictionary: a map and a list, each filtering the other."""
 
 from collections.abc import Callable
-from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -45,10 +44,9 @@ STEPS = 200
 
 def go(**changes: Any) -> None:
     """Change what the page shows; a changed filter starts at the first page of the list."""
-    here = state.decode(state.AtomsState, st.query_params)
     if "page" not in changes and not changes.keys() <= {"colour", "pointer", "picked"}:
         changes["page"] = 1
-    st.query_params.from_dict(state.encode(replace(here, **changes)))
+    parts.change(state.AtomsState, **changes)
 
 
 def widget(name: str, value: Any) -> dict[str, Any]:

@@ -42,10 +42,9 @@ WEIGHT = "What an atom carries is its share of the sum of all absolute coefficie
 
 def go(**changes: Any) -> None:
     """Change what the page shows; what changes the list starts it at its first page."""
-    here = state.decode(state.CompareState, st.query_params)
     if not changes.keys() & {"page", "ranking", "passage", "segment"}:
         changes["page"] = 1
-    st.query_params.from_dict(state.encode(replace(here, **changes)))
+    parts.change(state.CompareState, **changes)
 
 
 def widget(name: str, value: Any) -> dict[str, Any]:

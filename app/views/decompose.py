@@ -1,6 +1,5 @@
 """The reader's own text, decomposed: how well each token is reconstructed, and what it is made of."""
 
-from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -18,8 +17,7 @@ from itda_core.types import UserError
 
 def go(**changes: Any) -> None:
     """Change what the page shows."""
-    here = state.decode(state.DecomposeState, st.query_params)
-    st.query_params.from_dict(state.encode(replace(here, **changes)))
+    parts.change(state.DecomposeState, **changes)
 
 
 def show_header(record: DictionaryRecord) -> None:

@@ -101,9 +101,8 @@ def choose(name: str, label: str, options: list[str], now: str, words: dict[str,
     key = f"library_{name}"
 
     def changed() -> None:
-        here = state.decode(state.LibraryState, st.query_params)
         changes = {name: st.session_state[key]} | ({"first": ""} if name == "click" else {})
-        st.query_params.from_dict(state.encode(replace(here, **changes)))
+        parts.change(state.LibraryState, **changes)
 
     st.session_state[key] = now
     st.segmented_control(label, options, format_func=words.__getitem__, key=key, on_change=changed, required=True)

@@ -29,8 +29,7 @@ SAID = {
 
 def go(**changes: Any) -> None:
     """Change what the page shows."""
-    here = state.decode(state.SimilarityState, st.query_params)
-    st.query_params.from_dict(state.encode(replace(here, **changes)))
+    parts.change(state.SimilarityState, **changes)
 
 
 def models() -> dict[str, DictionaryRecord]:
