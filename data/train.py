@@ -4,8 +4,8 @@
     python data/train.py data/docs-b --seed 2 --tokenizer data/docs-a
 
 The card of every model has the command that trains it. Writes the weights (float16), the tokenizer, `training.json`
-(every setting, the loss curve, the held-out loss beside a unigram and a trigram model) and the model card. One thread and
-a fixed seed: the same versions give the same weights. The first model of an architecture trains its tokenizer; the
+(every setting, the loss curve, the held-out loss beside a unigram and a trigram model) and the model card. One thread
+and a fixed seed: the same versions give the same weights. The first model of an architecture trains its tokenizer; the
 others take it with `--tokenizer data/docs-a`.
 
 `MALLOC_MMAP_THRESHOLD_=1000000000 MALLOC_TRIM_THRESHOLD_=10000000000` before the command makes glibc keep the memory of

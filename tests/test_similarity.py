@@ -24,6 +24,7 @@ from itda_core.similarity import (
     matched_layers,
     mutual_knn,
     relative_representation,
+    shared,
     shared_concordance,
     shared_sources,
     svcca,
@@ -269,13 +270,31 @@ def test_error_correlation_by_hand() -> None:
             error_correlation([1.0, 2, 3], wrong)
 
 
+def test_error_correlation_leaves_out_what_is_an_atom_of_either() -> None:
+    errors = np.random.default_rng(1).random((2, 30))
+    errors[0, [3, 8]] = errors[1, [8, 20]] = 0
+    rest = [row for row in range(30) if row not in (3, 8, 20)]
+    expected = np.corrcoef(errors[:, rest])[0, 1]
+    assert error_correlation(*errors, torch.tensor([8, 3]), torch.tensor([8, 20])) == pytest.approx(expected)
+    assert error_correlation(*errors) != pytest.approx(expected, abs=0.01)
+    with pytest.raises(TooFewTokens, match="2 tokens are no atoms"):
+        error_correlation(*errors, torch.arange(14), torch.arange(14, 28))
+    with pytest.raises(ValueError, match="from 0 to 29"):
+        error_correlation(*errors, torch.tensor([30]))
+
+
 def test_transplant_by_hand() -> None:
-    x = torch.tensor([[1.0, 0], [0, 1], [3, 1], [-1, 2]])
-    y = torch.tensor([[1.0, 0], [0, 1], [1, -3], [-1, 2]])
-    assert transplant(x, y, torch.tensor([0, 1])) == 3 / 4  # the third turns to the second atom, its sign no matter
-    for atoms in (torch.tensor([0]), torch.tensor([0, 4]), torch.tensor([[0, 1]])):
-        with pytest.raises(ValueError, match="atoms are 2 or more rows"):
+    # The first two are atoms, and not counted; the third turns to the second atom; the last has another sign only.
+    x = torch.tensor([[1.0, 0], [0, 1], [3, 1], [-1, 2], [2, 1]])
+    y = torch.tensor([[1.0, 0], [0, 1], [1, -3], [-1, 2], [-2, 1]])
+    assert transplant(x, y, torch.tensor([0, 1])) == pytest.approx(2 / 3)
+    with pytest.raises(ValueError, match="2 or more"):
+        transplant(x, y, torch.tensor([0]))
+    for atoms in (torch.tensor([0, 5]), torch.tensor([[0, 1]])):
+        with pytest.raises(ValueError, match="atoms are rows of the activations"):
             transplant(x, y, atoms)
+    with pytest.raises(TooFewTokens, match="2 tokens are no atoms"):
+        transplant(x, y, torch.tensor([0, 1, 2]))
 
 
 def test_shared_concordance_by_hand_and_by_the_plain_pursuit(x: torch.Tensor, y: torch.Tensor) -> None:
@@ -302,6 +321,29 @@ def test_shared_concordance_by_hand_and_by_the_plain_pursuit(x: torch.Tensor, y:
         shared_concordance(x, y, torch.arange(296))
     with pytest.raises(ValueError, match="rows"):
         shared_concordance(x, y, torch.tensor([300]))
+    with pytest.raises(ValueError, match="no shared sources"):
+        shared_concordance(x, y, torch.tensor([], dtype=torch.int64))
+
+
+def test_shared_concordance_of_opposites_is_none(x: torch.Tensor) -> None:
+    # Both what the cosines say and what is left disagree; two disagreements are not an agreement.
+    angles = torch.linspace(0.1, 1.4, 40)
+    one = torch.stack([torch.cos(angles), torch.sin(angles)], 1)
+    other = torch.stack([torch.sin(angles), torch.cos(angles)], 1)
+    one[0], other[0] = torch.tensor([1.0, 0]), torch.tensor([1.0, 0])
+    assert shared_concordance(one, other, torch.tensor([0])) == 0
+
+
+def test_shared_concordance_of_many_tokens_is_taken_of_evenly_spread_cosines(
+    x: torch.Tensor, y: torch.Tensor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    atoms = torch.arange(20)
+    whole = [shared.prepare(z, atoms) for z in (x, y)]
+    monkeypatch.setattr(shared, "_CELLS", 20 * 100)
+    some = [shared.prepare(z, atoms) for z in (x, y)]
+    assert (len(whole[0].cosines.centred), len(some[0].cosines.centred)) == (280 * 20, 94 * 20)
+    assert torch.equal(whole[0].left.centred, some[0].left.centred)
+    assert shared.compare(*some) == pytest.approx(shared.compare(*whole), abs=0.05)
 
 
 def test_shared_sources_are_those_that_most_dictionaries_chose() -> None:

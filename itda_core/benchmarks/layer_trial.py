@@ -137,7 +137,7 @@ class Trial:
         return self._each_site(lambda _, site: source_keys(site.dictionary.sources))
 
     def _own_errors(self) -> dict[str, list[Any]]:
-        return self._each_site(lambda x, site: errors.prepare(own_errors(x, site.dictionary)))
+        return self._each_site(lambda x, site: errors.prepare(own_errors(x, site.dictionary), site.rows))
 
     def _transplants(self) -> dict[str, list[Any]]:
         most = self._settings.transplant_tokens

@@ -1,6 +1,6 @@
 """What every measure asks of the activations that it compares, and the forms of them that several measures use."""
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 
@@ -48,6 +48,16 @@ def check_pair(x: torch.Tensor, y: torch.Tensor) -> None:
     """Raises ValueError where two models' activations are not of the same tokens, row by row."""
     if isinstance(x, torch.Tensor) and isinstance(y, torch.Tensor) and x.ndim == y.ndim == 2 and len(x) != len(y):
         raise ValueError(f"{len(x)} activations against {len(y)}: both models need the same tokens, a row for each")
+
+
+def rows_but(n: int, atoms: Any) -> torch.Tensor:
+    """[n] bool: which of n tokens are none of the atoms, given by their rows. Raises ValueError for no such row."""
+    rows = torch.as_tensor(atoms, dtype=torch.int64)
+    if rows.ndim != 1 or (len(rows) and not 0 <= int(rows.min()) <= int(rows.max()) < n):
+        raise ValueError(f"atoms are rows of the activations, whole numbers from 0 to {n - 1}")
+    others = torch.ones(n, dtype=torch.bool)
+    others[rows] = False
+    return others
 
 
 def centred(x: torch.Tensor) -> torch.Tensor:

@@ -2,53 +2,71 @@
 
 Symmetric. The errors are relative, |x − x̂|²/|x|², so it is invariant to rotations, reflections and permutations of
 neurons, and to isotropic scaling; not to a shift of all activations. Source: this project; each dictionary explains the
-activations of its own site, as in Eq. 6 of the ITDA paper, and the tokens are what the two have in common.
+activations of its own site, as in Eq. 6 of the ITDA paper, and the tokens are what the two have in common. Tokens that
+are atoms of either are left out: their error is 0 whatever the model is.
 """
 
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from itda_core.similarity.checks import TooFewTokens
+from itda_core.similarity.checks import TooFewTokens, rows_but
+
+_LEAST_TOKENS = 3
+_SPREAD = 1e-9  # of errors, which are shares; with less they are the same but for rounding
 
 
 class Prepared(NamedTuple):
     """One site's errors, ready to be compared."""
 
-    profile: np.ndarray
-    """[n] float64: centred and scaled to unit norm."""
+    errors: np.ndarray
+    """[n] float64."""
+    counts: np.ndarray
+    """[n] bool: the tokens that are no atoms."""
 
 
-def error_correlation(errors_a: Any, errors_b: Any) -> float:
+def error_correlation(errors_a: Any, errors_b: Any, atoms_a: Any = (), atoms_b: Any = ()) -> float:
     """Pearson correlation of two dictionaries' errors on the same tokens, in [-1, 1].
 
     Args:
         errors_a: [n] float errors, tensor or array: each token's by the one dictionary.
         errors_b: [n] float errors by the other.
+        atoms_a: rows of the tokens that are atoms of the one dictionary.
+        atoms_b: those of the other.
 
     Raises:
-        ValueError: wrong shapes, fewer than 3 tokens, a value that is not finite, or errors that are all the same.
+        ValueError: wrong shapes, an atom that is no token, fewer than 3 tokens that are no atoms, a value that is not
+            finite, or errors that are all the same.
     """
-    a, b = prepare(errors_a), prepare(errors_b)
-    if len(a.profile) != len(b.profile):
-        raise ValueError(f"{len(a.profile)} errors against {len(b.profile)}: both models need the same tokens")
+    a, b = prepare(errors_a, atoms_a), prepare(errors_b, atoms_b)
+    if len(a.errors) != len(b.errors):
+        raise ValueError(f"{len(a.errors)} errors against {len(b.errors)}: both models need the same tokens")
     return compare(a, b)
 
 
-def prepare(errors: Any) -> Prepared:
-    """What `compare` needs of errors [n]. Raises ValueError as `error_correlation` does."""
+def prepare(errors: Any, atoms: Any = ()) -> Prepared:
+    """What `compare` needs of errors [n] and the rows that are atoms. Raises ValueError as `error_correlation` does."""
     values = np.asarray(errors, dtype=np.float64)
-    if values.ndim != 1 or len(values) < 3:
-        raise ValueError(f"errors are [n], one for each of 3 tokens or more: got {list(values.shape)}")
+    if values.ndim != 1 or len(values) < _LEAST_TOKENS:
+        raise ValueError(f"errors are [n], one for each of {_LEAST_TOKENS} tokens or more: got {list(values.shape)}")
     if not np.isfinite(values).all():
         raise ValueError(f"error {int((~np.isfinite(values)).argmax())} is not finite: leave its token out of both")
-    values = values - values.mean()
-    norm = np.linalg.norm(values)
-    if not norm > 1e-9 * len(values):
-        raise TooFewTokens("all errors are the same: give more tokens, or a dictionary that does not explain them all")
-    return Prepared(values / norm)
+    return Prepared(values, rows_but(len(values), atoms).numpy())
 
 
 def compare(a: Prepared, b: Prepared) -> float:
-    """The measure of two prepared sites."""
-    return float(np.clip(a.profile @ b.profile, -1, 1))
+    """The measure of two prepared sites. Raises TooFewTokens where those that are left say nothing."""
+    counts = a.counts & b.counts
+    if counts.sum() < _LEAST_TOKENS:
+        raise TooFewTokens(f"{counts.sum()} tokens are no atoms of either dictionary: give more tokens")
+    one, other = (_centred(each.errors[counts]) for each in (a, b))
+    return float(np.clip(one @ other, -1, 1))
+
+
+def _centred(values: np.ndarray) -> np.ndarray:
+    """Less their mean, scaled to unit norm."""
+    values = values - values.mean()
+    norm = np.linalg.norm(values)
+    if not norm > _SPREAD * len(values):
+        raise TooFewTokens("all errors are the same: give more tokens, or a dictionary that does not explain them all")
+    return values / norm

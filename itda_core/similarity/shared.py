@@ -20,12 +20,13 @@ import torch
 
 from itda_core.config import DictionarySettings
 from itda_core.dictionary import Dictionary
-from itda_core.similarity.checks import TooFewTokens, check_pair, checked, unit_rows
+from itda_core.similarity.checks import TooFewTokens, check_pair, checked, rows_but, unit_rows
 from itda_core.similarity.sources import source_keys, sources_of
 
 STEPS = 4
 """Pursuit steps: enough to tell tokens apart; with more, what is left is less and less alike."""
 _LEAST_TOKENS = 8  # that are no atoms
+_CELLS = 1 << 22  # cosines of a site, 16 MB: many sites are held at once
 _SPREAD = 1e-6  # of values in [-1, 1]; with less they are the same but for rounding
 
 
@@ -44,13 +45,13 @@ class Prepared(NamedTuple):
     """One site's activations, ready to be compared: of the tokens that are no atoms, in their order."""
 
     cosines: Told
-    """With the site's activations at the shared sources, tokens × atoms of them."""
+    """With the site's activations at the shared sources, tokens × atoms of them; of evenly spread tokens if many."""
     left: Told
     """Norm of the residual, as a share of the activation's, one for each token."""
 
 
 def shared_concordance(x: torch.Tensor, y: torch.Tensor, atoms: torch.Tensor, steps: int = STEPS) -> float:
-    """Agreement of two sites over the same sources, in [-1, 1].
+    """Agreement of two sites over the same sources, in [0, 1].
 
     Args:
         x: [n, d1] float activations.
@@ -72,11 +73,10 @@ def prepare(x: torch.Tensor, atoms: torch.Tensor, steps: int = STEPS) -> Prepare
     Raises ValueError as `shared_concordance` does.
     """
     unit = unit_rows(checked(x)).float()
-    rows = torch.unique(atoms.to(torch.int64))
-    if len(rows) == 0 or not 0 <= int(rows[0]) <= int(rows[-1]) < len(unit):
-        raise ValueError(f"atoms are rows of the activations, whole numbers from 0 to {len(unit) - 1}")
-    others = torch.ones(len(unit), dtype=torch.bool)
-    others[rows] = False
+    others = rows_but(len(unit), atoms)
+    rows = torch.unique(torch.as_tensor(atoms, dtype=torch.int64))
+    if len(rows) == 0:
+        raise ValueError("no shared sources: give one atom or more")
     if int(others.sum()) < _LEAST_TOKENS:
         raise TooFewTokens(
             f"{int(others.sum())} tokens are left beside {len(rows)} atoms: give more tokens, or fewer atoms"
@@ -84,15 +84,16 @@ def prepare(x: torch.Tensor, atoms: torch.Tensor, steps: int = STEPS) -> Prepare
     dictionary = Dictionary(unit[rows], torch.zeros(len(rows), 2), DictionarySettings(steps))
     rest = unit[others]
     left = (rest - dictionary.decode(dictionary.encode(rest), len(rest))).norm(dim=1)
-    found = Prepared(_told(rest @ dictionary.atoms.T), _told(left))
+    spread = rest[:: -(-rest.shape[0] * len(rows) // _CELLS)]
+    found = Prepared(_told(spread @ dictionary.atoms.T), _told(left))
     if any(part.variance < _SPREAD**2 for part in found):
         raise TooFewTokens("all tokens are alike in what the sources tell of them: give more tokens, or other sources")
     return found
 
 
 def compare(a: Prepared, b: Prepared) -> float:
-    """The measure of two prepared sites."""
-    return _concordance(a.cosines, b.cosines) * _concordance(a.left, b.left)
+    """The measure of two prepared sites: 0 where they disagree in either."""
+    return max(0.0, _concordance(a.cosines, b.cosines)) * max(0.0, _concordance(a.left, b.left))
 
 
 def shared_sources(dictionaries: Iterable[Any], n: int | None = None) -> np.ndarray:

@@ -2,16 +2,19 @@
 
 A source is a place in the text, and every model has an activation there; so the sources of a dictionary of A, read in
 B, are a dictionary of B whose atoms correspond to A's one to one. The measure counts the tokens whose strongest atom,
-the first that pursuit picks, has the same source in both. Directed by whose sources they are; symmetric once those are
-given. Invariant to rotations, reflections and permutations of neurons, and to scaling; not to a shift of all
-activations. Source: this project, from the ITDA paper's Algorithm 2 and the anchors of Moschella et al. 2023.
+the first that pursuit picks, has the same source in both. Tokens that are atoms are not counted: each picks itself, in
+any model. Directed by whose sources they are; symmetric once those are given. Invariant to rotations, reflections and
+permutations of neurons, and to scaling; not to a shift of all activations. Source: this project, from the ITDA paper's
+Algorithm 2 and the anchors of Moschella et al. 2023.
 """
 
 from typing import NamedTuple
 
 import torch
 
-from itda_core.similarity.checks import check_pair, checked, unit_rows
+from itda_core.similarity.checks import TooFewTokens, check_pair, checked, rows_but, unit_rows
+
+_LEAST_TOKENS = 3  # that are no atoms
 
 
 class Prepared(NamedTuple):
@@ -21,8 +24,10 @@ class Prepared(NamedTuple):
     """[n, d] float32 activations, scaled to unit norm."""
     atoms: torch.Tensor
     """[m] int64: the rows that are the dictionary's sources."""
+    tokens: torch.Tensor
+    """[k] int64: the rows that are counted."""
     picks: torch.Tensor
-    """[at most n] int64: which of the atoms each token picks first, for the first tokens as far as they are counted."""
+    """[k] int64: which of the atoms each of them picks first."""
 
 
 def transplant(x: torch.Tensor, y: torch.Tensor, atoms: torch.Tensor) -> float:
@@ -34,12 +39,12 @@ def transplant(x: torch.Tensor, y: torch.Tensor, atoms: torch.Tensor) -> float:
         atoms: [m] int: the rows of x that are the dictionary's sources.
 
     Raises:
-        ValueError: wrong shapes, fewer than 3 tokens, fewer than 2 atoms, an atom that is no row, a value that is not
-            finite, or constant or zero activations.
+        ValueError: wrong shapes, fewer than 3 tokens that are no atoms, fewer than 2 atoms, an atom that is no row, a
+            value that is not finite, or constant or zero activations.
     """
     check_pair(x, y)
     a = prepare(x, atoms)
-    return compare(a, Prepared(_unit(y), a.atoms, a.picks))
+    return compare(a, a._replace(unit=_unit(y)))
 
 
 def prepare(x: torch.Tensor, atoms: torch.Tensor, most: int | None = None) -> Prepared:
@@ -48,20 +53,23 @@ def prepare(x: torch.Tensor, atoms: torch.Tensor, most: int | None = None) -> Pr
     Args:
         x: activations.
         atoms: as `transplant` takes them.
-        most: so many tokens are counted, the first ones; all unless given. Atoms may lie beyond them.
+        most: so many tokens are counted, the first ones that are no atoms; all of those unless given.
 
     Raises ValueError as `transplant` does.
     """
     unit = _unit(x)
-    rows = atoms.to(torch.int64)
-    if rows.ndim != 1 or len(rows) < 2 or not 0 <= int(rows.min()) <= int(rows.max()) < len(unit):
-        raise ValueError(f"atoms are 2 or more rows of the activations, whole numbers from 0 to {len(unit) - 1}")
-    return Prepared(unit, rows, _first_picks(unit[:most], unit[rows]))
+    tokens = rows_but(len(unit), atoms).nonzero()[:most, 0]
+    rows = torch.as_tensor(atoms, dtype=torch.int64)
+    if len(rows) < 2:
+        raise ValueError(f"{len(rows)} atoms leave no choice: give 2 or more")
+    if len(tokens) < _LEAST_TOKENS:
+        raise TooFewTokens(f"{len(tokens)} tokens are no atoms: give more tokens, or fewer atoms")
+    return Prepared(unit, rows, tokens, _first_picks(unit[tokens], unit[rows]))
 
 
 def compare(a: Prepared, b: Prepared) -> float:
     """The measure of two prepared sites, by a's sources."""
-    return float((a.picks == _first_picks(b.unit[: len(a.picks)], b.unit[a.atoms])).double().mean())
+    return float((a.picks == _first_picks(b.unit[a.tokens], b.unit[a.atoms])).double().mean())
 
 
 def _unit(x: torch.Tensor) -> torch.Tensor:
