@@ -6,7 +6,7 @@ document and position, with two the tokens that end at the same character. A job
 """
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from math import isfinite
 from pathlib import Path
@@ -23,6 +23,8 @@ from itda_core.types import DamagedError, UserError
 
 if TYPE_CHECKING:
     import torch
+
+    from itda_core.layer_activations import LayerActivations
 
 MEASURES = {
     "jaccard": "ITDA: Jaccard of sources",
@@ -49,7 +51,7 @@ PAPER_ACCURACY = {
 DEFAULT = LayersSettings()
 """What layers are compared on unless something else is asked for."""
 _LEAST_TOKENS = 100  # in common
-_VERSION = 1  # of what is measured: a report by another version is no report
+_VERSION = 2  # of what is measured: a report by another version is no report
 
 
 @dataclass(frozen=True)
@@ -147,24 +149,27 @@ def compare_layers(
     found = read_layers(library, a, b, settings)
     if found is not None:
         return found
+    from itda_core.layer_activations import common_rows  # with torch, which reading a report does without
+
     path = path_of(library, a, b, settings)
     with build_lock(library.root, f"layers-{path.stem[-10:]}"):
-        sides = [_read(library, record, settings.tokens, key, job) for record in (a, b)]
-        rows = _common(sides[0].keys, sides[1].keys)
+        sides = [_read(library, record, settings.tokens, job) for record in (a, b)]
+        keys = [side.sources if key == "token" else side.ends for side in sides]
+        rows = common_rows(*keys)
         if len(rows[0]) < _LEAST_TOKENS:
             raise UserError(f"the two models have {len(rows[0])} tokens in common: compare more of them with --tokens")
-        coverage = tuple(len(rows[0]) / len(side.keys) for side in sides)
-        keys = sides[0].keys[rows[0]]
-        layers = [[x[row] for x in side.layers] for side, row in zip(sides, rows, strict=True)]
+        coverage = tuple(len(rows[0]) / len(side.sources) for side in sides)
+        shared = keys[0][rows[0]]
+        layers = [side.take(row).layers for side, row in zip(sides, rows, strict=True)]
         del sides
-        report = _measure(layers, keys, settings, job)
+        report = _measure(layers, shared, settings, job)
         found = LayerSimilarity(
             a=a.model,
             b=b.model,
             hooks=(a.site.hook, b.site.hook),
             corpus=a.corpus,
             key=key,
-            tokens=len(keys),
+            tokens=len(shared),
             coverage=(coverage[0], coverage[1]),
             l0=settings.l0,
             threshold=settings.threshold,
@@ -178,56 +183,22 @@ def compare_layers(
     return found
 
 
-@dataclass(frozen=True)
-class _Read:
-    """What one model made of the corpus."""
-
-    layers: "list[torch.Tensor]"
-    """Per layer [n, d_model] float32."""
-    keys: np.ndarray
-    """[n, 2] int64: document, and what makes its tokens the same as the other model's."""
-
-
-def _read(library: Library, record: DictionaryRecord, tokens: int, key: str, job: Job) -> _Read:
-    import torch
-
-    from itda_core.capture import Capture
+def _read(library: Library, record: DictionaryRecord, tokens: int, job: Job) -> "LayerActivations":
     from itda_core.corpus import Corpus
     from itda_core.decompose import open_model
-    from itda_core.types import Site
+    from itda_core.layer_activations import capture_layers
     from itda_core.windows import cut
 
     job.stage(f"loading {record.model}", None, "tokens")
     model = open_model(record, library.root)
     corpus = Corpus.open(library.corpora / record.corpus)
     windows = list(cut(corpus.documents(), model.tokenizer, record.cut, tokens))
-    sites = [Site(layer, record.site.hook) for layer in range(model.n_layers)]
     job.stage(f"reading with {record.model}", sum(len(window.captured) for window in windows), "tokens")
-    parts: dict[Site, list[torch.Tensor]] = {site: [] for site in sites}
-    for batch in Capture(model, sites, lambda: windows):
-        for site in sites:
-            parts[site].append(batch.activations[site])
-        job.advance(len(batch.sources))
-    places = [
-        (window.document, window.position + at if key == "token" else window.spans[at][1])
-        for window in windows
-        for at in window.captured
-    ]
-    return _Read([torch.cat(parts[site]) for site in sites], np.array(places, np.int64).reshape(-1, 2))
-
-
-def _common(a: np.ndarray, b: np.ndarray) -> "tuple[torch.Tensor, torch.Tensor]":
-    """Rows of a and of b [n, 2] with the same key; of several with one key the last, where a character is whole."""
-    import torch
-
-    places = [{tuple(key): row for row, key in enumerate(keys.tolist())} for keys in (a, b)]
-    shared = [key for key in places[0] if key in places[1]]
-    rows = [torch.tensor([place[key] for key in shared], dtype=torch.int64) for place in places]
-    return rows[0], rows[1]
+    return capture_layers(model, windows, record.site.hook, advance=job.advance)
 
 
 def _measure(
-    layers: "list[list[torch.Tensor]]", keys: np.ndarray, settings: LayersSettings, job: Job
+    layers: "Sequence[Sequence[torch.Tensor]]", sources: "torch.Tensor", settings: LayersSettings, job: Job
 ) -> dict[str, Any]:
     """Atoms, union, values and what is left out, of activations per model and layer."""
     import torch
@@ -239,7 +210,6 @@ def _measure(
 
     names = {measure.name: measure for measure in ACTIVATION_MEASURES}
     n_sites = sum(map(len, layers))
-    sources = torch.from_numpy(keys)
     job.stage("building dictionaries", n_sites, "layers")
     chosen: list[list[torch.Tensor]] = []
     for side in layers:
@@ -263,7 +233,7 @@ def _measure(
 
     keep("jaccard", layer_similarities(jaccard, *chosen))
     every = [each for side in chosen for each in side]
-    atoms = torch.from_numpy(rows_of(shared_sources(every), keys))
+    atoms = torch.from_numpy(rows_of(shared_sources(every), sources))
     for name in [name for name in MEASURES if name != "jaccard"]:
         job.stage(MEASURES[name], n_sites, "layers")
         try:

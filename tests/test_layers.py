@@ -13,7 +13,8 @@ from itda_core.capture import Capture
 from itda_core.cli import main
 from itda_core.config import LayersSettings
 from itda_core.corpus import Corpus
-from itda_core.layers import MEASURES, LayerSimilarity, _common, compare_layers, path_of, read_layers
+from itda_core.layer_activations import common_rows
+from itda_core.layers import MEASURES, LayerSimilarity, compare_layers, path_of, read_layers
 from itda_core.library import DictionaryRecord, Library
 from itda_core.models import load_model
 from itda_core.similarity import linear_cka, linear_regression
@@ -108,9 +109,9 @@ def test_settings_that_cannot_be(name: str, value: str, compared: Library, capsy
 
 def test_tokens_that_end_at_the_same_character_are_the_same() -> None:
     # A: "a", "bc", "é" in two byte tokens; B: "ab", "c", "é" in one.
-    a = np.array([[0, 1], [0, 3], [0, 4], [0, 4], [2, 1]])
-    b = np.array([[0, 2], [0, 3], [0, 4], [1, 1]])
-    rows_a, rows_b = _common(a, b)
+    a = torch.tensor([[0, 1], [0, 3], [0, 4], [0, 4], [2, 1]])
+    b = torch.tensor([[0, 2], [0, 3], [0, 4], [1, 1]])
+    rows_a, rows_b = common_rows(a, b)
     assert rows_a.tolist() == [1, 3]  # of a character in several tokens, the one that completes it
     assert rows_b.tolist() == [1, 2]
 

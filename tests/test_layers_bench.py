@@ -9,15 +9,16 @@ import pytest
 import torch
 
 from itda_core import UserError
-from itda_core.benchmarks.layer_sites import ModelActivations, build_sites
+from itda_core.benchmarks.layer_sites import build_sites
 from itda_core.benchmarks.layer_trial import Trial
-from itda_core.benchmarks.layers import bench_layers, find_models
+from itda_core.benchmarks.layers import Models, bench_layers, find_models
 from itda_core.benchmarks.layers_results import LayersBench, LayersReport
 from itda_core.benchmarks.layers_table import layers_table
 from itda_core.cli import main
 from itda_core.config import CorpusSettings, CutSettings
 from itda_core.corpus import Corpus, ingest
 from itda_core.demo_models import checkpoints, model_folder, seed_models
+from itda_core.layer_activations import LayerActivations
 from itda_core.layers import BENCHED
 from itda_core.similarity import jaccard, layer_matching, linear_cka
 from itda_core.similarity.matching import both_ways
@@ -42,7 +43,8 @@ def corpus(tmp_path_factory: pytest.TempPathFactory, language_reference: list[Do
 @pytest.fixture(scope="module")
 def report(corpus: Corpus) -> LayersReport:
     a, b = model_folder("docs-a"), model_folder("docs-b")
-    return bench_layers({"docs-a": a, "docs-b": b}, {"early": checkpoints(a)[200]}, corpus, SMALL, ignored)
+    models = Models({"docs-a": a, "docs-b": b}, {"s1": seed_models()["s1"]}, {"docs-c": model_folder("docs-c")})
+    return bench_layers(models, corpus, SMALL, ignored)
 
 
 def test_a_small_run_of_the_whole(report: LayersReport) -> None:
@@ -62,12 +64,23 @@ def test_a_small_run_of_the_whole(report: LayersReport) -> None:
     assert "give more tokens" in few["left_out"]["linear_regression"]
     assert [each["threshold"] for each in answer["thresholds"]] == [0.3, 0.15]
     assert answer["thresholds"][0]["atoms"] < answer["thresholds"][1]["atoms"]
-    assert set(answer["union_pairs"]) == {"docs-a docs-b", "docs-a early", "docs-b early"}
+    assert set(answer["union_pairs"]) == {"docs-a docs-b", "docs-a s1", "docs-b s1"}
     assert answer["union"]["same"] == [answer["union_pairs"]["docs-a docs-b"]] * 2
-    convergence = answer["convergence"]
-    assert (convergence["model"], convergence["steps"]) == ("docs-a", [50, 200, 800])
-    assert np.array(convergence["iou"]).shape == (3, 6)
-    assert np.mean(convergence["iou"][2]) > np.mean(convergence["iou"][0])
+    assert answer["union"]["same"][0] > answer["union"]["different"][1]
+    assert answer["convergence"] == {"model": None, "steps": [], "iou": []}  # neither has checkpoints
+    foreign = answer["foreign"]["docs-c"]
+    assert 100 < foreign["tokens"] < 400
+    assert foreign["accuracy"]["linear_cka"] > 0.5  # the same characters, or nothing would match
+
+
+def test_convergence_is_that_of_the_first_seed_with_checkpoints(corpus: Corpus) -> None:
+    tiny = LayersBench(tokens=200, thresholds=(), budgets=(), transplant_tokens=100)
+    found = bench_layers(Models({name: seed_models()[name] for name in ("s2", "s1")}), corpus, tiny, ignored)
+    assert (found.convergence["model"], found.convergence["steps"]) == ("s1", [100, 300, 1000])
+    ious = np.array(found.convergence["iou"])
+    assert ious.shape == (3, 8)
+    assert ious[2].mean() > ious[0].mean()
+    assert "step 1,000" in layers_table(found)
 
 
 def test_the_table_has_all_measures_and_the_papers_figures(report: LayersReport) -> None:
@@ -75,15 +88,17 @@ def test_the_table_has_all_measures_and_the_papers_figures(report: LayersReport)
     for title in BENCHED.values():
         assert title in table
     assert "0.88" in table
-    assert "step 800" in table
+    assert "another tokenizer" in table
     assert "different architecture" in table
 
 
 def test_a_trial_is_the_measures_themselves(activations: torch.Tensor, sources: torch.Tensor) -> None:
     generator = torch.Generator().manual_seed(0)
     models = {
-        name: ModelActivations(
-            [activations[:200] + 0.3 * k * torch.randn(200, 24, generator=generator) for k in (1, 4)], sources[:200]
+        name: LayerActivations(
+            [activations[:200] + 0.3 * k * torch.randn(200, 24, generator=generator) for k in (1, 4)],
+            sources[:200],
+            sources[:200],
         )
         for name in ("a", "b")
     }
@@ -108,9 +123,9 @@ def test_rows_of_sources() -> None:
 def test_models_that_cannot_be_matched_are_refused(corpus: Corpus) -> None:
     a = model_folder("docs-a")
     with pytest.raises(UserError, match="two models at least"):
-        bench_layers({"docs-a": a}, {}, corpus, SMALL, ignored)
+        bench_layers(Models({"docs-a": a}), corpus, SMALL, ignored)
     with pytest.raises(UserError, match="larger corpus"):
-        bench_layers({"a": a, "b": a}, {}, corpus, LayersBench(tokens=corpus.n_characters), ignored)
+        bench_layers(Models({"a": a, "b": a}), corpus, LayersBench(tokens=corpus.n_characters), ignored)
     with pytest.raises(UserError, match="ask for fewer"):
         LayersBench(tokens=500, budgets=(100, 600))
 
@@ -129,12 +144,13 @@ def test_seeds_and_checkpoints_are_found_by_their_weights(tmp_path: Path) -> Non
 def test_without_seeds_the_demo_models_take_their_place(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     said: list[str] = []
     monkeypatch.setattr("itda_core.benchmarks.layers.seed_models", lambda: {})
-    seeds, others = find_models(said.append)
-    assert (list(seeds), others) == (["docs-a", "docs-b"], {})
+    found = find_models(said.append)
+    assert (list(found.seeds), found.others) == (["docs-a", "docs-b"], {})
     assert "docs-a and docs-b instead" in said[0]
     monkeypatch.setattr("itda_core.benchmarks.layers.seed_models", lambda: {"s1": tmp_path, "s2": tmp_path})
-    seeds, others = find_models(said.append)
-    assert (list(seeds), list(others)) == (["s1", "s2"], ["docs-a", "docs-b"])
+    found = find_models(said.append)
+    assert (list(found.seeds), list(found.others)) == (["s1", "s2"], ["docs-a", "docs-b"])
+    assert list(found.foreign) == ["docs-c"]
 
 
 def test_the_command(corpus: Corpus, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:

@@ -86,10 +86,10 @@ def _layers(given: argparse.Namespace) -> int:
     from itda_core.benchmarks.layers_results import FULL_LAYERS, LayersBench
     from itda_core.benchmarks.layers_table import layers_table
 
-    seeds, others = find_models(_say)
+    models = find_models(_say)
     _say("reading the installed documentation")
     with documentation() as corpus:
-        report = bench_layers(seeds, others, corpus, FULL_LAYERS if given.full else LayersBench(), _say)
+        report = bench_layers(models, corpus, FULL_LAYERS if given.full else LayersBench(), _say)
     print(json.dumps(report.as_json()) if given.json else layers_table(report))
     return 0
 

@@ -1,34 +1,20 @@
 """What `itda bench layers` compares: activations of the same tokens in every model, and their dictionaries."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 import torch
 
 from itda_core.builder import build_dictionary
-from itda_core.capture import Capture
 from itda_core.corpus import Corpus
 from itda_core.dictionary import Dictionary
+from itda_core.layer_activations import LayerActivations, capture_layers
 from itda_core.models import load_model
 from itda_core.pipeline import relative_errors
 from itda_core.similarity.sources import rows_of
-from itda_core.types import Site, UserError
+from itda_core.types import UserError
 from itda_core.windows import cut
-
-
-@dataclass(frozen=True)
-class ModelActivations:
-    """The activations of one model after each block."""
-
-    layers: Sequence[torch.Tensor]
-    """Per layer [n, d_model] float32."""
-    sources: torch.Tensor
-    """[n, 2] int64: document, position."""
-
-    def part(self, first: int, stop: int) -> "ModelActivations":
-        """Those of the tokens from number `first` up to and without `stop`."""
-        return ModelActivations([x[first:stop] for x in self.layers], self.sources[first:stop])
 
 
 @dataclass(frozen=True)
@@ -43,14 +29,14 @@ class SiteDictionary:
 
 def capture_models(
     folders: Mapping[str, Path], corpus: Corpus, tokens: int, batch_windows: int, say: Callable[[str], None]
-) -> dict[str, ModelActivations]:
+) -> dict[str, LayerActivations]:
     """Activations of all layers of models, on the first `tokens` tokens of a corpus.
 
     Raises:
         UserError: the models' tokenizers differ, so that a row would not be the same token in all; the corpus has fewer
             tokens; or a model cannot be loaded.
     """
-    captured: dict[str, ModelActivations] = {}
+    captured: dict[str, LayerActivations] = {}
     tokenizers = set()
     for name, folder in folders.items():
         say(f"capturing {tokens:,} tokens of {name}, all layers")
@@ -58,17 +44,15 @@ def capture_models(
         tokenizers.add(model.tokenizer_sha256())
         if len(tokenizers) > 1:
             raise UserError(f"{name} has another tokenizer than the models before it: compare models that share one")
-        sites = [Site(layer) for layer in range(model.n_layers)]
-        windows = lambda model=model: cut(corpus.documents(), model.tokenizer, corpus.cut, tokens)  # noqa: E731
-        batches = list(Capture(model, sites, windows, batch_windows))
-        layers = [torch.cat([batch.activations[site] for batch in batches]) for site in sites]
-        captured[name] = ModelActivations(layers, torch.cat([batch.sources for batch in batches]))
-        if len(layers[0]) < tokens:
-            raise UserError(f"{corpus.id} has {len(layers[0]):,} tokens, {tokens:,} were asked: name a larger corpus")
+        windows = list(cut(corpus.documents(), model.tokenizer, corpus.cut, tokens))
+        found = sum(len(window.captured) for window in windows)
+        if found < tokens:
+            raise UserError(f"{corpus.id} has {found:,} tokens, {tokens:,} were asked: name a larger corpus")
+        captured[name] = capture_layers(model, windows, batch_windows=batch_windows)
     return captured
 
 
-def build_sites(model: ModelActivations, l0: int, threshold: float) -> list[SiteDictionary]:
+def build_sites(model: LayerActivations, l0: int, threshold: float) -> list[SiteDictionary]:
     """The dictionary of each layer, by the sequential scan.
 
     Raises UserError where no activation is over the threshold.

@@ -8,9 +8,10 @@ from typing import Any
 import numpy as np
 import torch
 
-from itda_core.benchmarks.layer_sites import ModelActivations, SiteDictionary, build_sites, own_errors
+from itda_core.benchmarks.layer_sites import SiteDictionary, build_sites, own_errors
 from itda_core.benchmarks.layers_results import Accuracy, Cost, LayersBench
 from itda_core.benchmarks.memory import peak_bytes, restart_peak
+from itda_core.layer_activations import LayerActivations
 from itda_core.similarity import errors, layer_matching, shared, transplanting
 from itda_core.similarity.checks import TooFewTokens
 from itda_core.similarity.matching import both_ways
@@ -43,7 +44,7 @@ class Trial:
 
     def __init__(
         self,
-        models: Mapping[str, ModelActivations],
+        models: Mapping[str, LayerActivations],
         threshold: float,
         settings: LayersBench,
         with_activations: bool = True,

@@ -6,7 +6,7 @@ number of tokens and the threshold; across architectures; and what dictionaries 
 
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 from itertools import combinations, product
 from pathlib import Path
 from typing import Any
@@ -18,39 +18,52 @@ from itda_core.benchmarks.layer_trial import Trial
 from itda_core.benchmarks.layers_results import Accuracy, LayersBench, LayersReport
 from itda_core.benchmarks.machine import measure_machine
 from itda_core.corpus import Corpus
-from itda_core.demo_models import checkpoints, model_folder, seed_models
+from itda_core.demo_models import checkpoints, demo_models, model_folder, seed_models
+from itda_core.layer_activations import LayerActivations, common_rows
 from itda_core.similarity import jaccard, union_jaccard
 from itda_core.types import UserError
 
 OTHERS = ("docs-a", "docs-b")
 """The second architecture, with the same tokenizer."""
+FOREIGN = ("docs-c",)
+"""Those with another tokenizer."""
 
 Say = Callable[[str], None]
 """Takes a line on what is being done."""
 
 
-def find_models(say: Say) -> tuple[dict[str, Path], dict[str, Path]]:
-    """Folders by name: the models that differ in their seed only, and those of another architecture.
+@dataclass(frozen=True)
+class Models:
+    """Folders by name of the models that are compared."""
 
-    Where fewer than two seeds lie beside the package, the two demo models of one architecture take their place.
+    seeds: Mapping[str, Path]
+    """They differ in their seed only: two or more."""
+    others: Mapping[str, Path] = field(default_factory=dict)
+    """Of another architecture, with the same tokenizer."""
+    foreign: Mapping[str, Path] = field(default_factory=dict)
+    """With another tokenizer."""
+
+
+def find_models(say: Say) -> Models:
+    """The models that lie beside the package.
+
+    Where fewer than two seeds do, the two demo models of one architecture take their place.
 
     Raises UserError where the demo models are not here either.
     """
     seeds, others = seed_models(), {name: model_folder(name) for name in OTHERS}
+    foreign = {name: model_folder(name) for name in FOREIGN if name in demo_models()}
     if len(seeds) >= 2:
-        return seeds, others
+        return Models(seeds, others, foreign)
     say(f"{len(seeds)} of data/seeds are trained, two are the least: taking {' and '.join(OTHERS)} instead")
-    return others, {}
+    return Models(others, {}, foreign)
 
 
-def bench_layers(
-    seeds: Mapping[str, Path], others: Mapping[str, Path], corpus: Corpus, settings: LayersBench, say: Say
-) -> LayersReport:
+def bench_layers(given: Models, corpus: Corpus, settings: LayersBench, say: Say) -> LayersReport:
     """Run the bench.
 
     Args:
-        seeds: folders by name of two models or more that differ in their seed only.
-        others: folders by name of models of another architecture with the same tokenizer; there may be none.
+        given: the models.
         corpus: what they read.
         settings: tokens, thresholds, budgets.
         say: called with a line on what is being done.
@@ -59,6 +72,7 @@ def bench_layers(
         UserError: fewer than two seeds, seeds of different shapes, a tokenizer of another kind, a corpus with too few
             tokens, or a threshold that admits no atoms.
     """
+    seeds, others = given.seeds, given.others
     if len(seeds) < 2:
         raise UserError("layers are matched between two models at least: train them with data/train.py")
     start = time.perf_counter()
@@ -83,12 +97,13 @@ def bench_layers(
         say(f"{tokens:,} tokens")
         near_draws, far_draws = [], []
         for draw in range(min(settings.draws, settings.tokens // tokens)):
-            parts = {name: model.part(draw * tokens, (draw + 1) * tokens) for name, model in models.items()}
+            parts = {name: model.take(slice(draw * tokens, (draw + 1) * tokens)) for name, model in models.items()}
             few = Trial(parts, settings.threshold, settings)
             near_draws.append(few.accuracy(within))
             far_draws += [few.accuracy(across)] if across else []
         budgets.append(_mean(near_draws))
         far += [_mean(far_draws)] if far_draws else []
+    foreign = {name: _foreign(name, models, given, corpus, settings, say) for name in given.foreign}
     union_pairs = _unions(dictionaries)
     return LayersReport(
         models={name: [len(model.layers), model.layers[0].shape[1]] for name, model in models.items()},
@@ -100,6 +115,7 @@ def bench_layers(
         budgets=budgets,
         thresholds=thresholds,
         across=far,
+        foreign=foreign,
         cost=costs,
         union=_ranges(union_pairs, set(seeds)),
         union_pairs={f"{a} {b}": value for (a, b), value in union_pairs.items()},
@@ -108,6 +124,26 @@ def bench_layers(
         settings=settings,
         seconds=time.perf_counter() - start,
     )
+
+
+def _foreign(
+    name: str,
+    models: Mapping[str, LayerActivations],
+    given: Models,
+    corpus: Corpus,
+    settings: LayersBench,
+    say: Say,
+) -> Accuracy:
+    """Between the seeds and a model with another tokenizer, on the tokens that end at the same character in both."""
+    read = capture_models({name: given.foreign[name]}, corpus, settings.tokens, settings.batch_windows, say)[name]
+    rows, rows_of_it = common_rows(models[next(iter(given.seeds))].ends, read.ends)
+    if len(rows) == 0:
+        raise UserError(f"no token of {name} ends where one of the others does: name a larger corpus")
+    common = {seed: models[seed].take(rows) for seed in given.seeds}
+    sources = next(iter(common.values())).sources
+    common[name] = replace(read.take(rows_of_it), sources=sources)
+    say(f"{len(rows):,} tokens that end at the same character in {name}")
+    return Trial(common, settings.threshold, settings).accuracy([(seed, name) for seed in given.seeds])
 
 
 def _mean(draws: Sequence[Accuracy]) -> Accuracy:

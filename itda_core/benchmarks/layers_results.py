@@ -96,6 +96,8 @@ class LayersReport:
     """Accuracy against the threshold, on all tokens."""
     across: list[Accuracy]
     """Accuracy between the two architectures, whose depths differ, for each number of tokens."""
+    foreign: dict[str, Accuracy]
+    """By model with another tokenizer: accuracy between the seeds and it, on tokens that end at the same character."""
     cost: dict[str, Cost]
     """By measure, on all tokens with the usual threshold."""
     union: dict[str, tuple[float, float] | None]

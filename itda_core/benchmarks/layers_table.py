@@ -30,6 +30,12 @@ def layers_table(report: LayersReport) -> str:
             f"between {', '.join(report.seeds)} and {', '.join(report.others)}, by relative depth, against tokens:",
             *_sweep(report.across, [f"{a.tokens:,} × {a.draws}" for a in report.across]),
         ]
+    for name, accuracy in report.foreign.items():
+        lines += [
+            "",
+            f"between {', '.join(report.seeds)} and {name}, which has another tokenizer, by relative depth, on tokens:",
+            *_sweep([accuracy], [f"{accuracy.tokens:,}"]),
+        ]
     lines += ["", "union of all layers, IoU: " + ", ".join(map(_range, report.union.items()))]
     if report.convergence["model"] is not None:
         lines += ["", f"{report.convergence['model']}: IoU of each layer's dictionary with the final one"]
