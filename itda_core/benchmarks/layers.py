@@ -25,6 +25,8 @@ from itda_core.types import UserError
 
 OTHERS = ("docs-a", "docs-b")
 """The second architecture, with the same tokenizer."""
+CHOOSING = 2
+"""So many seeds, the first ones, are there to choose settings by; what the others say was not chosen for."""
 FOREIGN = ("docs-c",)
 """Those with another tokenizer."""
 
@@ -85,12 +87,14 @@ def bench_layers(given: Models, corpus: Corpus, settings: LayersBench, say: Say)
     trial = Trial(models, settings.threshold, settings)
     dictionaries = trial.dictionaries
     main, costs = trial.accuracy(within), trial.costs
+    rest = list(seeds)[CHOOSING:]
+    held_out = trial.accuracy(list(combinations(rest, 2))) if len(rest) > 1 else None
     far = [trial.accuracy(across)] if across else []
     del trial
     thresholds = []
+    one_kind = {name: models[name] for name in seeds}
     for threshold in settings.thresholds:
         say(f"threshold {threshold:g}")
-        one_kind = {name: models[name] for name in seeds}
         thresholds.append(Trial(one_kind, threshold, settings, with_activations=False).accuracy(within))
     budgets = []
     for tokens in settings.budgets:
@@ -112,6 +116,8 @@ def bench_layers(given: Models, corpus: Corpus, settings: LayersBench, say: Say)
         corpus=corpus.id,
         n_pairs=2 * len(within),
         main=main,
+        held_out=held_out,
+        held_out_seeds=rest,
         budgets=budgets,
         thresholds=thresholds,
         across=far,

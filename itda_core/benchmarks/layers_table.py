@@ -15,6 +15,7 @@ def layers_table(report: LayersReport) -> str:
         f"{', '.join(report.seeds)}: {layers} layers of width {width}; {main.tokens:,} tokens of {report.corpus}, "
         f"L0 {settings.l0}, threshold {main.threshold:g} ({main.atoms:,.0f} atoms)",
         f"layer matching over {report.n_pairs} ordered pairs, with 95 % bootstrap intervals",
+        *_held_out(report),
         "",
         *columns([_HEADS, *(_cells(report, name) for name in BENCHED)]),
         "",
@@ -44,24 +45,42 @@ def layers_table(report: LayersReport) -> str:
     return "\n".join(lines)
 
 
-_HEADS = ("measure", "accuracy", "interval", "GPT-2 small", "medium", "prepare a site", "compare two", "peak")
+_HEADS = (
+    "measure",
+    "accuracy",
+    "interval",
+    "held out",
+    "GPT-2 small",
+    "medium",
+    "prepare a site",
+    "compare two",
+    "peak",
+)
 
 
 def _cells(report: LayersReport, name: str) -> list[str]:
     paper = [f"{value:.2f}" for value in PAPER_ACCURACY.get(name, ())] or ["", ""]
     if name not in report.main.accuracy:
-        return [BENCHED[name], "too few tokens", "", *paper, "", "", ""]
+        return [BENCHED[name], "too few tokens", "", "", *paper, "", "", ""]
+    held_out = report.held_out
     cost, (low, high) = report.cost[name], report.main.interval[name]
     sites = sum(layers for layers, _ in report.models.values())
     return [
         BENCHED[name],
         f"{report.main.accuracy[name]:.2f}",
         f"{low:.2f}–{high:.2f}",
+        f"{held_out.accuracy[name]:.2f}" if held_out is not None and name in held_out.accuracy else "",
         *paper,
         f"{1000 * cost.prepare_seconds / sites:.0f} ms",
         f"{cost.compare_ms:.1f} ms",
         "?" if cost.peak_mb is None else f"{cost.peak_mb:,.0f} MB",
     ]
+
+
+def _held_out(report: LayersReport) -> list[str]:
+    if report.held_out is None:
+        return []
+    return [f"held out: between {', '.join(report.held_out_seeds)} alone, which no setting was chosen by"]
 
 
 def _sweep(accuracies: Sequence[Accuracy], heads: Sequence[str]) -> list[str]:
