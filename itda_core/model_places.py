@@ -71,8 +71,8 @@ def _folders(name: str, root: Path) -> Iterator[Path]:
     for folder in filter(None, os.environ.get(MODELS_VARIABLE, "").split(os.pathsep)):
         if (known := _expanded(folder)) is not None:
             yield known / name
-    yield DEMO_FOLDER / name
-    yield from (folder for folder in sorted(DEMO_FOLDER.glob("*/checkpoints/*")) if folder.name == name)
+    configs = sorted(DEMO_FOLDER.rglob("config.json"))  # the demo's models, the seeds and their checkpoints
+    yield from (config.parent for config in configs if config.parent.name == name)
     for job in read_jobs(root):
         if job.arguments[:1] == ["build"] and len(job.arguments) > 1:
             folder = _expanded(job.arguments[1])
