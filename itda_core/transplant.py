@@ -15,6 +15,7 @@ from math import isfinite
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+import numpy as np
 import pandas as pd
 
 from itda_core.comparison import folder_of, key_of
@@ -25,8 +26,6 @@ from itda_core.pair_queries import KEYS, Pair
 from itda_core.types import DamagedError, UserError
 
 if TYPE_CHECKING:
-    import numpy as np
-
     from itda_core.capture import Batch
     from itda_core.reembedding import Reader
 
@@ -117,16 +116,21 @@ class Transplant:
 
     def atom(self, atom: int) -> TransplantedAtom | None:
         """What became of an atom of A; None where it has no transplant."""
-        row = self.atoms.iloc[atom]
-        if pd.isna(row["token"]):
+        found = {name: self.atoms[name].tolist()[atom] for name in ATOM_COLUMNS}
+        if pd.isna(found["token"]):
             return None
-        correlation = None if pd.isna(row["correlation"]) else float(row["correlation"])
-        counts = (int(row[name]) for name in ("token", "fires", "fires_a", "together"))
-        return TransplantedAtom(*counts, float(row["strongest"]), correlation)
+        return TransplantedAtom(
+            token=int(found["token"]),
+            fires=int(found["fires"]),
+            fires_a=int(found["fires_a"]),
+            together=int(found["together"]),
+            strongest=float(found["strongest"]),
+            correlation=None if pd.isna(found["correlation"]) else float(found["correlation"]),
+        )
 
     def examples(self, atom: int) -> pd.DataFrame:
         """Where an atom's transplant has its largest coefficients, the largest first: token (of B), coefficient."""
-        first, stop = self.contexts["atom"].searchsorted([atom, atom + 1])
+        first, stop = np.searchsorted(self.contexts["atom"].to_numpy(), [atom, atom + 1])
         return self.contexts.iloc[first:stop][["token", "coefficient"]].reset_index(drop=True)
 
 
@@ -183,16 +187,16 @@ def transplant(library: Library, id_a: str, id_b: str, job: Job) -> TransplantSu
             carried = carry(pair, read, a.settings, advance)
         finally:
             pair.close()
-        correlations = carried.atoms["correlation"].dropna()
+        correlations = [r for r in carried.atoms["correlation"].tolist() if not pd.isna(r)]
         summary = TransplantSummary(
             a=a.id,
             b=b.id,
             key=key,
             atoms=a.n_atoms,
-            transplanted=int(carried.atoms["token"].notna().sum()),
+            transplanted=int(np.count_nonzero(carried.atoms["token"].notna())),
             tokens=carried.tokens,
             l0=a.settings.l0,
-            correlation=float(correlations.median()) if len(correlations) else None,
+            correlation=float(np.median(correlations)) if correlations else None,
             relative_error=carried.relative_error,
         )
         _write(folder, summary, {ATOMS_FILE: carried.atoms, CONTEXTS_FILE: carried.contexts})
@@ -231,7 +235,7 @@ def _reader(library: Library, record: DictionaryRecord, job: Job) -> "Reader":
     model = open_model(record, library.root)
     corpus = Corpus.open(library.corpora / record.corpus)
 
-    def windows(wanted: "np.ndarray") -> Iterable[Window]:
+    def windows(wanted: np.ndarray) -> Iterable[Window]:
         """Those that hold a wanted token: the model does not run for others."""
         for window in cut(corpus.documents(), model.tokenizer, record.cut, record.n_tokens):
             first = window.position + window.captured.start
@@ -240,7 +244,7 @@ def _reader(library: Library, record: DictionaryRecord, job: Job) -> "Reader":
             if low < high:
                 yield window
 
-    def batches(wanted: "np.ndarray") -> "Iterable[Batch]":
+    def batches(wanted: np.ndarray) -> "Iterable[Batch]":
         return Capture(model, [record.site], lambda: windows(wanted))
 
     return lambda wanted: from_batches(batches(wanted), record.site, wanted)
@@ -252,8 +256,8 @@ def _check(record: DictionaryRecord, summary: TransplantSummary, atoms: pd.DataF
         raise ValueError("it is of another dictionary")
     if not all(pd.api.types.is_numeric_dtype(kind) for table in (atoms, contexts) for kind in table.dtypes):
         raise ValueError("a column that holds no numbers")
-    if contexts.isna().any(axis=None) or not contexts["atom"].is_monotonic_increasing:
+    if contexts.isna().to_numpy().any() or not contexts["atom"].is_monotonic_increasing:
         raise ValueError("tokens without an atom, or in another order")
-    told = atoms[atoms["token"].notna()]
-    if told[["fires", "fires_a", "together", "strongest"]].isna().any(axis=None):
+    missing = atoms[["token", "fires", "fires_a", "together", "strongest"]].isna().to_numpy()
+    if (missing.any(1) != missing.all(1)).any():
         raise ValueError("a transplant of which something is missing")
