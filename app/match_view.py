@@ -5,15 +5,16 @@ from dataclasses import replace
 import pandas as pd
 import streamlit as st
 
-from app import parts, resources, state
+from app import parts, resources, state, transplant_view
 from app.components.token_strip import Row, Token, token_strip
-from app.passage_tokens import tokens_of
+from app.passage_tokens import example_row, tokens_of
 from app.tables import each
 from app.text import count, number, share, visible
 from itda_core.pair_queries import LEAST_TOGETHER, Pair
 from itda_core.queries import Atom, Index
 
 EXAMPLES = 8
+BESIDES = {"match": "These two", "a": "A's atom in B", "b": "B's atom in A"}
 
 
 def show_match(shown: state.CompareState, pair: Pair) -> None:
@@ -27,18 +28,47 @@ def show_match(shown: state.CompareState, pair: Pair) -> None:
         for side, number_ in (("a", shown.atom_a), ("b", shown.atom_b))
         if number_ is not None
     }
-    back = parts.compare_address(replace(shown, atom_a=None, atom_b=None))
+    back = parts.compare_address(replace(shown, atom_a=None, atom_b=None, beside="match"))
     parts.link("Back to the lists", back, "arrow_back", key="back_to_lists")
     side = "a" if "a" in atoms else "b"
     relation = _complete(pair, indexes, atoms, side)
-    st.subheader(relation)
+    beside = "match"
+    if len(atoms) == 2:
+        beside = _choose_beside(shown)
+    st.subheader(relation if beside == "match" else f"{beside.upper()}'s atom and its transplant")
+    # An atom that nothing else stands beside has its transplant there.
+    transplanted = side if len(atoms) == 1 else beside
+    if transplanted != "match":
+        st.caption(transplant_view.ABOUT)
     for column, each_side in zip(st.columns(2, gap="large"), ("a", "b"), strict=True):
         with column:
             dictionary = shown.a if each_side == "a" else shown.b
-            if each_side in atoms:
-                _show_side(each_side, dictionary, atoms[each_side], indexes[each_side])
-            else:
+            if transplanted in ("match", each_side):
+                is_source_shown = transplanted == "match"
+                _show_side(each_side, dictionary, atoms[each_side], indexes[each_side], is_source_shown)
+                continue
+            if len(atoms) == 1:
                 _show_none(each_side.upper(), pair.measured(atoms[side].atom, side).empty)
+            transplant_view.show_transplant(shown, transplanted, atoms[transplanted])
+
+
+def _choose_beside(shown: state.CompareState) -> str:
+    """Whether the two atoms stand beside each other, or one of them beside its transplant."""
+    st.session_state["compare_beside"] = shown.beside
+
+    def changed() -> None:
+        parts.change(state.CompareState, beside=st.session_state["compare_beside"])
+
+    st.segmented_control(
+        "Side by side",
+        list(BESIDES),
+        format_func=BESIDES.__getitem__,
+        required=True,
+        key="compare_beside",
+        on_change=changed,
+        label_visibility="collapsed",
+    )
+    return shown.beside
 
 
 def _show_none(side: str, is_early: bool) -> None:
@@ -78,8 +108,8 @@ def _complete(pair: Pair, indexes: dict[str, Index], atoms: dict[str, Atom], sid
     return "Two atoms with different sources"
 
 
-def _show_side(side: str, dictionary_id: str, atom: Atom, index: Index) -> None:
-    """One of the two."""
+def _show_side(side: str, dictionary_id: str, atom: Atom, index: Index, is_source_among: bool = True) -> None:
+    """One of the two; its source may be left out of where it fires."""
     name = parts.dictionary_names()[dictionary_id]
     row = Row([Token(f"Atom {atom.atom}, {name}")], href=parts.atom_address(dictionary_id, atom.atom), sides=side)
     token_strip([row], key=f"match_link_{side}", style="links")
@@ -93,19 +123,14 @@ def _show_side(side: str, dictionary_id: str, atom: Atom, index: Index) -> None:
         st.metric("Fires on", share(atom.density), border=True, help="Share of the captured tokens")
         st.metric("Strongest", number(atom.strongest), border=True, help="Largest absolute coefficient")
         st.metric("Admitted at", number(atom.admission_error), border=True, help="Error when it was admitted")
-    top = index.top_examples(atom.atom, EXAMPLES)
-    st.text("Where its coefficient is largest" if len(top) else "It never fires on the captured tokens.")
+    top = index.top_examples(atom.atom, EXAMPLES + 1)
+    top = (top if is_source_among else top.loc[top["token"] != atom.token, :]).head(EXAMPLES)
+    others = "captured tokens" if is_source_among else "other captured tokens"
+    st.text("Where its coefficient is largest" if len(top) else f"It never fires on the {others}.")
     if top.empty:
         return
     passages = dict(list(index.contexts([int(token) for token in top["token"]], atom.atom).groupby("centre")))
-    rows = [
-        Row(
-            tokens_of(passages[example.token], example.token),
-            [number(example.coefficient)],
-            note=str(passages[example.token]["name"].iloc[0]),
-        )
-        for example in each(top)
-    ]
+    rows = [example_row(passages[example.token], example.token, example.coefficient) for example in each(top)]
     token_strip(rows, key=f"match_examples_{side}", strongest=atom.strongest)
     parts.download(
         lambda: index.activations(atom.atom),

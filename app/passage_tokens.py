@@ -2,8 +2,9 @@
 
 import pandas as pd
 
-from app.components.token_strip import Token
+from app.components.token_strip import Row, Token
 from app.tables import each
+from app.text import number
 
 
 def tokens_of(passage: pd.DataFrame, centre: int | None = None) -> list[Token]:
@@ -17,3 +18,8 @@ def tokens_of(passage: pd.DataFrame, centre: int | None = None) -> list[Token]:
         )
         for row in each(passage)
     ]
+
+
+def example_row(passage: pd.DataFrame, token: int, coefficient: float) -> Row:
+    """The passage around a token that an atom fires on, with its coefficient and where it is from."""
+    return Row(tokens_of(passage, token), [number(coefficient)], note=str(passage["name"].iloc[0]))

@@ -21,6 +21,8 @@ from itda_core.maps import read_map
 from itda_core.pair_queries import Pair
 from itda_core.passages import Decomposition
 from itda_core.queries import Index
+from itda_core.transplant import SUMMARY_FILE as TRANSPLANT_FILE
+from itda_core.transplant import Transplant, read_transplant
 from itda_core.types import DamagedError, UserError
 
 if TYPE_CHECKING:  # they load torch, which only a reader who decomposes a text has to wait for
@@ -87,6 +89,14 @@ def pair(a: DictionaryRecord, b: DictionaryRecord) -> Pair:
 def comparison(a: DictionaryRecord, b: DictionaryRecord) -> Comparison | None:
     """What a job found of two dictionaries as wholes; None before. Raises DamagedError."""
     return read_comparison(library(), a, b)
+
+
+def transplant(a: DictionaryRecord, b: DictionaryRecord) -> Transplant | None:
+    """A's atoms as a job carried them over to B's model; None before. Raises UserError as `pair` does."""
+    key_of(a, b)
+    here = library()
+    written = _modified(folder_of(here, a, b) / TRANSPLANT_FILE)
+    return _transplanted(str(here.root), a.id, b.id, written) if written else None
 
 
 def layers(a: DictionaryRecord, b: DictionaryRecord) -> LayerSimilarity | None:
@@ -202,6 +212,12 @@ def _paired(root: str, a: str, b: str, key: str, state: tuple) -> Pair:
     here = Library(Path(root))
     measures = read_measures(here, here.record(a), here.record(b))
     return Pair(here.index_path(a), here.index_path(b), key, measures)
+
+
+@st.cache_resource(max_entries=_OPEN_PAIRS, show_spinner=False)
+def _transplanted(root: str, a: str, b: str, written: int) -> Transplant | None:
+    here = Library(Path(root))
+    return read_transplant(here, here.record(a), here.record(b))
 
 
 @st.cache_data(max_entries=_KEPT_RECORDS, show_spinner=False)

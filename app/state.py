@@ -53,6 +53,8 @@ PAIR_SORTS: dict[str, tuple[str, bool]] = {
 """Orders of the lists of two dictionaries → the query's sort, and whether it descends."""
 RANKINGS = ("heaviest", "surprising", "strongest")
 """What the atoms that came or went can be ranked by: those of the orders that say how much there is to an atom."""
+BESIDES = ("match", "a", "b")
+"""What an atom can stand beside: its twin or best match, or, for the one of A or of B, its transplant."""
 CLICKS = ("open", "compare")
 """What a click on a cell of the library does."""
 MOST_CORNERS = 64
@@ -255,6 +257,8 @@ class CompareState:
     """A text of the reader's that both decompose; empty where there is none."""
     segment: int | None = field(default=None, metadata=_param("s", _whole(0)))
     """The part of it that is looked at, from 0."""
+    beside: str = field(default="match", metadata=_param("beside", _one_of(BESIDES)))
+    """What two atoms that are looked at stand beside: each other, or the one of this side its transplant."""
 
     @property
     def where(self) -> PairFilter:

@@ -1,20 +1,37 @@
 """From a model and a corpus to whole dictionaries in a library: which ones, under which ids, and their maps."""
 
+import glob
 import hashlib
 import json
 from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass
+from pathlib import Path
 
 from itda_core.config import BuildSettings, DictionarySettings
 from itda_core.corpus import Corpus
-from itda_core.files import slug
+from itda_core.files import read_json, slug
 from itda_core.jobs import Job, build_lock
-from itda_core.library import Library
+from itda_core.layout import MANIFEST_FILE
+from itda_core.library import DictionaryRecord, Library
 from itda_core.maps import SMALLEST_MAP, compute_map
 from itda_core.models import load_model, load_outline
 from itda_core.pipeline import Pipeline, Plan, place_finished, versions
-from itda_core.types import Site
+from itda_core.types import DamagedError, Site, UserError
+
+_CAPTURED = (
+    "model",
+    "revision",
+    "weights_sha256",
+    "tokenizer_sha256",
+    "dtype",
+    "corpus",
+    "cut",
+    "tokens",
+    "batch_windows",
+    "half_precision",
+)
+"""What of a dictionary's manifest says which activations it is from."""
 
 
 @dataclass(frozen=True)
@@ -103,6 +120,30 @@ def add_maps(library: Library, ids: Sequence[str], job: Job) -> None:
             job.stage(f"mapping {dictionary_id}", 1, "maps")
             compute_map(library.folder(dictionary_id), path)
             job.advance(1)
+
+
+def kept_activations(library: Library, record: DictionaryRecord) -> Path | None:
+    """The folder where the activations that a dictionary was built from are kept; None where they are not.
+
+    A folder's name is a hash of what its activations are from, so those of another model are never taken for them.
+
+    Raises DamagedError for a folder whose manifest cannot be read.
+    """
+    manifest = read_json(library.folder(record.id) / MANIFEST_FILE)
+    if not library.activations.is_dir() or not manifest.get("half_precision"):
+        return None
+    captured = {name: manifest.get(name) for name in _CAPTURED}
+    made_by = [{}, *({"device": device, "versions": manifest.get("versions")} for device in ("cpu", "cuda", "mps"))]
+    for folder in sorted(library.activations.glob(f"{glob.escape(record.corpus)}-*/{MANIFEST_FILE}")):
+        said = read_json(folder)
+        try:
+            sites = sorted(Site(int(layer), hook) for layer, hook in said["sites"].values())
+        except (AttributeError, KeyError, TypeError, ValueError, UserError) as error:
+            raise DamagedError(f"{folder.parent.name} does not hold recorded activations: delete the folder") from error
+        names = (f"{record.corpus}-{_short_hash(captured | each, sites)}" for each in made_by)
+        if record.site in sites and folder.parent.name in names:
+            return folder.parent
+    return None
 
 
 def _short_hash(identity: dict, sites: list[Site]) -> str:

@@ -92,6 +92,13 @@ def _parser() -> argparse.ArgumentParser:
     compare.add_argument("b", metavar="B", help="another's, on the same corpus")
     json_option(compare)
 
+    transplant = _command(commands, "transplant", _transplant, "carry a dictionary over to another's model")
+    transplant.add_argument(
+        "a", metavar="A", help="a dictionary's id, as itda list shows it: its atoms are carried over"
+    )
+    transplant.add_argument("b", metavar="B", help="another's, on the same corpus, whose model reads their sources")
+    json_option(transplant)
+
     similarity = _command(commands, "similarity", _similarity, "compare all layers of two dictionaries' models")
     similarity.add_argument("a", metavar="A", help="id of a dictionary of the one model")
     similarity.add_argument("b", metavar="B", help="id of a dictionary of the other, on the same corpus")
@@ -323,6 +330,21 @@ def _compare(given: argparse.Namespace) -> int:
         f"among equally frequent tokens {found.chance_frequency:.4f}"
     )
     print(f"of the captured tokens, {found.coverage_a:.1%} of A's and {found.coverage_b:.1%} of B's are on both sides")
+    return DONE
+
+
+def _transplant(given: argparse.Namespace) -> int:
+    from itda_core.transplant import transplant
+
+    with _job(given, f"Carry {given.a} over to the model of {given.b}") as job:
+        quiet()
+        found = transplant(Library(given.library), given.a, given.b, job)
+    if given.json:
+        print(json.dumps(asdict(found)))
+        return DONE
+    print(f"{found.transplanted:,} of A's {found.atoms:,} atoms have a transplant in B; {found.tokens:,} common tokens")
+    median = "none fires" if found.correlation is None else f"{found.correlation:.4f}"
+    print(f"median correlation {median}; A's sources decompose B to a relative error of {found.relative_error:.4f}")
     return DONE
 
 

@@ -12,6 +12,7 @@ from typing import NamedTuple
 import numpy as np
 import pandas as pd
 from numba import njit
+from numba.extending import register_jitable
 
 from itda_core.pair_queries import LEAST_TOGETHER, MEASURES, Measures, Pair
 
@@ -176,6 +177,17 @@ def _held(
     return np.cumsum(starts), other[:at], weight[:at]
 
 
+@register_jitable
+def correlation(n, product, plain_a, square_a, plain_b, square_b):
+    """Pearson correlation from sums over n tokens: of products, and of values and squares on either side.
+
+    Of numbers, or of arrays of them; neither side may have the same value on all tokens.
+    """
+    spread_a = n * square_a - plain_a * plain_a
+    spread_b = n * square_b - plain_b * plain_b
+    return (n * product - plain_a * plain_b) / np.sqrt(spread_a * spread_b)
+
+
 @njit(cache=True)
 def _match(
     first_a,
@@ -216,7 +228,7 @@ def _match(
                 b = first_b + column
                 spread_b = n * square_b[b] - plain_b[b] * plain_b[b]
                 if spread_a > 0 and spread_b > 0:
-                    r = (n * product[column] - plain_a[a] * plain_b[b]) / np.sqrt(spread_a * spread_b)
+                    r = correlation(n, product[column], plain_a[a], square_a[a], plain_b[b], square_b[b])
                     if r > correlation_a[a]:
                         other_a[a], correlation_a[a], together_a[a] = b, r, together[column]
                     if r > correlation_b[b]:

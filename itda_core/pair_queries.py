@@ -13,6 +13,7 @@ import numpy as np
 import pandas as pd
 
 from itda_core.queries import literal
+from itda_core.similarity.sources import row_keys
 from itda_core.types import DamagedError, UserError, has_half_characters
 
 KEYS = ("token", "characters")
@@ -74,6 +75,19 @@ class Coverage(NamedTuple):
     """Share of B's captured tokens that A captured too."""
     candidates: int
     """Tokens that could have become an atom of either: captured on both sides, in documents that neither held out."""
+
+
+class CommonPlaces(NamedTuple):
+    """The tokens that both captured, in B's order: [n] arrays."""
+
+    token_a: np.ndarray
+    """int32 ordinals in A's index."""
+    token_b: np.ndarray
+    """int32 ordinals in B's index, rising."""
+    key: np.ndarray
+    """int64 document and position of B's token as one rising number (`similarity.sources.row_keys`)."""
+    atom: np.ndarray
+    """int32 atom of A whose source it is; -1 where it is none's."""
 
 
 @dataclass(frozen=True)
@@ -306,6 +320,17 @@ class Pair:
         """Ordinals of the tokens that both captured, in A's index and in B's, in B's order: two [n] int32 arrays."""
         found = self._arrays("SELECT token_a, token_b FROM common ORDER BY token_b")
         return found["token_a"].astype(np.int32), found["token_b"].astype(np.int32)
+
+    def common_places(self) -> CommonPlaces:
+        """The tokens that both captured, with what finds them in B's model and which of them are A's sources."""
+        found = self._arrays(
+            """
+            SELECT token_a, token_b, t.document, t.position, coalesce(s.atom, -1) AS atom
+            FROM common JOIN b.tokens t ON t.token = token_b LEFT JOIN a.sources s ON s.token = token_a ORDER BY token_b
+            """
+        )
+        token_a, token_b, atom = (found[name].astype(np.int32) for name in ("token_a", "token_b", "atom"))
+        return CommonPlaces(token_a, token_b, row_keys(np.stack([found["document"], found["position"]], 1)), atom)
 
     def fires(self, side: str) -> np.ndarray:
         """[n_atoms] int64: on how many captured tokens each atom of a side fires."""

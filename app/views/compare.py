@@ -66,6 +66,7 @@ def show_chooser(shown: state.CompareState) -> None:
         def changed() -> None:
             here = state.decode(state.CompareState, st.query_params)
             chosen = {side: st.session_state[key] or "", "page": 1, "atom_a": None, "atom_b": None, "segment": None}
+            chosen["beside"] = "match"
             st.query_params.from_dict(state.encode(replace(here, **chosen)))
 
         record = records.get(now)
@@ -111,6 +112,7 @@ def swap() -> None:
         sort={"gained": "lost", "lost": "gained"}.get(here.sort, here.sort),
         atom_a=here.atom_b,
         atom_b=here.atom_a,
+        beside=mirrored(here.beside),
     )
     st.query_params.from_dict(state.encode(turned))
 

@@ -1,0 +1,263 @@
+"""The match that every atom has: B's activation at the atom's own source, its transplant, and what that fires on.
+
+A job carries A's dictionary over to B (`reembedding` says how) and keeps what it finds beside the comparison of A with
+B, for this direction; the other is that of B with A. `transplant-atoms.parquet` has a row for each atom of A,
+`transplant-contexts.parquet` the tokens that each transplant fires on most, and `transplant.json`, written last, the
+summary and the other files' hashes. Reading them needs no torch.
+
+An atom has no transplant where B did not capture its source: with another tokenizer, where no token of B ends at the
+same character. An atom's own source is left out of everything that is told of it.
+"""
+
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass
+from math import isfinite
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+import pandas as pd
+
+from itda_core.comparison import folder_of, key_of
+from itda_core.files import read_json, sha256_of, write_json, written_whole
+from itda_core.jobs import Job, build_lock
+from itda_core.library import DictionaryRecord, Library
+from itda_core.pair_queries import KEYS, Pair
+from itda_core.types import DamagedError, UserError
+
+if TYPE_CHECKING:
+    from itda_core.capture import Batch
+    from itda_core.reembedding import Reader
+
+SUMMARY_FILE = "transplant.json"
+ATOMS_FILE, CONTEXTS_FILE = "transplant-atoms.parquet", "transplant-contexts.parquet"
+ATOM_COLUMNS = ("atom", "token", "fires", "fires_a", "together", "strongest", "correlation")
+"""Of each atom of A: its source's ordinal in B's index; on how many common tokens its transplant fires, the atom
+itself, and both; the transplant's largest absolute coefficient; and the correlation of the two's coefficients. All but
+`atom` are missing where it has no transplant; the correlation is, too, where either never fires."""
+CONTEXT_COLUMNS = ("atom", "rank", "token", "coefficient")
+"""Of each token that a transplant fires on most: the atom of A, its place from 0, its ordinal in B's index."""
+_VERSION = 1  # of what is measured: what another version kept is not read
+
+
+@dataclass(frozen=True)
+class TransplantSummary:
+    """What is known of A's dictionary in B as a whole."""
+
+    a: str
+    """Id of the dictionary whose atoms they are."""
+    b: str
+    """Id of a dictionary of the model that they are carried over to."""
+    key: str
+    """What makes a token of B the same as A's: `token` (document and position) or `characters` (where it ends)."""
+    atoms: int
+    """Atoms of A."""
+    transplanted: int
+    """Those that have a transplant."""
+    tokens: int
+    """Tokens that both captured."""
+    l0: int
+    """Pursuit steps: A's."""
+    correlation: float | None
+    """Median over A's atoms of the correlation with the transplant; None where no atom has one."""
+    relative_error: float
+    """Mean relative error of B's activations as A's sources decompose them, over common tokens that are no source."""
+
+    @classmethod
+    def parse(cls, said: Any) -> "TransplantSummary":
+        """Read what may come from a stranger's library. Raises KeyError, TypeError or ValueError."""
+        if said["key"] not in KEYS:
+            raise ValueError(f"no key {said['key']!r}")
+        correlation, error = said["correlation"], float(said["relative_error"])
+        if correlation is not None and not -1 <= float(correlation) <= 1:
+            raise ValueError(f"{correlation!r} is no correlation")
+        if not isfinite(error) or error < 0:
+            raise ValueError(f"{error} is no error")
+        counts = {name: int(said[name]) for name in ("atoms", "transplanted", "tokens", "l0")}
+        if min(counts.values()) < 0 or counts["transplanted"] > counts["atoms"]:
+            raise ValueError("a count that cannot be")
+        return cls(
+            a=str(said["a"]),
+            b=str(said["b"]),
+            key=said["key"],
+            correlation=None if correlation is None else float(correlation),
+            relative_error=error,
+            **counts,
+        )
+
+
+class TransplantedAtom(NamedTuple):
+    """What became of one atom of A in B, over the tokens that both captured without its source."""
+
+    token: int
+    """Its source's ordinal in B's index."""
+    fires: int
+    """Tokens that its transplant fires on."""
+    fires_a: int
+    """Tokens that the atom itself fires on."""
+    together: int
+    """Tokens that both fire on."""
+    strongest: float
+    """The transplant's largest absolute coefficient; 0 where it never fires."""
+    correlation: float | None
+    """Pearson correlation of their coefficients, 0 where one does not fire; None where either never fires."""
+
+
+@dataclass(frozen=True)
+class Transplant:
+    """A's dictionary carried over to B."""
+
+    summary: TransplantSummary
+    """The whole of it."""
+    atoms: pd.DataFrame
+    """A row for each atom of A: ATOM_COLUMNS."""
+    contexts: pd.DataFrame
+    """By atom and rank: CONTEXT_COLUMNS."""
+
+    def atom(self, atom: int) -> TransplantedAtom | None:
+        """What became of an atom of A; None where it has no transplant."""
+        found = {name: self.atoms[name].tolist()[atom] for name in ATOM_COLUMNS}
+        if pd.isna(found["token"]):
+            return None
+        return TransplantedAtom(
+            token=int(found["token"]),
+            fires=int(found["fires"]),
+            fires_a=int(found["fires_a"]),
+            together=int(found["together"]),
+            strongest=float(found["strongest"]),
+            correlation=None if pd.isna(found["correlation"]) else float(found["correlation"]),
+        )
+
+    def examples(self, atom: int) -> pd.DataFrame:
+        """Where an atom's transplant has its largest coefficients, the largest first: token (of B), coefficient."""
+        first, stop = np.searchsorted(self.contexts["atom"].to_numpy(), [atom, atom + 1])
+        return self.contexts.iloc[first:stop][["token", "coefficient"]].reset_index(drop=True)
+
+
+def read_transplant(library: Library, a: DictionaryRecord, b: DictionaryRecord) -> Transplant | None:
+    """A's dictionary carried over to B's model, None while it is not. Raises DamagedError."""
+    folder = folder_of(library, a, b)
+    if not (folder / SUMMARY_FILE).is_file():
+        return None
+    said = read_json(folder / SUMMARY_FILE)
+    try:
+        if said["version"] != _VERSION:
+            return None
+        summary = TransplantSummary.parse(said)
+        for name in (ATOMS_FILE, CONTEXTS_FILE):
+            if sha256_of(folder / name) != said["files"][name]:
+                raise ValueError(f"{name} is not the file that was written")
+        atoms = pd.read_parquet(folder / ATOMS_FILE, columns=list(ATOM_COLUMNS))
+        contexts = pd.read_parquet(folder / CONTEXTS_FILE, columns=list(CONTEXT_COLUMNS))
+        _check(a, summary, atoms, contexts)
+    except (OSError, KeyError, TypeError, ValueError, ArithmeticError) as error:
+        raise DamagedError(
+            f"the transplant of comparison {folder.name} is damaged ({error}): delete its {SUMMARY_FILE} and compute "
+            "it again"
+        ) from error
+    return Transplant(summary, atoms, contexts)
+
+
+def transplant(library: Library, id_a: str, id_b: str, job: Job) -> TransplantSummary:
+    """Carry the dictionary A over to the model of the dictionary B, and keep what was found; what is there is read.
+
+    Raises:
+        UserError: unknown ids, dictionaries of two corpora, or B's model is neither here nor its activations kept.
+    """
+    a, b = library.record(id_a), library.record(id_b)
+    key = key_of(a, b)
+    found = read_transplant(library, a, b)
+    if found is not None:
+        return found.summary
+    folder = folder_of(library, a, b)
+    with build_lock(library.root, f"transplant-{folder.name[-10:]}"):
+        from itda_core.reembedding import carry
+
+        read = _reader(library, b, job)
+        pair = Pair(library.index_path(a.id), library.index_path(b.id), key)
+        totals = {"sources": a.n_atoms, "tokens": b.n_tokens}
+        names = {"sources": f"reading A's sources with {b.model}", "tokens": "encoding with A's sources"}
+
+        def advance(what: str, amount: int) -> None:
+            if job.state.stage != names[what]:
+                job.stage(names[what], totals[what], what)
+            job.advance(amount)
+
+        try:
+            carried = carry(pair, read, a.settings, advance)
+        finally:
+            pair.close()
+        correlations = [r for r in carried.atoms["correlation"].tolist() if not pd.isna(r)]
+        summary = TransplantSummary(
+            a=a.id,
+            b=b.id,
+            key=key,
+            atoms=a.n_atoms,
+            transplanted=int(np.count_nonzero(carried.atoms["token"].notna())),
+            tokens=carried.tokens,
+            l0=a.settings.l0,
+            correlation=float(np.median(correlations)) if correlations else None,
+            relative_error=carried.relative_error,
+        )
+        _write(folder, summary, {ATOMS_FILE: carried.atoms, CONTEXTS_FILE: carried.contexts})
+    return summary
+
+
+def _write(folder: Path, summary: TransplantSummary, tables: dict[str, pd.DataFrame]) -> None:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / SUMMARY_FILE).unlink(missing_ok=True)  # of another version: half of one and half of the other is none
+        for name, table in tables.items():
+            with written_whole(folder / name) as part:
+                table.to_parquet(part, index=False)
+        files = {name: sha256_of(folder / name) for name in tables}
+        write_json(folder / SUMMARY_FILE, {"version": _VERSION, **asdict(summary), "files": files})
+    except OSError as error:
+        raise UserError(f"{folder} cannot be written: {error.strerror or error}") from error
+
+
+def _reader(library: Library, record: DictionaryRecord, job: Job) -> "Reader":
+    """Gives the activations that a dictionary was built from: those that were kept, or the model's own."""
+    from itda_core.build import kept_activations
+    from itda_core.capture import Capture
+    from itda_core.corpus import Corpus
+    from itda_core.decompose import open_model
+    from itda_core.reembedding import from_batches
+    from itda_core.shards import RecordedActivations
+    from itda_core.similarity.sources import row_keys
+    from itda_core.windows import Window, cut
+
+    kept = kept_activations(library, record)
+    if kept is not None:
+        recorded = RecordedActivations(kept)
+        return lambda wanted: from_batches(recorded, record.site, wanted)
+    job.stage(f"loading {record.model}")
+    model = open_model(record, library.root)
+    corpus = Corpus.open(library.corpora / record.corpus)
+
+    def windows(wanted: np.ndarray) -> Iterable[Window]:
+        """Those that hold a wanted token: the model does not run for others."""
+        for window in cut(corpus.documents(), model.tokenizer, record.cut, record.n_tokens):
+            first = window.position + window.captured.start
+            ends = row_keys([[window.document, first], [window.document, first + len(window.captured)]])
+            low, high = wanted.searchsorted(ends)
+            if low < high:
+                yield window
+
+    def batches(wanted: np.ndarray) -> "Iterable[Batch]":
+        return Capture(model, [record.site], lambda: windows(wanted))
+
+    return lambda wanted: from_batches(batches(wanted), record.site, wanted)
+
+
+def _check(record: DictionaryRecord, summary: TransplantSummary, atoms: pd.DataFrame, contexts: pd.DataFrame) -> None:
+    """Raises ValueError for tables that are not of this dictionary, or hold what cannot be."""
+    if atoms["atom"].tolist() != list(range(record.n_atoms)) or summary.atoms != record.n_atoms:
+        raise ValueError("it is of another dictionary")
+    if not all(pd.api.types.is_numeric_dtype(kind) for table in (atoms, contexts) for kind in table.dtypes):
+        raise ValueError("a column that holds no numbers")
+    if contexts.isna().to_numpy().any() or not contexts["atom"].is_monotonic_increasing:
+        raise ValueError("tokens without an atom, or in another order")
+    missing = atoms[["token", "fires", "fires_a", "together", "strongest"]].isna().to_numpy()
+    if (missing.any(1) != missing.all(1)).any():
+        raise ValueError("a transplant of which something is missing")

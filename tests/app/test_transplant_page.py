@@ -1,0 +1,121 @@
+"""The transplant on the Compare page as Streamlit runs it: offered, shown in either direction, and refused."""
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+from page_fixtures import OpenPage, records
+from test_compare_page import bars_are_no_strips, pair_of  # noqa: F401 - a fixture among them
+from test_pages import labels, shown, started, strips  # noqa: F401 - a fixture among them
+
+from itda_core.cli import main
+from itda_core.comparison import folder_of
+from itda_core.library import DictionaryRecord, Library
+from itda_core.pair_queries import Pair, PairFilter
+from itda_core.queries import Index
+from itda_core.transplant import SUMMARY_FILE, Transplant, read_transplant
+
+pytest_plugins = ("page_fixtures",)
+
+
+@pytest.fixture(scope="module")
+def transplanted(library: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A copy of the library in which layer 3 of model A was carried over to model B, and nothing was compared."""
+    root = tmp_path_factory.mktemp("transplanted") / "library"
+    shutil.copytree(library, root)
+    assert main(["transplant", *pair_of(root), "--library", str(root)]) == 0
+    return root
+
+
+def lone_atom(root: Path, part: str = "a") -> int:
+    """The atom of a side without a twin that fires most."""
+    a, b = (Library(root).index_path(each) for each in pair_of(root))
+    return int(Pair(a, b, "token").page(PairFilter(part), "density", True)[part].tolist()[0])
+
+
+def found_in(root: Path) -> tuple[Transplant, DictionaryRecord, DictionaryRecord]:
+    a, b = (next(each for each in records(root) if each.id == wanted) for wanted in pair_of(root))
+    found = read_transplant(Library(root), a, b)
+    assert found is not None
+    return found, a, b
+
+
+@pytest.mark.parametrize("side", ["a", "b"])
+def test_where_there_is_none_yet_the_job_is_offered(
+    open_page: OpenPage,
+    library: Path,
+    tmp_path: Path,
+    started: list[list[str]],  # noqa: F811
+    side: str,
+) -> None:
+    root = tmp_path / "library"
+    shutil.copytree(library, root)
+    a, b = pair_of(root)
+    page = open_page(root, "/compare", d=a, e=b, **{side: str(lone_atom(root, side))})
+    assert not page.exception
+    assert "No twin, and no match yet" in shown(page)
+    page.button[labels(page).index(f"Transplant {side.upper()}'s atoms")].click().run()
+    assert started == [["transplant", a, b] if side == "a" else ["transplant", b, a]]
+
+
+def test_an_atom_without_a_twin_stands_beside_its_transplant(open_page: OpenPage, transplanted: Path) -> None:
+    found, a, b = found_in(transplanted)
+    atom = lone_atom(transplanted)
+    told = found.atom(atom)
+    assert told is not None
+    page = open_page(transplanted, "/compare", d=a.id, e=b.id, a=str(atom))
+    assert not page.exception
+    metrics = {metric.label: metric.value for metric in page.metric}
+    assert float(metrics["Correlation"].replace("\N{MINUS SIGN}", "-")) == pytest.approx(told.correlation, abs=5e-3)
+    assert metrics["Fire together on"] == f"{told.together:,}"
+    of_a, of_b = (Index(Library(transplanted).index_path(each.id)) for each in (a, b))
+    sources = [strip["rows"][0]["tokens"] for strip in strips(page) if strip.get("style") == "passage"]
+    assert len(sources) == 2
+    assert [[text for text, *_, mark in each if mark == "centre"] for each in sources][0] == [of_a.atom(atom).label]
+    # Its contexts, the strongest first; the source is among neither side's.
+    lists = [strip["rows"] for strip in strips(page) if strip.get("style") == "list"]
+    assert len(lists) == 2
+    first = found.examples(atom).iloc[0]
+    passage = of_b.contexts([int(first["token"])], -1)
+    assert "".join(token[0] for token in lists[1][0]["tokens"])[:5] == "".join(passage["text"])[:5]
+    assert float(lists[1][0]["cells"][0]) == pytest.approx(first["coefficient"], rel=0.01)
+    marked = [token for token in lists[1][0]["tokens"] if token[3] == "centre"]
+    assert len(marked) == 1
+    assert marked[0][1] > 0.5
+    shown_of_a = of_a.top_examples(atom, 9)
+    assert len(lists[0]) == min(8, int((shown_of_a["token"] != of_a.atom(atom).token).sum()))
+
+
+def test_beside_its_twin_an_atom_has_a_transplant_too(open_page: OpenPage, transplanted: Path) -> None:
+    found, a, b = found_in(transplanted)
+    pair = Pair(*(Library(transplanted).index_path(each.id) for each in (a, b)), "token")
+    x, y = (int(pair.page(PairFilter("both"), "density", True)[side].tolist()[0]) for side in "ab")
+    page = open_page(transplanted, "/compare", d=a.id, e=b.id, a=str(x), b=str(y))
+    assert "The same source" in shown(page)
+    page.segmented_control(key="compare_beside").set_value("a").run()
+    assert not page.exception
+    assert page.query_params["beside"] == "a"
+    told = found.atom(x)
+    assert told is not None
+    assert {metric.label: metric.value for metric in page.metric}["Fire together on"] == f"{told.together:,}"
+    # The other direction was not computed. Swapped, the atom is B's, and what is looked at stays.
+    page.segmented_control(key="compare_beside").set_value("b").run()
+    assert "Transplant B's atoms" in labels(page)
+    page.segmented_control(key="compare_beside").set_value("a").run()
+    page.button(key="swap").click().run()
+    assert not page.exception
+    assert (page.query_params["beside"], page.query_params["b"]) == ("b", str(x))
+    assert {metric.label: metric.value for metric in page.metric}["Fire together on"] == f"{told.together:,}"
+
+
+def test_a_damaged_transplant_is_said_in_one_line(open_page: OpenPage, transplanted: Path, tmp_path: Path) -> None:
+    root = tmp_path / "library"
+    shutil.copytree(transplanted, root)
+    _, a, b = found_in(root)
+    summary = folder_of(Library(root), a, b) / SUMMARY_FILE
+    said = json.loads(summary.read_text())
+    summary.write_text(json.dumps(said | {"relative_error": -1}))
+    page = open_page(root, "/compare", d=a.id, e=b.id, a=str(lone_atom(root)))
+    assert not page.exception
+    assert "is damaged" in shown(page)

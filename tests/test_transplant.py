@@ -1,0 +1,361 @@
+"""A dictionary carried over to another model: rotations and plain numpy say what must come out; and real models."""
+
+import json
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import duckdb
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from conftest import MODEL_A, MODEL_B
+from small_pair import Places, windows, write_index
+
+from itda_core import reembedding, transplant
+from itda_core.build import kept_activations
+from itda_core.capture import Batch
+from itda_core.cli import main
+from itda_core.comparison import folder_of
+from itda_core.config import DictionarySettings
+from itda_core.dictionary import Dictionary
+from itda_core.library import DictionaryRecord, Library
+from itda_core.pair_queries import Pair
+from itda_core.queries import Index
+from itda_core.reembedding import CONTEXTS, Reader, carry, from_batches
+from itda_core.transplant import ATOM_COLUMNS, CONTEXT_COLUMNS, read_transplant
+from itda_core.types import Codes, DamagedError, Site, UserError
+
+SETTINGS = DictionarySettings(l0=3)
+SITE = Site(0)
+SOURCES = [(document, 1 + document % 3) for document in range(8)]
+
+
+def places_of(cut: list) -> np.ndarray:
+    """[n, 2] document and position of the captured tokens."""
+    return np.array([(window.document, window.position + at) for window in cut for at in window.captured])
+
+
+def rows_at(cut: list, sources: Places) -> list[int]:
+    """Which of the captured tokens some sources are."""
+    places = [tuple(place) for place in places_of(cut).tolist()]
+    return [places.index(source) for source in sources]
+
+
+def activations_of(n: int, seed: int = 0, width: int = 8) -> torch.Tensor:
+    """[n, width] with a few strong directions, as real ones have."""
+    random = np.random.default_rng(seed)
+    return torch.from_numpy((random.laplace(size=(n, width)) * 3 * 0.7 ** np.arange(width)).astype(np.float32))
+
+
+def dense(codes: Codes, n: int, n_atoms: int) -> np.ndarray:
+    found = np.zeros((n, n_atoms), np.float32)
+    found[codes.row, codes.atom] = codes.coefficient
+    return found
+
+
+def codes_over(x: torch.Tensor, rows: list[int]) -> np.ndarray:
+    """[n, atoms] codes of x over its own rows as atoms."""
+    atoms = torch.nn.functional.normalize(x[rows], dim=1)
+    return dense(Dictionary(atoms, torch.zeros(len(rows), 2), SETTINGS).encode(x), len(x), len(rows))
+
+
+def reader_of(cut: list, y: torch.Tensor, rows: int = 5) -> Reader:
+    """A model whose captured activations are y, a few at a time."""
+    sources = torch.from_numpy(places_of(cut))
+    batches = [Batch({SITE: y[at : at + rows]}, sources[at : at + rows]) for at in range(0, len(y), rows)]
+    return lambda wanted: from_batches(batches, SITE, wanted)
+
+
+def carried(tmp_path: Path, x: torch.Tensor, y: torch.Tensor, pieces: int = 1) -> reembedding.Carried:
+    """The dictionary of x at SOURCES carried over to y, whose tokens are `pieces` a word."""
+    cut_a, cut_b = windows(1), windows(pieces)
+    a = write_index(tmp_path / "a", cut_a, SOURCES, codes_over(x, rows_at(cut_a, SOURCES)))
+    b = write_index(tmp_path / "b", cut_b, [(0, 1)])
+    pair = Pair(a, b, "token" if pieces == 1 else "characters")
+    return carry(pair, reader_of(cut_b, y), SETTINGS, lambda *_: None)
+
+
+def row_of(found: reembedding.Carried, atom: int) -> dict[str, Any]:
+    return {name: found.atoms[name].tolist()[atom] for name in ATOM_COLUMNS}
+
+
+def test_in_a_rotation_of_the_model_every_atom_is_itself(tmp_path: Path) -> None:
+    x = activations_of(36)
+    rotation = torch.from_numpy(np.linalg.qr(np.random.default_rng(1).normal(size=(8, 8)))[0].astype(np.float32))
+    found = carried(tmp_path, x, 2 * x @ rotation)
+    assert tuple(found.atoms.columns) == ATOM_COLUMNS
+    assert tuple(found.contexts.columns) == CONTEXT_COLUMNS
+    assert found.tokens == 36
+    assert found.atoms["correlation"].to_numpy(float) == pytest.approx(1, abs=1e-5)
+    assert found.atoms["fires"].tolist() == found.atoms["fires_a"].tolist() == found.atoms["together"].tolist()
+    codes = codes_over(x, rows_at(windows(1), SOURCES))
+    assert found.atoms["fires"].tolist() == (np.count_nonzero(codes, axis=0) - 1).tolist()  # without its source
+
+
+@pytest.mark.parametrize("pieces", [1, 2])
+def test_an_atom_and_its_transplant_agree_as_numpy_says(tmp_path: Path, pieces: int) -> None:
+    cut_a, cut_b = windows(1), windows(pieces)
+    x = activations_of(36)
+    n_b = len(places_of(cut_b))
+    # B's tokens that end where A's captured ones do: all, or of seven a document the third, fifth and last.
+    common = np.arange(n_b) if pieces == 1 else np.flatnonzero(np.tile([0, 0, 1, 0, 1, 0, 1], 12))
+    y = activations_of(n_b, seed=2)
+    y[common, :6] = x[:, :6] + 0.5 * y[common, :6]
+    found = carried(tmp_path, x, y, pieces)
+    own = np.array(rows_at(cut_a, SOURCES))
+    of_a, of_b = codes_over(x, own.tolist()), codes_over(y[common], own.tolist())
+    tokens_b = np.array([4 * pieces * d + p for d, p in places_of(cut_b)[common]])  # ordinals in B's index
+    assert found.tokens == 36
+    for atom in range(len(SOURCES)):
+        rest = np.delete(np.arange(36), own[atom])
+        a, b = of_a[rest, atom], of_b[rest, atom]
+        row = row_of(found, atom)
+        assert row["token"] == tokens_b[own[atom]]
+        assert (row["fires"], row["fires_a"]) == (np.count_nonzero(b), np.count_nonzero(a))
+        assert row["together"] == np.count_nonzero((a != 0) & (b != 0))
+        if row["fires"] and row["fires_a"]:
+            assert row["correlation"] == pytest.approx(np.corrcoef(a, b)[0, 1], abs=1e-5)
+        assert row["strongest"] == pytest.approx(np.abs(b).max(), rel=1e-5)
+        kept = found.contexts[found.contexts["atom"] == atom]
+        fired = rest[b != 0]
+        expected = fired[np.argsort(-of_b[fired, atom], kind="stable")][:CONTEXTS]
+        assert kept["token"].tolist() == tokens_b[expected].tolist()
+        assert np.array(kept["coefficient"]) == pytest.approx(of_b[expected, atom], rel=1e-5)
+        assert kept["rank"].tolist() == list(range(len(expected)))
+    others = np.setdiff1d(np.arange(36), own)
+    atoms = torch.nn.functional.normalize(y[common][own], dim=1).numpy()
+    left = y.numpy()[common] - of_b @ atoms
+    errors = (left**2).sum(1) / (y.numpy()[common] ** 2).sum(1)
+    assert found.relative_error == pytest.approx(errors[others].mean(), rel=1e-4)
+
+
+def test_an_atom_that_fires_at_its_source_alone_says_nothing(tmp_path: Path) -> None:
+    x = activations_of(36)
+    own = rows_at(windows(1), SOURCES)
+    x[:, 7] = 0
+    x[own[2]] = torch.eye(8)[7]  # nothing else is in this direction
+    found = carried(tmp_path, x, x)
+    row = row_of(found, 2)
+    assert (row["fires"], row["fires_a"], row["strongest"]) == (0, 0, 0)
+    assert pd.isna(row["correlation"])
+    assert 2 not in found.contexts["atom"].tolist()
+    assert np.count_nonzero(found.atoms["correlation"].notna()) == len(SOURCES) - 1
+
+
+def test_a_source_that_the_other_has_not_captured_has_no_transplant(tmp_path: Path) -> None:
+    # B read six documents; and B's activation at the source of atom 1 is zero, which has no direction.
+    x = activations_of(36)
+    y = x[:18].clone()
+    y[rows_at(windows(1), [SOURCES[1]])] = 0
+    a = write_index(tmp_path / "a", windows(1), SOURCES, codes_over(x, rows_at(windows(1), SOURCES)))
+    cut = windows(1, documents=6)
+    pair = Pair(a, write_index(tmp_path / "b", cut, [(0, 1)]), "token")
+    found = carry(pair, reader_of(cut, y), SETTINGS, lambda *_: None)
+    assert found.tokens == 18
+    has_one = [document < 6 and document != 1 for document, _ in SOURCES]
+    assert found.atoms["token"].notna().tolist() == has_one
+    assert found.atoms.drop(columns="atom").isna().to_numpy()[~np.array(has_one)].all()
+    assert set(found.contexts["atom"]) <= set(np.flatnonzero(has_one))
+
+
+def test_activations_that_are_not_those_of_the_index_are_refused(tmp_path: Path) -> None:
+    x = activations_of(36)
+    a = write_index(tmp_path / "a", windows(1), SOURCES, codes_over(x, rows_at(windows(1), SOURCES)))
+    b = write_index(tmp_path / "b", windows(1), [(0, 1)])
+    pair = Pair(a, b, "token")
+    with pytest.raises(UserError, match="B gave 6 activations where 8 were asked for"):
+        carry(pair, reader_of(windows(1, documents=6), x[:18]), SETTINGS, lambda *_: None)
+    y = x.clone()
+    y[rows_at(windows(1), [(3, 1)])[0] + 5] = torch.inf
+    with pytest.raises(UserError, match="not finite"):
+        carry(pair, reader_of(windows(1), y), SETTINGS, lambda *_: None)
+    nowhere = Pair(a, write_index(tmp_path / "none", windows(1), [(0, 1)]), "token")
+    nowhere.common_places = lambda: Pair.common_places(nowhere)._replace(atom=np.full(36, -1, np.int32))
+    with pytest.raises(UserError, match="captured none of A's sources"):
+        carry(nowhere, reader_of(windows(1), x), SETTINGS, lambda *_: None)
+
+
+def test_the_strongest_are_kept_however_the_codes_come() -> None:
+    random = np.random.default_rng(0)
+    atom, coefficient = random.integers(0, 5, 900), random.integers(-40, 40, 900).astype(np.float32)  # with equal ones
+    kept = reembedding._Strongest(6)
+    for part in np.array_split(np.arange(900), 13):
+        kept.add(atom[part], part.astype(np.int32), coefficient[part])
+    frame = kept.frame()
+    for each in range(6):
+        own = np.flatnonzero(atom == each)
+        expected = own[np.argsort(-coefficient[own], kind="stable")][:CONTEXTS]
+        assert frame["token"][frame["atom"] == each].tolist() == expected.tolist()
+
+
+# Real models
+
+
+def of_layer_3(root: Path) -> tuple[DictionaryRecord, DictionaryRecord]:
+    a, b = (each for each in Library(root).records() if isinstance(each, DictionaryRecord) and each.site.layer == 3)
+    return a, b
+
+
+@pytest.fixture(scope="module")
+def done(library: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A copy of the library in which layer 3 of model A was carried over to model B."""
+    root = tmp_path_factory.mktemp("transplanted") / "library"
+    shutil.copytree(library, root)
+    a, b = of_layer_3(root)
+    assert main(["transplant", a.id, b.id, "--library", str(root)]) == 0
+    return root
+
+
+def test_itda_transplant_carries_every_atom_over(
+    done: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    here, (a, b) = Library(done), of_layer_3(done)
+    found = read_transplant(here, a, b)
+    assert found is not None
+    assert read_transplant(here, b, a) is None  # the other direction is another
+    assert found.summary.transplanted == found.summary.atoms == a.n_atoms == len(found.atoms)
+    assert found.summary.tokens == a.n_tokens
+    assert 0.1 < (found.summary.correlation or 0) < 1
+    assert b.relative_error / 2 < found.summary.relative_error < 1
+    fires = Pair(here.index_path(a.id), here.index_path(b.id), "token").fires("a")
+    assert found.atoms["fires_a"].tolist() == (fires - 1).tolist()  # all tokens are common; without the source
+    # What is there is read, not measured again; and --json prints it.
+    monkeypatch.setattr(transplant, "_write", lambda *_: pytest.fail("measured again"))
+    assert main(["transplant", a.id, b.id, "--json", "--library", str(done)]) == 0
+    said = json.loads(capsys.readouterr().out)
+    assert (said["a"], said["b"], said["atoms"], said["key"]) == (a.id, b.id, a.n_atoms, "token")
+    assert main(["transplant", a.id, b.id, "--library", str(done)]) == 0
+    assert f"{a.n_atoms:,} of A's {a.n_atoms:,} atoms have a transplant" in capsys.readouterr().out
+
+
+def test_a_model_agrees_with_itself(library: Path, tmp_path: Path) -> None:
+    """The model runs anew, in other company for the sources: what it says of them must be what the index says."""
+    root = tmp_path / "library"
+    shutil.copytree(library, root)
+    here, (a, _) = Library(root), of_layer_3(root)
+    assert main(["transplant", a.id, a.id, "--library", str(root)]) == 0
+    found = read_transplant(here, a, a)
+    assert found is not None
+    correlations = found.atoms["correlation"].dropna().to_numpy(float)
+    assert len(correlations) > a.n_atoms / 2
+    assert np.mean(correlations > 0.999) > 0.99
+    with duckdb.connect(str(here.index_path(a.id)), read_only=True) as index:
+        others = "error IS NOT NULL AND token NOT IN (SELECT token FROM atoms)"
+        ((expected,),) = index.execute(f"SELECT avg(error) FROM tokens WHERE {others}").fetchall()
+    assert found.summary.relative_error == pytest.approx(expected, rel=1e-3)
+    atom = int(found.atoms["fires"].to_numpy(int).argmax())
+    own = found.atom(atom)
+    assert own is not None
+    assert (own.fires, own.fires_a, len(found.examples(atom))) == (own.together, own.together, CONTEXTS)
+    assert own.token == Index(here.index_path(a.id)).atom(atom).token
+
+
+def test_kept_activations_spare_the_model(
+    library: Path, tmp_path: Path, language_reference: list, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    corpus = tmp_path / "documents.jsonl"
+    corpus.write_text("".join(json.dumps({"text": document.text}) + "\n" for document in language_reference[:40]))
+    root = tmp_path / "kept"
+    options = ["--corpus", str(corpus), "--layers", "1", "--l0", "8", "--threshold", "0.3", "--tokens", "1500"]
+    assert main(["build", str(MODEL_A), *options, "--library", str(root)]) == 0
+    assert main(["build", str(MODEL_B), *options, "--keep-activations", "--library", str(root)]) == 0
+    here = Library(root)
+    a, b = (each for each in here.records() if isinstance(each, DictionaryRecord))
+    assert kept_activations(here, a) is None
+    kept = kept_activations(here, b)
+    assert kept is not None
+    assert kept.parent == here.activations
+    from itda_core import decompose
+
+    monkeypatch.setattr(decompose, "open_model", lambda *_: pytest.fail("the model was loaded"))
+    assert main(["transplant", a.id, b.id, "--library", str(root)]) == 0
+    spared = read_transplant(here, a, b)
+    monkeypatch.undo()
+    shutil.rmtree(folder_of(here, a, b))
+    shutil.rmtree(kept)
+    assert main(["transplant", a.id, b.id, "--library", str(root)]) == 0
+    anew = read_transplant(here, a, b)
+    assert spared is not None
+    assert anew is not None
+    # They differ by what float16 leaves out.
+    assert anew.summary.correlation == pytest.approx(spared.summary.correlation, abs=0.02)
+    assert anew.summary.relative_error == pytest.approx(spared.summary.relative_error, abs=0.01)
+
+
+def test_what_cannot_be_carried_over_says_why(
+    library: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    root = tmp_path / "library"
+    shutil.copytree(library, root)
+    here, (a, b) = Library(root), of_layer_3(root)
+    manifest = here.folder(b.id) / "manifest.json"
+    sound = manifest.read_text()
+
+    def refused() -> str:
+        assert main(["transplant", a.id, b.id, "--library", str(root)]) == 2
+        return capsys.readouterr().err.splitlines()[-1]
+
+    manifest.write_text(sound.replace('"model": "docs-b"', '"model": "no-such-model"'))
+    assert "the folder of the model no-such-model is not known here" in refused()
+    manifest.write_text(sound.replace(f'"corpus": "{b.corpus}"', '"corpus": "another"'))
+    assert "choose two dictionaries of one corpus" in refused()
+    assert read_transplant(here, a, b) is None
+
+
+def broken_in(folder: Path) -> Iterator[None]:
+    """Damages the files of a transplant in one way after another."""
+    sound = {path.name: path.read_bytes() for path in folder.glob("transplant*")}
+
+    def restore() -> None:
+        for name, content in sound.items():
+            (folder / name).write_bytes(content)
+
+    text = sound["transplant.json"].decode()
+    said = json.loads(text)
+    for changed in (
+        text[:40],
+        "[]",
+        json.dumps(said | {"correlation": 3}),
+        json.dumps(said | {"transplanted": said["atoms"] + 1}),
+        json.dumps(said | {"key": "x"}),
+        json.dumps({name: value for name, value in said.items() if name != "files"}),
+    ):
+        (folder / "transplant.json").write_text(changed)
+        yield
+        restore()
+    for name in (transplant.ATOMS_FILE, transplant.CONTEXTS_FILE):
+        for content in (b"PAR1", sound[name][:-9], b""):
+            (folder / name).write_bytes(content)
+            yield
+            restore()
+        (folder / name).unlink()
+        yield
+        restore()
+        # Sound to look at, with the hash to go with it, yet of something else.
+        pd.read_parquet(folder / name).iloc[:-1].to_parquet(folder / transplant.ATOMS_FILE)
+        hashes = {each: transplant.sha256_of(folder / each) for each in said["files"]}
+        (folder / "transplant.json").write_text(json.dumps(said | {"files": hashes}))
+        yield
+        restore()
+
+
+def test_a_damaged_transplant_is_refused_with_one_line(done: Path, tmp_path: Path) -> None:
+    root = tmp_path / "library"
+    shutil.copytree(done, root)
+    here, (a, b) = Library(root), of_layer_3(root)
+    ways = 0
+    for _ in broken_in(folder_of(here, a, b)):
+        with pytest.raises(DamagedError) as refused:
+            read_transplant(here, a, b)
+        assert "\n" not in str(refused.value)
+        ways += 1
+    assert ways == 16
+    assert read_transplant(here, a, b) is not None
+    summary = folder_of(here, a, b) / "transplant.json"
+    summary.write_text(summary.read_text().replace('"version": 1', '"version": 0'))
+    assert read_transplant(here, a, b) is None  # another version is none, and is written over
+    assert main(["transplant", a.id, b.id, "--library", str(root)]) == 0
+    assert read_transplant(here, a, b) is not None
