@@ -212,6 +212,11 @@ class Pair:
         found = self._frame(f"SELECT {other} AS twin FROM pairs WHERE part = 'both' AND {side} = ?", [atom])
         return None if found.empty else int(found["twin"].tolist()[0])
 
+    def twins(self) -> dict[int, int]:
+        """For every atom of A with a twin, that atom of B."""
+        found = self._arrays("SELECT a, b FROM pairs WHERE part = 'both'")
+        return dict(zip(found["a"].tolist(), found["b"].tolist(), strict=True))
+
     def measured(self, atom: int, side: str = "a") -> pd.DataFrame:
         """What the job measured of an atom, one row with the columns MEASURES; none before the job."""
         side, _ = _sides(side)
