@@ -7,6 +7,7 @@ from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
 
+import duckdb
 import numpy as np
 import pandas as pd
 import pyarrow as pa
@@ -14,7 +15,7 @@ import pytest
 from pyarrow import parquet
 from small_pair import DOCUMENTS, windows, write_index
 
-from itda_core import comparison
+from itda_core import comparison, pair_queries
 from itda_core.cli import main
 from itda_core.coactivation import best_matches, passes
 from itda_core.comparison import bootstrap, chance, folder_of, read_comparison, read_measures, summarise
@@ -437,3 +438,52 @@ def test_itda_verify_checks_comparisons(compared: Path, tmp_path: Path, capsys: 
     said = capsys.readouterr().out.splitlines()
     assert said[0].startswith(f"{folder.name}: b.parquet") and said[0].endswith("delete its folder")
     assert len(said) == 2
+
+
+@pytest.mark.parametrize("pieces", [1, 2])
+def test_tokens_are_joined_some_documents_at_a_time(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, pieces: int
+) -> None:
+    # 48 tokens of A and 48 or 96 of B: joined at once, and in parts of a few documents.
+    ids = [at % 5 for at in range(48)]
+    a = write_index(tmp_path / "a", windows(1, ids), A_SOURCES)
+    b = write_index(tmp_path / "b", windows(pieces), B_SOURCES)
+    key = "token" if pieces == 1 else "characters"
+    found = []
+    for most in (1 << 20, 20, 1):
+        monkeypatch.setattr(pair_queries, "_TOKENS_AT_ONCE", most)
+        pair = Pair(a, b, key)
+        found.append(
+            (pair.coverage(), pair.strata().to_numpy().tolist(), [each.tolist() for each in pair.common_tokens()])
+        )
+        assert len(list(pair._document_ranges())) == {1 << 20: 1, 1: 12}.get(most, pytest.approx(6, abs=2))
+    assert found[0] == found[1] == found[2]
+    assert found[0][0].candidates == 33
+    assert len(found[0][2][0]) == 36
+
+
+def test_comparing_many_tokens_stays_within_its_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    # 1.2 M tokens against 0.9 M of another tokenizer, whose join at once takes more than this.
+    monkeypatch.setattr(pair_queries, "_MEMORY", "64MB")
+    monkeypatch.setattr(pair_queries, "_TOKENS_AT_ONCE", 1 << 16)
+    paths = []
+    for name, per_document, width in (("a", 120, 6), ("b", 90, 8)):
+        path = write_index(tmp_path / name, windows(1), A_SOURCES)
+        with duckdb.connect(str(path)) as connection:
+            connection.execute("DELETE FROM tokens; DELETE FROM documents")
+            connection.execute(
+                f"""
+                INSERT INTO documents BY NAME
+                SELECT document::INTEGER AS document, '' AS name, '' AS text, false AS held_out
+                FROM range(10000) each(document);
+                INSERT INTO tokens BY NAME
+                SELECT (document * {per_document} + position)::INTEGER AS token, document::INTEGER AS document,
+                    position::INTEGER AS position, 0 AS token_id, (position * {width})::INTEGER AS start,
+                    ((position + 1) * {width})::INTEGER AS stop, '' AS text, 0.5 AS error
+                FROM range(10000) each(document), range({per_document}) place(position) ORDER BY token
+                """
+            )
+        paths.append(path)
+    pair = Pair(paths[0], paths[1], "characters")
+    assert pair.coverage() == (0.25, 1 / 3, 300_000)  # every 24 characters, that is 30 times a document
+    assert pair.strata()["n"].sum() == 300_000
