@@ -68,6 +68,15 @@ class PartCounts(NamedTuple):
         return self.both / max(1, self.both + self.a + self.b)
 
 
+class Carried(NamedTuple):
+    """What the atoms without a twin carry: their share of the sum of all absolute coefficients of their side."""
+
+    a: float
+    """Those that only A has, of A's."""
+    b: float
+    """Those that only B has, of B's."""
+
+
 class Coverage(NamedTuple):
     """How far two dictionaries saw the same tokens."""
 
@@ -216,6 +225,17 @@ class Pair:
         """What the job measured of an atom, one row with the columns MEASURES; none before the job."""
         side, _ = _sides(side)
         return self._frame(f"SELECT {', '.join(MEASURES)} FROM {side}.measures WHERE atom = ?", [atom])
+
+    def carried(self) -> Carried:
+        """What the atoms without a twin carry; 0 before the job."""
+        row = self._frame(
+            """
+            SELECT coalesce(sum(m.weight) FILTER (part = 'a'), 0) AS a,
+                coalesce(sum(o.weight) FILTER (part = 'b'), 0) AS b
+            FROM pairs p LEFT JOIN a.measures m ON m.atom = p.a LEFT JOIN b.measures o ON o.atom = p.b
+            """
+        ).iloc[0]
+        return Carried(float(row["a"]), float(row["b"]))
 
     def matches(self, limit: int = 50) -> pd.DataFrame:
         """Best matches of the atoms without a twin, of either side, the best first; two that are each other's once.

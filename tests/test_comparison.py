@@ -242,6 +242,9 @@ def test_lists_have_what_was_measured(pair: Pair, tmp_path: Path) -> None:
     # Twins are (1, 2) and (2, 1): their weights go from 0.2 to 0.4, and from 0.3 to 0.1.
     assert both.page(PairFilter("both"), "change", True)["a"].tolist() == [1, 2]
     assert both.measured(3)["other"].tolist() == [0]
+    assert both.carried() == pytest.approx((0.1 + 0.4, 0.5))  # atoms 0 and 3 of A, atom 0 of B
+    assert pair.carried() == (0, 0)
+    assert both.twins() == {1: 2, 2: 1}
     # Atoms 3 of A and 0 of B are each other's best match, which is one line; atom 0 of A has one that has a twin.
     assert both.matches()[["a", "b"]].to_numpy().tolist() == [[3, 0], [0, 2]]
 

@@ -293,14 +293,23 @@ def show_matches(shown: state.CompareState, pair: Pair, whole: PartCounts) -> No
     )
 
 
-def show_changes(shown: state.CompareState, a: DictionaryRecord, b: DictionaryRecord, pair: Pair) -> None:
+def show_changes(
+    shown: state.CompareState, a: DictionaryRecord, b: DictionaryRecord, pair: Pair, whole: PartCounts
+) -> None:
     """What became an atom from A to B and what stopped being one: for two checkpoints, or a model and a tuned one."""
     if (a.n_layers, a.d_model, a.tokenizer_sha256, a.site) != (b.n_layers, b.d_model, b.tokenizer_sha256, b.site):
         return
     st.subheader("What changed from A to B")
+    carried = pair.carried()
+    st.text(
+        f"{count(whole.both)} of A's {count(a.n_atoms)} atoms are atoms of B too. {count(whole.a)} are no longer "
+        f"needed: they carried {share(carried.a)} of what A says. {count(whole.b)} are new and carry "
+        f"{share(carried.b)} of what B says."
+    )
     st.caption(
-        "For two checkpoints of one model, or a model and one tuned from it, with A the earlier. What only A needed as "
-        "an atom went, what only B needed came. " + WEIGHT
+        "Read it so where A is the earlier of two checkpoints, or the model that B was trained on from; of any other "
+        "two it says how they differ. " + WEIGHT + " A best match close to 1 fires as the atom does, so its token was "
+        "exchanged rather than what it stands for; one close to 0, or none, is new or gone indeed."
     )
     with st.container(width=420):
         st.segmented_control(
@@ -311,14 +320,14 @@ def show_changes(shown: state.CompareState, a: DictionaryRecord, b: DictionaryRe
             **widget("ranking", shown.ranking),
         )
     sort, descending = state.PAIR_SORTS[shown.ranking]
-    titles = {"a": "Went: atoms of A alone", "b": "Came: atoms of B alone"}
+    titles = {"a": "No longer needed: only A has them", "b": "New: only B has them"}
     for column, (part, title) in zip(st.columns(2, gap="large"), titles.items(), strict=True):
         with column:
             st.text(title)
             rows = pair.page(PairFilter(part), sort, descending, limit=RANKED)
             show_ranked(shown, rows, part)
             download_rows(shown, pair, PairFilter(part), shown.ranking, "went" if part == "a" else "came")
-    titles = {"lost": "Carries less in B than in A", "gained": "Carries more in B than in A"}
+    titles = {"lost": "In both, and carries less in B", "gained": "In both, and carries more in B"}
     for column, (order, title) in zip(st.columns(2, gap="large"), titles.items(), strict=True):
         with column:
             st.text(title)
@@ -416,7 +425,7 @@ def show_pair(shown: state.CompareState) -> None:
     show_passage(shown)
     if comparison is not None:
         show_matches(shown, pair, whole)
-        show_changes(shown, a, b, pair)
+        show_changes(shown, a, b, pair, whole)
 
 
 def show_compared() -> None:

@@ -130,7 +130,7 @@ def test_one_network_with_two_tokenizers_is_two_models(
     tokenizer = json.loads((own / "tokenizer.json").read_text())
     tokenizer["normalizer"] = {"type": "Sequence", "normalizers": []}  # the same tokens by another tokenizer
     (own / "tokenizer.json").write_text(json.dumps(tokenizer))
-    other = build_library(tmp_path / "library", [Document("", TEXT * 3)], model=own, tokens=800)
+    other = build_library(tmp_path / "library", [Document("", TEXT * 3)], model=own)
     (record,) = records(other)
     assert record.weights_sha256 == of(library, "docs-a", 3).weights_sha256
     st.cache_resource.clear()
