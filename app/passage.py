@@ -6,7 +6,7 @@ from typing import Any
 import pandas as pd
 import streamlit as st
 
-from app import parts, resources
+from app import parts, resources, state
 from app.components.passage_strip import Group, Piece, passage_strip, scale_of
 from app.components.token_strip import Row, Token, token_strip
 from app.tables import each
@@ -18,8 +18,22 @@ MOST_LISTED = 15
 """Sources of a list; all of them are in the download."""
 MOST_UNREAD = 2_000
 """Characters of a text's unread rest that are shown."""
+FORGOTTEN = "The text was too long for this address, and the app does not hold it any more. Paste it again."
+"""Said where an address names a text that the app has no more."""
+KEPT = "This text is too long for an address, so a link to this page holds only while the app runs."
+"""Said under such a text while the app has it."""
 
 Choose = Callable[[int], None]
+
+
+def addressed(typed: str) -> tuple[str, str]:
+    """How an address names a text: the text, or where it is too long for that, what the app keeps it under."""
+    return (typed, "") if state.fits_address(typed) else ("", resources.keep_text(typed))
+
+
+def text_of(text: str, kept: str) -> str | None:
+    """The text that an address names so; None where the app has it no more."""
+    return resources.kept_text(kept) if kept else text
 
 
 def decomposed(dictionary_id: str, text: str) -> Decomposition:
@@ -179,7 +193,7 @@ def show_sights(
         st.caption("Choose a part of the passage to see what was seen there.")
     tokens = segment.a, segment.b
     sources = [_sources(*side) for side in zip(records, found, tokens, strict=True)]
-    keys = _keys(records, sources)
+    keys = _keys(records, [frame["atom"].tolist() for frame in sources])
     seen = sights(segment, *found, *keys)
     if records[0].corpus != records[1].corpus:
         st.caption("The two were built on different texts, so no source of one can be a source of the other.")
@@ -222,20 +236,13 @@ def _sources(record: DictionaryRecord, found: Decomposition, tokens: range) -> p
     return resources.index(record.id).sources(atoms_in(found, tokens))
 
 
-def _keys(records: list[DictionaryRecord], sources: list[pd.DataFrame]) -> list[dict[int, Hashable]]:
-    """The source of each atom, the same for the same token of a corpus.
-
-    With one tokenizer a token is known by its position, else by the character at which it ends.
-    """
-    if records[0].corpus != records[1].corpus:
-        return [
-            {int(source.atom): (side, int(source.atom)) for source in each(frame)} for side, frame in enumerate(sources)
-        ]
-    place = "position" if records[0].tokenizer_sha256 == records[1].tokenizer_sha256 else "stop"
-    return [
-        {int(source.atom): (int(source.document), int(getattr(source, place))) for source in each(frame)}
-        for frame in sources
-    ]
+def _keys(records: list[DictionaryRecord], found: list[list[int]]) -> list[dict[int, Hashable]]:
+    """The source of each atom that was found: of twins the same, of any other atom its own."""
+    a, b = records
+    # Twins here are those of the lists: of several tokens that end at one character, only the last stands for it.
+    twins = resources.pair(a, b).twins() if a.corpus == b.corpus else {}
+    own = [{atom: (side, atom) for atom in atoms} for side, atoms in enumerate(found)]
+    return [own[0], own[1] | {twin: (0, atom) for atom, twin in twins.items() if twin in own[1]}]
 
 
 def _sight_rows(seen: list[Sight], sources: list[pd.DataFrame]) -> list[dict[str, object]]:

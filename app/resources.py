@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import pandas as pd
 import streamlit as st
 
-from itda_core.comparison import SUMMARY_FILE, Comparison, folder_of, key_of, read_comparison, read_measures
+from itda_core.comparison import Comparison, kept_pairs, kept_summary, key_of, read_comparison, read_measures
 from itda_core.corpus import Corpus
 from itda_core.demo_models import DEMO_FOLDER
 from itda_core.files import read_json
@@ -81,7 +81,8 @@ def pair(a: DictionaryRecord, b: DictionaryRecord) -> Pair:
     Raises UserError, with the reason, where the two cannot be compared; DamagedError where one cannot be read.
     """
     key, here = key_of(a, b), library()
-    measured = _modified(folder_of(here, a, b) / SUMMARY_FILE)
+    summary = kept_summary(here, a, b)
+    measured = 0 if summary is None else _modified(summary)
     manifests = (_modified(here.folder(each.id) / MANIFEST_FILE) for each in (a, b))
     return _paired(str(here.root), a.id, b.id, key, (measured, *manifests))
 
@@ -140,6 +141,12 @@ def keep_text(text: str) -> str:
 def kept_text(name: str) -> str | None:
     """A text that was kept; None where it is not there any more."""
     return _texts().get(name)
+
+
+def compared() -> list[tuple[DictionaryRecord, DictionaryRecord]]:
+    """The pairs of dictionaries of which a comparison is kept."""
+    sound = [record for record in records() if isinstance(record, DictionaryRecord)]
+    return list(kept_pairs(library(), sound).values())
 
 
 def contents() -> frozenset[tuple[str, bool]]:
@@ -241,12 +248,13 @@ def _decomposer(folder: str, modified: int) -> "Decomposer":
     from itda_core.dictionary import Dictionary
 
     record = library().record(Path(folder).name)
-    return Decomposer(record, _model(record.weights_sha256, record.dtype, record), Dictionary.load(folder))
+    model = _model(record.weights_sha256, record.dtype, record.tokenizer_sha256, record)
+    return Decomposer(record, model, Dictionary.load(folder))
 
 
 # Layers of a model, and readers, share it: two of them load it once, since the second waits for the first.
 @st.cache_resource(max_entries=_KEPT_MODELS, show_spinner=False)
-def _model(weights_sha256: str | None, dtype: str, _record: DictionaryRecord) -> "Model":
+def _model(weights_sha256: str | None, dtype: str, tokenizer_sha256: str, _record: DictionaryRecord) -> "Model":
     from itda_core.decompose import open_model
 
     return open_model(_record, library().root)

@@ -254,7 +254,9 @@ class CompareState:
     atom_b: int | None = field(default=None, metadata=_param("b", _whole(0)))
     """The atom of B that is looked at."""
     passage: str = field(default="", metadata=_param("passage", _passage))
-    """A text of the reader's that both decompose; empty where there is none."""
+    """A text of the reader's that both decompose; empty where there is none, or where it is too long for an address."""
+    kept: str = field(default="", metadata=_param("kept", _text))
+    """Under what the app keeps a text that is too long for an address."""
     segment: int | None = field(default=None, metadata=_param("s", _whole(0)))
     """The part of it that is looked at, from 0."""
     beside: str = field(default="match", metadata=_param("beside", _one_of(BESIDES)))

@@ -241,11 +241,14 @@ def _list(given: argparse.Namespace) -> int:
 
 
 def _verify(given: argparse.Namespace) -> int:
+    from itda_core.comparison import verify_comparisons
+
     library = Library(given.library)
     if not library.root.exists():
         raise UserError(f"there is no library at {library.root}: name one with --library")
     problems = {dictionary_id: list(library.verify(dictionary_id)) for dictionary_id in library.ids()}
     problems |= _corpus_problems(library)
+    problems |= verify_comparisons(library)
     found = {name: lines for name, lines in problems.items() if lines}
     if given.json:
         print(json.dumps({"checked": list(problems), "problems": found}))

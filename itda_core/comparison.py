@@ -2,11 +2,13 @@
 
 What is quick is asked of the two indexes whenever it is wanted (`pair_queries`). What takes long is measured once, by a
 job, and kept in the library as `comparisons/<A>--<B>-<hash>/`: `a.parquet` and `b.parquet` with what was measured of
-each atom, and `comparison.json`, written last, without which there is no comparison.
+each atom, and `comparison.json`, written last, without which there is no comparison. It serves both orders: what is
+kept of A and B is read mirrored for B and A.
 """
 
 import hashlib
-from dataclasses import asdict, dataclass
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, replace
 from math import isfinite
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -16,9 +18,10 @@ import pandas as pd
 
 from itda_core.files import read_json, write_json, written_whole
 from itda_core.jobs import Job, build_lock
+from itda_core.kept_measures import read_side, write_side
 from itda_core.layout import INDEX_FILE
 from itda_core.library import DictionaryRecord, Library
-from itda_core.pair_queries import KEYS, MEASURES, Measures, Pair
+from itda_core.pair_queries import KEYS, Measures, Pair
 from itda_core.types import DamagedError, UserError
 
 SUMMARY_FILE = "comparison.json"
@@ -73,6 +76,19 @@ class Comparison:
     documents: int
     """Documents that it was drawn from."""
 
+    @property
+    def mirrored(self) -> "Comparison":
+        """The same with the two sides swapped: every other number is the same in either order."""
+        return replace(
+            self,
+            a=self.b,
+            b=self.a,
+            only_a=self.only_b,
+            only_b=self.only_a,
+            coverage_a=self.coverage_b,
+            coverage_b=self.coverage_a,
+        )
+
     @classmethod
     def parse(cls, said: Any) -> "Comparison":
         """Read what may come from a stranger's library. Raises DamagedError."""
@@ -108,35 +124,68 @@ def key_of(a: DictionaryRecord, b: DictionaryRecord) -> str:
 
 
 def folder_of(library: Library, a: DictionaryRecord, b: DictionaryRecord) -> Path:
-    """Where the comparison of two dictionaries lies, or would; another place once either is built anew."""
-    identity = [str(_VERSION), a.files[INDEX_FILE], b.files[INDEX_FILE]]
-    digest = hashlib.sha256("\n".join(identity).encode()).hexdigest()[:10]
-    return library.comparisons / f"{a.id}--{b.id}-{digest}"
+    """Where a comparison of A with B is written, in this order; another place once either is built anew."""
+    return library.comparisons / f"{a.id}--{b.id}-{_digest(a, b)}"
+
+
+def kept_summary(library: Library, a: DictionaryRecord, b: DictionaryRecord) -> Path | None:
+    """The summary of the comparison of two dictionaries, in whichever order it was made; None while there is none."""
+    for first, second in ((a, b), (b, a)):
+        summary = folder_of(library, first, second) / SUMMARY_FILE
+        if summary.is_file():
+            return summary
+    return None
 
 
 def read_comparison(library: Library, a: DictionaryRecord, b: DictionaryRecord) -> Comparison | None:
     """The comparison of two dictionaries, None while there is none. Raises DamagedError."""
-    folder = folder_of(library, a, b)
-    if not (folder / SUMMARY_FILE).is_file():
+    summary = kept_summary(library, a, b)
+    if summary is None:
         return None
-    return Comparison.parse(read_json(folder / SUMMARY_FILE))
+    found = Comparison.parse(read_json(summary))
+    found = found if summary.parent == folder_of(library, a, b) else found.mirrored
+    if (found.a, found.b) != (a.id, b.id):
+        raise DamagedError(f"comparison {summary.parent.name} is not of these dictionaries: delete its folder")
+    return found
 
 
 def read_measures(library: Library, a: DictionaryRecord, b: DictionaryRecord) -> Measures | None:
     """What was measured of the atoms of two dictionaries, None while nothing was. Raises DamagedError."""
-    folder = folder_of(library, a, b)
-    if not (folder / SUMMARY_FILE).is_file():
+    summary = kept_summary(library, a, b)
+    if summary is None:
         return None
-    found = []
-    for record, name in ((a, SIDE_FILES["a"]), (b, SIDE_FILES["b"])):
-        try:
-            frame = pd.read_parquet(folder / name, columns=list(MEASURES))
-        except (OSError, ValueError, KeyError) as error:
-            raise DamagedError(f"{name} of comparison {folder.name} cannot be read: delete its folder") from error
-        if frame["atom"].tolist() != list(range(record.n_atoms)):
-            raise DamagedError(f"{name} of comparison {folder.name} is not of these dictionaries: delete its folder")
-        found.append(frame)
-    return Measures(*found)
+    own, other = ("a", "b") if summary.parent == folder_of(library, a, b) else ("b", "a")
+    return Measures(
+        read_side(summary.with_name(SIDE_FILES[own]), a.n_atoms, b.n_atoms),
+        read_side(summary.with_name(SIDE_FILES[other]), b.n_atoms, a.n_atoms),
+    )
+
+
+def kept_pairs(
+    library: Library, records: Sequence[DictionaryRecord]
+) -> dict[str, tuple[DictionaryRecord, DictionaryRecord]]:
+    """Which pairs of these dictionaries are compared, by the name of the comparison's folder, in order of the records.
+
+    What is left of dictionaries that are not among them, or were built anew since, is passed over.
+    """
+    if not library.comparisons.is_dir():
+        return {}
+    names = {path.parent.name for path in library.comparisons.glob(f"*/{SUMMARY_FILE}")}
+    return {name: (a, b) for a in records for b in records if (name := folder_of(library, a, b).name) in names}
+
+
+def verify_comparisons(library: Library) -> dict[str, list[str]]:
+    """Problems of every comparison of the library's dictionaries, by its folder's name; none for one that is sound."""
+    records = [record for record in library.records() if isinstance(record, DictionaryRecord)]
+    problems: dict[str, list[str]] = {}
+    for name, (a, b) in kept_pairs(library, records).items():
+        problems[name] = []
+        for read in (read_comparison, read_measures):
+            try:
+                read(library, a, b)
+            except DamagedError as error:
+                problems[name].append(str(error))
+    return problems
 
 
 def compare(library: Library, id_a: str, id_b: str, job: Job) -> Comparison:
@@ -150,7 +199,7 @@ def compare(library: Library, id_a: str, id_b: str, job: Job) -> Comparison:
     if found is not None:
         return found
     folder = folder_of(library, a, b)
-    with build_lock(library.root, f"compare-{folder.name[-10:]}"):
+    with build_lock(library.root, f"compare-{min(_digest(a, b), _digest(b, a))}"):  # one lock for both orders
         pair = Pair(library.index_path(a.id), library.index_path(b.id), key)
         try:
             job.stage("counting sources", None, "atoms")
@@ -162,7 +211,7 @@ def compare(library: Library, id_a: str, id_b: str, job: Job) -> Comparison:
             folder.mkdir(parents=True, exist_ok=True)
             for side, name in SIDE_FILES.items():
                 with written_whole(folder / name) as part:
-                    getattr(measures, side).to_parquet(part, index=False)
+                    write_side(getattr(measures, side), part)
             write_json(folder / SUMMARY_FILE, asdict(found))
         except OSError as error:
             raise UserError(f"{folder} cannot be written: {error.strerror or error}") from error
@@ -229,6 +278,11 @@ def bootstrap(documents: pd.DataFrame, seed: int = 0) -> Interval:
     tail = (1 - _CONFIDENCE) / 2
     low, high = np.quantile(similarities, [tail, 1 - tail])
     return Interval(float(low), float(high))
+
+
+def _digest(a: DictionaryRecord, b: DictionaryRecord) -> str:
+    identity = [str(_VERSION), a.files[INDEX_FILE], b.files[INDEX_FILE]]
+    return hashlib.sha256("\n".join(identity).encode()).hexdigest()[:10]
 
 
 def _measure(pair: Pair, job: Job) -> Measures:

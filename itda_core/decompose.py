@@ -74,7 +74,6 @@ class Decomposer:
             terms=Terms(atom, coefficient, self._left(x, bounds, atom, coefficient)),
             norm=x.norm(dim=1).numpy(),
             error=relative_errors(x, reconstruction).numpy(),
-            residual=(x - reconstruction).numpy(),
         )
 
     def _activations(self, windows: list[Window]) -> torch.Tensor:

@@ -1,30 +1,48 @@
-"""The demo library: dictionaries of the small models in `data/` over the installed documentation. No network needed."""
+"""The demo library: dictionaries of the small models in `data/` over the installed documentation, and what comparing
+them finds. No network needed."""
 
 from itda_core.build import Request, add_maps, build
+from itda_core.comparison import compare
 from itda_core.config import BuildSettings, CorpusSettings, CutSettings, DictionarySettings
 from itda_core.corpus import ingest
-from itda_core.demo_models import model_folder
+from itda_core.demo_models import demo_models, model_folder
 from itda_core.jobs import Job
 from itda_core.library import Library
 
+CORPUS = CorpusSettings("docs")
 TOKENS = 40_000
 DICTIONARY = DictionarySettings(l0=20, threshold=0.2)
-_FIRST = [("docs-a", (3,))]
-_THEN = [("docs-a", (1, 5)), ("docs-b", (1, 3, 5))]
+_COMPARED = 3  # the layer of the first model, and that of each other model that it is compared with
+_FIRST = ("docs-a", (_COMPARED,))
+_THEN = (("docs-a", (1, 5)), ("docs-b", (1, _COMPARED, 5)), ("code-a", (_COMPARED,)), ("docs-c", (_COMPARED,)))
 
 
 def build_demo(library: Library, job: Job) -> list[str]:
-    """Build the demo's dictionaries, one first so that reading can begin, and their maps. Returns their ids."""
+    """Build the demo's dictionaries, one first so that reading can begin, compare the models, and add the maps.
+
+    Only the first model has to lie in `data/`: without the others, as in an older clone, the rest is built.
+
+    Returns:
+        Ids of the dictionaries.
+
+    Raises:
+        UserError: the first model is not here, or the library cannot be written.
+    """
     job.stage("reading the installed documentation", None, "documents")
-    corpus = ingest(CorpusSettings("docs"), CutSettings(), library.corpora, job.reached)
-    ids: list[str] = []
-    for name, layers in (*_FIRST, *_THEN):
-        request = Request(
-            str(model_folder(name)),
-            corpus,
-            BuildSettings(layers, tokens=TOKENS),
-            DICTIONARY,
-        )
-        ids += build(library, request, job)
+    corpus = ingest(CORPUS, CutSettings(), library.corpora, job.reached)
+
+    def built(name: str, layers: tuple[int, ...]) -> list[str]:
+        request = Request(str(model_folder(name)), corpus, BuildSettings(layers, tokens=TOKENS), DICTIONARY)
+        return build(library, request, job)
+
+    here = demo_models()
+    first = built(*_FIRST)
+    ids = list(first)
+    for name, layers in _THEN:
+        if name in here:
+            found = built(name, layers)
+            ids += found
+            if _COMPARED in layers:
+                compare(library, first[0], found[layers.index(_COMPARED)], job)
     add_maps(library, ids, job)
     return ids

@@ -3,8 +3,10 @@
 The two files are attached to a database in memory, which holds what joins them: which atoms have the same source.
 """
 
-from collections.abc import Sequence
+import threading
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -32,6 +34,7 @@ LEAST_TOGETHER = 5
 fewer is easily found by chance."""
 
 _MEMORY = "1GB"
+_TOKENS_AT_ONCE = 1 << 20  # of both sides, joined
 _TABLES = ("atoms", "tokens", "documents", "activations", "codes")
 _STATISTICS = ("label", "before", "after", "count", "density", "strongest", "admission_error")
 _TYPES = {"atom": "INTEGER", "other": "INTEGER", "correlation": "FLOAT", "together": "INTEGER", "weight": "DOUBLE"}
@@ -64,6 +67,15 @@ class PartCounts(NamedTuple):
     def jaccard(self) -> float:
         """Shared sources over all sources of either; 0 where there is none."""
         return self.both / max(1, self.both + self.a + self.b)
+
+
+class Carried(NamedTuple):
+    """What the atoms without a twin carry: their share of the sum of all absolute coefficients of their side."""
+
+    a: float
+    """Those that only A has, of A's."""
+    b: float
+    """Those that only B has, of B's."""
 
 
 class Coverage(NamedTuple):
@@ -127,6 +139,7 @@ class Pair:
         for path in (path_a, path_b):
             if not path.is_file():
                 raise DamagedError(f"{path.name} of dictionary {path.parent.name} is missing: build it again")
+        self._key, self._joining, self._is_joined = key, threading.Lock(), False
         self._connection = duckdb.connect(":memory:")
         try:
             self._open(path_a, path_b, key, measures)
@@ -177,18 +190,9 @@ class Pair:
             UNION ALL SELECT 'b', NULL, atom FROM b.atoms WHERE atom NOT IN (SELECT b FROM twins)
             """
         )
-        # Tokens that both captured; `candidate` where either dictionary could have taken it as a source.
-        is_last = "" if key == "token" else f"AND {_is_last('a', 'x')} AND {_is_last('b', 'y')}"
-        run(
-            f"""
-            CREATE VIEW common AS
-            SELECT x.token AS token_a, y.token AS token_b, x.document, x.token_id AS kind_a, y.token_id AS kind_b,
-                NOT (d.held_out OR e.held_out) AS candidate
-            FROM a.tokens x JOIN b.tokens y ON {_TWINS[key]}
-                JOIN a.documents d ON d.document = x.document JOIN b.documents e ON e.document = y.document
-            WHERE x.error IS NOT NULL AND y.error IS NOT NULL {is_last}
-            """
-        )
+        # Tokens that both captured, of which there may be many: filled when they are asked for. `candidate` where
+        # either dictionary could have taken it as a source.
+        run("CREATE TABLE common (token_a INTEGER, token_b INTEGER, kind_a INTEGER, kind_b INTEGER, candidate BOOLEAN)")
 
     def close(self) -> None:
         """Close both files."""
@@ -226,10 +230,26 @@ class Pair:
         found = self._frame(f"SELECT {other} AS twin FROM pairs WHERE part = 'both' AND {side} = ?", [atom])
         return None if found.empty else int(found["twin"].tolist()[0])
 
+    def twins(self) -> dict[int, int]:
+        """For every atom of A with a twin, that atom of B."""
+        found = self._arrays("SELECT a, b FROM pairs WHERE part = 'both'")
+        return dict(zip(found["a"].tolist(), found["b"].tolist(), strict=True))
+
     def measured(self, atom: int, side: str = "a") -> pd.DataFrame:
         """What the job measured of an atom, one row with the columns MEASURES; none before the job."""
         side, _ = _sides(side)
         return self._frame(f"SELECT {', '.join(MEASURES)} FROM {side}.measures WHERE atom = ?", [atom])
+
+    def carried(self) -> Carried:
+        """What the atoms without a twin carry; 0 before the job."""
+        row = self._frame(
+            """
+            SELECT coalesce(sum(m.weight) FILTER (part = 'a'), 0) AS a,
+                coalesce(sum(o.weight) FILTER (part = 'b'), 0) AS b
+            FROM pairs p LEFT JOIN a.measures m ON m.atom = p.a LEFT JOIN b.measures o ON o.atom = p.b
+            """
+        ).iloc[0]
+        return Carried(float(row["a"]), float(row["b"]))
 
     def matches(self, limit: int = 50) -> pd.DataFrame:
         """Best matches of the atoms without a twin, of either side, the best first; two that are each other's once.
@@ -255,8 +275,42 @@ class Pair:
 
     # What a job reads
 
+    def _join_tokens(self) -> None:
+        """Fill `common`, once: some documents at a time, so that memory holds their join and its result."""
+        with self._joining:
+            if self._is_joined:
+                return
+            self._run("DELETE FROM common")  # of a run that failed
+            for first, stop in self._document_ranges():
+                seen = ", ".join(f"{side} AS ({_captured(side)})" for side in ("x", "y"))
+                self._run(
+                    f"""
+                    INSERT INTO common
+                    WITH {seen}
+                    SELECT x.token, y.token, x.token_id, y.token_id, NOT (x.held_out OR y.held_out)
+                    FROM x JOIN y ON {_TWINS[self._key]} {"" if self._key == "token" else "AND x.is_last AND y.is_last"}
+                    """,
+                    [first, stop, first, stop],
+                )
+            self._is_joined = True
+
+    def _document_ranges(self) -> Iterator[tuple[int, int]]:
+        """Ranges of documents, the last not included, with so many tokens of both at most each, or of one document."""
+        counts = self._arrays(
+            """
+            SELECT document, sum(n)::BIGINT AS n FROM (
+                SELECT document, count(*) AS n FROM a.tokens GROUP BY document
+                UNION ALL SELECT document, count(*) AS n FROM b.tokens GROUP BY document
+            ) GROUP BY document ORDER BY document
+            """
+        )
+        document, part = counts["document"].tolist(), (np.cumsum(counts["n"]) - 1) // _TOKENS_AT_ONCE
+        starts = [document[at] for at in np.flatnonzero(np.diff(part, prepend=-1))]
+        yield from pairwise([*starts, *(each + 1 for each in document[-1:])])
+
     def coverage(self) -> Coverage:
         """How far the two saw the same tokens."""
+        self._join_tokens()
         row = self._frame(
             """
             SELECT (SELECT count(*) FROM common) AS common,
@@ -273,19 +327,18 @@ class Pair:
         Two tokens are as frequent where the base-2 logarithms of their counts among the candidates round down to the
         same, on either side.
         """
+        self._join_tokens()
         return self._frame(
             """
             WITH
-                candidates AS (
-                    SELECT token_a, token_b, count(*) OVER (PARTITION BY kind_a) AS often_a,
-                        count(*) OVER (PARTITION BY kind_b) AS often_b
-                    FROM common WHERE candidate
-                ),
+                frequent_a AS (SELECT kind_a, count(*) AS often_a FROM common WHERE candidate GROUP BY kind_a),
+                frequent_b AS (SELECT kind_b, count(*) AS often_b FROM common WHERE candidate GROUP BY kind_b),
                 chosen AS (
                     SELECT floor(log2(often_a)) AS stratum_a, floor(log2(often_b)) AS stratum_b,
                         x.token IS NOT NULL AS in_a, y.token IS NOT NULL AS in_b
-                    FROM candidates LEFT JOIN a.sources x ON x.token = token_a
-                        LEFT JOIN b.sources y ON y.token = token_b
+                    FROM common JOIN frequent_a USING (kind_a) JOIN frequent_b USING (kind_b)
+                        LEFT JOIN a.sources x ON x.token = token_a LEFT JOIN b.sources y ON y.token = token_b
+                    WHERE candidate
                 )
             SELECT count(*) AS n, count(*) FILTER (in_a) AS a, count(*) FILTER (in_b) AS b,
                 count(*) FILTER (in_a AND in_b) AS "both"
@@ -318,8 +371,10 @@ class Pair:
 
     def common_tokens(self) -> tuple[np.ndarray, np.ndarray]:
         """Ordinals of the tokens that both captured, in A's index and in B's, in B's order: two [n] int32 arrays."""
-        found = self._arrays("SELECT token_a, token_b FROM common ORDER BY token_b")
-        return found["token_a"].astype(np.int32), found["token_b"].astype(np.int32)
+        self._join_tokens()
+        found = self._arrays("SELECT token_a, token_b FROM common")
+        order = np.argsort(found["token_b"], kind="stable")
+        return found["token_a"][order].astype(np.int32), found["token_b"][order].astype(np.int32)
 
     def common_places(self) -> CommonPlaces:
         """The tokens that both captured, with what finds them in B's model and which of them are A's sources."""
@@ -365,6 +420,13 @@ class Pair:
             [*tokens, *atoms],
         )
         return found["token"], found["atom"], found["coefficient"]
+
+    def _run(self, sql: str, values: Sequence[Any] = ()) -> None:
+        try:
+            with self._connection.cursor() as cursor:
+                cursor.execute(sql, list(values))
+        except duckdb.Error as error:
+            raise self._damaged(error) from error
 
     def _frame(self, sql: str, values: Sequence[Any] = ()) -> pd.DataFrame:
         try:
@@ -424,6 +486,18 @@ def _is_last(side: str, alias: str) -> str:
             SELECT 1 FROM {side}.tokens n
             WHERE n.token = {alias}.token + 1 AND n.document = {alias}.document AND n.stop = {alias}.stop
         )
+    """
+
+
+def _captured(side: str) -> str:
+    """SQL of the captured tokens in a range of documents: of A for side `x`, of B for `y`."""
+    schema = {"x": "a", "y": "b"}[side]
+    return f"""
+        SELECT * FROM (
+            SELECT token, document, position, stop, token_id, error,
+                stop IS DISTINCT FROM lead(stop) OVER (PARTITION BY document ORDER BY token) AS is_last
+            FROM {schema}.tokens WHERE document >= ? AND document < ?
+        ) JOIN (SELECT document, held_out FROM {schema}.documents) USING (document) WHERE error IS NOT NULL
     """
 
 

@@ -54,9 +54,7 @@ class Decomposition:
     norm: np.ndarray
     """[captured] float32 length |x| of the activation."""
     error: np.ndarray
-    """[captured] float32 reconstruction error |x − x̂|² / |x|²: the share of the residual."""
-    residual: np.ndarray
-    """[captured, d_model] float32: what the terms leave."""
+    """[captured] float32 reconstruction error |x − x̂|² / |x|²: the share of the residual, which is what they leave."""
 
     @property
     def read(self) -> int:

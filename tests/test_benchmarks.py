@@ -17,7 +17,7 @@ from itda_core import UserError, build_dictionary
 from itda_core.benchmarks.activations import Activations, find_activations, read_activations
 from itda_core.benchmarks.capture import PlainHooks, bench_capture
 from itda_core.benchmarks.machine import measure_machine, timed
-from itda_core.benchmarks.memory import encode_memory
+from itda_core.benchmarks.memory import encode_memory, restart_peak
 from itda_core.benchmarks.pursuit import batches_of, bench_pursuit, find_threshold, iou
 from itda_core.benchmarks.results import CaptureBench, PursuitBench, PursuitReport, ScaleBench
 from itda_core.benchmarks.scale import WideSpace, bench_scale
@@ -174,6 +174,14 @@ def test_wide_atoms_are_unit_norm_and_real_ones_come_first(activations: torch.Te
     assert torch.allclose(atoms.norm(dim=1), torch.ones(80))
     assert torch.equal(atoms[:50], torch.nn.functional.normalize(activations[:50], dim=1))
     assert wide_atoms(activations, 80)[1] == 0
+
+
+@pytest.mark.skipif(not Path("/proc/self/status").is_file(), reason="the system does not tell a process's memory")
+def test_a_peak_that_cannot_be_let_go_is_not_measured(monkeypatch: pytest.MonkeyPatch) -> None:
+    held = restart_peak()
+    assert held is not None and held > 10**7
+    monkeypatch.setattr("itda_core.benchmarks.memory._CLEAR", Path("/proc/self/status"))  # which cannot be written
+    assert restart_peak() is None
 
 
 @pytest.mark.skipif(not Path("/proc/self/status").is_file(), reason="the system does not tell a process's memory")

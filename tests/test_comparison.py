@@ -1,15 +1,21 @@
 """Two dictionaries compared: counts, chance and matches worked out by hand, and real dictionaries from the pipeline."""
 
 import json
+import math
 import shutil
+from collections.abc import Callable
+from dataclasses import asdict
 from pathlib import Path
 
+import duckdb
 import numpy as np
 import pandas as pd
+import pyarrow as pa
 import pytest
+from pyarrow import parquet
 from small_pair import DOCUMENTS, windows, write_index
 
-from itda_core import comparison
+from itda_core import comparison, pair_queries
 from itda_core.cli import main
 from itda_core.coactivation import best_matches, passes
 from itda_core.comparison import bootstrap, chance, folder_of, read_comparison, read_measures, summarise
@@ -236,6 +242,9 @@ def test_lists_have_what_was_measured(pair: Pair, tmp_path: Path) -> None:
     # Twins are (1, 2) and (2, 1): their weights go from 0.2 to 0.4, and from 0.3 to 0.1.
     assert both.page(PairFilter("both"), "change", True)["a"].tolist() == [1, 2]
     assert both.measured(3)["other"].tolist() == [0]
+    assert both.carried() == pytest.approx((0.1 + 0.4, 0.5))  # atoms 0 and 3 of A, atom 0 of B
+    assert pair.carried() == (0, 0)
+    assert both.twins() == {1: 2, 2: 1}
     # Atoms 3 of A and 0 of B are each other's best match, which is one line; atom 0 of A has one that has a twin.
     assert both.matches()[["a", "b"]].to_numpy().tolist() == [[3, 0], [0, 2]]
 
@@ -312,22 +321,172 @@ def test_half_a_comparison_is_none(library: Path, tmp_path: Path, monkeypatch: p
     assert found.shared + found.only_a == a.n_atoms
 
 
-def test_a_damaged_comparison_says_so(library: Path, tmp_path: Path) -> None:
-    root = tmp_path / "library"
+@pytest.fixture(scope="module")
+def compared(library: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A library in which its first two dictionaries were compared. Copy it before writing to it."""
+    root = tmp_path_factory.mktemp("compared") / "library"
     shutil.copytree(library, root)
-    here = Library(root)
     a, b, *_ = sound(root)
     assert main(["compare", a.id, b.id, "--library", str(root)]) == 0
+    return root
+
+
+def test_a_damaged_comparison_says_so(compared: Path, tmp_path: Path) -> None:
+    root = tmp_path / "library"
+    shutil.copytree(compared, root)
+    here = Library(root)
+    a, b, *_ = sound(root)
     folder = folder_of(here, a, b)
     (folder / "a.parquet").write_bytes(b"PAR1")
     with pytest.raises(DamagedError, match=r"a\.parquet"):
         read_measures(here, a, b)
     shutil.copy(folder / "b.parquet", folder / "a.parquet")
-    if a.n_atoms != b.n_atoms:
-        with pytest.raises(DamagedError, match="not of these dictionaries"):
-            read_measures(here, a, b)
+    assert a.n_atoms != b.n_atoms
+    with pytest.raises(DamagedError, match="not of these dictionaries"):
+        read_measures(here, a, b)
     text = (folder / "comparison.json").read_text()
-    for broken in (text.replace('"jaccard": 0.', '"jaccard": 7.'), "[]", "{", text.replace('"token"', '"x"')):
+    for broken in (
+        text.replace('"jaccard": 0.', '"jaccard": 7.'),
+        "[]",
+        "{",
+        text.replace('"token"', '"x"'),
+        text.replace(a.id, "another"),
+    ):
         (folder / "comparison.json").write_text(broken)
         with pytest.raises(DamagedError):
             read_comparison(here, a, b)
+
+
+@pytest.mark.parametrize(
+    ("column", "kind", "change", "line"),
+    [
+        ("atom", pa.int32(), lambda atom: 5 if atom == 0 else atom, "not of these dictionaries"),
+        ("atom", pa.int64(), lambda atom: atom, "columns of other kinds"),
+        ("weight", pa.string(), str, "columns of other kinds"),
+        ("weight", pa.float64(), lambda _: math.nan, "weights that are no shares"),
+        ("weight", pa.float64(), lambda weight: -1 - weight, "weights that are no shares"),
+        ("weight", pa.float64(), lambda _: None, "weights that are no shares"),
+        ("correlation", pa.float32(), lambda _: math.inf, "correlations that are none"),
+        ("correlation", pa.float32(), lambda _: math.nan, "half a match"),
+        ("other", pa.int32(), lambda other: other + 10**6, "atoms that there are not"),
+        ("other", pa.int32(), lambda other: -1 - other, "atoms that there are not"),
+        ("other", pa.int32(), lambda _: None, "half a match"),
+        ("together", pa.int32(), lambda together: -together, "never fire together"),
+    ],
+)
+def test_measures_that_cannot_be_are_refused(
+    compared: Path, tmp_path: Path, column: str, kind: pa.DataType, change: Callable, line: str
+) -> None:
+    root = tmp_path / "library"
+    shutil.copytree(compared, root)
+    a, b, *_ = sound(root)
+    path = folder_of(Library(root), a, b) / "a.parquet"
+    table = parquet.read_table(path)
+    values = [None if value is None else change(value) for value in table.column(column).to_pylist()]
+    changed = table.set_column(table.schema.get_field_index(column), column, pa.array(values, kind))
+    parquet.write_table(changed, path)
+    with pytest.raises(DamagedError, match=line) as refused:
+        read_measures(Library(root), a, b)
+    assert "delete its folder" in str(refused.value)
+    assert "\n" not in str(refused.value)
+
+
+def test_a_bit_that_turned_is_found(compared: Path, tmp_path: Path) -> None:
+    root = tmp_path / "library"
+    shutil.copytree(compared, root)
+    a, b, *_ = sound(root)
+    path = folder_of(Library(root), a, b) / "b.parquet"
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 1
+    path.write_bytes(content)
+    with pytest.raises(DamagedError, match=r"b\.parquet .* cannot be read: delete its folder"):
+        read_measures(Library(root), a, b)
+
+
+def test_the_other_order_is_the_same_comparison_mirrored(
+    compared: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    a, b, *_ = sound(compared)
+    mirrored, mirrored_measures = read_comparison(Library(compared), b, a), read_measures(Library(compared), b, a)
+    assert mirrored is not None and mirrored_measures is not None
+    monkeypatch.setattr(comparison, "summarise", lambda *_: pytest.fail("measured again"))
+    assert main(["compare", b.id, a.id, "--library", str(compared)]) == 0
+    monkeypatch.undo()
+    root = tmp_path / "library"  # what it is when it is measured in this order
+    shutil.copytree(compared, root)
+    shutil.rmtree(root / "comparisons")
+    assert main(["compare", b.id, a.id, "--library", str(root)]) == 0
+    own, own_measures = read_comparison(Library(root), b, a), read_measures(Library(root), b, a)
+    assert own is not None and own_measures is not None
+    assert (mirrored.a, mirrored.b, mirrored.only_a, mirrored.only_b) == (b.id, a.id, own.only_a, own.only_b)
+    for name, value in asdict(own).items():
+        assert getattr(mirrored, name) == (value if isinstance(value, str) else pytest.approx(value)), name
+    for side in ("a", "b"):
+        pd.testing.assert_frame_equal(getattr(mirrored_measures, side), getattr(own_measures, side))
+
+
+def test_itda_verify_checks_comparisons(compared: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    root = tmp_path / "library"
+    shutil.copytree(compared, root)
+    a, b, *_ = sound(root)
+    folder = folder_of(Library(root), a, b)
+    # What was left of a job that was killed, or of a dictionary that is here no more, is no comparison.
+    (root / "comparisons" / "half").mkdir()
+    shutil.copytree(folder, root / "comparisons" / "gone--other-0123456789")
+    capsys.readouterr()
+    assert main(["verify", "--json", "--library", str(root)]) == 0
+    assert folder.name in json.loads(capsys.readouterr().out)["checked"]
+    (folder / "b.parquet").write_bytes(b"")
+    assert main(["verify", "--library", str(root)]) == 1
+    said = capsys.readouterr().out.splitlines()
+    assert said[0].startswith(f"{folder.name}: b.parquet") and said[0].endswith("delete its folder")
+    assert len(said) == 2
+
+
+@pytest.mark.parametrize("pieces", [1, 2])
+def test_tokens_are_joined_some_documents_at_a_time(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, pieces: int
+) -> None:
+    # 48 tokens of A and 48 or 96 of B: joined at once, and in parts of a few documents.
+    ids = [at % 5 for at in range(48)]
+    a = write_index(tmp_path / "a", windows(1, ids), A_SOURCES)
+    b = write_index(tmp_path / "b", windows(pieces), B_SOURCES)
+    key = "token" if pieces == 1 else "characters"
+    found = []
+    for most in (1 << 20, 20, 1):
+        monkeypatch.setattr(pair_queries, "_TOKENS_AT_ONCE", most)
+        pair = Pair(a, b, key)
+        found.append(
+            (pair.coverage(), pair.strata().to_numpy().tolist(), [each.tolist() for each in pair.common_tokens()])
+        )
+        assert len(list(pair._document_ranges())) == {1 << 20: 1, 1: 12}.get(most, pytest.approx(6, abs=2))
+    assert found[0] == found[1] == found[2]
+    assert found[0][0].candidates == 33
+    assert len(found[0][2][0]) == 36
+
+
+def test_comparing_many_tokens_stays_within_its_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    # 1.2 M tokens against 0.9 M of another tokenizer, whose join at once takes more than this.
+    monkeypatch.setattr(pair_queries, "_MEMORY", "64MB")
+    monkeypatch.setattr(pair_queries, "_TOKENS_AT_ONCE", 1 << 16)
+    paths = []
+    for name, per_document, width in (("a", 120, 6), ("b", 90, 8)):
+        path = write_index(tmp_path / name, windows(1), A_SOURCES)
+        with duckdb.connect(str(path)) as connection:
+            connection.execute("DELETE FROM tokens; DELETE FROM documents")
+            connection.execute(
+                f"""
+                INSERT INTO documents BY NAME
+                SELECT document::INTEGER AS document, '' AS name, '' AS text, false AS held_out
+                FROM range(10000) each(document);
+                INSERT INTO tokens BY NAME
+                SELECT (document * {per_document} + position)::INTEGER AS token, document::INTEGER AS document,
+                    position::INTEGER AS position, 0 AS token_id, (position * {width})::INTEGER AS start,
+                    ((position + 1) * {width})::INTEGER AS stop, '' AS text, 0.5 AS error
+                FROM range(10000) each(document), range({per_document}) place(position) ORDER BY token
+                """
+            )
+        paths.append(path)
+    pair = Pair(paths[0], paths[1], "characters")
+    assert pair.coverage() == (0.25, 1 / 3, 300_000)  # every 24 characters, that is 30 times a document
+    assert pair.strata()["n"].sum() == 300_000

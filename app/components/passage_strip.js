@@ -8,7 +8,8 @@ function tokenSpan([text, tint, title, mark]) {
   return span;
 }
 
-// The arrow keys go to the page's own buttons, so one token at a time can be reached with Tab.
+// One group at a time can be reached with Tab. From there the arrow keys go on: of one dictionary, by the page's own
+// buttons, and of two, by `step`.
 function drawGroup(group, isReached) {
   const made = element("span", "itda-p-group");
   for (const tokens of group.lines) {
@@ -43,16 +44,39 @@ function drawNames(names) {
   return made;
 }
 
+// The groups that can be chosen are one step of the Tab key, within which the arrow keys move, Home and End to the ends.
+function step(text, event) {
+  const groups = [...text.querySelectorAll("[data-key]")];
+  const at = groups.indexOf(event.target.closest("[data-key]"));
+  const to = { ArrowLeft: at - 1, ArrowRight: at + 1, Home: 0, End: groups.length - 1 }[event.key];
+  if (at < 0 || to === undefined || event.ctrlKey || event.metaKey || event.altKey) return;
+  event.preventDefault();
+  if (!groups[to]) return;
+  groups[at].tabIndex = -1;
+  groups[to].tabIndex = 0;
+  groups[to].focus();
+}
+
 export default function ({ data, parentElement, setTriggerValue }) {
   let root = parentElement.querySelector(".itda-p");
   if (!root) {
     root = element("div");
     parentElement.append(root);
   }
-  root.className = `itda-p ${data.names.length > 1 ? "itda-p-two" : "itda-p-one"}`;
+  const isOfTwo = data.names.length > 1;
+  root.className = `itda-p ${isOfTwo ? "itda-p-two" : "itda-p-one"}`;
   const text = element("div", "itda-p-text");
   text.dir = "ltr";
-  const reached = data.groups.find((group) => group.chosen) ?? data.groups.find((group) => group.key !== null);
+  if (isOfTwo) {
+    text.setAttribute("role", "toolbar");
+    text.setAttribute("aria-label", "Parts of the passage: the arrow keys move, Enter chooses");
+  }
+  // What is drawn anew takes over the focus.
+  const focused = isOfTwo && root.contains(document.activeElement) ? document.activeElement.closest("[data-key]") : null;
+  const reached =
+    data.groups.find((group) => focused && group.key === Number(focused.dataset.key)) ??
+    data.groups.find((group) => group.chosen) ??
+    data.groups.find((group) => group.key !== null);
   for (const group of data.groups) {
     text.append(drawGroup(group, group === reached));
     if (group.breaks) text.append(element("br"));
@@ -68,6 +92,8 @@ export default function ({ data, parentElement, setTriggerValue }) {
   };
   text.onkeydown = (event) => {
     if ((event.key === "Enter" || event.key === " ") && pick(event)) event.preventDefault();
+    else if (isOfTwo) step(text, event);
   };
-  root.replaceChildren(...(data.names.length > 1 ? [drawNames(data.names)] : []), text, drawLegend(data.legend));
+  root.replaceChildren(...(isOfTwo ? [drawNames(data.names)] : []), text, drawLegend(data.legend));
+  if (focused) text.querySelector("[tabindex='0']")?.focus({ preventScroll: true });
 }

@@ -11,12 +11,13 @@ from app import jobs_view, match_view, parts, resources, state
 from app.components.pair_bar import BarPart, pair_bar
 from app.components.token_strip import Row, Token, token_strip
 from app.pair_rows import lone_row, match_address, matched_row, mirrored, source_tokens, twin_row
-from app.passage import passage
+from app.passage import FORGOTTEN, KEPT, addressed, passage, text_of
 from app.tables import each
 from app.text import count, number, share, visible
 from itda_core.comparison import Comparison
 from itda_core.library import DictionaryRecord
 from itda_core.pair_queries import LEAST_TOGETHER, Pair, PairFilter, PartCounts
+from itda_core.passages import MOST_CHARACTERS
 from itda_core.types import UserError
 
 PAGE_ROWS = 30
@@ -42,7 +43,7 @@ WEIGHT = "What an atom carries is its share of the sum of all absolute coefficie
 
 def go(**changes: Any) -> None:
     """Change what the page shows; what changes the list starts it at its first page."""
-    if not changes.keys() & {"page", "ranking", "passage", "segment"}:
+    if not changes.keys() & {"page", "ranking", "passage", "kept", "segment"}:
         changes["page"] = 1
     parts.change(state.CompareState, **changes)
 
@@ -241,30 +242,33 @@ def show_passage(shown: state.CompareState) -> None:
     """A text of the reader's, as both decompose it."""
 
     def submitted() -> None:
-        typed = st.session_state["compare_passage"]
-        if state.fits_address(typed):
-            go(passage=typed, segment=None)
-        else:
-            st.toast("The text is too long to be compared here: give a passage of it.", icon=":material/error:")
+        text, kept = addressed(st.session_state["compare_passage"])
+        go(passage=text, kept=kept, segment=None)
 
     st.subheader("A passage that both decompose")
-    if st.session_state.get("compare_passage_shown") != shown.passage or "compare_passage" not in st.session_state:
+    text = text_of(shown.passage, shown.kept)
+    if st.session_state.get("compare_passage_shown") != text or "compare_passage" not in st.session_state:
         # Only where the address says something else: what was typed and not sent yet is the reader's.
-        st.session_state["compare_passage"] = st.session_state["compare_passage_shown"] = shown.passage
+        st.session_state["compare_passage"], st.session_state["compare_passage_shown"] = text or "", text
     with st.form("compare_passage_form", border=False):
         st.text_area(
             "Text",
             key="compare_passage",
             height=80,
-            max_chars=state.MOST_IN_ADDRESS,
+            max_chars=MOST_CHARACTERS,
             placeholder="Any text, to see what each of the two makes of it",
             label_visibility="collapsed",
         )
         st.form_submit_button("Decompose", icon=":material/function:", on_click=submitted)
-    if not shown.passage.strip():
+    if text is None:
+        st.info(FORGOTTEN)
+        return
+    if shown.kept:
+        st.caption(KEPT)
+    if not text.strip():
         return
     try:
-        passage(shown.a, shown.b, shown.passage, shown.segment, lambda segment: go(segment=segment))
+        passage(shown.a, shown.b, text, shown.segment, lambda segment: go(segment=segment))
     except UserError as error:
         parts.show_error(error)
 
@@ -291,14 +295,23 @@ def show_matches(shown: state.CompareState, pair: Pair, whole: PartCounts) -> No
     )
 
 
-def show_changes(shown: state.CompareState, a: DictionaryRecord, b: DictionaryRecord, pair: Pair) -> None:
+def show_changes(
+    shown: state.CompareState, a: DictionaryRecord, b: DictionaryRecord, pair: Pair, whole: PartCounts
+) -> None:
     """What became an atom from A to B and what stopped being one: for two checkpoints, or a model and a tuned one."""
     if (a.n_layers, a.d_model, a.tokenizer_sha256, a.site) != (b.n_layers, b.d_model, b.tokenizer_sha256, b.site):
         return
     st.subheader("What changed from A to B")
+    carried = pair.carried()
+    st.text(
+        f"{count(whole.both)} of A's {count(a.n_atoms)} atoms are atoms of B too. {count(whole.a)} are no longer "
+        f"needed: they carried {share(carried.a)} of what A says. {count(whole.b)} are new and carry "
+        f"{share(carried.b)} of what B says."
+    )
     st.caption(
-        "For two checkpoints of one model, or a model and one tuned from it, with A the earlier. What only A needed as "
-        "an atom went, what only B needed came. " + WEIGHT
+        "Read it so where A is the earlier of two checkpoints, or the model that B was trained on from; of any other "
+        "two it says how they differ. " + WEIGHT + " A best match close to 1 fires as the atom does, so its token was "
+        "exchanged rather than what it stands for; one close to 0, or none, is new or gone indeed."
     )
     with st.container(width=420):
         st.segmented_control(
@@ -309,14 +322,14 @@ def show_changes(shown: state.CompareState, a: DictionaryRecord, b: DictionaryRe
             **widget("ranking", shown.ranking),
         )
     sort, descending = state.PAIR_SORTS[shown.ranking]
-    titles = {"a": "Went: atoms of A alone", "b": "Came: atoms of B alone"}
+    titles = {"a": "No longer needed: only A has them", "b": "New: only B has them"}
     for column, (part, title) in zip(st.columns(2, gap="large"), titles.items(), strict=True):
         with column:
             st.text(title)
             rows = pair.page(PairFilter(part), sort, descending, limit=RANKED)
             show_ranked(shown, rows, part)
             download_rows(shown, pair, PairFilter(part), shown.ranking, "went" if part == "a" else "came")
-    titles = {"lost": "Carries less in B than in A", "gained": "Carries more in B than in A"}
+    titles = {"lost": "In both, and carries less in B", "gained": "In both, and carries more in B"}
     for column, (order, title) in zip(st.columns(2, gap="large"), titles.items(), strict=True):
         with column:
             st.text(title)
@@ -414,7 +427,18 @@ def show_pair(shown: state.CompareState) -> None:
     show_passage(shown)
     if comparison is not None:
         show_matches(shown, pair, whole)
-        show_changes(shown, a, b, pair)
+        show_changes(shown, a, b, pair, whole)
+
+
+def show_compared() -> None:
+    """Links to the pairs that were compared already."""
+    names = parts.dictionary_names()
+    pairs = [(a.id, b.id) for a, b in resources.compared()]
+    if pairs:
+        st.text("These were compared already:")
+    for at, (a, b) in enumerate(pairs):
+        words = f"{names[a]} and {names[b]}"
+        parts.link(words, parts.compare_address(state.CompareState(a, b)), "compare_arrows", key=f"compared_{at}")
 
 
 def show_compare() -> None:
@@ -440,6 +464,7 @@ def show_compare() -> None:
             if names
             else "This library has no dictionaries yet."
         )
+        show_compared()
         return
     try:
         show_pair(shown)

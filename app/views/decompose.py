@@ -7,7 +7,7 @@ import streamlit as st
 
 from app import figures, parts, resources, state
 from app.components.token_strip import Row, Token, token_strip
-from app.passage import decomposed, show_tokens, source_row, terms_table
+from app.passage import FORGOTTEN, KEPT, addressed, decomposed, show_tokens, source_row, terms_table, text_of
 from app.tables import each
 from app.text import count, inert, number, quoted, signed, visible
 from itda_core.library import DictionaryRecord
@@ -30,13 +30,20 @@ def show_header(record: DictionaryRecord) -> None:
         "The activation at each token is written as a short weighted sum of atoms, which are activations of other "
         "texts, and a residual that no atom says."
     )
+
+    def changed() -> None:
+        chosen = st.session_state["decompose_dictionary"]
+        is_same = resources.library().record(chosen).tokenizer_sha256 == record.tokenizer_sha256
+        # Another tokenizer's token of that number is another place in the text.
+        go(dictionary=chosen, **({} if is_same else {"token": None}))
+
     st.session_state["decompose_dictionary"] = record.id
     st.selectbox(
         "Dictionary",
         list(names),
         format_func=names.__getitem__,
         key="decompose_dictionary",
-        on_change=lambda: go(dictionary=st.session_state["decompose_dictionary"]),
+        on_change=changed,
     )
 
 
@@ -44,9 +51,8 @@ def show_form(text: str) -> None:
     """Where the text is typed; nothing runs before its button is clicked."""
 
     def submitted() -> None:
-        typed = st.session_state["decompose_text"]
-        fits = state.fits_address(typed)
-        go(text=typed if fits else "", kept="" if fits else resources.keep_text(typed), token=None)
+        text, kept = addressed(st.session_state["decompose_text"])
+        go(text=text, kept=kept, token=None)
 
     st.session_state["decompose_text"] = text
     with st.form("decompose", border=False):
@@ -58,11 +64,6 @@ def show_form(text: str) -> None:
             placeholder="Any text, in any script; code too",
         )
         st.form_submit_button("Decompose", type="primary", icon=":material/function:", on_click=submitted)
-
-
-def text_of(shown: state.DecomposeState) -> str | None:
-    """The text that the address names; None where the app has it no more."""
-    return resources.kept_text(shown.kept) if shown.kept else shown.text
 
 
 def show_passage(record: DictionaryRecord, found: Decomposition, chosen: int | None) -> None:
@@ -164,13 +165,13 @@ def show_decompose() -> None:
         return
     record = resources.library().record(shown.dictionary)
     show_header(record)
-    text = text_of(shown)
+    text = text_of(shown.text, shown.kept)
     show_form(text or "")
     if text is None:
-        st.info("The text was too long for this address, and the app does not hold it any more. Paste it again.")
+        st.info(FORGOTTEN)
         return
     if shown.kept:
-        st.caption("This text is too long for an address, so a link to this page holds only while the app runs.")
+        st.caption(KEPT)
     if not text.strip():
         return
     try:

@@ -46,7 +46,7 @@ def encode_memory(atoms: torch.Tensor, x: torch.Tensor, l0: int, rows: int | Non
         rows: how many to encode; beyond n they are repeated with a little noise. All of x unless given.
 
     Returns:
-        None on a system that does not say how much memory a process takes (it needs Linux's /proc).
+        None on a system that does not say how much memory a process takes (it needs Linux's /proc, and to write to it).
 
     Raises:
         RuntimeError: the process failed.
@@ -60,7 +60,8 @@ def encode_memory(atoms: torch.Tensor, x: torch.Tensor, l0: int, rows: int | Non
         done = subprocess.run(command, capture_output=True, text=True)
     if done.returncode:
         raise RuntimeError(f"the process that measures memory failed: {done.stderr.strip()}")
-    return EncodeMemory(**json.loads(done.stdout))
+    found = json.loads(done.stdout)
+    return None if found is None else EncodeMemory(**found)
 
 
 def resident_bytes() -> int | None:
@@ -68,14 +69,16 @@ def resident_bytes() -> int | None:
     return _status("VmRSS") if _STATUS.is_file() else None
 
 
-def _measure(file: Path, l0: int, rows: int) -> dict[str, float]:
+def _measure(file: Path, l0: int, rows: int) -> dict[str, float] | None:
     import time
 
     x = _repeated(load_file(file)["x"].clone(), rows)
     settings = DictionarySettings(l0)
     small = torch.nn.functional.normalize(x[:64], dim=1)
     Dictionary(small, torch.zeros(len(small), 2), settings).encode(x[:300])  # compiles the loops
-    before = restart_peak() or 0
+    before = restart_peak()
+    if before is None:
+        return None
     atoms = load_file(file)["atoms"].clone()
     dictionary = Dictionary(atoms, torch.zeros(len(atoms), 2, dtype=torch.int64), settings)
     start = time.perf_counter()
@@ -104,16 +107,18 @@ def _repeated(x: torch.Tensor, rows: int) -> torch.Tensor:
 
 
 def restart_peak() -> int | None:
-    """Let this process's peak begin anew at what is taken now, and return it in bytes; None where no system tells.
+    """Let this process's peak begin anew at what is taken now, and return it in bytes.
 
-    getrusage's peak cannot tell: a child starts with its parent's.
+    None where no system tells, or where the peak cannot be let go, as where /proc is read-only: there is no measuring
+    then, since a peak from before hides what comes after. getrusage's cannot tell either: a child starts with its
+    parent's.
     """
     if not _STATUS.is_file():
         return None
     try:
         _CLEAR.write_text("5")
     except OSError:
-        return _status("VmHWM")
+        return None
     return _status("VmRSS")
 
 

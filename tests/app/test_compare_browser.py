@@ -17,6 +17,8 @@ playwright = pytest.importorskip("playwright.sync_api")
 pytest_plugins = ("page_fixtures",)
 pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="no chromium here")
 
+LOADED = 120_000  # the first text waits until torch and the models are there
+
 
 @pytest.fixture
 def compared(library: Path, tmp_path: Path) -> Path:
@@ -89,5 +91,46 @@ def test_select_filter_open_a_match_and_go_back(
         page.set_viewport_size({"width": 400, "height": 800})
         page.wait_for_timeout(500)
         assert page.evaluate("document.documentElement.scrollWidth <= window.innerWidth")
+    assert browser.outside == []
+    assert browser.errors == []
+
+
+def test_every_part_of_a_passage_is_reached_and_chosen_by_the_keyboard(
+    library: Path,
+    open_browser: Callable[[str], Browser],  # noqa: F811
+) -> None:
+    a, b = pair_of(library)
+    browser = open_browser("light")
+    page = browser.page
+    expect = playwright.expect
+    with served(library) as address:
+        page.goto(f"{address}/compare?d={a}&e={b}&passage=The+list+comprehension+returns")
+        groups = page.locator(".itda-p-group[data-key]")
+        groups.first.wait_for(timeout=LOADED)
+        n = groups.count()
+        assert n > 3
+        page.locator("[data-testid=stApp][data-test-script-state=notRunning]").wait_for()
+        # The passage is one step of the Tab key, behind its button.
+        page.get_by_role("button", name="Decompose", exact=True).focus()
+        page.keyboard.press("Tab")
+        expect(groups.nth(0)).to_be_focused()
+        for at in range(1, n):
+            page.keyboard.press("ArrowRight")
+            expect(groups.nth(at)).to_be_focused()
+        page.keyboard.press("ArrowRight")  # there is no further one
+        expect(groups.nth(n - 1)).to_be_focused()
+        page.keyboard.press("Home")
+        page.keyboard.press("ArrowRight")
+        page.keyboard.press("Enter")
+        page.wait_for_url("**&s=1")
+        expect(page.locator(".itda-p-chosen")).to_have_attribute("data-key", "1", timeout=WAIT)
+        page.locator("[data-testid=stApp][data-test-script-state=notRunning]").wait_for()
+        # What was drawn anew has the focus still.
+        page.keyboard.press("ArrowRight")
+        page.keyboard.press("Enter")
+        page.wait_for_url("**&s=2")
+        expect(page.locator(".itda-p-chosen")).to_have_attribute("data-key", "2", timeout=WAIT)
+        page.keyboard.press("End")
+        expect(groups.nth(n - 1)).to_be_focused()
     assert browser.outside == []
     assert browser.errors == []

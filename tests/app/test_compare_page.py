@@ -196,11 +196,37 @@ def test_without_two_dictionaries_the_page_is_a_chooser(open_page: OpenPage, lib
     page = open_page(library, "/compare", d=a)
     assert not page.exception
     assert page.selectbox(key="compare_choose_a").value == a
+    assert "compared already" not in shown(page)
     page.selectbox(key="compare_choose_b").select(b).run()
     assert (page.query_params["d"], page.query_params["e"]) == (a, b)
     page.button(key="swap").click().run()
     assert (page.query_params["d"], page.query_params["e"]) == (b, a)
     assert not page.exception
+
+
+def test_an_empty_page_leads_to_what_was_compared_already(open_page: OpenPage, compared: Path) -> None:
+    a, b = pair_of(compared)
+    page = open_page(compared, "/compare")
+    assert not page.exception
+    assert "These were compared already" in shown(page)
+    assert links(page) == [f"compare?d={a}&e={b}"]
+
+
+def test_swapped_dictionaries_need_no_job_of_their_own(open_page: OpenPage, compared: Path) -> None:
+    a, b = pair_of(compared)
+    metrics = {}
+    for first, second in ((a, b), (b, a)):
+        page = open_page(compared, "/compare", d=first, e=second, part="a", sort="matched")
+        assert not page.exception
+        assert "Compute chance and matches" not in labels(page)
+        metrics[first] = [metric.value for metric in page.metric]
+    assert metrics[a] == metrics[b]
+    here = Library(compared)
+    best = read_measures(here, here.record(b), here.record(a))
+    assert best is not None
+    alone = opened(compared).page(PairFilter("b"), limit=9999)["b"]
+    correlations = best.a.set_index("atom").loc[alone, "correlation"]
+    assert listed(page, "Source in A")[0]["cells"][3] == f"{correlations.max():.2f}"
 
 
 def test_what_cannot_be_shown_says_why(open_page: OpenPage, library: Path, tmp_path: Path) -> None:

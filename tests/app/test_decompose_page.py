@@ -4,11 +4,15 @@ import csv
 import io
 import json
 import re
+import shutil
+from dataclasses import replace
 from pathlib import Path
 from urllib.parse import parse_qs, urlsplit
 
 import numpy as np
 import pytest
+import streamlit as st
+from conftest import MODEL_A
 from page_fixtures import OpenPage, records
 from streamlit.testing.v1 import AppTest
 from test_pages import labels, links, shown, strips
@@ -17,7 +21,8 @@ from app import passage, resources, state
 from app.components.passage_strip import scale_of
 from app.tables import csv_of
 from app.text import visible
-from itda_core.library import DictionaryRecord
+from itda_core.library import DictionaryRecord, Library
+from itda_core.types import Document
 
 pytest_plugins = ("page_fixtures",)
 
@@ -99,6 +104,41 @@ def test_another_dictionary_keeps_text_and_token(open_page: OpenPage, library: P
     assert not page.exception
     assert page.query_params["d"] in (second.id, [second.id])
     assert term_rows(page)[0]["href"].startswith(f"atom?d={second.id}&a=")
+
+
+def with_tokenizer(root: Path, record: DictionaryRecord, tokenizer_sha256: str) -> None:
+    """Let a dictionary's manifest name another tokenizer."""
+    path = Library(root).folder(record.id) / "manifest.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), "tokenizer_sha256": tokenizer_sha256}))
+
+
+def test_another_tokenizer_keeps_the_text_only(open_page: OpenPage, library: Path, tmp_path: Path) -> None:
+    root = Path(shutil.copytree(library, tmp_path / "library"))
+    first, second = of(root, "docs-a", 3), of(root, "docs-b", 3)
+    with_tokenizer(root, second, "0" * 64)
+    page = open_page(root, "/decompose", d=first.id, text=TEXT, t="3")
+    page.selectbox(key="decompose_dictionary").set_value(second.id).run()
+    assert not page.exception
+    assert dict(page.query_params) == {"d": second.id, "text": TEXT}
+
+
+def test_one_network_with_two_tokenizers_is_two_models(
+    library: Path, build_library, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    own = tmp_path / "models" / "own-model"
+    shutil.copytree(MODEL_A, own, ignore=shutil.ignore_patterns("checkpoints"))
+    tokenizer = json.loads((own / "tokenizer.json").read_text())
+    tokenizer["normalizer"] = {"type": "Sequence", "normalizers": []}  # the same tokens by another tokenizer
+    (own / "tokenizer.json").write_text(json.dumps(tokenizer))
+    other = build_library(tmp_path / "library", [Document("", TEXT * 3)], model=own)
+    (record,) = records(other)
+    assert record.weights_sha256 == of(library, "docs-a", 3).weights_sha256
+    st.cache_resource.clear()
+    monkeypatch.setenv("ITDA_MODELS", str(own.parent))
+    monkeypatch.setenv("ITDA_LIBRARY", str(library))
+    assert len(resources.decomposition(of(library, "docs-a", 3).id, TEXT).tokens)
+    monkeypatch.setenv("ITDA_LIBRARY", str(other))
+    assert len(resources.decomposition(record.id, TEXT).tokens)
 
 
 @pytest.mark.parametrize("token", ["0", "9999"])
@@ -270,6 +310,44 @@ def test_dictionaries_of_different_texts_share_no_source(
     assert not page.exception
     assert "built on different texts" in shown(page)
     assert re.search(r"Both saw\W+0\b", shown(page))
+
+
+def test_by_characters_only_the_last_token_of_a_character_is_what_both_saw(
+    hostile: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    st.cache_resource.clear()
+    monkeypatch.setenv("ITDA_LIBRARY", str(hostile))
+    (a,) = records(hostile)
+    b = replace(a, tokenizer_sha256="0" * 64)  # the same atoms, held against each other as those of two tokenizers
+    atoms = range(a.n_atoms)
+    sources = resources.index(a.id).sources(list(atoms))
+    last = set(sources.sort_values("position").groupby(["document", "stop"])["atom"].last().tolist())
+    assert len(last) < a.n_atoms  # some atoms are earlier bytes of a character of which the last is one too
+    of_a, of_b = passage._keys([a, b], [list(atoms), list(atoms)])
+    assert all(of_b[atom] == of_a[atom] for atom in resources.pair(a, b).twins())
+    assert not {of_a[atom] for atom in atoms if atom not in last} & set(of_b.values())
+    of_a, of_b = passage._keys([a, a], [list(atoms), list(atoms)])
+    assert of_a == of_b
+
+
+def test_the_compare_page_keeps_a_long_passage(library: Path, open_page: OpenPage) -> None:
+    a, b = of(library, "docs-a", 3), of(library, "docs-b", 3)
+    text = "迭代器 and lists. " * 200
+    page = open_page(library, "/compare", d=a.id, e=b.id)
+    page.text_area(key="compare_passage").input(text)
+    next(button for button in page.button if button.label == "Decompose").click().run()
+    assert not page.exception
+    assert set(page.query_params) == {"d", "e", "kept"}
+    assert not page.toast
+    assert passage_data(page)["groups"]
+    assert page.text_area(key="compare_passage").value == text
+    assert "too long for an address" in shown(page)
+    page.text_area(key="compare_passage").input(TEXT)
+    next(button for button in page.button if button.label == "Decompose").click().run()
+    assert set(page.query_params) == {"d", "e", "passage"}
+    gone = open_page(library, "/compare", d=a.id, e=b.id, kept="0" * 32)
+    assert not gone.exception
+    assert "Paste it again" in gone.info[0].value
 
 
 def test_the_compare_page_decomposes_a_passage_with_both(library: Path, open_page) -> None:

@@ -1,0 +1,70 @@
+"""The demo library, made small: what it has, with all of its models and with one of them missing."""
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+
+from itda_core import demo, demo_models
+from itda_core.cli import main
+from itda_core.comparison import read_comparison, read_measures
+from itda_core.config import CorpusSettings
+from itda_core.library import DictionaryRecord, Library
+
+
+@pytest.fixture
+def small(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
+    """The demo over fewer documents and tokens. The folder of its models, with links to those that lie in `data/`."""
+    monkeypatch.setattr(demo, "CORPUS", CorpusSettings("docs", documents=60))
+    monkeypatch.setattr(demo, "TOKENS", 3000)
+    data = tmp_path / "data"
+    data.mkdir()
+    for name in ("docs-a", "docs-b"):
+        (data / name).symlink_to(demo_models.model_folder(name))
+    # Other weights under the names of models that a clone may be without: what is built of them does not matter here.
+    for name in ("code-a", "docs-c"):
+        shutil.copytree(demo_models.model_folder("docs-b"), data / name, ignore=shutil.ignore_patterns("checkpoints"))
+    monkeypatch.setattr(demo_models, "DEMO_FOLDER", data)
+    return data
+
+
+def built(root: Path, capsys: pytest.CaptureFixture[str]) -> dict[tuple[str, int], DictionaryRecord]:
+    """Build the demo; its dictionaries by model and layer."""
+    assert main(["demo", "--json", "--library", str(root)]) == 0
+    said = json.loads(capsys.readouterr().out)["dictionaries"]
+    assert [each["id"] for each in said[:1]] == [each["id"] for each in said if each["layer"] == 3][:1]
+    found = [Library(root).record(each["id"]) for each in said]
+    assert found[0].model == "docs-a"
+    return {(record.model, record.site.layer): record for record in found}
+
+
+def compared(root: Path, found: dict[tuple[str, int], DictionaryRecord]) -> set[str]:
+    """The models that layer 3 of docs-a is compared with."""
+    here, a = Library(root), found["docs-a", 3]
+    others = {record.model: record for (_, layer), record in found.items() if layer == 3}
+    return {
+        name
+        for name, b in others.items()
+        if name != "docs-a" and read_comparison(here, a, b) is not None and read_measures(here, a, b) is not None
+    }
+
+
+def test_the_demo_has_all_models_and_compares_them(
+    small: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    root = tmp_path / "library"
+    found = built(root, capsys)
+    wanted = {("docs-a", 1), ("docs-a", 3), ("docs-a", 5), ("docs-b", 1), ("docs-b", 3), ("docs-b", 5)}
+    assert set(found) == wanted | {("code-a", 3), ("docs-c", 3)}
+    assert compared(root, found) == {"docs-b", "code-a", "docs-c"}
+    assert len(list((root / "comparisons").iterdir())) == 3
+
+
+def test_without_a_model_the_rest_is_built(small: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for name in ("docs-b", "docs-c"):
+        shutil.move(small / name, tmp_path / name)
+    root = tmp_path / "library"
+    found = built(root, capsys)
+    assert set(found) == {("docs-a", 1), ("docs-a", 3), ("docs-a", 5), ("code-a", 3)}
+    assert compared(root, found) == {"code-a"}
