@@ -1,18 +1,24 @@
 """Figures about the layers of models. Nothing here knows Streamlit; labels from strangers come escaped for Plotly."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import pandas as pd
 import plotly.graph_objects as go
+from plotly.colors import hex_to_rgb, label_rgb, sample_colorscale
 
 from app.figures import SCALE, ink
+from app.tables import each
 from app.text import in_figure, number
 
 _ROOMY = 12  # layers whose cells have room for their number
 _CELL = 44  # pixels
 _LINES = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#56b4e9", "#e69f00", "#8a7f2d", "#7f7f7f", "#6a5acd")
 """Told apart by colour-blind readers too, together with the shapes."""
+_GREY = "#8a8f94"
+"""To be seen on light and dark pages."""
+_ROW = 64  # pixels
+_LIFTS = (0.0, -0.14, 0.14)  # of dots that would hide each other, in rows
 _SYMBOLS = ("circle", "diamond", "square", "triangle-up", "x", "cross", "star")
 
 
@@ -92,6 +98,98 @@ def layers_lines(points: pd.DataFrame, names: Sequence[str], x_title: str) -> go
         names: all that there may be, so that each has the same colour in every such figure.
         x_title: what x is.
     """
+    shapes = {name: (_LINES[at % len(_LINES)], _SYMBOLS[at % len(_SYMBOLS)]) for at, name in enumerate(names)}
+    return _lines(points, shapes, x_title, "share of layers")
+
+
+def convergence_lines(points: pd.DataFrame) -> go.Figure:
+    """IoU of each layer's dictionary with the final one over training, a line for each layer, the first darkest.
+
+    Args:
+        points: layer, step, IoU.
+    """
+    layers = sorted(int(layer) for layer in points["layer"].unique())
+    scale = [[at, label_rgb(hex_to_rgb(colour))] for at, colour in SCALE]
+    colours = [str(colour) for colour in sample_colorscale(scale, list(np.linspace(0, 1, len(layers))))]
+    names = [f"layer {layer}" for layer in layers]
+    shapes = {name: (colours[at], _SYMBOLS[at % len(_SYMBOLS)]) for at, name in enumerate(names)}
+    drawn = pd.DataFrame(
+        {"name": [f"layer {layer}" for layer in points["layer"]], "x": points["step"], "y": points["IoU"]}
+    )
+    return _lines(drawn, shapes, "training steps", "IoU with the final dictionary")
+
+
+def union_strip(pairs: pd.DataFrame) -> go.Figure:
+    """IoU of pairs of models, a row for each kind and a dot for each pair.
+
+    Args:
+        pairs: kind (its row, from above as they come), pair (its name), IoU, and low, high and chance, which are not a
+            number but for the reader's pair: that one is marked, with its interval and a line at what chance gives.
+    """
+    figure = go.Figure()
+    for row, (kind, part) in enumerate(pairs.groupby("kind", sort=False)):
+        part = part.sort_values("IoU")
+        figure.add_scatter(
+            x=part["IoU"],
+            y=[row + _LIFTS[at % len(_LIFTS)] for at in range(len(part))],
+            mode="markers",
+            marker={
+                "size": [12 if is_own else 9 for is_own in part["chance"].notna()],
+                "symbol": ["diamond" if is_own else "circle" for is_own in part["chance"].notna()],
+                "color": [_LINES[1] if is_own else _LINES[0] for is_own in part["chance"].notna()],
+                "opacity": 0.85,
+            },
+            error_x={
+                "array": part["high"] - part["IoU"],
+                "arrayminus": part["IoU"] - part["low"],
+                "color": _LINES[1],
+                "thickness": 2,
+                "width": 4,
+            },
+            hovertext=[f"{in_figure(pair.pair)}<br>IoU {number(pair.IoU)}" for pair in each(part)],
+            hovertemplate="%{hovertext}<extra></extra>",
+        )
+        by_chance = part["chance"].dropna()
+        figure.add_scatter(
+            x=by_chance,
+            y=[row] * len(by_chance),
+            mode="markers",
+            marker={"symbol": "line-ns", "size": 20, "line": {"width": 3, "color": _GREY}},
+            hovertemplate="by chance %{x:.3f}<extra></extra>",
+        )
+        figure.add_annotation(
+            text=in_figure(str(kind)),
+            xref="paper",
+            x=0,
+            xanchor="left",
+            y=row - 0.26,
+            yanchor="bottom",
+            showarrow=False,
+            font={"size": 13},
+        )
+    ends = pairs[["IoU", "low", "high", "chance"]].to_numpy(float)
+    figure.update_xaxes(
+        title="IoU of the sources of all layers",
+        range=[max(0, np.nanmin(ends) - 0.03), min(1.01, np.nanmax(ends) + 0.03)],
+        zeroline=False,
+        fixedrange=True,
+    )
+    rows = pairs["kind"].nunique()
+    figure.update_yaxes(
+        range=[rows - 0.6, -0.75], showgrid=False, zeroline=False, showticklabels=False, fixedrange=True
+    )
+    figure.update_layout(
+        height=60 + _ROW * rows,
+        margin={"l": 8, "r": 8, "t": 8, "b": 8},
+        showlegend=False,
+        dragmode=False,
+        hovermode="closest",
+    )
+    return figure
+
+
+def _lines(points: pd.DataFrame, shapes: Mapping[str, tuple[str, str]], x_title: str, y_title: str) -> go.Figure:
+    """Shares over a logarithmic axis, a line for each name of points (name, x, y); shapes are colour and symbol."""
     figure = go.Figure(
         [
             go.Scatter(
@@ -99,17 +197,17 @@ def layers_lines(points: pd.DataFrame, names: Sequence[str], x_title: str) -> go
                 y=part["y"],
                 name=in_figure(name),
                 mode="lines+markers",
-                line={"width": 2, "color": _LINES[at % len(_LINES)]},
-                marker={"symbol": _SYMBOLS[at % len(_SYMBOLS)], "size": 8},
+                line={"width": 2, "color": colour},
+                marker={"symbol": symbol, "size": 8},
             )
-            for at, name in enumerate(names)
+            for name, (colour, symbol) in shapes.items()
             for part in [points.loc[points["name"] == name].sort_values("x")]
             if len(part)
         ]
     )
     shown = sorted(points["x"].unique())
     figure.update_xaxes(title=x_title, type="log", tickvals=shown, ticktext=[f"{x:,g}" for x in shown])
-    figure.update_yaxes(title="share of layers", range=[-0.03, 1.05])
+    figure.update_yaxes(title=y_title, range=[-0.03, 1.05])
     figure.update_layout(
         height=320,
         margin={"l": 8, "r": 8, "t": 8, "b": 8},

@@ -361,7 +361,11 @@ def _similarity(given: argparse.Namespace) -> int:
     if given.json:
         print(json.dumps(asdict(found)))
         return DONE
-    print(f"{found.tokens:,} tokens that both read; IoU of all layers together {found.union:.4f}")
+    low, high = found.union_interval
+    print(
+        f"{found.tokens:,} tokens that both read; IoU of all layers together {found.union:.4f} "
+        f"(95 % interval {low:.4f} to {high:.4f}), by chance {found.union_chance:.4f}"
+    )
     for name, rows in found.values.items():
         best = ", ".join(str(max(range(len(row)), key=row.__getitem__)) for row in rows)
         print(f"{MEASURES[name]}: most like layers 0 to {len(rows) - 1} of A are {best} of B")

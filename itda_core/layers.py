@@ -13,8 +13,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import pandas as pd
 
-from itda_core.comparison import key_of
+from itda_core.comparison import Interval, bootstrap, chance, key_of
 from itda_core.config import LayersSettings
 from itda_core.files import read_json, slug, write_json
 from itda_core.jobs import Job, build_lock
@@ -48,6 +49,8 @@ PAPER_ACCURACY = {
     "jaccard": (0.88, 0.89),
 }
 """Layer-matching accuracy on five seeds each of GPT-2 small and medium: the ITDA paper, Table 1."""
+PAPER_UNION = {"same": (0.56, 0.59), "different": (0.46, 0.47)}
+"""Union IoU of two of those models, lowest and highest, of one architecture and of two: the ITDA paper, §5.2."""
 DEFAULT = LayersSettings()
 """What layers are compared on unless something else is asked for."""
 _LEAST_TOKENS = 100  # in common
@@ -80,6 +83,12 @@ class LayerSimilarity:
     """Atoms of each layer's dictionary, of each model."""
     union: float
     """Jaccard of the sources of all layers together (the paper, §5.2)."""
+    union_interval: Interval
+    """95 % bootstrap interval of `union` over documents."""
+    union_chance: float
+    """The union to expect if each model had chosen as many sources blindly among the tokens compared."""
+    union_sources: tuple[int, int]
+    """Distinct sources of all layers together, of each model."""
     values: Mapping[str, tuple[tuple[float, ...], ...]]
     """By measure; larger is more alike."""
     left_out: Mapping[str, str]
@@ -94,6 +103,10 @@ class LayerSimilarity:
             values = {name: _matrix(rows, shape) for name, rows in said["values"].items() if name in MEASURES}
             if not values or len(shape) != 2 or said["key"] not in ("token", "characters"):
                 raise ValueError("it says nothing of two models")
+            low, high = said["union_interval"]
+            (shares,) = _matrix([[said["union"], low, high, said["union_chance"]]], (1, 4))
+            if not all(0 <= share <= 1 for share in shares):
+                raise ValueError("a union that is no share")
             return cls(
                 a=str(said["a"]),
                 b=str(said["b"]),
@@ -105,7 +118,10 @@ class LayerSimilarity:
                 l0=int(said["l0"]),
                 threshold=float(said["threshold"]),
                 atoms=(atoms[0], atoms[1]),
-                union=float(said["union"]),
+                union=shares[0],
+                union_interval=Interval(shares[1], shares[2]),
+                union_chance=shares[3],
+                union_sources=(int(said["union_sources"][0]), int(said["union_sources"][1])),
                 values=values,
                 left_out={name: str(why) for name, why in said["left_out"].items() if name in MEASURES},
             )
@@ -200,11 +216,11 @@ def _read(library: Library, record: DictionaryRecord, tokens: int, job: Job) -> 
 def _measure(
     layers: "Sequence[Sequence[torch.Tensor]]", sources: "torch.Tensor", settings: LayersSettings, job: Job
 ) -> dict[str, Any]:
-    """Atoms, union, values and what is left out, of activations per model and layer."""
+    """Atoms, values, what is left out, and the union, of activations per model and layer."""
     import torch
 
     from itda_core.builder import build_dictionary
-    from itda_core.similarity import jaccard, shared, shared_sources, union_jaccard
+    from itda_core.similarity import jaccard, shared, shared_sources
     from itda_core.similarity.measures import ACTIVATION_MEASURES, layer_similarities
     from itda_core.similarity.sources import rows_of
 
@@ -249,9 +265,35 @@ def _measure(
             left_out[name] = str(error)
     return {
         "atoms": tuple(tuple(len(each) for each in side) for side in chosen),
-        "union": union_jaccard(*chosen),
         "values": values,
         "left_out": left_out,
+        **_union(chosen[0], chosen[1], keys),
+    }
+
+
+def _union(a: "Sequence[torch.Tensor]", b: "Sequence[torch.Tensor]", keys: np.ndarray) -> dict[str, Any]:
+    """How alike two models are as wholes, of the sources of their layers and the tokens [n, 2] that both read."""
+    from itda_core.similarity.sources import overlap, sources_of, union_keys
+
+    all_a, all_b = union_keys(a), union_keys(b)
+    names = np.unique(keys[:, 0])
+    parts = {
+        "both": np.intersect1d(all_a, all_b, assume_unique=True),
+        "a": np.setdiff1d(all_a, all_b, assume_unique=True),
+        "b": np.setdiff1d(all_b, all_a, assume_unique=True),
+    }
+    documents = pd.DataFrame(
+        {
+            part: np.bincount(np.searchsorted(names, sources_of(chosen)[:, 0]), minlength=len(names))
+            for part, chosen in parts.items()
+        }
+    )
+    candidates = pd.DataFrame({"n": [len(keys)], "a": [len(all_a)], "b": [len(all_b)]})
+    return {
+        "union": overlap(all_a, all_b),
+        "union_interval": bootstrap(documents),
+        "union_chance": chance(candidates, len(all_a), len(all_b)),
+        "union_sources": (len(all_a), len(all_b)),
     }
 
 

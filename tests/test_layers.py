@@ -14,7 +14,7 @@ from itda_core.cli import main
 from itda_core.config import LayersSettings
 from itda_core.corpus import Corpus
 from itda_core.layer_activations import common_rows
-from itda_core.layers import MEASURES, LayerSimilarity, compare_layers, path_of, read_layers
+from itda_core.layers import MEASURES, LayerSimilarity, _union, compare_layers, path_of, read_layers
 from itda_core.library import DictionaryRecord, Library
 from itda_core.models import load_model
 from itda_core.similarity import linear_cka, linear_regression
@@ -74,6 +74,25 @@ def test_every_layer_against_every_layer(compared: Library) -> None:
         assert np.isfinite(rows).all(), name
         assert np.max(rows) <= 1 + 1e-9, name
     assert 0 < found.union < 1
+    low, high = found.union_interval
+    assert low < found.union < high
+    n_a, n_b = found.union_sources
+    assert max(found.atoms[0]) <= n_a <= min(sum(found.atoms[0]), TOKENS)
+    by_lot = n_a * n_b / TOKENS
+    assert found.union_chance == pytest.approx(by_lot / (n_a + n_b - by_lot))
+
+
+def test_the_union_of_all_layers_by_hand() -> None:
+    keys = np.array([[document, position] for document in (0, 4, 9) for position in range(10)])
+    a = [torch.tensor([[0, 1], [4, 2]]), torch.tensor([[0, 1], [0, 3]])]
+    b = [torch.tensor([[4, 2], [4, 7], [0, 3]])]
+    found = _union(a, b, keys)
+    assert (found["union"], found["union_sources"]) == (2 / 4, (3, 3))
+    assert found["union_chance"] == pytest.approx(0.3 / 5.7)  # 3 of 30 tokens, twice
+    # Document 0 gives 1 of 2, document 4 gives 1 of 2, document 9 none: whatever is drawn, half is shared.
+    assert found["union_interval"] == (0.5, 0.5)
+    low, high = _union(a, [*b, torch.tensor([[0, 5], [0, 6]])], keys)["union_interval"]
+    assert (low, high) == (1 / 4, 1 / 2)  # document 0 alone, document 4 alone
 
 
 def test_the_command_reads_what_is_there(compared: Library, capsys: pytest.CaptureFixture[str]) -> None:
@@ -85,7 +104,10 @@ def test_the_command_reads_what_is_there(compared: Library, capsys: pytest.Captu
     assert json.loads(capsys.readouterr().out) == json.loads(path.read_text())
     assert path.stat().st_mtime_ns == before
     assert main(["similarity", a.id, b.id, *options]) == 0
-    assert "Mutual 10-nearest neighbours: most like layers 0 to 5 of A are" in capsys.readouterr().out
+    said = capsys.readouterr().out
+    assert "Mutual 10-nearest neighbours: most like layers 0 to 5 of A are" in said
+    union = json.loads(path.read_text())["union"]
+    assert f"IoU of all layers together {union:.4f} (95 % interval" in said
 
 
 def test_too_few_tokens_leave_a_measure_out(
@@ -128,6 +150,10 @@ def test_a_damaged_report_says_so(compared: Library, tmp_path: Path) -> None:
         {"values": {"jaccard": [["much"] * 6] * 6}},
         {"atoms": 3},
         {"coverage": []},
+        {"union": 1.5},
+        {"union_interval": [0.5]},
+        {"union_chance": "none"},
+        {"union_sources": []},
     ):
         path.write_text(json.dumps(sound | change))
         with pytest.raises(DamagedError, match="delete its file"):

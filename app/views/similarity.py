@@ -6,9 +6,9 @@ from typing import Any
 import pandas as pd
 import streamlit as st
 
-from app import jobs_view, layer_figures, parts, resources, state
+from app import bench_view, jobs_view, layer_figures, parts, resources, state, wholes_view
 from app.text import count, inert, number, share, visible
-from itda_core.layers import BENCHED, CHOSEN_ON, MEASURES, PAPER_ACCURACY, LayerSimilarity
+from itda_core.layers import MEASURES, LayerSimilarity
 from itda_core.library import DictionaryRecord
 from itda_core.types import UserError
 
@@ -116,6 +116,7 @@ def show_cell(found: LayerSimilarity, records: list[DictionaryRecord], layer: in
             "best in B": st.column_config.NumberColumn(width=80),
         },
     )
+    parts.download(table, key="cell_csv", file=f"layer-{layer}-and-layer-{other}.csv")
     by_site = {(_identity(each), each.site.layer): each for each in [*parts.sound_records(), *records]}
     sites = [by_site.get((_identity(record), at)) for record, at in zip(records, (layer, other), strict=True)]
     a, b = sites
@@ -187,64 +188,9 @@ def show_notes(found: LayerSimilarity) -> None:
         "."
         if min(found.coverage) == 1
         else f" ({share(found.coverage[0])} of those that A read, {share(found.coverage[1])} of B's).",
-        f" The dictionaries are built anew from these tokens, at L0 {found.l0} and a threshold of {found.threshold:g}; "
-        f"the sources of all layers together overlap with an IoU of {number(found.union)}.",
+        f" The dictionaries are built anew from these tokens, at L0 {found.l0} and a threshold of {found.threshold:g}.",
     ]
     st.caption(inert("".join(words)))
-
-
-def show_bench() -> None:
-    """How often each measure finds the right layer, where that is known."""
-    bench = resources.layers_bench()
-    if bench is None:
-        return
-    st.subheader("How far to trust each measure")
-    st.caption(
-        inert(
-            f"Of models that differ in their seed only ({', '.join(bench['seeds'])}), how often is a layer's best "
-            f"match the layer of the same depth? The share of layers, over {bench['n_pairs']} ordered pairs on "
-            f"{count(bench['main']['tokens'])} tokens, with a 95 % interval over pairs; beside it what the ITDA paper "
-            "found on five seeds each of GPT-2 small and medium. itda bench layers measures it again."
-        )
-    )
-    names = [name for name in BENCHED if name in bench["accuracy"]]
-    table = pd.DataFrame(
-        [
-            {
-                "measure": BENCHED[name],
-                "right": bench["accuracy"][name],
-                "interval": " to ".join(f"{end:.2f}" for end in bench["interval"][name]),
-                "paper, GPT-2 small": paper[0],
-                "medium": paper[1],
-            }
-            for name in names
-            for paper in [[f"{value:.2f}" for value in PAPER_ACCURACY.get(name, ())] or ["–", "–"]]
-        ]
-    ).sort_values("right", ascending=False, kind="stable")
-    st.dataframe(table, hide_index=True, column_config={"right": st.column_config.NumberColumn(format="%.2f")})
-    if set(bench["seeds"]) & set(CHOSEN_ON):
-        st.caption("The concordance was chosen from many like it on these very models, so here it proves little.")
-    parts.download(table, key="bench_csv", file="layer-matching.csv")
-    for key, axis, title in (
-        ("budgets", "tokens", "tokens that each model reads"),
-        ("thresholds", "threshold", "threshold of the dictionaries"),
-    ):
-        points = pd.DataFrame(
-            [
-                {"name": BENCHED[name], "x": each[axis], "y": value}
-                for each in bench[key]
-                for name, value in each["accuracy"].items()
-                if name in BENCHED
-            ]
-        )
-        if not points.empty:
-            parts.figure(
-                layer_figures.layers_lines(points, list(BENCHED.values()), title),
-                points,
-                key=f"bench_{key}",
-                alt=f"Share of layers found against {title}",
-                file=f"layer-matching-{key}.csv",
-            )
 
 
 def table_of(found: LayerSimilarity) -> pd.DataFrame:
@@ -259,8 +205,8 @@ def table_of(found: LayerSimilarity) -> pd.DataFrame:
     )
 
 
-def show_pair(shown: state.SimilarityState) -> None:
-    """The similarities of two models, or the way to have them measured."""
+def show_pair(shown: state.SimilarityState) -> LayerSimilarity | None:
+    """The similarities of two models, or the way to have them measured; returns them."""
     records = [resources.library().record(each) for each in (shown.a, shown.b)]
     found = resources.layers(*records)
     if found is None:
@@ -271,8 +217,9 @@ def show_pair(shown: state.SimilarityState) -> None:
             ":material/grid_on:",
             ["similarity", shown.a, shown.b],
         )
-        return
-    show_report(shown, found, records)
+    else:
+        show_report(shown, found, records)
+    return found
 
 
 def show_similarity() -> None:
@@ -291,14 +238,19 @@ def show_similarity() -> None:
         return
     st.caption("Every layer of one model against every layer of another, by what each makes of the same tokens.")
     show_chooser(shown, found)
+    measured = None
     if not shown.a or not shown.b:
         st.text("Choose two models: two seeds, two sizes, or a model and one tuned from it.")
     else:
         try:
-            show_pair(shown)
+            measured = show_pair(shown)
         except UserError as error:
             parts.show_error(error)
-    show_bench()
+    bench = resources.layers_bench()
+    wholes_view.show_wholes(measured, bench)
+    if bench is not None:
+        bench_view.show_accuracy(bench)
+        bench_view.show_convergence(bench)
 
 
 with parts.errors_shown():

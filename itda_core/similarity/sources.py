@@ -34,7 +34,12 @@ def union_jaccard(sources_a: Iterable[Any], sources_b: Iterable[Any]) -> float:
 
     Raises ValueError as `jaccard` does.
     """
-    return overlap(*(np.unique(np.concatenate([source_keys(s) for s in model])) for model in (sources_a, sources_b)))
+    return overlap(union_keys(sources_a), union_keys(sources_b))
+
+
+def union_keys(sources: Iterable[Any]) -> np.ndarray:
+    """[m] int64, a number for each distinct source of all layers of a model, sorted. Raises ValueError as `jaccard`."""
+    return np.unique(np.concatenate([source_keys(layer) for layer in sources]))
 
 
 def source_keys(sources: Any) -> np.ndarray:

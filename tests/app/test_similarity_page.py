@@ -7,6 +7,8 @@ from pathlib import Path
 import pytest
 from page_fixtures import OpenPage, records
 
+from app import resources
+from app.text import number
 from itda_core.layers import read_layers
 from itda_core.library import Library
 
@@ -50,6 +52,48 @@ def test_the_question_and_its_answer(measured: Path, open_page: OpenPage) -> Non
     page.selectbox(key="similarity_layer").select(4).run()
     assert page.query_params["layer"] == "4"
     assert "Layer 4 of A" in text(page)
+
+
+def test_the_two_models_as_wholes(measured: Path, open_page: OpenPage) -> None:
+    a, b = ids(measured)
+    library = Library(measured)
+    found = read_layers(library, library.record(a), library.record(b))
+    assert found is not None
+    page = open_page(measured, "/similarity", d=a, e=b)
+    assert not page.exception
+    said = {metric.label: metric.value for metric in page.metric}
+    assert said["Shared by the models (IoU)"] == number(found.union)
+    assert said["95 % interval"] == " to ".join(map(number, found.union_interval))
+    assert said["By chance"] == number(found.union_chance)
+    assert "The models as wholes" in text(page)
+    assert "hold it against the dots only roughly" in text(page)  # it read fewer tokens than the bench
+
+
+def test_without_a_pair_the_bench_is_there(library: Path, open_page: OpenPage) -> None:
+    page = open_page(library, "/similarity")
+    assert not page.exception
+    assert not page.metric
+    assert [each.value for each in page.subheader] == [
+        "The models as wholes",
+        "How far to trust each measure",
+        "When do layers settle in training?",
+    ]
+
+
+def test_a_bench_without_checkpoints_or_none_at_all(
+    library: Path, tmp_path: Path, open_page: OpenPage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bench = json.loads(resources.LAYERS_RESULTS.read_text())
+    results = tmp_path / "layers.json"
+    results.write_text(json.dumps(bench | {"convergence": {"model": None, "steps": [], "iou": []}}))
+    monkeypatch.setattr(resources, "LAYERS_RESULTS", results)
+    page = open_page(library, "/similarity")
+    assert not page.exception
+    assert "When do layers settle" not in text(page)
+    results.unlink()
+    page = open_page(library, "/similarity")
+    assert not page.exception
+    assert not page.subheader
 
 
 def test_a_cell_with_both_dictionaries_leads_to_their_shared_atoms(measured: Path, open_page: OpenPage) -> None:

@@ -1,0 +1,104 @@
+"""What `itda bench layers` found on the models of this project: the measures held against each other, and training.
+
+A bench is the report as JSON has it (`itda_core/benchmarks/layers_results.py`).
+"""
+
+from typing import Any
+
+import pandas as pd
+import streamlit as st
+
+from app import layer_figures, parts
+from app.text import count, inert, number
+from itda_core.layers import BENCHED, CHOSEN_ON, PAPER_ACCURACY
+
+
+def show_accuracy(bench: dict[str, Any]) -> None:
+    """How often each measure finds the right layer, where that is known."""
+    st.subheader("How far to trust each measure")
+    st.caption(
+        inert(
+            f"Of models that differ in their seed only ({', '.join(bench['seeds'])}), how often is a layer's best "
+            f"match the layer of the same depth? The share of layers, over {bench['n_pairs']} ordered pairs on "
+            f"{count(bench['main']['tokens'])} tokens, with a 95 % interval over pairs; beside it what the ITDA paper "
+            "found on five seeds each of GPT-2 small and medium. itda bench layers measures it again."
+        )
+    )
+    names = [name for name in BENCHED if name in bench["accuracy"]]
+    table = pd.DataFrame(
+        [
+            {
+                "measure": BENCHED[name],
+                "right": bench["accuracy"][name],
+                "interval": " to ".join(f"{end:.2f}" for end in bench["interval"][name]),
+                "paper, GPT-2 small": paper[0],
+                "medium": paper[1],
+            }
+            for name in names
+            for paper in [[f"{value:.2f}" for value in PAPER_ACCURACY.get(name, ())] or ["–", "–"]]
+        ]
+    ).sort_values("right", ascending=False, kind="stable")
+    st.dataframe(table, hide_index=True, column_config={"right": st.column_config.NumberColumn(format="%.2f")})
+    if set(bench["seeds"]) & set(CHOSEN_ON):
+        st.caption("The concordance was chosen from many like it on these very models, so here it proves little.")
+    parts.download(table, key="bench_csv", file="layer-matching.csv")
+    for key, axis, title in (
+        ("budgets", "tokens", "tokens that each model reads"),
+        ("thresholds", "threshold", "threshold of the dictionaries"),
+    ):
+        points = pd.DataFrame(
+            [
+                {"name": BENCHED[name], "x": each[axis], "y": value}
+                for each in bench[key]
+                for name, value in each["accuracy"].items()
+                if name in BENCHED
+            ]
+        )
+        if not points.empty:
+            parts.figure(
+                layer_figures.layers_lines(points, list(BENCHED.values()), title),
+                points,
+                key=f"bench_{key}",
+                alt=f"Share of layers found against {title}",
+                file=f"layer-matching-{key}.csv",
+            )
+
+
+def convergence_table(bench: dict[str, Any]) -> pd.DataFrame:
+    """How near each layer is to its end at each checkpoint of training: model, step, layer, IoU; empty without any."""
+    convergence = bench["convergence"]
+    rows = [
+        {"model": convergence["model"], "step": step, "layer": layer, "IoU": iou}
+        for step, ious in zip(convergence["steps"], convergence["iou"], strict=True)
+        for layer, iou in enumerate(ious)
+    ]
+    return pd.DataFrame(rows, columns=["model", "step", "layer", "IoU"])
+
+
+def show_convergence(bench: dict[str, Any]) -> None:
+    """When in training the layers of a model settle."""
+    table = convergence_table(bench)
+    if table.empty:
+        return
+    last = table.loc[table["step"] == table["step"].max()].sort_values("IoU")
+    far, near = last.iloc[0], last.iloc[-1]
+    st.subheader("When do layers settle in training?")
+    st.caption(
+        inert(
+            f"At some steps of the training of {near['model']}, each layer's dictionary against that of the finished "
+            f"model, from the same {count(bench['main']['tokens'])} tokens. Near 1, the layer already chooses the "
+            "tokens that it chooses in the end; the finished model itself is at 1. At step "
+            f"{count(near['step'])}, the last before the end, layer {near['layer']} is nearest with "
+            f"{number(near['IoU'])} and layer {far['layer']} farthest with {number(far['IoU'])}. In the ITDA paper "
+            "(A.4.2: Pythia 70m, 160m and 410m, every 10,000 steps) the first two layers reach 1 in the last third of "
+            "training, and the deeper a layer, the later it settles. Of a model of yours, choose two checkpoints as A "
+            "and B above: the diagonal says how far each layer has moved."
+        )
+    )
+    parts.figure(
+        layer_figures.convergence_lines(table),
+        table,
+        key="convergence",
+        alt="IoU of each layer's dictionary with the final one against training steps; the download has the numbers",
+        file="layer-convergence.csv",
+    )

@@ -1,0 +1,97 @@
+"""Figures about the layers of models, and the tables that they are drawn from."""
+
+import json
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from app.bench_view import convergence_table
+from app.layer_figures import convergence_lines, union_strip
+from app.resources import LAYERS_RESULTS
+from app.wholes_view import KINDS, OWN, pairs_table, ranges
+from itda_core.comparison import Interval
+from itda_core.layers import LayerSimilarity
+
+FOUND = LayerSimilarity(
+    a="<b>mine</b>",
+    b="yours",
+    hooks=("resid", "resid"),
+    corpus="docs-0",
+    key="token",
+    tokens=3000,
+    coverage=(1.0, 1.0),
+    l0=40,
+    threshold=0.1,
+    atoms=((900,), (800,)),
+    union=0.6,
+    union_interval=Interval(0.55, 0.66),
+    union_chance=0.2,
+    union_sources=(900, 800),
+    values={"jaccard": ((0.6,),)},
+    left_out={},
+)
+
+
+@pytest.fixture
+def bench() -> dict[str, Any]:
+    """The bench's report, as if two seeds more and a model of another architecture had been in it."""
+    report = json.loads(LAYERS_RESULTS.read_text())
+    pairs = {"s1 s2": 0.7, "s1 other": 0.4, "s2 other": 0.5, "other another": 0.65}
+    union = {"same": [0.65, 0.7], "different": [0.4, 0.5]}
+    return report | {"seeds": ["s1", "s2"], "others": ["other", "another"], "union_pairs": pairs, "union": union}
+
+
+def test_every_pair_of_models_has_its_kind(bench: dict[str, Any]) -> None:
+    table = pairs_table(FOUND, bench)
+    assert table["kind"].tolist() == [KINDS["same"]] * 2 + [KINDS["different"]] * 2 + [OWN]
+    assert table["pair"].tolist()[:2] == ["s1 and s2", "other and another"]
+    assert table["IoU"].tolist() == [0.7, 0.65, 0.4, 0.5, 0.6]
+    assert table["chance"].isna().tolist() == [True] * 4 + [False]
+    assert table["tokens"].tolist() == [bench["main"]["tokens"]] * 4 + [3000]
+    assert pairs_table(None, None).empty
+    assert ranges(bench["union"]) == f"{KINDS['same']} 0.650 to 0.700; {KINDS['different']} 0.400 to 0.500"
+    assert ranges({"same": [0.5, 0.5], "different": None}) == f"{KINDS['same']} 0.500"
+
+
+def test_the_strip_marks_the_readers_pair(bench: dict[str, Any]) -> None:
+    figure = union_strip(pairs_table(FOUND, bench))
+    assert [each.text for each in figure.layout.annotations] == [*KINDS.values(), OWN]
+    same, _, different, _, own, chance = figure.data
+    assert [sorted(each.x) for each in (same, different, own, chance)] == [[0.65, 0.7], [0.4, 0.5], [0.6], [0.2]]
+    assert (set(same.marker.symbol), own.marker.symbol) == ({"circle"}, ("diamond",))
+    assert own.error_x.array[0] == pytest.approx(0.06) and own.error_x.arrayminus[0] == pytest.approx(0.05)
+    assert np.isnan(same.error_x.array).all()
+    low, high = figure.layout.xaxis.range
+    assert low < 0.2 and high > 0.7
+    assert "<b>mine" not in figure.to_json() and "&lt;b&gt;mine" in own.hovertext[0]
+
+
+def test_the_strip_without_a_pair_of_the_readers(bench: dict[str, Any]) -> None:
+    figure = union_strip(pairs_table(None, bench))
+    assert [each.text for each in figure.layout.annotations] == list(KINDS.values())
+    assert len(union_strip(pairs_table(FOUND, None)).layout.annotations) == 1
+
+
+def test_a_line_for_each_layer_over_the_steps_of_training(bench: dict[str, Any]) -> None:
+    table = convergence_table(bench)
+    convergence = bench["convergence"]
+    lines = convergence_lines(table).data
+    assert [line.name for line in lines] == [f"layer {layer}" for layer in range(6)]
+    for layer, line in enumerate(lines):
+        assert list(line.x) == convergence["steps"]
+        assert list(line.y) == [ious[layer] for ious in convergence["iou"]]
+    assert len({line.line.color for line in lines}) == 6
+    assert convergence_lines(table).layout.xaxis.type == "log"
+    assert set(table["model"]) == {convergence["model"]}
+
+
+def test_a_bench_without_checkpoints_has_nothing_to_draw(bench: dict[str, Any]) -> None:
+    none = {"model": None, "steps": [], "iou": []}
+    assert convergence_table(bench | {"convergence": none}).empty
+
+
+def test_many_layers_keep_their_order() -> None:
+    points = pd.DataFrame({"layer": [11, 2, 0], "step": [1, 1, 1], "IoU": [0.1, 0.2, 0.3]})
+    assert [line.name for line in convergence_lines(points).data] == ["layer 0", "layer 2", "layer 11"]
