@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import pandas as pd
 import streamlit as st
 
-from itda_core.comparison import Comparison, kept_pairs, kept_summary, key_of, read_comparison, read_measures
+from itda_core.comparison import Comparison, folder_of, kept_pairs, kept_summary, key_of, read_comparison, read_measures
 from itda_core.corpus import Corpus
 from itda_core.demo_models import DEMO_FOLDER
 from itda_core.files import read_json

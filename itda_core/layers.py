@@ -267,7 +267,7 @@ def _measure(
         "atoms": tuple(tuple(len(each) for each in side) for side in chosen),
         "values": values,
         "left_out": left_out,
-        **_union(chosen[0], chosen[1], keys),
+        **_union(chosen[0], chosen[1], sources.numpy()),
     }
 
 

@@ -72,7 +72,7 @@ def test_an_atom_without_a_twin_stands_beside_its_transplant(open_page: OpenPage
     of_a, of_b = (Index(Library(transplanted).index_path(each.id)) for each in (a, b))
     sources = [strip["rows"][0]["tokens"] for strip in strips(page) if strip.get("style") == "passage"]
     assert len(sources) == 2
-    assert [[text for text, *_, mark in each if mark == "centre"] for each in sources][0] == [of_a.atom(atom).label]
+    assert next([text for text, *_, mark in each if mark == "centre"] for each in sources) == [of_a.atom(atom).label]
     # Its contexts, the strongest first; the source is among neither side's.
     lists = [strip["rows"] for strip in strips(page) if strip.get("style") == "list"]
     assert len(lists) == 2
