@@ -90,9 +90,9 @@ def show_convergence(bench: dict[str, Any]) -> None:
             "tokens that it chooses in the end; the finished model itself is at 1. At step "
             f"{count(near['step'])}, the last before the end, layer {near['layer']} is nearest with "
             f"{number(near['IoU'])} and layer {far['layer']} farthest with {number(far['IoU'])}. In the ITDA paper "
-            "(A.4.2: Pythia 70m, 160m and 410m, every 10,000 steps) the first two layers reach 1 in the last third of "
-            "training, and the deeper a layer, the later it settles. Of a model of yours, choose two checkpoints as A "
-            "and B above: the diagonal says how far each layer has moved."
+            "(A.4.2: Pythia 70m, 160m and 410m, every 10,000 steps) the first two layers settle at 1 in the last third "
+            "of training and no other layer does before its end. Of a model of yours, choose two checkpoints as A and "
+            "B above: the diagonal says how far each layer has moved."
         )
     )
     parts.figure(

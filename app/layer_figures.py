@@ -99,7 +99,12 @@ def layers_lines(points: pd.DataFrame, names: Sequence[str], x_title: str) -> go
         x_title: what x is.
     """
     shapes = {name: (_LINES[at % len(_LINES)], _SYMBOLS[at % len(_SYMBOLS)]) for at, name in enumerate(names)}
-    return _lines(points, shapes, x_title, "share of layers")
+    figure = _lines(points, shapes, x_title, "share of layers")
+    # The names are long: beside the lines they would leave them no room on a small screen.
+    figure.update_layout(
+        height=300 + 18 * len(figure.data), legend={"orientation": "h", "x": 0, "y": -0.22, "yanchor": "top"}
+    )
+    return figure
 
 
 def convergence_lines(points: pd.DataFrame) -> go.Figure:
@@ -116,7 +121,7 @@ def convergence_lines(points: pd.DataFrame) -> go.Figure:
     drawn = pd.DataFrame(
         {"name": [f"layer {layer}" for layer in points["layer"]], "x": points["step"], "y": points["IoU"]}
     )
-    return _lines(drawn, shapes, "training steps", "IoU with the final dictionary")
+    return _lines(drawn, shapes, "training steps", "IoU with the finished model")
 
 
 def union_strip(pairs: pd.DataFrame) -> go.Figure:

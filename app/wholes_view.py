@@ -66,7 +66,7 @@ def show_wholes(found: LayerSimilarity | None, bench: dict[str, Any] | None) -> 
     if found is not None:
         with st.grid(3, min_column_width=150):
             st.metric(
-                "Shared by the models (IoU)",
+                "Shared sources (IoU)",
                 number(found.union),
                 border=True,
                 help="Sources that some layer of A and some layer of B chose, of all that any layer of either chose.",

@@ -62,7 +62,7 @@ def test_the_two_models_as_wholes(measured: Path, open_page: OpenPage) -> None:
     page = open_page(measured, "/similarity", d=a, e=b)
     assert not page.exception
     said = {metric.label: metric.value for metric in page.metric}
-    assert said["Shared by the models (IoU)"] == number(found.union)
+    assert said["Shared sources (IoU)"] == number(found.union)
     assert said["95 % interval"] == " to ".join(map(number, found.union_interval))
     assert said["By chance"] == number(found.union_chance)
     assert "The models as wholes" in text(page)
