@@ -28,7 +28,7 @@ def show_start(jobs: list[JobState]) -> None:
     if failed:
         st.text("Building the demo did not succeed; the log below says why.")
     else:
-        st.text("This library is empty. The demo builds dictionaries of two small models that come with the project.")
+        st.text("This library is empty. The demo builds dictionaries of small models that come with the project.")
     if st.button("Try again" if failed else "Build the demo", type="primary", icon=":material/play_arrow:"):
         resources.start("demo")
         st.rerun()

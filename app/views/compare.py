@@ -304,9 +304,9 @@ def show_changes(
     st.subheader("What changed from A to B")
     carried = pair.carried()
     st.text(
-        f"{count(whole.both)} of A's {count(a.n_atoms)} atoms are atoms of B too. {count(whole.a)} are no longer "
-        f"needed: they carried {share(carried.a)} of what A says. {count(whole.b)} are new and carry "
-        f"{share(carried.b)} of what B says."
+        f"{count(whole.both)} of A's {count(a.n_atoms)} atoms are atoms of B too. {count(whole.a)} are atoms no "
+        f"longer: they carried {share(carried.a)} of A's coefficients. {count(whole.b)} are new: they carry "
+        f"{share(carried.b)} of B's."
     )
     st.caption(
         "Read it so where A is the earlier of two checkpoints, or the model that B was trained on from; of any other "
@@ -322,7 +322,7 @@ def show_changes(
             **widget("ranking", shown.ranking),
         )
     sort, descending = state.PAIR_SORTS[shown.ranking]
-    titles = {"a": "No longer needed: only A has them", "b": "New: only B has them"}
+    titles = {"a": "No longer atoms: only A has them", "b": "New atoms: only B has them"}
     for column, (part, title) in zip(st.columns(2, gap="large"), titles.items(), strict=True):
         with column:
             st.text(title)
@@ -338,6 +338,11 @@ def show_changes(
             change = rows["b_weight"] - rows["a_weight"]
             show_moved(shown, rows.loc[(change > 0) if descending else (change < 0), :], order)
             download_rows(shown, pair, PairFilter("both"), order, order)
+
+
+def carries(weight: float) -> str:
+    """What an atom carries, precisely enough to see it change: hardly any carries a hundredth."""
+    return f"{number(100 * weight, 2)} %"
 
 
 def download_rows(shown: state.CompareState, pair: Pair, where: PairFilter, order: str, name: str) -> None:
@@ -357,7 +362,7 @@ def show_ranked(shown: state.CompareState, rows: pd.DataFrame, part: str) -> Non
         st.caption("None.")
         return
     value: Callable[[Any], str] = {
-        "heaviest": lambda row: share(getattr(row, f"{part}_weight")),
+        "heaviest": lambda row: carries(getattr(row, f"{part}_weight")),
         "surprising": lambda row: number(getattr(row, f"{part}_admission_error")),
         "strongest": lambda row: number(getattr(row, f"{part}_strongest")),
     }[shown.ranking]
@@ -386,7 +391,7 @@ def show_moved(shown: state.CompareState, rows: pd.DataFrame, order: str) -> Non
         [
             Row(
                 source_tokens(row, "b"),
-                [share(row.a_weight), share(row.b_weight)],
+                [carries(row.a_weight), carries(row.b_weight)],
                 href=match_address(shown, row.a, row.b),
             )
             for row in each(rows)
