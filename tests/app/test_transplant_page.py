@@ -68,7 +68,7 @@ def test_an_atom_without_a_twin_stands_beside_its_transplant(open_page: OpenPage
     assert not page.exception
     metrics = {metric.label: metric.value for metric in page.metric}
     assert float(metrics["Correlation"].replace("\N{MINUS SIGN}", "-")) == pytest.approx(told.correlation, abs=5e-3)
-    assert metrics["Fire together on"] == f"{told.together:,}"
+    assert metrics["Together on"] == f"{told.together:,}"
     of_a, of_b = (Index(Library(transplanted).index_path(each.id)) for each in (a, b))
     sources = [strip["rows"][0]["tokens"] for strip in strips(page) if strip.get("style") == "passage"]
     assert len(sources) == 2
@@ -100,7 +100,7 @@ def test_beside_its_twin_an_atom_has_a_transplant_too(open_page: OpenPage, trans
     assert page.query_params["beside"] == "a"
     told = found.atom(x)
     assert told is not None
-    assert {metric.label: metric.value for metric in page.metric}["Fire together on"] == f"{told.together:,}"
+    assert {metric.label: metric.value for metric in page.metric}["Together on"] == f"{told.together:,}"
     # The other direction was not computed. Swapped, the atom is B's, and what is looked at stays.
     page.segmented_control(key="compare_beside").set_value("b").run()
     assert "Transplant B's atoms" in labels(page)
@@ -108,7 +108,7 @@ def test_beside_its_twin_an_atom_has_a_transplant_too(open_page: OpenPage, trans
     page.button(key="swap").click().run()
     assert not page.exception
     assert (page.query_params["beside"], page.query_params["b"]) == ("b", str(x))
-    assert {metric.label: metric.value for metric in page.metric}["Fire together on"] == f"{told.together:,}"
+    assert {metric.label: metric.value for metric in page.metric}["Together on"] == f"{told.together:,}"
 
 
 def test_a_damaged_transplant_is_said_in_one_line(open_page: OpenPage, transplanted: Path, tmp_path: Path) -> None:
