@@ -9,7 +9,7 @@ from app import parts, resources, state, transplant_view
 from app.components.token_strip import Row, Token, token_strip
 from app.passage_tokens import example_row, tokens_of
 from app.tables import each
-from app.text import count, number, share, visible
+from app.text import count, inert, number, share
 from itda_core.pair_queries import LEAST_TOGETHER, Pair
 from itda_core.queries import Atom, Index
 
@@ -118,7 +118,7 @@ def _show_side(side: str, dictionary_id: str, atom: Atom, index: Index, is_sourc
         token_strip(
             [Row(tokens_of(passage, atom.token))], key=f"match_source_{side}", style="passage", strongest=atom.strongest
         )
-        st.caption(f"Source: {visible(atom.document_name)}, token {atom.position}")
+        st.caption(f"Source: {inert(atom.document_name)}, token {atom.position}")
     with st.grid(3, min_column_width=110):
         st.metric("Fires on", share(atom.density), border=True, help="Share of the captured tokens")
         st.metric("Strongest", number(atom.strongest), border=True, help="Largest absolute coefficient")

@@ -8,7 +8,7 @@ from app import jobs_view, parts, resources, state
 from app.components.token_strip import Row, Token, token_strip
 from app.passage_tokens import example_row, tokens_of
 from app.tables import each
-from app.text import count, number, share, visible
+from app.text import count, inert, number, share
 from itda_core.queries import Atom, Index
 from itda_core.types import DamagedError
 
@@ -29,8 +29,8 @@ def show_transplant(shown: state.CompareState, side: str, atom: Atom) -> None:
     found = resources.transplant(here, there)
     if found is None:
         jobs_view.offer_work(
-            f"What {other.upper()}'s model makes of the sources of {side.upper()} is computed once, for all its atoms, "
-            "and kept.",
+            f"What {other.upper()}'s model makes of {side.upper()}'s sources is computed once, for all atoms of "
+            f"{side.upper()}, and kept.",
             f"Transplant {side.upper()}'s atoms",
             ":material/move_down:",
             ["transplant", here.id, there.id],
@@ -51,7 +51,7 @@ def show_transplant(shown: state.CompareState, side: str, atom: Atom) -> None:
     with st.container(border=True):
         token_strip([Row(tokens_of(source, carried.token))], key=f"transplant_source_{other}", style="passage")
         place = source[source["is_centre"]].iloc[0]
-        st.caption(f"The same source: {visible(str(place['name']))}, token {place['position']}")
+        st.caption(f"The same source: {inert(str(place['name']))}, token {place['position']}")
     with st.grid(3, min_column_width=110):
         st.metric(
             "Correlation",
@@ -66,7 +66,7 @@ def show_transplant(shown: state.CompareState, side: str, atom: Atom) -> None:
             help="Share of the tokens that both saw, without the source",
         )
         st.metric(
-            "Fire together on",
+            "Together on",
             count(carried.together),
             border=True,
             help=f"Tokens on which both fire; the atom itself fires on {count(carried.fires_a)} of those that both saw",

@@ -88,6 +88,7 @@ def loaded_after(code: str) -> set[str]:
         "queries",
         "pair_queries",
         "comparison",
+        "transplant",
         "layers",
         "library",
         "jobs",

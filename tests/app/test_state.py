@@ -34,6 +34,7 @@ STATES = [
     DecomposeState("d", kept="0" * 32, token=7),
     CompareState(),
     CompareState("x", "y", "b", "a & b", "gained", 3, "surprising", 0, 12),
+    CompareState("x", "y", atom_a=3, beside="a"),
     CompareState("x", "y", passage=" a text,\n of two lines ", segment=0),
     SimilarityState(),
     SimilarityState("x", "y", "mutual_knn", 0, 11),

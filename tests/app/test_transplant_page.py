@@ -68,29 +68,31 @@ def test_an_atom_without_a_twin_stands_beside_its_transplant(open_page: OpenPage
     assert not page.exception
     metrics = {metric.label: metric.value for metric in page.metric}
     assert float(metrics["Correlation"].replace("\N{MINUS SIGN}", "-")) == pytest.approx(told.correlation, abs=5e-3)
-    assert metrics["Fire together on"] == f"{told.together:,}"
+    assert metrics["Together on"] == f"{told.together:,}"
     of_a, of_b = (Index(Library(transplanted).index_path(each.id)) for each in (a, b))
     sources = [strip["rows"][0]["tokens"] for strip in strips(page) if strip.get("style") == "passage"]
     assert len(sources) == 2
-    assert next([text for text, *_, mark in each if mark == "centre"] for each in sources) == [of_a.atom(atom).label]
+    assert [text for text, *_, mark in sources[0] if mark == "centre"] == [of_a.atom(atom).label]
     # Its contexts, the strongest first; the source is among neither side's.
     lists = [strip["rows"] for strip in strips(page) if strip.get("style") == "list"]
     assert len(lists) == 2
-    first = found.examples(atom).iloc[0]
-    passage = of_b.contexts([int(first["token"])], -1)
+    token, coefficient = (found.examples(atom)[name].tolist()[0] for name in ("token", "coefficient"))
+    passage = of_b.contexts([token], -1)
     assert "".join(token[0] for token in lists[1][0]["tokens"])[:5] == "".join(passage["text"])[:5]
-    assert float(lists[1][0]["cells"][0]) == pytest.approx(first["coefficient"], rel=0.01)
+    assert float(lists[1][0]["cells"][0]) == pytest.approx(coefficient, rel=0.01)
     marked = [token for token in lists[1][0]["tokens"] if token[3] == "centre"]
     assert len(marked) == 1
     assert marked[0][1] > 0.5
-    shown_of_a = of_a.top_examples(atom, 9)
-    assert len(lists[0]) == min(8, int((shown_of_a["token"] != of_a.atom(atom).token).sum()))
+    others = [token for token in of_a.top_examples(atom, 9)["token"].tolist() if token != of_a.atom(atom).token]
+    assert len(lists[0]) == min(8, len(others))
 
 
 def test_beside_its_twin_an_atom_has_a_transplant_too(open_page: OpenPage, transplanted: Path) -> None:
     found, a, b = found_in(transplanted)
-    pair = Pair(*(Library(transplanted).index_path(each.id) for each in (a, b)), "token")
-    x, y = (int(pair.page(PairFilter("both"), "density", True)[side].tolist()[0]) for side in "ab")
+    path_a, path_b = (Library(transplanted).index_path(each.id) for each in (a, b))
+    pair = Pair(path_a, path_b, "token")
+    twins = pair.page(PairFilter("both"), "density", True)
+    x, y = int(twins["a"].tolist()[0]), int(twins["b"].tolist()[0])
     page = open_page(transplanted, "/compare", d=a.id, e=b.id, a=str(x), b=str(y))
     assert "The same source" in shown(page)
     page.segmented_control(key="compare_beside").set_value("a").run()
@@ -98,7 +100,7 @@ def test_beside_its_twin_an_atom_has_a_transplant_too(open_page: OpenPage, trans
     assert page.query_params["beside"] == "a"
     told = found.atom(x)
     assert told is not None
-    assert {metric.label: metric.value for metric in page.metric}["Fire together on"] == f"{told.together:,}"
+    assert {metric.label: metric.value for metric in page.metric}["Together on"] == f"{told.together:,}"
     # The other direction was not computed. Swapped, the atom is B's, and what is looked at stays.
     page.segmented_control(key="compare_beside").set_value("b").run()
     assert "Transplant B's atoms" in labels(page)
@@ -106,7 +108,7 @@ def test_beside_its_twin_an_atom_has_a_transplant_too(open_page: OpenPage, trans
     page.button(key="swap").click().run()
     assert not page.exception
     assert (page.query_params["beside"], page.query_params["b"]) == ("b", str(x))
-    assert {metric.label: metric.value for metric in page.metric}["Fire together on"] == f"{told.together:,}"
+    assert {metric.label: metric.value for metric in page.metric}["Together on"] == f"{told.together:,}"
 
 
 def test_a_damaged_transplant_is_said_in_one_line(open_page: OpenPage, transplanted: Path, tmp_path: Path) -> None:
