@@ -1,6 +1,6 @@
 """A text as dictionaries decompose it: its tokens, the terms of one, and one passage decomposed by two dictionaries."""
 
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import pandas as pd
@@ -236,7 +236,7 @@ def _sources(record: DictionaryRecord, found: Decomposition, tokens: range) -> p
     return resources.index(record.id).sources(atoms_in(found, tokens))
 
 
-def _keys(records: list[DictionaryRecord], found: list[list[int]]) -> list[dict[int, Hashable]]:
+def _keys(records: list[DictionaryRecord], found: list[list[int]]) -> list[dict[int, tuple[int, int]]]:
     """The source of each atom that was found: of twins the same, of any other atom its own."""
     a, b = records
     # Twins here are those of the lists: of several tokens that end at one character, only the last stands for it.

@@ -59,7 +59,9 @@ def read_side(path: Path, n_atoms: int, n_other: int) -> pd.DataFrame:
 
 def _wrong(frame: pd.DataFrame, n_atoms: int, n_other: int) -> str:
     """What is wrong with values of the right kinds; empty where nothing is."""
-    if frame["atom"].isna().any() or not np.array_equal(frame["atom"].to_numpy(np.int64), np.arange(n_atoms)):
+    if frame["atom"].isna().to_numpy().any() or not np.array_equal(
+        frame["atom"].to_numpy(np.int64), np.arange(n_atoms)
+    ):
         return "is not of these dictionaries"
     missing = frame[["other", "correlation", "together"]].isna()
     if not missing.eq(missing["other"], axis=0).to_numpy().all():

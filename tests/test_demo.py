@@ -16,8 +16,8 @@ from itda_core.library import DictionaryRecord, Library
 @pytest.fixture
 def small(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
     """The demo over fewer documents and tokens. The folder of its models, with links to those that lie in `data/`."""
-    monkeypatch.setattr(demo, "CORPUS", CorpusSettings("docs", documents=60))
-    monkeypatch.setattr(demo, "TOKENS", 3000)
+    monkeypatch.setattr(demo, "CORPUS", CorpusSettings("docs", documents=30))
+    monkeypatch.setattr(demo, "TOKENS", 1500)
     data = tmp_path / "data"
     data.mkdir()
     for name in ("docs-a", "docs-b"):
