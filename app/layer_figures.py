@@ -102,7 +102,7 @@ def layers_lines(points: pd.DataFrame, names: Sequence[str], x_title: str) -> go
     figure = _lines(points, shapes, x_title, "share of layers")
     # The names are long: beside the lines they would leave them no room on a small screen.
     figure.update_layout(
-        height=300 + 18 * len(figure.data), legend={"orientation": "h", "x": 0, "y": -0.22, "yanchor": "top"}
+        height=300 + 18 * points["name"].nunique(), legend={"orientation": "h", "x": 0, "y": -0.22, "yanchor": "top"}
     )
     return figure
 
