@@ -24,6 +24,8 @@ def show_accuracy(bench: dict[str, Any]) -> None:
             "found on five seeds each of GPT-2 small and medium. itda bench layers measures it again."
         )
     )
+    held_out = (bench["held_out"] or {"accuracy": {}})["accuracy"]
+    foreign = {name: found["accuracy"] for name, found in bench["foreign"].items()}
     names = [name for name in BENCHED if name in bench["accuracy"]]
     table = pd.DataFrame(
         [
@@ -31,6 +33,8 @@ def show_accuracy(bench: dict[str, Any]) -> None:
                 "measure": BENCHED[name],
                 "right": bench["accuracy"][name],
                 "interval": " to ".join(f"{end:.2f}" for end in bench["interval"][name]),
+                **({"held out": held_out.get(name)} if held_out else {}),
+                **{f"to {model}": found.get(name) for model, found in foreign.items()},
                 "paper, GPT-2 small": paper[0],
                 "medium": paper[1],
             }
@@ -38,7 +42,21 @@ def show_accuracy(bench: dict[str, Any]) -> None:
             for paper in [[f"{value:.2f}" for value in PAPER_ACCURACY.get(name, ())] or ["–", "–"]]
         ]
     ).sort_values("right", ascending=False, kind="stable")
-    st.dataframe(table, hide_index=True, column_config={"right": st.column_config.NumberColumn(format="%.2f")})
+    shares = [name for name in table.columns if name == "right" or name == "held out" or name.startswith("to ")]
+    st.dataframe(
+        table,
+        hide_index=True,
+        column_config={name: st.column_config.NumberColumn(format="%.2f") for name in shares},
+    )
+    notes = [
+        f"To {model}: from these models to one with another tokenizer and another depth, by relative depth, on "
+        f"{count(found['tokens'])} tokens that end at the same character."
+        for model, found in bench["foreign"].items()
+    ]
+    if held_out:
+        seeds = ", ".join(bench["held_out_seeds"])
+        notes.insert(0, f"Held out: between {seeds} alone, which no setting was chosen by.")
+    st.caption(inert(" ".join(notes)))
     if set(bench["seeds"]) & set(CHOSEN_ON):
         st.caption("The concordance was chosen from many like it on these very models, so here it proves little.")
     parts.download(table, key="bench_csv", file="layer-matching.csv")

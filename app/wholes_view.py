@@ -104,10 +104,11 @@ def show_wholes(found: LayerSimilarity | None, bench: dict[str, Any] | None) -> 
     )
     if found is not None and bench is not None:
         words.append(" The diamond is your pair, with its interval; the line is chance.")
-        if (found.tokens, found.threshold) != (bench["main"]["tokens"], bench["main"]["threshold"]):
+        measured = (found.tokens, found.threshold, found.l0)
+        if measured != (bench["main"]["tokens"], bench["main"]["threshold"], bench["settings"]["l0"]):
             words.append(
-                f" It was measured on {count(found.tokens)} tokens at a threshold of {found.threshold:g}, and what is "
-                "shared hangs on both, so hold it against the dots only roughly."
+                f" It was measured on {count(found.tokens)} tokens at a threshold of {found.threshold:g} and an L0 of "
+                f"{found.l0}, and what is shared hangs on these, so hold it against the dots only roughly."
             )
     st.caption(inert("".join(words)))
 
