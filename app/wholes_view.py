@@ -106,9 +106,8 @@ def show_wholes(found: LayerSimilarity | None, bench: dict[str, Any] | None) -> 
         words.append(" The diamond is your pair, with its interval; the line is chance.")
         if (found.tokens, found.threshold) != (bench["main"]["tokens"], bench["main"]["threshold"]):
             words.append(
-                f" It was measured on {count(found.tokens)} tokens at a threshold of {found.threshold:g}. The fewer "
-                "the tokens, the higher the IoU of any two models, and what chance gives: hold it against the dots "
-                "only roughly."
+                f" It was measured on {count(found.tokens)} tokens at a threshold of {found.threshold:g}. On fewer "
+                "tokens the IoU is higher, and so is what chance gives: hold it against the dots only roughly."
             )
     st.caption(inert("".join(words)))
 
