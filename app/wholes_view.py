@@ -108,8 +108,8 @@ def show_wholes(found: LayerSimilarity | None, bench: dict[str, Any] | None) -> 
         if measured != (bench["main"]["tokens"], bench["main"]["threshold"], bench["settings"]["l0"]):
             words.append(
                 f" It was measured on {count(found.tokens)} tokens at a threshold of {found.threshold:g} and an L0 of "
-                f"{found.l0}. On fewer tokens the IoU is higher, and so is what chance gives, as with a lower threshold "
-                "or L0: hold it against the dots only roughly."
+                f"{found.l0}. On fewer tokens the IoU is higher, and so is what chance gives, and with a lower "
+                "threshold or L0: hold it against the dots only roughly."
             )
     st.caption(inert("".join(words)))
 
