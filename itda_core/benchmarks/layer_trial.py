@@ -63,6 +63,7 @@ class Trial:
         self.costs: dict[str, Cost] = {}
         self._contests: dict[str, _Contest] = {}
         self._left_out: dict[str, str] = {}
+        self._matrices: dict[tuple[str, str, str], np.ndarray] = {}  # what one accuracy compared, the next one reads
         if with_activations:
             for measure in ACTIVATION_MEASURES:
                 self._enter(
@@ -87,11 +88,11 @@ class Trial:
         for name, contest in self._contests.items():
             start = time.perf_counter()
             try:
-                matrices = {(a, b): self._matrix(contest, a, b) for a, b in pairs}
+                matrices = {(a, b): self._matrix(name, a, b) for a, b in pairs}
                 if contest.symmetric:
                     matrices = both_ways(matrices)
                 else:
-                    matrices |= {(b, a): self._matrix(contest, b, a) for a, b in pairs}
+                    matrices |= {(b, a): self._matrix(name, b, a) for a, b in pairs}
             except TooFewTokens as why:
                 left_out[name] = str(why)
                 continue
@@ -122,8 +123,11 @@ class Trial:
         grown = None if lowest is None or peak is None else (peak - lowest) / 1e6
         self._contests[name] = _Contest(sites, compare, symmetric, seconds, grown)
 
-    def _matrix(self, contest: _Contest, a: str, b: str) -> np.ndarray:
-        return layer_similarities(contest.compare, contest.sites[a], contest.sites[b])
+    def _matrix(self, name: str, a: str, b: str) -> np.ndarray:
+        contest = self._contests[name]
+        if (name, a, b) not in self._matrices:
+            self._matrices[name, a, b] = layer_similarities(contest.compare, contest.sites[a], contest.sites[b])
+        return self._matrices[name, a, b]
 
     def _each_layer(self, prepare: Callable[[Any], Any]) -> dict[str, list[Any]]:
         return {name: [prepare(x) for x in model.layers] for name, model in self._models.items()}
