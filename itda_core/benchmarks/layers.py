@@ -81,32 +81,32 @@ def bench_layers(given: Models, corpus: Corpus, settings: LayersBench, say: Say)
     models = capture_models({**seeds, **others}, corpus, settings.tokens, settings.batch_windows, say)
     if len({tuple(x.shape[1] for x in models[name].layers) for name in seeds}) > 1:
         raise UserError("the seeds differ in depth or width: Eq. 9 is about models of one architecture")
+    one_kind = {name: models[name] for name in seeds}
     within = list(combinations(seeds, 2))
     across = list(product(seeds, others))
     say("all measures on all tokens")
-    trial = Trial(models, settings.threshold, settings)
-    dictionaries = trial.dictionaries
+    trial = Trial(one_kind, settings.threshold, settings)
+    dictionaries = dict(trial.dictionaries)
     main, costs = trial.accuracy(within), trial.costs
     rest = list(seeds)[CHOOSING:]
     held_out = trial.accuracy(list(combinations(rest, 2))) if len(rest) > 1 else None
-    far = [trial.accuracy(across)] if across else []
+    far = []
+    if across:
+        say("the same with the other architecture")
+        trial = Trial(models, settings.threshold, settings)
+        dictionaries |= trial.dictionaries
+        far.append(trial.accuracy(across))
     del trial
     thresholds = []
-    one_kind = {name: models[name] for name in seeds}
     for threshold in settings.thresholds:
         say(f"threshold {threshold:g}")
         thresholds.append(Trial(one_kind, threshold, settings, with_activations=False).accuracy(within))
     budgets = []
     for tokens in settings.budgets:
         say(f"{tokens:,} tokens")
-        near_draws, far_draws = [], []
-        for draw in range(min(settings.draws, settings.tokens // tokens)):
-            parts = {name: model.take(slice(draw * tokens, (draw + 1) * tokens)) for name, model in models.items()}
-            few = Trial(parts, settings.threshold, settings)
-            near_draws.append(few.accuracy(within))
-            far_draws += [few.accuracy(across)] if across else []
-        budgets.append(_mean(near_draws))
-        far += [_mean(far_draws)] if far_draws else []
+        parts = [slice(n * tokens, (n + 1) * tokens) for n in range(min(settings.draws, settings.tokens // tokens))]
+        budgets.append(_drawn(one_kind, within, parts, settings))
+        far += [_drawn(models, across, parts, settings)] if across else []
     foreign = {name: _foreign(name, models, given, corpus, settings, say) for name in given.foreign}
     union_pairs = _unions(dictionaries)
     return LayersReport(
@@ -130,6 +130,20 @@ def bench_layers(given: Models, corpus: Corpus, settings: LayersBench, say: Say)
         settings=settings,
         seconds=time.perf_counter() - start,
     )
+
+
+def _drawn(
+    models: Mapping[str, LayerActivations],
+    pairs: Sequence[tuple[str, str]],
+    parts: Sequence[slice],
+    settings: LayersBench,
+) -> Accuracy:
+    """The mean over some stretches of tokens."""
+    trials = [
+        Trial({name: model.take(part) for name, model in models.items()}, settings.threshold, settings)
+        for part in parts
+    ]
+    return _mean([trial.accuracy(pairs) for trial in trials])
 
 
 def _foreign(

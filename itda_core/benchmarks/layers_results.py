@@ -64,10 +64,10 @@ class Accuracy:
 
 @dataclass(frozen=True)
 class Cost:
-    """What a measure took for all models, beyond the activations. Megabytes are 10⁶ bytes."""
+    """What a measure took for the seeds, beyond the activations. Megabytes are 10⁶ bytes."""
 
     prepare_seconds: float
-    """For all sites together: what is done once for each; building and encoding included."""
+    """For all sites of the seeds together: what is done once for each; building and encoding included."""
     compare_ms: float
     """For one pair of sites."""
     peak_mb: float | None

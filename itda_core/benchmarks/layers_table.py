@@ -64,7 +64,7 @@ def _cells(report: LayersReport, name: str) -> list[str]:
         return [BENCHED[name], "too few tokens", "", "", *paper, "", "", ""]
     held_out = report.held_out
     cost, (low, high) = report.cost[name], report.main.interval[name]
-    sites = sum(layers for layers, _ in report.models.values())
+    sites = sum(report.models[seed][0] for seed in report.seeds)
     return [
         BENCHED[name],
         f"{report.main.accuracy[name]:.2f}",
