@@ -139,10 +139,10 @@ def _drawn(
     settings: LayersBench,
 ) -> Accuracy:
     """The mean over some stretches of tokens."""
-    trials = [
+    trials = (
         Trial({name: model.take(part) for name, model in models.items()}, settings.threshold, settings)
         for part in parts
-    ]
+    )
     return _mean([trial.accuracy(pairs) for trial in trials])
 
 
