@@ -70,7 +70,7 @@ def test_a_small_run_of_the_whole(report: LayersReport) -> None:
     assert answer["convergence"] == {"model": None, "steps": [], "iou": []}  # neither has checkpoints
     foreign = answer["foreign"]["docs-c"]
     assert 100 < foreign["tokens"] < 400
-    assert foreign["accuracy"]["linear_cka"] > 0.5  # the same characters, or nothing would match
+    assert foreign["accuracy"]["linear_cka"] > 0.4  # 0.17 by chance: of other tokens nothing would match
 
 
 def test_convergence_is_that_of_the_first_seed_with_checkpoints(corpus: Corpus) -> None:
