@@ -378,6 +378,7 @@ class Pair:
 
     def common_places(self) -> CommonPlaces:
         """The tokens that both captured, with what finds them in B's model and which of them are A's sources."""
+        self._join_tokens()
         found = self._arrays(
             """
             SELECT token_a, token_b, t.document, t.position, coalesce(s.atom, -1) AS atom
