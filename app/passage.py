@@ -36,6 +36,16 @@ def text_of(text: str, kept: str) -> str | None:
     return resources.kept_text(kept) if kept else text
 
 
+def to_decompose(text: str | None, kept: str) -> str:
+    """What there is to decompose, after a word on a text that the app keeps or has no more; empty where nothing is."""
+    if text is None:
+        st.info(FORGOTTEN)
+        return ""
+    if kept:
+        st.caption(KEPT)
+    return text if text.strip() else ""
+
+
 def decomposed(dictionary_id: str, text: str) -> Decomposition:
     """A text as a dictionary decomposes it, with a word to the reader for as long as it takes. Raises UserError."""
     name = parts.dictionary_names().get(dictionary_id, dictionary_id)

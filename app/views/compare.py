@@ -11,7 +11,7 @@ from app import jobs_view, match_view, parts, resources, state
 from app.components.pair_bar import BarPart, pair_bar
 from app.components.token_strip import Row, Token, token_strip
 from app.pair_rows import lone_row, match_address, matched_row, mirrored, source_tokens, twin_row
-from app.passage import FORGOTTEN, KEPT, addressed, passage, text_of
+from app.passage import addressed, passage, text_of, to_decompose
 from app.tables import each
 from app.text import count, number, share, visible
 from itda_core.comparison import Comparison
@@ -260,12 +260,8 @@ def show_passage(shown: state.CompareState) -> None:
             label_visibility="collapsed",
         )
         st.form_submit_button("Decompose", icon=":material/function:", on_click=submitted)
-    if text is None:
-        st.info(FORGOTTEN)
-        return
-    if shown.kept:
-        st.caption(KEPT)
-    if not text.strip():
+    text = to_decompose(text, shown.kept)
+    if not text:
         return
     try:
         passage(shown.a, shown.b, text, shown.segment, lambda segment: go(segment=segment))

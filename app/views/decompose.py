@@ -7,7 +7,7 @@ import streamlit as st
 
 from app import figures, parts, resources, state
 from app.components.token_strip import Row, Token, token_strip
-from app.passage import FORGOTTEN, KEPT, addressed, decomposed, show_tokens, source_row, terms_table, text_of
+from app.passage import addressed, decomposed, show_tokens, source_row, terms_table, text_of, to_decompose
 from app.tables import each
 from app.text import count, inert, number, quoted, signed, visible
 from itda_core.library import DictionaryRecord
@@ -167,12 +167,8 @@ def show_decompose() -> None:
     show_header(record)
     text = text_of(shown.text, shown.kept)
     show_form(text or "")
-    if text is None:
-        st.info(FORGOTTEN)
-        return
-    if shown.kept:
-        st.caption(KEPT)
-    if not text.strip():
+    text = to_decompose(text, shown.kept)
+    if not text:
         return
     try:
         found = decomposed(record.id, text)
