@@ -19,17 +19,22 @@ CodeParts = Callable[[], Iterable[tuple[np.ndarray, np.ndarray]]]
 
 def nearest(atoms: torch.Tensor) -> Columns:
     """For each atom the atoms most alike by cosine, itself left out: atom, rank (from 1), other, cosine."""
-    listed = min(LISTED, len(atoms) - 1)
+    others, cosines = nearest_others(atoms, min(LISTED, len(atoms) - 1))
+    columns = _ranked(others)
+    columns["cosine"] = cosines.flatten()
+    return columns
+
+
+def nearest_others(atoms: torch.Tensor, k: int) -> tuple[np.ndarray, np.ndarray]:
+    """For each of the atoms [n, d], unit vectors, its k < n nearest others [n, k] and their cosines, nearest first."""
     others, cosines = [], []
     for start in range(0, len(atoms), _ATOMS_AT_ONCE):
         cosine = atoms[start : start + _ATOMS_AT_ONCE] @ atoms.T
         cosine.diagonal(start).fill_(-2)  # below any cosine, so that an atom does not list itself
-        top = cosine.topk(listed, dim=1)
+        top = cosine.topk(k, dim=1)
         others.append(top.indices)
         cosines.append(top.values)
-    columns = _ranked(torch.cat(others).numpy())
-    columns["cosine"] = torch.cat(cosines).flatten().numpy()
-    return columns
+    return torch.cat(others).numpy(), torch.cat(cosines).numpy()
 
 
 def cofiring(parts: CodeParts, n_atoms: int) -> Columns:

@@ -60,6 +60,7 @@ def make(root: Path, name: str, seed: int, atoms: int, tokens: int, l0: int) -> 
         "revision": None,
         "weights_sha256": None,
         "tokenizer_sha256": "0" * 64,
+        "dtype": "float32",
         "n_layers": 6,
         "layer": 3,
         "hook": "resid",

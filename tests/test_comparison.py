@@ -3,6 +3,8 @@
 import json
 import math
 import shutil
+import subprocess
+import sys
 from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
@@ -490,3 +492,13 @@ def test_comparing_many_tokens_stays_within_its_memory(tmp_path: Path, monkeypat
     pair = Pair(paths[0], paths[1], "characters")
     assert pair.coverage() == (0.25, 1 / 3, 300_000)  # every 24 characters, that is 30 times a document
     assert pair.strata()["n"].sum() == 300_000
+
+
+def test_the_measure_of_comparing_at_full_size_runs_at_a_small_one(tmp_path: Path) -> None:
+    script = Path(__file__).parent / "scale_pair.py"
+    sizes = ["--atoms", "200", "--tokens", "5000", "--l0", "4"]
+    done = subprocess.run([sys.executable, script, tmp_path, *sizes], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    report = json.loads(done.stdout)
+    assert report["job"]["jaccard"] == pytest.approx(1 / 3, abs=0.05)  # they share half of their sources or some more
+    assert report["page_after_job"].keys() == {"cold", "again", "only_a", "search", "match"}

@@ -2,6 +2,7 @@ import json
 import shutil
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from itda_core import DamagedError, Library, UserError
@@ -99,6 +100,22 @@ def test_the_builds_left_maps(library: Path) -> None:
         assert frame is not None
         assert frame["atom"].tolist() == list(range(record.n_atoms))
         assert frame[["x", "y"]].notna().all(axis=None)
+
+
+def test_near_on_the_map_is_alike_in_direction(tmp_path: Path) -> None:
+    import torch
+
+    from itda_core import build_dictionary
+
+    random = torch.Generator().manual_seed(0)
+    flocks = torch.eye(12)[:3].repeat(20, 1) + 0.05 * torch.randn(60, 12, generator=random)
+    build_dictionary([(flocks, torch.zeros(60, 2))], l0=1, threshold=0.001).save(tmp_path)
+    compute_map(tmp_path, tmp_path / "map.parquet")
+    frame = read_map(tmp_path / "map.parquet")
+    assert frame is not None
+    places = frame[["x", "y"]].to_numpy()
+    distances = np.linalg.norm(places[:, None] - places[None], axis=2) + 1e9 * np.eye(len(places))
+    assert (distances.argmin(1) % 3 == np.arange(60) % 3).all()
 
 
 def test_a_map_is_missing_damaged_or_impossible(copy: Library, tmp_path: Path) -> None:

@@ -226,22 +226,24 @@ def show_elsewhere(record: DictionaryRecord, atom: Atom) -> None:
         st.caption("No other dictionary here has the same corpus and tokenizer.")
         return
     names = parts.dictionary_names()
-    rows, damaged = [], []
+    rows, without, damaged = [], [], []
     for other in others:
         try:
             twin = resources.index(other.id).atom_from(atom.document, atom.position)
         except DamagedError:
             damaged.append(other.id)
             continue
-        if twin is not None:
-            href = parts.atom_address(other.id, twin)
-            both = parts.compare_address(state.CompareState(record.id, other.id, atom_a=atom.atom, atom_b=twin))
-            links = [("side by side", both, "")]
-            rows.append(Row([Token(names[other.id])], [f"atom {twin}"], href=href, links=links))
+        both = parts.compare_address(state.CompareState(record.id, other.id, atom_a=atom.atom, atom_b=twin))
+        name = [Token(names[other.id])]
+        if twin is None:  # there its best match and its transplant stand beside it
+            without.append(Row(name, ["not an atom"], links=[("what answers it", both, "")]))
+            continue
+        href = parts.atom_address(other.id, twin)
+        rows.append(Row(name, [f"atom {twin}"], href=href, links=[("side by side", both, "")]))
     plural = "dictionary" if len(others) == 1 else "dictionaries"
     st.caption(f"This very token is an atom of {len(rows)} of {len(others)} other {plural} over the same text")
-    if rows:
-        token_strip(rows, key="elsewhere", style="table")
+    if rows or without:
+        token_strip([*rows, *without], key="elsewhere", style="table")
     if damaged:
         st.text(f"Damaged, not looked into: {', '.join(damaged)}")
 

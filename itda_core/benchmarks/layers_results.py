@@ -39,7 +39,7 @@ FULL_LAYERS = LayersBench(
     budgets=(100, 300, 1_000, 3_000),
     draws=3,
 )
-"""What the README's figures come from."""
+"""More tokens, more thresholds and more draws: for the last digit."""
 
 
 @dataclass(frozen=True)
