@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from itda_core import UserError
-from itda_core.benchmarks.layer_sites import build_sites
+from itda_core.benchmarks.layer_sites import build_sites, capture_models, equal_threshold
 from itda_core.benchmarks.layer_trial import Trial
 from itda_core.benchmarks.layers import Models, bench_layers, find_models
 from itda_core.benchmarks.layers_results import LayersBench, LayersReport
@@ -22,10 +22,12 @@ from itda_core.layer_activations import LayerActivations
 from itda_core.layers import BENCHED
 from itda_core.similarity import jaccard, layer_matching, linear_cka
 from itda_core.similarity.matching import both_ways
-from itda_core.similarity.sources import rows_of
+from itda_core.similarity.sources import rows_of, union_keys
 from itda_core.types import Document
 
-SMALL = LayersBench(tokens=400, thresholds=(0.3, 0.15), budgets=(60, 150), draws=2, transplant_tokens=300)
+SMALL = LayersBench(
+    tokens=400, thresholds=(0.3, 0.15), budgets=(60, 150), draws=2, transplant_tokens=300, union_sources=(120,)
+)
 
 
 def ignored(line: str) -> None:
@@ -52,8 +54,8 @@ def test_a_small_run_of_the_whole(report: LayersReport) -> None:
     assert set(answer["accuracy"]) == set(answer["interval"]) == set(BENCHED) == set(answer["cost"])
     assert answer["n_pairs"] == 2
     for name, value in answer["accuracy"].items():
-        low, high = answer["interval"][name]
-        assert 0 <= low <= value <= high <= 1
+        assert answer["interval"][name] is None  # of two models
+        assert 0 <= value <= 1
         assert value * 12 == pytest.approx(round(value * 12), abs=1e-6)  # two pairs of six layers
     assert answer["accuracy"]["mutual_knn"] > 0.8
     assert answer["accuracy"]["shared_concordance"] > 0.8
@@ -63,18 +65,34 @@ def test_a_small_run_of_the_whole(report: LayersReport) -> None:
     assert "linear_regression" not in few["accuracy"]  # 60 tokens of width 192
     assert "give more tokens" in few["left_out"]["linear_regression"]
     assert [each["threshold"] for each in answer["thresholds"]] == [0.3, 0.15]
-    assert answer["thresholds"][0]["atoms"] < answer["thresholds"][1]["atoms"]
-    assert set(answer["union_pairs"]) == {"docs-a docs-b", "docs-a s1", "docs-b s1"}
-    assert answer["union"]["same"] == [answer["union_pairs"]["docs-a docs-b"]] * 2
-    assert answer["union"]["same"][0] > answer["union"]["different"][1]
+    fewer, more = (each["atoms"] for each in answer["thresholds"])
+    assert fewer.keys() == more.keys() == {"docs-a", "docs-b"}
+    assert all(fewer[name] < more[name] for name in fewer)
+    (union,) = answer["unions"]
+    assert set(union["pairs"]) == {"docs-a docs-b", "docs-a s1", "docs-b s1"}
+    assert union["ranges"]["same"] == [union["pairs"]["docs-a docs-b"]] * 2
+    assert union["ranges"]["same"][0] > union["ranges"]["different"][1] > union["chance"] > 0.1
+    assert union["threshold"]["s1"] < union["threshold"]["docs-a"]  # narrower activations are explained with less
+    assert answer["equal_threshold"].keys() == {"s1", "docs-c"}
     assert answer["convergence"] == {"model": None, "steps": [], "iou": []}  # neither has checkpoints
     foreign = answer["foreign"]["docs-c"]
     assert 100 < foreign["tokens"] < 400
     assert foreign["accuracy"]["linear_cka"] > 0.4  # 0.17 by chance: of other tokens nothing would match
 
 
+def test_models_are_compared_with_as_many_sources(report: LayersReport, corpus: Corpus) -> None:
+    folder = seed_models()["s1"]
+    model = capture_models({"s1": folder}, corpus, SMALL.tokens, SMALL.batch_windows, ignored)["s1"]
+    for wanted in (50, 200):
+        threshold = equal_threshold(model, SMALL.l0, wanted)
+        sites = build_sites(model, SMALL.l0, threshold)
+        assert len(union_keys(site.dictionary.sources for site in sites)) == pytest.approx(wanted, rel=0.05)
+    with pytest.raises(UserError, match="no threshold gives a model 500 sources"):
+        equal_threshold(model, SMALL.l0, 500)
+
+
 def test_convergence_is_that_of_the_first_seed_with_checkpoints(corpus: Corpus) -> None:
-    tiny = LayersBench(tokens=200, thresholds=(), budgets=(), transplant_tokens=100)
+    tiny = LayersBench(tokens=200, thresholds=(), budgets=(), transplant_tokens=100, union_sources=(90,))
     found = bench_layers(Models({name: seed_models()[name] for name in ("s2", "s1")}), corpus, tiny, ignored)
     assert (found.convergence["model"], found.convergence["steps"]) == ("s1", [100, 300, 1000])
     ious = np.array(found.convergence["iou"])
@@ -109,7 +127,7 @@ def test_a_trial_is_the_measures_themselves(activations: torch.Tensor, sources: 
     sites = {name: build_sites(model, SMALL.l0, 0.2) for name, model in models.items()}
     shared = np.array([[jaccard(s.dictionary.sources, t.dictionary.sources) for t in sites["b"]] for s in sites["a"]])
     assert found.accuracy["jaccard"] == layer_matching(both_ways({("a", "b"): shared})).accuracy
-    assert found.atoms == np.mean([len(site.dictionary) for each in sites.values() for site in each])
+    assert found.atoms == {name: np.mean([len(site.dictionary) for site in each]) for name, each in sites.items()}
     for x, site in zip(a, sites["a"], strict=True):
         unit = torch.nn.functional.normalize(x[site.rows], dim=1)
         assert torch.allclose(unit, site.dictionary.atoms, atol=1e-6)
@@ -127,7 +145,9 @@ def test_models_that_cannot_be_matched_are_refused(corpus: Corpus) -> None:
     with pytest.raises(UserError, match="larger corpus"):
         bench_layers(Models({"a": a, "b": a}), corpus, LayersBench(tokens=corpus.n_characters), ignored)
     with pytest.raises(UserError, match="ask for fewer"):
-        LayersBench(tokens=500, budgets=(100, 600))
+        LayersBench(tokens=500, budgets=(100, 600), union_sources=())
+    with pytest.raises(UserError, match="give no 1,000 sources"):
+        LayersBench(tokens=500, budgets=())
 
 
 def test_seeds_and_checkpoints_are_found_by_their_weights(tmp_path: Path) -> None:
@@ -154,7 +174,7 @@ def test_without_seeds_the_demo_models_take_their_place(monkeypatch: pytest.Monk
 
 
 def test_the_command(corpus: Corpus, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
-    small = LayersBench(tokens=120, thresholds=(), budgets=(), transplant_tokens=50)
+    small = LayersBench(tokens=120, thresholds=(), budgets=(), transplant_tokens=50, union_sources=())
     monkeypatch.setattr("itda_core.benchmarks.layers_results.LayersBench", lambda: small)
     monkeypatch.setattr("itda_core.benchmarks.layers.seed_models", lambda: {})
     monkeypatch.setattr("itda_core.benchmarks.activations.documentation", lambda: nullcontext(corpus))

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Callable
+from itertools import permutations
 
 import numpy as np
 import pytest
@@ -32,7 +33,7 @@ from itda_core.similarity import (
     union_jaccard,
 )
 from itda_core.similarity.checks import TooFewTokens
-from itda_core.similarity.matching import both_ways, same_depth
+from itda_core.similarity.matching import both_ways, mean_matching, same_depth
 
 Similarity = Callable[..., float]
 ATOMS = torch.arange(0, 200, 4)
@@ -362,9 +363,21 @@ def test_layer_matching_by_hand() -> None:
     found = layer_matching(both_ways({("a", "b"): first, ("a", "c"): np.eye(3)}))
     assert found.n_pairs == 4
     assert found.accuracy == pytest.approx((2 / 3 + 2 / 3 + 1 + 1) / 4)
-    assert 2 / 3 <= found.low < found.accuracy < found.high <= 1
+    assert found.interval is not None
+    low, high = found.interval
+    assert 2 / 3 <= low < found.accuracy < high <= 1
+    assert layer_matching(both_ways({("a", "b"): first})).interval is None  # two models say nothing of a third
     tied = np.array([[1.0, 1.0], [0.0, 0.0]])
     assert matched_layers(tied).tolist() == [0.5, 0.5]
+
+
+def test_a_model_unlike_the_others_widens_the_interval_as_one_model() -> None:
+    # Four models that match each other and a fifth that none does: 8 of 20 ordered pairs fail, but for one reason.
+    shares = {pair: float("e" not in pair) for pair in permutations("abcde", 2)}
+    low, high = mean_matching(shares).interval or (math.nan, math.nan)
+    assert (low, high) == (pytest.approx(0.0, abs=0.25), 1.0)  # drawn not at all, or most of the time
+    drawn = np.random.default_rng(1).choice(list(shares.values()), (2_000, 20)).mean(1)
+    assert high - low > 1.5 * np.subtract(*np.quantile(drawn, [0.975, 0.025]))
 
 
 def test_layers_of_models_of_different_depth_match_by_relative_depth() -> None:

@@ -12,9 +12,13 @@ from itda_core.dictionary import Dictionary
 from itda_core.layer_activations import LayerActivations, capture_layers
 from itda_core.models import load_model
 from itda_core.pipeline import relative_errors
-from itda_core.similarity.sources import rows_of
+from itda_core.similarity.sources import rows_of, union_keys
 from itda_core.types import UserError
 from itda_core.windows import cut
+
+_LEAST_THRESHOLD, _MOST_THRESHOLD = 0.01, 0.9
+_HALVINGS = 12
+_TOLERANCE = 0.05  # small sets come in steps
 
 
 @dataclass(frozen=True)
@@ -64,6 +68,28 @@ def build_sites(model: LayerActivations, l0: int, threshold: float) -> list[Site
             raise UserError(f"layer {layer} has {len(dictionary)} atoms at threshold {threshold:g}: lower it")
         found.append(SiteDictionary(dictionary, torch.from_numpy(rows_of(dictionary.sources, model.sources))))
     return found
+
+
+def equal_threshold(model: LayerActivations, l0: int, sources: int) -> float:
+    """The threshold at which the layers of a model together have so many distinct sources, to 1 % where it can be.
+
+    Models of different widths admit very different numbers of atoms at one threshold, and what two sets share hangs on
+    their sizes first of all.
+
+    Raises UserError where no threshold gives a layer two atoms or so many sources.
+    """
+    low, high = _LEAST_THRESHOLD, _MOST_THRESHOLD  # more sources than wanted at the lower
+    tried: dict[float, int] = {}
+    for _ in range(_HALVINGS):
+        threshold = (low * high) ** 0.5
+        tried[threshold] = len(union_keys(site.dictionary.sources for site in build_sites(model, l0, threshold)))
+        if abs(tried[threshold] - sources) <= 0.01 * sources:
+            break
+        low, high = (threshold, high) if tried[threshold] > sources else (low, threshold)
+    best = min(tried, key=lambda threshold: abs(tried[threshold] - sources))
+    if abs(tried[best] - sources) > _TOLERANCE * sources:
+        raise UserError(f"no threshold gives a model {sources:,} sources, the nearest {tried[best]:,}: ask for others")
+    return best
 
 
 def own_errors(x: torch.Tensor, dictionary: Dictionary) -> torch.Tensor:

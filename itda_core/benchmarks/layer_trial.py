@@ -12,9 +12,9 @@ from itda_core.benchmarks.layer_sites import SiteDictionary, build_sites, own_er
 from itda_core.benchmarks.layers_results import Accuracy, Cost, LayersBench
 from itda_core.benchmarks.memory import peak_bytes, restart_peak
 from itda_core.layer_activations import LayerActivations
-from itda_core.similarity import errors, layer_matching, shared, transplanting
+from itda_core.similarity import errors, shared, transplanting
 from itda_core.similarity.checks import TooFewTokens
-from itda_core.similarity.matching import both_ways
+from itda_core.similarity.matching import both_ways, matched_layers, mean_matching
 from itda_core.similarity.measures import ACTIVATION_MEASURES, layer_similarities
 from itda_core.similarity.shared import shared_sources
 from itda_core.similarity.sources import overlap, rows_of, source_keys
@@ -34,6 +34,35 @@ class _Contest:
     peak_mb: float | None
 
 
+@dataclass(frozen=True)
+class Matched:
+    """What a trial matched."""
+
+    tokens: int
+    """Tokens of each model."""
+    threshold: float
+    """Relative error of the first model's dictionaries."""
+    atoms: dict[str, float]
+    """By model: mean size of its dictionaries."""
+    shares: dict[str, dict[Pair, float]]
+    """By measure and ordered pair: share of layers whose best match was right."""
+    left_out: dict[str, str]
+    """By measure: why it has none."""
+
+
+def mean_accuracy(draws: Sequence[Matched]) -> Accuracy:
+    """The accuracy over draws of the same number of tokens; a measure left out in one of them is left out."""
+    left_out = {name: why for draw in draws for name, why in draw.left_out.items()}
+    accuracy, interval = {}, {}
+    for name, pairs in draws[0].shares.items():
+        if name not in left_out:
+            found = mean_matching({pair: float(np.mean([draw.shares[name][pair] for draw in draws])) for pair in pairs})
+            accuracy[name], interval[name] = found.accuracy, found.interval
+    atoms = {name: float(np.mean([draw.atoms[name] for draw in draws])) for name in draws[0].atoms}
+    first = draws[0]
+    return Accuracy(first.tokens, len(draws), first.threshold, atoms, accuracy, interval, left_out)
+
+
 class Trial:
     """Every measure on the same tokens of some models, each site prepared once.
 
@@ -45,7 +74,7 @@ class Trial:
     def __init__(
         self,
         models: Mapping[str, LayerActivations],
-        threshold: float,
+        thresholds: float | Mapping[str, float],
         settings: LayersBench,
         with_activations: bool = True,
     ) -> None:
@@ -53,13 +82,14 @@ class Trial:
 
         Args:
             models: activations of the same tokens.
-            threshold: relative error above which an activation becomes an atom.
+            thresholds: relative error above which an activation becomes an atom, of all models or by model.
             settings: pursuit steps and the tokens for transplanting.
             with_activations: whether the measures that need no dictionary take part.
 
         Raises UserError where a layer's dictionary has fewer than two atoms.
         """
-        self._models, self._settings, self.threshold = models, settings, threshold
+        self._models, self._settings = models, settings
+        self._thresholds = thresholds if isinstance(thresholds, Mapping) else dict.fromkeys(models, thresholds)
         self.costs: dict[str, Cost] = {}
         self._contests: dict[str, _Contest] = {}
         self._left_out: dict[str, str] = {}
@@ -70,7 +100,9 @@ class Trial:
                     measure.name, lambda m=measure: self._each_layer(m.prepare), measure.compare, measure.symmetric
                 )
         built = time.perf_counter()
-        self.dictionaries = {name: build_sites(model, settings.l0, threshold) for name, model in models.items()}
+        self.dictionaries = {
+            name: build_sites(model, settings.l0, self._thresholds[name]) for name, model in models.items()
+        }
         built = time.perf_counter() - built
         self._enter("jaccard", self._keys, overlap, True, built)
         self._enter("error_correlation", self._own_errors, errors.compare, True, built)
@@ -84,7 +116,11 @@ class Trial:
 
     def accuracy(self, pairs: Sequence[Pair]) -> Accuracy:
         """Layer matching over both orders of some pairs of models."""
-        accuracy, interval, left_out = {}, {}, dict(self._left_out)
+        return mean_accuracy([self.matched(pairs)])
+
+    def matched(self, pairs: Sequence[Pair]) -> Matched:
+        """Which share of layers each measure matched, over both orders of some pairs of models."""
+        shares, left_out = {}, dict(self._left_out)
         for name, contest in self._contests.items():
             start = time.perf_counter()
             try:
@@ -99,10 +135,11 @@ class Trial:
             compared = sum(matrix.size for matrix in matrices.values()) / (2 if contest.symmetric else 1)
             took = 1000 * (time.perf_counter() - start) / compared
             self.costs.setdefault(name, Cost(contest.seconds, took, contest.peak_mb))
-            found = layer_matching(matrices)
-            accuracy[name], interval[name] = found.accuracy, (found.low, found.high)
-        sizes = [len(site.dictionary) for sites in self.dictionaries.values() for site in sites]
-        return Accuracy(self.tokens, 1, self.threshold, float(np.mean(sizes)), accuracy, interval, left_out)
+            shares[name] = {pair: float(matched_layers(matrix).mean()) for pair, matrix in matrices.items()}
+        atoms = {
+            name: float(np.mean([len(site.dictionary) for site in sites])) for name, sites in self.dictionaries.items()
+        }
+        return Matched(self.tokens, next(iter(self._thresholds.values())), atoms, shares, left_out)
 
     def _enter(
         self,

@@ -12,15 +12,19 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
+import torch
 
-from itda_core.benchmarks.layer_sites import SiteDictionary, build_sites, capture_models
-from itda_core.benchmarks.layer_trial import Trial
-from itda_core.benchmarks.layers_results import Accuracy, LayersBench, LayersReport
+from itda_core.benchmarks.layer_sites import SiteDictionary, build_sites, capture_models, equal_threshold
+from itda_core.benchmarks.layer_trial import Trial, mean_accuracy
+from itda_core.benchmarks.layers_results import Accuracy, LayersBench, LayersReport, Unions
 from itda_core.benchmarks.machine import measure_machine
+from itda_core.comparison import chance
 from itda_core.corpus import Corpus
 from itda_core.demo_models import checkpoints, demo_models, model_folder, seed_models
 from itda_core.layer_activations import LayerActivations, common_rows
 from itda_core.similarity import jaccard, union_jaccard
+from itda_core.similarity.sources import union_keys
 from itda_core.types import UserError
 
 OTHERS = ("docs-a", "docs-b")
@@ -86,17 +90,21 @@ def bench_layers(given: Models, corpus: Corpus, settings: LayersBench, say: Say)
     across = list(product(seeds, others))
     say("all measures on all tokens")
     trial = Trial(one_kind, settings.threshold, settings)
-    dictionaries = dict(trial.dictionaries)
+    finals = trial.dictionaries
     main, costs = trial.accuracy(within), trial.costs
-    rest = list(seeds)[CHOOSING:]
-    held_out = trial.accuracy(list(combinations(rest, 2))) if len(rest) > 1 else None
+    sources = round(_average(len(union_keys(_sources(sites))) for sites in finals.values()))
+    del trial
+    rest = {name: one_kind[name] for name in list(seeds)[CHOOSING:]}
+    held_out = None
+    if len(rest) > 1:
+        say(f"the same with {', '.join(rest)} alone")
+        held_out = Trial(rest, settings.threshold, settings).accuracy(list(combinations(rest, 2)))
+    equal = {name: equal_threshold(models[name], settings.l0, sources) for name in others}
+    thresholds_of = dict.fromkeys(seeds, settings.threshold) | equal
     far = []
     if across:
         say("the same with the other architecture")
-        trial = Trial(models, settings.threshold, settings)
-        dictionaries |= trial.dictionaries
-        far.append(trial.accuracy(across))
-    del trial
+        far.append(Trial(models, thresholds_of, settings).accuracy(across))
     thresholds = []
     for threshold in settings.thresholds:
         say(f"threshold {threshold:g}")
@@ -105,10 +113,11 @@ def bench_layers(given: Models, corpus: Corpus, settings: LayersBench, say: Say)
     for tokens in settings.budgets:
         say(f"{tokens:,} tokens")
         parts = [slice(n * tokens, (n + 1) * tokens) for n in range(min(settings.draws, settings.tokens // tokens))]
-        budgets.append(_drawn(one_kind, within, parts, settings))
-        far += [_drawn(models, across, parts, settings)] if across else []
-    foreign = {name: _foreign(name, models, given, corpus, settings, say) for name in given.foreign}
-    union_pairs = _unions(dictionaries)
+        budgets.append(_drawn(one_kind, within, parts, settings, thresholds_of))
+        far += [_drawn(models, across, parts, settings, thresholds_of)] if across else []
+    foreign = {}
+    for name in given.foreign:
+        foreign[name], equal[name] = _foreign(name, models, given, corpus, settings, sources, say)
     return LayersReport(
         models={name: [len(model.layers), model.layers[0].shape[1]] for name, model in models.items()},
         seeds=list(seeds),
@@ -117,15 +126,15 @@ def bench_layers(given: Models, corpus: Corpus, settings: LayersBench, say: Say)
         n_pairs=2 * len(within),
         main=main,
         held_out=held_out,
-        held_out_seeds=rest,
+        held_out_seeds=list(rest),
         budgets=budgets,
         thresholds=thresholds,
         across=far,
         foreign=foreign,
         cost=costs,
-        union=_ranges(union_pairs, set(seeds)),
-        union_pairs={f"{a} {b}": value for (a, b), value in union_pairs.items()},
-        convergence=_convergence(seeds, dictionaries, corpus, settings, say),
+        equal_threshold=equal,
+        unions=[_unions(models, set(seeds), wanted, settings, say) for wanted in settings.union_sources],
+        convergence=_convergence(seeds, finals, corpus, settings, say),
         machine=measure_machine(next(iter(models.values())).layers[0].shape[1]),
         settings=settings,
         seconds=time.perf_counter() - start,
@@ -137,13 +146,11 @@ def _drawn(
     pairs: Sequence[tuple[str, str]],
     parts: Sequence[slice],
     settings: LayersBench,
+    thresholds: Mapping[str, float],
 ) -> Accuracy:
     """The mean over some stretches of tokens."""
-    trials = (
-        Trial({name: model.take(part) for name, model in models.items()}, settings.threshold, settings)
-        for part in parts
-    )
-    return _mean([trial.accuracy(pairs) for trial in trials])
+    trials = (Trial({name: model.take(part) for name, model in models.items()}, thresholds, settings) for part in parts)
+    return mean_accuracy([trial.matched(pairs) for trial in trials])
 
 
 def _foreign(
@@ -152,55 +159,52 @@ def _foreign(
     given: Models,
     corpus: Corpus,
     settings: LayersBench,
+    sources: int,
     say: Say,
-) -> Accuracy:
-    """Between the seeds and a model with another tokenizer, on the tokens that end at the same character in both."""
+) -> tuple[Accuracy, float]:
+    """Between the seeds and a model with another tokenizer, on the tokens that end at the same character in both.
+
+    Also returns the threshold at which that model has so many sources on all its tokens, which it is compared at.
+    """
     read = capture_models({name: given.foreign[name]}, corpus, settings.tokens, settings.batch_windows, say)[name]
     rows, rows_of_it = common_rows(models[next(iter(given.seeds))].ends, read.ends)
     if len(rows) == 0:
         raise UserError(f"no token of {name} ends where one of the others does: name a larger corpus")
     common = {seed: models[seed].take(rows) for seed in given.seeds}
-    sources = next(iter(common.values())).sources
-    common[name] = replace(read.take(rows_of_it), sources=sources)
+    common[name] = replace(read.take(rows_of_it), sources=next(iter(common.values())).sources)
     say(f"{len(rows):,} tokens that end at the same character in {name}")
-    return Trial(common, settings.threshold, settings).accuracy([(seed, name) for seed in given.seeds])
-
-
-def _mean(draws: Sequence[Accuracy]) -> Accuracy:
-    """The mean over draws of the same number of tokens; a measure left out in one of them is left out."""
-    left_out = {name: why for draw in draws for name, why in draw.left_out.items()}
-    kept = [name for name in draws[0].accuracy if name not in left_out]
-    return replace(
-        draws[0],
-        draws=len(draws),
-        atoms=_average(draw.atoms for draw in draws),
-        accuracy={name: _average(draw.accuracy[name] for draw in draws) for name in kept},
-        interval={name: _middle([draw.interval[name] for draw in draws]) for name in kept},
-        left_out=left_out,
-    )
+    equal = equal_threshold(read, settings.l0, sources)
+    thresholds = dict.fromkeys(given.seeds, settings.threshold) | {name: equal}
+    return Trial(common, thresholds, settings).accuracy([(seed, name) for seed in given.seeds]), equal
 
 
 def _average(values: Iterable[float]) -> float:
     return float(np.mean(list(values)))
 
 
-def _middle(intervals: Sequence[tuple[float, float]]) -> tuple[float, float]:
-    low, high = np.mean(intervals, axis=0)
-    return float(low), float(high)
+def _sources(sites: Sequence[SiteDictionary]) -> list[torch.Tensor]:
+    """The sources of each layer."""
+    return [site.dictionary.sources for site in sites]
 
 
-def _unions(dictionaries: Mapping[str, Sequence[SiteDictionary]]) -> dict[tuple[str, str], float]:
-    """Union IoU of each pair of models."""
-    sources = {name: [site.dictionary.sources for site in sites] for name, sites in dictionaries.items()}
-    return {(a, b): union_jaccard(sources[a], sources[b]) for a, b in combinations(sources, 2)}
-
-
-def _ranges(pairs: Mapping[tuple[str, str], float], seeds: set[str]) -> dict[str, tuple[float, float] | None]:
-    """Lowest and highest value among pairs of one architecture, and among pairs of two."""
+def _unions(
+    models: Mapping[str, LayerActivations], seeds: set[str], wanted: int, settings: LayersBench, say: Say
+) -> Unions:
+    """Each pair of models by the sources of all layers, of which every model has so many."""
+    say(f"whole models of {wanted:,} sources each")
+    threshold = {name: equal_threshold(model, settings.l0, wanted) for name, model in models.items()}
+    sources = {name: _sources(build_sites(model, settings.l0, threshold[name])) for name, model in models.items()}
+    pairs = {(a, b): union_jaccard(sources[a], sources[b]) for a, b in combinations(sources, 2)}
     kinds: dict[str, list[float]] = {"same": [], "different": []}
     for (a, b), value in pairs.items():
         kinds["same" if (a in seeds) == (b in seeds) else "different"].append(value)
-    return {kind: (min(values), max(values)) if values else None for kind, values in kinds.items()}
+    return Unions(
+        sources=wanted,
+        chance=chance(pd.DataFrame({"n": [settings.tokens], "a": [wanted], "b": [wanted]}), wanted, wanted),
+        threshold=threshold,
+        pairs={f"{a} {b}": value for (a, b), value in pairs.items()},
+        ranges={kind: (min(values), max(values)) if values else None for kind, values in kinds.items()},
+    )
 
 
 def _convergence(
@@ -217,7 +221,7 @@ def _convergence(
     name, steps = next(iter(found.items()))
     folders = {f"{name} at step {step}": folder for step, folder in steps.items()}
     captured = capture_models(folders, corpus, settings.tokens, settings.batch_windows, say)
-    final = [site.dictionary.sources for site in dictionaries[name]]
+    final = _sources(dictionaries[name])
     ious = []
     for model in captured.values():
         now = build_sites(model, settings.l0, settings.threshold)

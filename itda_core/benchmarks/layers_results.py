@@ -19,6 +19,8 @@ class LayersBench:
     """Relative error above which an activation becomes an atom, wherever no other is named."""
     thresholds: tuple[float, ...] = (0.3, 0.1, 0.05)
     """The thresholds of the sweep."""
+    union_sources: tuple[int, ...] = (500, 1_000)
+    """Sources of a model, of all its layers together, at which whole models are compared: all have as many."""
     budgets: tuple[int, ...] = (100, 300, 1_000)
     """Numbers of tokens of the sweep; each measure has no more than them."""
     draws: int = 2
@@ -29,6 +31,8 @@ class LayersBench:
     """Windows in a forward pass."""
 
     def __post_init__(self) -> None:
+        if any(sources >= self.tokens for sources in self.union_sources):
+            raise UserError(f"{self.tokens:,} tokens give no {max(self.union_sources):,} sources: ask for fewer")
         if self.draws < 1 or any(tokens > self.tokens for tokens in self.budgets):
             raise UserError(f"budgets are {self.budgets} of {self.tokens:,} tokens: ask for fewer, in one draw or more")
 
@@ -51,13 +55,13 @@ class Accuracy:
     draws: int
     """Stretches of tokens that it is the mean over."""
     threshold: float
-    """Relative error of the dictionaries."""
-    atoms: float
-    """Mean size of the dictionaries."""
+    """Relative error of the seeds' dictionaries."""
+    atoms: dict[str, float]
+    """By model: mean size of its dictionaries."""
     accuracy: dict[str, float]
     """By measure: share of layers that found the layer of the same depth."""
-    interval: dict[str, tuple[float, float]]
-    """By measure: 95 % bootstrap interval over the ordered pairs of models."""
+    interval: dict[str, tuple[float, float] | None]
+    """By measure: 95 % bootstrap interval over the models; None where there are two."""
     left_out: dict[str, str]
     """By measure: why it has no accuracy here."""
 
@@ -72,6 +76,22 @@ class Cost:
     """For one pair of sites."""
     peak_mb: float | None
     """Growth of the process's peak meanwhile; None on a system that does not say."""
+
+
+@dataclass(frozen=True)
+class Unions:
+    """Pairs of whole models, by the sources of all their layers, where every model has about as many."""
+
+    sources: int
+    """So many distinct sources each model has, to 1 % where that can be met and 5 % at worst."""
+    chance: float
+    """IoU of two such sets drawn blindly."""
+    threshold: dict[str, float]
+    """By model: the relative error at which it has so many."""
+    pairs: dict[str, float]
+    """Union IoU of each pair of models."""
+    ranges: dict[str, tuple[float, float] | None]
+    """Lowest and highest of them: `same` architecture, `different` architectures."""
 
 
 @dataclass(frozen=True)
@@ -104,10 +124,10 @@ class LayersReport:
     """By model with another tokenizer: accuracy between the seeds and it, on tokens that end at the same character."""
     cost: dict[str, Cost]
     """By measure, on all tokens with the usual threshold."""
-    union: dict[str, tuple[float, float] | None]
-    """Lowest and highest union IoU of two models: `same` architecture, `different` architectures."""
-    union_pairs: dict[str, float]
-    """Union IoU of each pair of models."""
+    equal_threshold: dict[str, float]
+    """By model that is no seed: the threshold at which it has as many sources as the seeds; what it is compared at."""
+    unions: list[Unions]
+    """Whole models against each other, at some numbers of sources."""
     convergence: dict[str, Any]
     """`model`, `steps`, and `iou`: per step, the IoU of each layer's dictionary with that of the final weights."""
     machine: Machine

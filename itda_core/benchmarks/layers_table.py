@@ -13,7 +13,7 @@ def layers_table(report: LayersReport) -> str:
     layers, width = report.models[report.seeds[0]]
     lines = [
         f"{', '.join(report.seeds)}: {layers} layers of width {width}; {main.tokens:,} tokens of {report.corpus}, "
-        f"L0 {settings.l0}, threshold {main.threshold:g} ({main.atoms:,.0f} atoms)",
+        f"L0 {settings.l0}, threshold {main.threshold:g} ({_atoms(main)} atoms)",
         f"layer matching over {report.n_pairs} ordered pairs, with 95 % bootstrap intervals",
         *_held_out(report),
         "",
@@ -23,7 +23,7 @@ def layers_table(report: LayersReport) -> str:
         *_sweep([*report.budgets, main], [f"{a.tokens:,} × {a.draws}" for a in [*report.budgets, main]]),
         "",
         "against the threshold (atoms):",
-        *_sweep(report.thresholds, [f"{a.threshold:g} ({a.atoms:,.0f})" for a in report.thresholds]),
+        *_sweep(report.thresholds, [f"{a.threshold:g} ({_atoms(a)})" for a in report.thresholds]),
     ]
     if report.across:
         lines += [
@@ -37,7 +37,13 @@ def layers_table(report: LayersReport) -> str:
             f"between {', '.join(report.seeds)} and {name}, which has another tokenizer, by relative depth, on tokens:",
             *_sweep([accuracy], [f"{accuracy.tokens:,}"]),
         ]
-    lines += ["", "union of all layers, IoU: " + ", ".join(map(_range, report.union.items()))]
+    if report.equal_threshold:
+        equal = ", ".join(f"{name} {threshold:.3f}" for name, threshold in report.equal_threshold.items())
+        lines += ["", f"thresholds that give as many sources as the seeds have: {equal}"]
+    lines += ["", "union of all layers, IoU:"]
+    for union in report.unions:
+        ranges = ", ".join(map(_range, union.ranges.items()))
+        lines.append(f"{union.sources:,} sources of each model: {ranges}, by chance {union.chance:.3f}")
     if report.convergence["model"] is not None:
         lines += ["", f"{report.convergence['model']}: IoU of each layer's dictionary with the final one"]
         rows = zip(report.convergence["steps"], report.convergence["iou"], strict=True)
@@ -63,12 +69,12 @@ def _cells(report: LayersReport, name: str) -> list[str]:
     if name not in report.main.accuracy:
         return [BENCHED[name], "too few tokens", "", "", *paper, "", "", ""]
     held_out = report.held_out
-    cost, (low, high) = report.cost[name], report.main.interval[name]
+    cost, interval = report.cost[name], report.main.interval[name]
     sites = sum(report.models[seed][0] for seed in report.seeds)
     return [
         BENCHED[name],
         f"{report.main.accuracy[name]:.2f}",
-        f"{low:.2f}–{high:.2f}",
+        "" if interval is None else f"{interval[0]:.2f}–{interval[1]:.2f}",
         f"{held_out.accuracy[name]:.2f}" if held_out is not None and name in held_out.accuracy else "",
         *paper,
         f"{1000 * cost.prepare_seconds / sites:.0f} ms",
@@ -81,6 +87,11 @@ def _held_out(report: LayersReport) -> list[str]:
     if report.held_out is None:
         return []
     return [f"held out: between {', '.join(report.held_out_seeds)} alone, which no setting was chosen by"]
+
+
+def _atoms(accuracy: Accuracy) -> str:
+    """Mean size of the dictionaries of all models that took part."""
+    return f"{sum(accuracy.atoms.values()) / len(accuracy.atoms):,.0f}"
 
 
 def _sweep(accuracies: Sequence[Accuracy], heads: Sequence[str]) -> list[str]:

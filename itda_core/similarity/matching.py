@@ -12,6 +12,7 @@ import numpy as np
 
 _RESAMPLES = 2_000
 _LEVEL = 0.95
+_LEAST_MODELS = 3
 _SAME = 1e-9  # relative depths that differ by less are the same
 
 
@@ -21,11 +22,8 @@ class LayerMatching:
 
     accuracy: float
     """Share of layers whose best match is right, in [0, 1]."""
-    low: float
-    """Lower end of the 95 % bootstrap interval over the ordered pairs; pairs that share a model are taken as
-    independent, so the interval is rather too narrow."""
-    high: float
-    """Its upper end."""
+    interval: tuple[float, float] | None
+    """95 % bootstrap interval over the models, as if other seeds had been trained; None for fewer than three models."""
     n_pairs: int
     """Ordered pairs of distinct models."""
 
@@ -39,16 +37,34 @@ def layer_matching(similarities: Mapping[tuple[str, str], np.ndarray]) -> LayerM
     Raises:
         ValueError: no pairs, a pair of a model with itself, a matrix that is none, or a value that is not finite.
     """
-    if not similarities:
+    return mean_matching({pair: float(matched_layers(matrix).mean()) for pair, matrix in similarities.items()})
+
+
+def mean_matching(shares: Mapping[tuple[str, str], float]) -> LayerMatching:
+    """The mean over ordered pairs of distinct models of the share of layers that each pair matched, and its interval.
+
+    Pairs that share a model say much the same, so models are drawn anew and not pairs: a pair counts as often as its
+    two models together were drawn (Snijders and Borgatti 1999, without pairs of a model with itself).
+
+    Raises ValueError for no pairs, or a pair of a model with itself.
+    """
+    if not shares:
         raise ValueError("no pairs of models: give two models or more")
-    for a, b in similarities:
+    for a, b in shares:
         if a == b:
             raise ValueError(f"{a} is compared with itself: give pairs of distinct models")
-    hits = np.array([matched_layers(matrix).mean() for matrix in similarities.values()])
-    drawn = np.random.default_rng(0).integers(len(hits), size=(_RESAMPLES, len(hits)))
-    tail = (1 - _LEVEL) / 2
-    low, high = np.quantile(hits[drawn].mean(1), [tail, 1 - tail])
-    return LayerMatching(float(hits.mean()), float(low), float(high), len(hits))
+    values = np.array(list(shares.values()))
+    models = sorted({model for pair in shares for model in pair})
+    interval = None
+    if len(models) >= _LEAST_MODELS:
+        drawn = np.random.default_rng(0).multinomial(len(models), [1 / len(models)] * len(models), _RESAMPLES)
+        first, second = (np.array([models.index(pair[side]) for pair in shares]) for side in (0, 1))
+        weights = drawn[:, first] * drawn[:, second]
+        weights = weights[weights.any(1)]
+        tail = (1 - _LEVEL) / 2
+        low, high = np.quantile(weights @ values / weights.sum(1), [tail, 1 - tail])
+        interval = float(low), float(high)
+    return LayerMatching(float(values.mean()), interval, len(values))
 
 
 def matched_layers(similarity: np.ndarray) -> np.ndarray:
