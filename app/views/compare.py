@@ -65,10 +65,8 @@ def show_chooser(shown: state.CompareState) -> None:
         st.session_state[key] = now if now in names else None
 
         def changed() -> None:
-            here = state.decode(state.CompareState, st.query_params)
             chosen = {side: st.session_state[key] or "", "page": 1, "atom_a": None, "atom_b": None, "segment": None}
-            chosen["beside"] = "match"
-            st.query_params.from_dict(state.encode(replace(here, **chosen)))
+            parts.change(state.CompareState, **chosen, beside="match")
 
         record = records.get(now)
         words = {"a": "on the left", "b": "on the right"}[side]
@@ -123,7 +121,8 @@ def show_bar(shown: state.CompareState, whole: PartCounts, found: PartCounts) ->
 
     def part(name: str) -> BarPart:
         note = f"{count(getattr(found, name))} found" if shown.text else ""
-        href = parts.compare_address(replace(shown, part=name, page=1, atom_a=None, atom_b=None))
+        listed = replace(shown, part=name, page=1, atom_a=None, atom_b=None, beside="match")
+        href = parts.compare_address(listed)
         is_current = name == shown.part and shown.atom_a is None and shown.atom_b is None
         return BarPart(name, PART_NAMES[name], getattr(whole, name), href, note, is_current)
 
@@ -264,7 +263,7 @@ def show_passage(shown: state.CompareState) -> None:
     if not text:
         return
     try:
-        passage(shown.a, shown.b, text, shown.segment, lambda segment: go(segment=segment))
+        passage(shown, text, lambda segment: go(segment=segment))
     except UserError as error:
         parts.show_error(error)
 

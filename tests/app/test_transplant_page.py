@@ -3,10 +3,11 @@
 import json
 import shutil
 from pathlib import Path
+from urllib.parse import parse_qsl, urlsplit
 
 import pytest
 from page_fixtures import OpenPage, records
-from test_compare_page import bars_are_no_strips, pair_of  # noqa: F401 - a fixture among them
+from test_compare_page import bar, bars_are_no_strips, listed, pair_of  # noqa: F401 - a fixture among them
 from test_pages import labels, shown, started, strips  # noqa: F401 - a fixture among them
 
 from itda_core.cli import main
@@ -109,6 +110,20 @@ def test_beside_its_twin_an_atom_has_a_transplant_too(open_page: OpenPage, trans
     assert not page.exception
     assert (page.query_params["beside"], page.query_params["b"]) == ("b", str(x))
     assert {metric.label: metric.value for metric in page.metric}["Together on"] == f"{told.together:,}"
+
+
+def test_the_bar_leads_away_from_the_transplant(open_page: OpenPage, transplanted: Path) -> None:
+    a, b = pair_of(transplanted)
+    twins = Pair(*(Library(transplanted).index_path(each) for each in (a, b)), "token").page(PairFilter("both"))
+    address = {"a": str(twins["a"][1]), "b": str(twins["b"][1]), "beside": "a"}
+    page = open_page(transplanted, "/compare", d=a, e=b, **address)
+    assert "A's atom and its transplant" in shown(page)
+    follow = {part["part"]: dict(parse_qsl(urlsplit(part["href"]).query)) for part in bar(page)}
+    assert follow["both"] == {"d": a, "e": b}
+    page = open_page(transplanted, "/compare", **follow["both"])
+    pair = dict(parse_qsl(urlsplit(listed(page, "Source of both")[0]["href"]).query))
+    assert pair.keys() == {"d", "e", "a", "b"}
+    assert "The same source" in shown(open_page(transplanted, "/compare", **pair))
 
 
 def test_a_damaged_transplant_is_said_in_one_line(open_page: OpenPage, transplanted: Path, tmp_path: Path) -> None:
