@@ -10,6 +10,7 @@ from page_fixtures import OpenPage, records
 from test_compare_page import bar, bars_are_no_strips, listed, pair_of  # noqa: F401 - a fixture among them
 from test_pages import labels, shown, started, strips  # noqa: F401 - a fixture among them
 
+from app.text import number, share
 from itda_core.cli import main
 from itda_core.comparison import folder_of
 from itda_core.library import DictionaryRecord, Library
@@ -86,6 +87,25 @@ def test_an_atom_without_a_twin_stands_beside_its_transplant(open_page: OpenPage
     assert marked[0][1] > 0.5
     others = [token for token in of_a.top_examples(atom, 9)["token"].tolist() if token != of_a.atom(atom).token]
     assert len(lists[0]) == min(8, len(others))
+    # Nor is it in the figures, which both sides take over the same tokens.
+    fires = {share(count / (found.summary.tokens - 1)) for count in (told.fires_a, told.fires)}
+    assert {metric.value for metric in page.metric if metric.label == "Fires on"} == fires
+    source = of_a.atom(atom)
+    elsewhere = of_a.activations(atom)
+    elsewhere = elsewhere[(elsewhere["document"] != source.document) | (elsewhere["position"] != source.position)]
+    assert metrics["Strongest"] == number(elsewhere["coefficient"].abs().max())
+    assert "The source itself is left out" in shown(page)
+
+
+def test_without_a_transplant_the_atom_is_shown_with_its_source(open_page: OpenPage, library: Path) -> None:
+    a, b = pair_of(library)
+    of_a = Index(Library(library).index_path(a))
+    atom = lone_atom(library)
+    page = open_page(library, "/compare", d=a, e=b, a=str(atom))
+    metrics = {metric.label: metric.value for metric in page.metric}
+    assert metrics["Fires on"] == share(of_a.atom(atom).density)
+    assert metrics["Strongest"] == number(of_a.atom(atom).strongest)
+    assert "The source itself is left out" not in shown(page)
 
 
 def test_beside_its_twin_an_atom_has_a_transplant_too(open_page: OpenPage, transplanted: Path) -> None:
@@ -114,7 +134,8 @@ def test_beside_its_twin_an_atom_has_a_transplant_too(open_page: OpenPage, trans
 
 def test_the_bar_leads_away_from_the_transplant(open_page: OpenPage, transplanted: Path) -> None:
     a, b = pair_of(transplanted)
-    twins = Pair(*(Library(transplanted).index_path(each) for each in (a, b)), "token").page(PairFilter("both"))
+    path_a, path_b = (Library(transplanted).index_path(each) for each in (a, b))
+    twins = Pair(path_a, path_b, "token").page(PairFilter("both"))
     address = {"a": str(twins["a"][1]), "b": str(twins["b"][1]), "beside": "a"}
     page = open_page(transplanted, "/compare", d=a, e=b, **address)
     assert "A's atom and its transplant" in shown(page)
