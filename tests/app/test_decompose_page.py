@@ -105,6 +105,17 @@ def test_another_dictionary_keeps_text_and_token(open_page: OpenPage, library: P
     assert term_rows(page)[0]["href"].startswith(f"atom?d={second.id}&a=")
 
 
+def test_a_dictionary_that_is_gone_by_then_is_told(open_page: OpenPage, library: Path, tmp_path: Path) -> None:
+    root = Path(shutil.copytree(library, tmp_path / "library"))
+    first, second = of(root, "docs-a", 3), of(root, "docs-a", 1)
+    page = open_page(root, "/decompose", d=first.id, text=TEXT, t="3")
+    shutil.rmtree(Library(root).folder(second.id))
+    page.selectbox(key="decompose_dictionary").set_value(second.id).run()
+    assert not page.exception
+    assert dict(page.query_params) == {"d": second.id, "text": TEXT}
+    assert "there is no dictionary" in page.error[0].value.replace("\\", "").lower()
+
+
 def with_tokenizer(root: Path, record: DictionaryRecord, tokenizer_sha256: str) -> None:
     """Let a dictionary's manifest name another tokenizer."""
     path = Library(root).folder(record.id) / "manifest.json"
