@@ -15,7 +15,7 @@ _ROOMY = 12  # layers whose cells have room for their number
 _CELL = 44  # pixels
 _LINES = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#2f97d0", "#b87a00", "#7d7a2d", "#7f7f7f", "#6a5acd")
 """At 3:1 or more on light and dark pages; told apart by colour-blind readers too, together with the shapes."""
-_RANKED_LINES = [[0, "#6a5acd"], [0.25, "#2f78b5"], [0.5, "#2a9190"], [0.75, "#4f9f55"], [1, "#b58a1a"]]
+_RANKED_LINES = [[0, "#6a5acd"], [0.25, "#2f78b5"], [0.5, "#2a9190"], [0.75, "#4f9f55"], [1, "#c0641f"]]
 """Scale of lines that have an order. (SCALE is for filled cells: as lines on a page, its ends would hardly be seen.)"""
 _GREY = "#8a8f94"
 """To be seen on light and dark pages."""

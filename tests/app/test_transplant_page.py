@@ -13,10 +13,11 @@ from test_pages import labels, shown, started, strips  # noqa: F401 - a fixture 
 from app.text import number, share
 from itda_core.cli import main
 from itda_core.comparison import folder_of
+from itda_core.files import sha256_of
 from itda_core.library import DictionaryRecord, Library
 from itda_core.pair_queries import Pair, PairFilter
 from itda_core.queries import Index
-from itda_core.transplant import SUMMARY_FILE, Transplant, read_transplant
+from itda_core.transplant import ATOM_COLUMNS, ATOMS_FILE, CONTEXTS_FILE, SUMMARY_FILE, Transplant, read_transplant
 
 pytest_plugins = ("page_fixtures",)
 
@@ -130,6 +131,36 @@ def test_beside_its_twin_an_atom_has_a_transplant_too(open_page: OpenPage, trans
     assert not page.exception
     assert (page.query_params["beside"], page.query_params["b"]) == ("b", str(x))
     assert {metric.label: metric.value for metric in page.metric}["Together on"] == f"{told.together:,}"
+
+
+@pytest.mark.parametrize(
+    ("key", "line"),
+    [
+        ("token", "There is none: B did not capture that token."),
+        ("characters", "There is none: no token that B captured ends at the same character."),
+    ],
+)
+def test_an_atom_without_a_transplant_says_why(
+    open_page: OpenPage, transplanted: Path, tmp_path: Path, key: str, line: str
+) -> None:
+    root = tmp_path / "library"
+    shutil.copytree(transplanted, root)
+    found, a, b = found_in(root)
+    atom = lone_atom(root)
+    folder = folder_of(Library(root), a, b)
+    kept = {name: found.atoms[name].where(found.atoms["atom"] != atom) for name in ATOM_COLUMNS[1:]}
+    found.atoms.assign(**kept).to_parquet(folder / ATOMS_FILE)
+    found.contexts[found.contexts["atom"] != atom].to_parquet(folder / CONTEXTS_FILE)
+    said = json.loads((folder / SUMMARY_FILE).read_text())
+    said |= {"key": key, "transplanted": said["transplanted"] - 1}
+    said["files"] = {name: sha256_of(folder / name) for name in (ATOMS_FILE, CONTEXTS_FILE)}
+    (folder / SUMMARY_FILE).write_text(json.dumps(said))
+    page = open_page(root, "/compare", d=a.id, e=b.id, a=str(atom))
+    assert not page.exception
+    assert line in shown(page)
+    # Nothing stands beside it, so its source is among what is said of it.
+    metrics = {metric.label: metric.value for metric in page.metric}
+    assert metrics["Fires on"] == share(Index(Library(root).index_path(a.id)).atom(atom).density)
 
 
 def test_the_bar_leads_away_from_the_transplant(open_page: OpenPage, transplanted: Path) -> None:
