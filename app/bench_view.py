@@ -25,6 +25,9 @@ def show_accuracy(bench: dict[str, Any]) -> None:
         )
     )
     held_out = (bench["held_out"] or {"accuracy": {}})["accuracy"]
+    # All tokens come first; of the other budgets the table says nothing.
+    across = bench["across"][0]["accuracy"] if bench["across"] else {}
+    others = " and ".join(bench["others"])
     foreign = {name: found["accuracy"] for name, found in bench["foreign"].items()}
     names = [name for name in BENCHED if name in bench["accuracy"]]
     table = pd.DataFrame(
@@ -34,6 +37,7 @@ def show_accuracy(bench: dict[str, Any]) -> None:
                 "right": bench["accuracy"][name],
                 "interval": " to ".join(f"{end:.2f}" for end in bench["interval"][name]),
                 **({"held out": held_out.get(name)} if held_out else {}),
+                **({f"with {others}": across.get(name)} if across else {}),
                 **{f"to {model}": found.get(name) for model, found in foreign.items()},
                 "paper, GPT-2 small": paper[0],
                 "medium": paper[1],
@@ -42,7 +46,7 @@ def show_accuracy(bench: dict[str, Any]) -> None:
             for paper in [[f"{value:.2f}" for value in PAPER_ACCURACY.get(name, ())] or ["–", "–"]]
         ]
     ).sort_values("right", ascending=False, kind="stable")
-    shares = [name for name in table.columns if name == "right" or name == "held out" or name.startswith("to ")]
+    shares = [name for name in table.columns if name in ("right", "held out") or name.startswith(("with ", "to "))]
     st.dataframe(
         table,
         hide_index=True,
@@ -53,6 +57,12 @@ def show_accuracy(bench: dict[str, Any]) -> None:
         f"{count(found['tokens'])} tokens that end at the same character."
         for model, found in bench["foreign"].items()
     ]
+    if across:
+        notes.insert(
+            0,
+            f"With {others}: between these models and those, which have the same tokenizer and another depth, both "
+            "ways, by relative depth.",
+        )
     if held_out:
         seeds = ", ".join(bench["held_out_seeds"])
         notes.insert(0, f"Held out: between {seeds} alone, which no setting was chosen by.")

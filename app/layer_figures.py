@@ -13,13 +13,15 @@ from app.text import in_figure, number
 
 _ROOMY = 12  # layers whose cells have room for their number
 _CELL = 44  # pixels
-_LINES = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#56b4e9", "#e69f00", "#8a7f2d", "#7f7f7f", "#6a5acd")
-"""Told apart by colour-blind readers too, together with the shapes."""
+_LINES = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#2f97d0", "#b87a00", "#7d7a2d", "#7f7f7f", "#6a5acd")
+"""At 3:1 or more on light and dark pages; told apart by colour-blind readers too, together with the shapes."""
+_RANKED_LINES = [[0, "#6a5acd"], [0.25, "#2f78b5"], [0.5, "#2a9190"], [0.75, "#4f9f55"], [1, "#c0641f"]]
+"""Scale of lines that have an order. (SCALE is for filled cells: as lines on a page, its ends would hardly be seen.)"""
 _GREY = "#8a8f94"
 """To be seen on light and dark pages."""
 _ROW = 64  # pixels
 _LIFTS = (0.0, -0.14, 0.14)  # of dots that would hide each other, in rows
-_SYMBOLS = ("circle", "diamond", "square", "triangle-up", "x", "cross", "star")
+_SYMBOLS = ("circle", "diamond", "square", "triangle-up", "x", "cross", "star", "triangle-down", "hourglass")
 
 
 def layers_heatmap(values: Sequence[Sequence[float]], names: tuple[str, str], chosen: tuple[int, int]) -> go.Figure:
@@ -108,13 +110,13 @@ def layers_lines(points: pd.DataFrame, names: Sequence[str], x_title: str) -> go
 
 
 def convergence_lines(points: pd.DataFrame) -> go.Figure:
-    """IoU of each layer's dictionary with the final one over training, a line for each layer, the first darkest.
+    """IoU of each layer's dictionary with the final one over training, a line for each layer, coloured in their order.
 
     Args:
         points: layer, step, IoU.
     """
     layers = sorted(int(layer) for layer in points["layer"].unique())
-    scale = [[at, label_rgb(hex_to_rgb(colour))] for at, colour in SCALE]
+    scale = [[at, label_rgb(hex_to_rgb(colour))] for at, colour in _RANKED_LINES]
     colours = [str(colour) for colour in sample_colorscale(scale, list(np.linspace(0, 1, len(layers))))]
     names = [f"layer {layer}" for layer in layers]
     shapes = {name: (colours[at], _SYMBOLS[at % len(_SYMBOLS)]) for at, name in enumerate(names)}

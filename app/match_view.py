@@ -7,13 +7,12 @@ import streamlit as st
 
 from app import parts, resources, state, transplant_view
 from app.components.token_strip import Row, Token, token_strip
-from app.passage_tokens import example_row, tokens_of
+from app.passage_tokens import EXAMPLES, example_row, tokens_of
 from app.tables import each
 from app.text import count, inert, number, share
 from itda_core.pair_queries import LEAST_TOGETHER, Pair
 from itda_core.queries import Atom, Index
 
-EXAMPLES = 8
 BESIDES = {"match": "These two", "a": "A's atom in B", "b": "B's atom in A"}
 
 
@@ -38,14 +37,15 @@ def show_match(shown: state.CompareState, pair: Pair) -> None:
     st.subheader(relation if beside == "match" else f"{beside.upper()}'s atom and its transplant")
     # An atom that nothing else stands beside has its transplant there.
     transplanted = side if len(atoms) == 1 else beside
+    fires = None
     if transplanted != "match":
-        st.caption(transplant_view.ABOUT)
+        fires = transplant_view.fires_beside(shown, transplanted, atoms[transplanted])
+        st.caption(transplant_view.ABOUT + ("" if fires is None else f" {transplant_view.LEFT_OUT}"))
     for column, each_side in zip(st.columns(2, gap="large"), ("a", "b"), strict=True):
         with column:
             dictionary = shown.a if each_side == "a" else shown.b
             if transplanted in ("match", each_side):
-                is_source_shown = transplanted == "match"
-                _show_side(each_side, dictionary, atoms[each_side], indexes[each_side], is_source_shown)
+                _show_side(each_side, dictionary, atoms[each_side], indexes[each_side], fires)
                 continue
             if len(atoms) == 1:
                 _show_none(each_side.upper(), pair.measured(atoms[side].atom, side).empty)
@@ -108,32 +108,44 @@ def _complete(pair: Pair, indexes: dict[str, Index], atoms: dict[str, Atom], sid
     return "Two atoms with different sources"
 
 
-def _show_side(side: str, dictionary_id: str, atom: Atom, index: Index, is_source_among: bool = True) -> None:
-    """One of the two; its source may be left out of where it fires."""
+def _show_side(side: str, dictionary_id: str, atom: Atom, index: Index, fires: float | None) -> None:
+    """One of the two.
+
+    Args:
+        side: which.
+        dictionary_id: its dictionary.
+        atom: the atom.
+        index: that dictionary's index.
+        fires: beside its transplant, the share of the tokens that both saw on which it fires; its source is then left
+            out of all that is said of where it fires.
+    """
+    without = None if fires is None else atom.token
+    strongest = atom.strongest if without is None else index.strongest(atom.atom, without)
     name = parts.dictionary_names()[dictionary_id]
     row = Row([Token(f"Atom {atom.atom}, {name}")], href=parts.atom_address(dictionary_id, atom.atom), sides=side)
     token_strip([row], key=f"match_link_{side}", style="links")
     with st.container(border=True):
         passage = index.contexts([atom.token], atom.atom)
         token_strip(
-            [Row(tokens_of(passage, atom.token))], key=f"match_source_{side}", style="passage", strongest=atom.strongest
+            [Row(tokens_of(passage, atom.token))], key=f"match_source_{side}", style="passage", strongest=strongest
         )
         st.caption(f"Source: {inert(atom.document_name)}, token {atom.position}")
     with st.grid(3, min_column_width=110):
-        st.metric("Fires on", share(atom.density), border=True, help="Share of the captured tokens")
-        st.metric("Strongest", number(atom.strongest), border=True, help="Largest absolute coefficient")
+        seen = "captured tokens" if fires is None else "tokens that both saw, without the source"
+        st.metric("Fires on", share(atom.density if fires is None else fires), border=True, help=f"Share of the {seen}")
+        largest = "Largest absolute coefficient" + ("" if without is None else " on a captured token but the source")
+        st.metric("Strongest", number(strongest), border=True, help=largest)
         st.metric("Admitted at", number(atom.admission_error), border=True, help="Error when it was admitted")
-    top = index.top_examples(atom.atom, EXAMPLES + 1)
-    top = (top if is_source_among else top.loc[top["token"] != atom.token, :]).head(EXAMPLES)
-    others = "captured tokens" if is_source_among else "other captured tokens"
+    top = index.top_examples(atom.atom, EXAMPLES, without)
+    others = "captured tokens" if without is None else "other captured tokens"
     st.text("Where its coefficient is largest" if len(top) else f"It never fires on the {others}.")
     if top.empty:
         return
     passages = dict(list(index.contexts([int(token) for token in top["token"]], atom.atom).groupby("centre")))
     rows = [example_row(passages[example.token], example.token, example.coefficient) for example in each(top)]
-    token_strip(rows, key=f"match_examples_{side}", strongest=atom.strongest)
+    token_strip(rows, key=f"match_examples_{side}", strongest=strongest)
     parts.download(
-        lambda: index.activations(atom.atom),
+        lambda: index.activations(atom.atom, without=without),
         key=f"match_csv_{side}",
         file=f"{dictionary_id}-atom-{atom.atom}.csv",
         label=f"Where {side.upper()}'s atom fires, as CSV",

@@ -9,6 +9,7 @@ import streamlit as st
 from app import parts, resources, state
 from app.components.passage_strip import Group, Piece, passage_strip, scale_of
 from app.components.token_strip import Row, Token, token_strip
+from app.pair_rows import match_address
 from app.tables import each
 from app.text import count, inert, number, quoted, signed
 from itda_core.library import DictionaryRecord
@@ -73,34 +74,44 @@ def show_tokens(found: Decomposition, chosen: int | None, choose: Choose) -> Non
         for at, piece in enumerate(pieces(found, range(len(found.tokens))))
     ]
     scale = scale_of(found.error.tolist())
-    rest = unread(found)
-    passage_strip(groups, key="passage", scale=scale, on_pick=choose, names=[""], rest=rest)
-    show_notes(found)
+    passage_strip(groups, key="passage", scale=scale, on_pick=choose, names=[""], rest=unread([found]))
+    show_notes([found])
 
 
-def unread(found: Decomposition) -> str:
-    """The rest of the text, as much of it as is shown."""
-    rest = found.text[found.read :]
+def unread(found: Sequence[Decomposition]) -> str:
+    """The rest of a text, which none of its decompositions read, as much of it as is shown."""
+    rest = _rest(found)
     return rest if len(rest) <= MOST_UNREAD else rest[:MOST_UNREAD] + " …"
 
 
-def show_notes(found: Decomposition) -> None:
-    """What has to be said of how a text was read."""
-    skipped = sum(token.row is None for token in found.tokens)
-    words = []
-    if skipped:
+def show_notes(found: Sequence[Decomposition]) -> None:
+    """What has to be said of how a text was read: by one dictionary, or by A and B."""
+    words = ["Each column holds whole tokens of both."] if len(found) > 1 else []
+    if any(token.row is None for one in found for token in one.tokens):
         words.append("Dotted tokens begin a window, where attention sinks; like the build, this leaves them out.")
-    if found.windows > 1:
-        words.append(f"The text was read in {found.windows} windows, and the model starts anew at each.")
-    if any(not found.shown(at) for at in range(len(found.tokens))):
+    windows = [one.windows for one in found]
+    if max(windows) > 1:
+        words.append(f"The text was read in {_of_each(windows)} windows, and a model starts anew at each.")
+    if any(not one.shown(at) for one in found for at in range(len(one.tokens))):
         words.append("·2 and ·3 are the second and third token of the character before them.")
-    if rest := found.text[found.read :].strip():
-        words.append(
-            f"Read are the first {count(len(found.tokens))} tokens; the grey rest, {count(len(rest))} characters, "
-            "was not."
-        )
+    first = f"the first {_of_each([len(one.tokens) for one in found])} tokens"
+    if rest := _rest(found).strip():
+        words.append(f"Read are {first}; the grey rest, {count(len(rest))} characters, was not.")
+    elif any(one.text[one.read :].strip() for one in found):
+        words.append(f"Read are {first}: the last columns hold tokens of one side alone.")
     if words:
         st.caption(" ".join(words))
+
+
+def _rest(found: Sequence[Decomposition]) -> str:
+    return found[0].text[max(one.read for one in found) :]
+
+
+def _of_each(numbers: Sequence[int]) -> str:
+    """A number of one dictionary, or of A and of B, said once where they are alike."""
+    if len(set(numbers)) == 1:
+        return count(numbers[0])
+    return " and ".join(f"{count(one)} ({letter})" for letter, one in zip("AB", numbers, strict=True))
 
 
 def terms_table(dictionary_id: str, found: Decomposition, tokens: Sequence[int]) -> pd.DataFrame:
@@ -133,8 +144,15 @@ def terms_table(dictionary_id: str, found: Decomposition, tokens: Sequence[int])
     return table.merge(sources.astype({"atom": "int64"}), on="atom", how="left")
 
 
-def source_row(dictionary_id: str, source: Any, value: float, cells: Sequence[str], lead: str = "") -> Row:
-    """An atom's source in its context, coloured by a coefficient, leading to the atom."""
+def source_row(
+    dictionary_id: str,
+    source: Any,
+    value: float,
+    cells: Sequence[str],
+    lead: str = "",
+    links: Sequence[tuple[str, str, str]] = (),
+) -> Row:
+    """An atom's source in its context, coloured by a coefficient, leading to the atom and by `links` further."""
     return Row(
         [
             Token(source.before),
@@ -144,31 +162,31 @@ def source_row(dictionary_id: str, source: Any, value: float, cells: Sequence[st
         cells,
         href=parts.atom_address(dictionary_id, int(source.atom)),
         lead=lead,
+        links=links,
     )
 
 
 # Two dictionaries
 
 
-def passage(a_id: str, b_id: str, text: str, chosen: int | None, choose: Choose) -> None:
+def passage(shown: state.CompareState, text: str, choose: Choose) -> None:
     """Show one passage decomposed by two dictionaries, aligned by character: A above or left, B below or right.
 
     Under it stands what each saw that the other did not: in the chosen segment, or in all of the passage.
 
     Args:
-        a_id, b_id: the dictionaries.
+        shown: the dictionaries, and the chosen segment.
         text: the passage.
-        chosen: the chosen segment, from 0.
         choose: called with a segment that was clicked, before the page runs again.
 
     Raises:
         UserError: a model is not here or not the same, or the text cannot be decomposed.
     """
-    records = [resources.library().record(each) for each in (a_id, b_id)]
-    a, b = (decomposed(record.id, text) for record in records)
+    records = [resources.library().record(one) for one in (shown.a, shown.b)]
+    a, b = found = tuple(decomposed(record.id, text) for record in records)
     names = parts.dictionary_names()
     segments = align(a, b)
-    picked = segments[chosen] if chosen is not None and chosen < len(segments) else None
+    picked = segments[shown.segment] if shown.segment is not None and shown.segment < len(segments) else None
     groups = [
         Group([pieces(a, segment.a), pieces(b, segment.b)], at, is_chosen=segment is picked)
         for at, segment in enumerate(segments)
@@ -178,19 +196,16 @@ def passage(a_id: str, b_id: str, text: str, chosen: int | None, choose: Choose)
         key="passages",
         scale=scale_of([*a.error.tolist(), *b.error.tolist()]),
         on_pick=choose,
-        names=[f"Above, A: {names[a_id]}", f"Below, B: {names[b_id]}"],
-        rest=text[max(a.read, b.read) :][:MOST_UNREAD],
+        names=[f"Above, A: {names[shown.a]}", f"Below, B: {names[shown.b]}"],
+        rest=unread(found),
     )
-    words = ["Each column holds whole tokens of both."]
-    if any(token.row is None for token in (*a.tokens, *b.tokens)):
-        words.append("Dotted tokens begin a window and are left out, as by the build.")
-    if text[max(a.read, b.read) :].strip():
-        words.append("The grey rest was not read.")
-    st.caption(" ".join(words))
-    show_sights(records, (a, b), picked or Segment(0, len(text), range(len(a.tokens)), range(len(b.tokens))), picked)
+    show_notes(found)
+    segment = picked or Segment(0, len(text), range(len(a.tokens)), range(len(b.tokens)))
+    show_sights(shown, records, (a, b), segment, picked)
 
 
 def show_sights(
+    shown: state.CompareState,
     records: list[DictionaryRecord],
     found: tuple[Decomposition, Decomposition],
     segment: Segment,
@@ -203,10 +218,8 @@ def show_sights(
         st.caption("Choose a part of the passage to see what was seen there.")
     tokens = segment.a, segment.b
     sources = [_sources(*side) for side in zip(records, found, tokens, strict=True)]
-    keys = _keys(records, [frame["atom"].tolist() for frame in sources])
+    keys = _keys(records, [list(side) for side in sources])
     seen = sights(segment, *found, *keys)
-    if records[0].corpus != records[1].corpus:
-        st.caption("The two were built on different texts, so no source of one can be a source of the other.")
     both = [sight for sight in seen if sight.atom_a is not None and sight.atom_b is not None]
     only = [[sight for sight in seen if sight.atom_b is None], [sight for sight in seen if sight.atom_a is None]]
     names = parts.dictionary_names()
@@ -214,10 +227,9 @@ def show_sights(
     for side, (column, record, letter) in enumerate(zip(columns, records, "AB", strict=True)):
         with column:
             st.text(f"{letter}: {names[record.id]}, {_error_in(found[side], tokens[side])}")
-            for title, listed in (("Both saw", both), (f"Only {letter} saw", only[side])):
-                _show_list(f"{title}: {len(listed)}", record, sources[side], listed, side)
-    table = pd.DataFrame(_sight_rows(seen, sources))
-    parts.download(table, key="sights_csv", file="passage-sources.csv")
+            _show_list(f"Both saw: {len(both)}", shown, record, sources[side], both, side)
+            _show_list(f"Only {letter} saw: {len(only[side])}", shown, record, sources[side], only[side], side)
+    parts.download(lambda: _sights_table(seen, sources), key="sights_csv", file="passage-sources.csv")
 
 
 def _error_in(found: Decomposition, tokens: range) -> str:
@@ -227,51 +239,58 @@ def _error_in(found: Decomposition, tokens: range) -> str:
     return f"{'error' if len(errors) == 1 else 'mean error'} {number(sum(errors) / len(errors))}"
 
 
-def _show_list(title: str, record: DictionaryRecord, sources: pd.DataFrame, listed: list[Sight], side: int) -> None:
+def _show_list(
+    title: str,
+    shown: state.CompareState,
+    record: DictionaryRecord,
+    sources: dict[int, Any],
+    listed: list[Sight],
+    side: int,
+) -> None:
     st.caption(inert(title))
-    by_atom = {int(source.atom): source for source in each(sources)}
     rows = []
     for sight in listed[:MOST_LISTED]:
         atom, weight = (sight.atom_a, sight.weight_a) if side == 0 else (sight.atom_b, sight.weight_b)
         if atom is not None:
-            rows.append(source_row(record.id, by_atom[atom], weight, [signed(weight, 2)]))
+            # What only one of them saw may have its answer on the other side all the same: a twin or a best match.
+            is_alone = sight.atom_a is None or sight.atom_b is None
+            links = [("what answers it", match_address(shown, sight.atom_a, sight.atom_b), "")] if is_alone else []
+            rows.append(source_row(record.id, sources[atom], weight, [signed(weight, 2)], links=links))
     if rows:
         key = f"sights_{side}_{title.split(':')[0]}"
-        token_strip(rows, key=key, columns=["Source", "of |x|"], strongest=1.0, numbers=False)
+        columns = ["Source", "of |x|", *(["pages"] if rows[0].links else [])]
+        token_strip(rows, key=key, columns=columns, strongest=1.0, numbers=False)
     if len(listed) > MOST_LISTED:
         st.caption(f"{len(listed) - MOST_LISTED} more are in the download.")
 
 
-def _sources(record: DictionaryRecord, found: Decomposition, tokens: range) -> pd.DataFrame:
-    return resources.index(record.id).sources(atoms_in(found, tokens))
+def _sources(record: DictionaryRecord, found: Decomposition, tokens: range) -> dict[int, Any]:
+    """The rows of `Index.sources` by atom."""
+    return {int(source.atom): source for source in each(resources.index(record.id).sources(atoms_in(found, tokens)))}
 
 
 def _keys(records: list[DictionaryRecord], found: list[list[int]]) -> list[dict[int, tuple[int, int]]]:
     """The source of each atom that was found: of twins the same, of any other atom its own."""
     a, b = records
     # Twins here are those of the lists: of several tokens that end at one character, only the last stands for it.
-    twins = resources.pair(a, b).twins() if a.corpus == b.corpus else {}
+    twins = resources.pair(a, b).twins()
     own = [{atom: (side, atom) for atom in atoms} for side, atoms in enumerate(found)]
     return [own[0], own[1] | {twin: (0, atom) for atom, twin in twins.items() if twin in own[1]}]
 
 
-def _sight_rows(seen: list[Sight], sources: list[pd.DataFrame]) -> list[dict[str, object]]:
-    labels = [frame.set_index("atom") for frame in sources]
+def _sights_table(seen: list[Sight], sources: list[dict[int, Any]]) -> pd.DataFrame:
+    """Columns: document, position, before, label, after, atom_a, weight_a, atom_b, weight_b."""
     rows = []
     for sight in seen:
-        side, atom = (0, sight.atom_a) if sight.atom_a is not None else (1, sight.atom_b)
-        source = labels[side].loc[atom]
+        atoms = zip(sources, (sight.atom_a, sight.atom_b), strict=True)
+        source = next(of_side[atom] for of_side, atom in atoms if atom is not None)
         rows.append(
             {
-                "document": source["document"],
-                "position": source["position"],
-                "before": source["before"],
-                "label": source["label"],
-                "after": source["after"],
+                **{name: getattr(source, name) for name in ("document", "position", "before", "label", "after")},
                 "atom_a": sight.atom_a,
                 "weight_a": sight.weight_a,
                 "atom_b": sight.atom_b,
                 "weight_b": sight.weight_b,
             }
         )
-    return rows
+    return pd.DataFrame(rows)

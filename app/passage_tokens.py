@@ -6,6 +6,9 @@ from app.components.token_strip import Row, Token
 from app.tables import each
 from app.text import number
 
+EXAMPLES = 8
+"""Passages that an atom fires on, where two atoms stand side by side."""
+
 
 def tokens_of(passage: pd.DataFrame, centre: int | None = None) -> list[Token]:
     """The tokens of a passage as queries give it; `centre` is the token to mark."""

@@ -6,25 +6,39 @@ import streamlit as st
 
 from app import jobs_view, parts, resources, state
 from app.components.token_strip import Row, Token, token_strip
-from app.passage_tokens import example_row, tokens_of
+from app.passage_tokens import EXAMPLES, example_row, tokens_of
 from app.tables import each
 from app.text import count, inert, number, share
 from itda_core.queries import Atom, Index
 from itda_core.types import DamagedError
 
-EXAMPLES = 8
 ABOUT = (
     "Its transplant is the other model's activation at the same source: a match that needs no atom of the other side. "
     "The other model's tokens are decomposed with all such activations, in place of a dictionary of its own. "
-    "The source itself is left out of what follows: there both fire by construction."
 )
+LEFT_OUT = "The source itself is left out of what is counted and listed below it: there both fire by construction."
 _NO_ATOM = -1  # a transplant is none of the atoms that the index knows
+
+
+def fires_beside(shown: state.CompareState, side: str, atom: Atom) -> float | None:
+    """The share of the tokens that both saw, without its source, on which an atom of a side fires.
+
+    None where it does not stand beside a transplant: none was computed, or it has none. Raises UserError.
+    """
+    library = resources.library()
+    found = resources.transplant(*(library.record(each) for each in _from_to(shown, side)))
+    carried = None if found is None else found.atom(atom.atom)
+    return None if found is None or carried is None else carried.fires_a / max(1, found.summary.tokens - 1)
+
+
+def _from_to(shown: state.CompareState, side: str) -> tuple[str, str]:
+    return (shown.a, shown.b) if side == "a" else (shown.b, shown.a)
 
 
 def show_transplant(shown: state.CompareState, side: str, atom: Atom) -> None:
     """What stands beside an atom of a side as its transplant; where there is none yet, the way to it."""
     library = resources.library()
-    here, there = (library.record(each) for each in ((shown.a, shown.b) if side == "a" else (shown.b, shown.a)))
+    here, there = (library.record(each) for each in _from_to(shown, side))
     other = "b" if side == "a" else "a"
     found = resources.transplant(here, there)
     if found is None:
@@ -41,8 +55,11 @@ def show_transplant(shown: state.CompareState, side: str, atom: Atom) -> None:
     token_strip([row], key=f"transplant_name_{other}", style="links")
     carried = found.atom(atom.atom)
     if carried is None:
-        same = "captured that token" if found.summary.key == "token" else "has a token that ends at the same character"
-        st.text(f"There is none: nothing that {other.upper()} read of the corpus {same}.")
+        why = {
+            "token": f"{other.upper()} did not capture that token",
+            "characters": f"no token that {other.upper()} captured ends at the same character",
+        }
+        st.text(f"There is none: {why[found.summary.key]}.")
         return
     examples = found.examples(atom.atom)
     index = resources.index(there.id)
@@ -71,7 +88,9 @@ def show_transplant(shown: state.CompareState, side: str, atom: Atom) -> None:
             border=True,
             help=f"Tokens on which both fire; the atom itself fires on {count(carried.fires_a)} of those that both saw",
         )
-    st.text("Where its coefficient is largest" if len(examples) else "It never fires on the tokens that both saw.")
+    st.text(
+        "Where its coefficient is largest" if len(examples) else "It never fires on the other tokens that both saw."
+    )
     if examples.empty:
         return
     rows = [

@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 import streamlit as st
 
-from app import layer_figures, parts
+from app import iou_view, layer_figures, parts
 from app.text import count, inert, number
 from itda_core.layers import PAPER_UNION, LayerSimilarity
 
@@ -65,24 +65,14 @@ def show_wholes(found: LayerSimilarity | None, bench: dict[str, Any] | None) -> 
     )
     if found is not None:
         with st.grid(3, min_column_width=150):
-            st.metric(
-                "Shared sources (IoU)",
-                number(found.union),
-                border=True,
-                help="Sources that some layer of A and some layer of B chose, of all that any layer of either chose.",
-            )
-            st.metric(
-                "95 % interval",
-                " to ".join(map(number, found.union_interval)),
-                border=True,
-                help="How far the IoU hangs on which documents were read: a bootstrap over documents.",
-            )
-            st.metric(
-                "By chance",
-                number(found.union_chance),
-                border=True,
-                help=f"The IoU to expect if A had chosen {count(found.union_sources[0])} and B "
-                f"{count(found.union_sources[1])} of the {count(found.tokens)} tokens blindly.",
+            iou_view.show_iou(
+                found.union,
+                found.union_interval,
+                found.union_chance,
+                both="some layer of A and some layer of B chose",
+                either="any layer of either chose",
+                blind=f"A had chosen {count(found.union_sources[0])} and B {count(found.union_sources[1])} of the "
+                f"{count(found.tokens)} tokens blindly",
             )
     parts.figure(
         layer_figures.union_strip(table),
@@ -102,8 +92,9 @@ def show_wholes(found: LayerSimilarity | None, bench: dict[str, Any] | None) -> 
     words.append(
         f"The paper found {same} between seeds of GPT-2 small or of medium, and {different} between small and medium."
     )
-    if found is not None and bench is not None:
+    if found is not None:
         words.append(" The diamond is your pair, with its interval; the line is chance.")
+    if found is not None and bench is not None:
         measured = (found.tokens, found.threshold, found.l0)
         if measured != (bench["main"]["tokens"], bench["main"]["threshold"], bench["settings"]["l0"]):
             words.append(

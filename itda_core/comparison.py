@@ -170,8 +170,16 @@ def kept_pairs(
     """
     if not library.comparisons.is_dir():
         return {}
-    names = {path.parent.name for path in library.comparisons.glob(f"*/{SUMMARY_FILE}")}
-    return {name: (a, b) for a in records for b in records if (name := folder_of(library, a, b).name) in names}
+    places = {record.id: place for place, record in enumerate(records)}
+    found = {}
+    for folder in library.comparisons.glob(f"*/{SUMMARY_FILE}"):
+        name = folder.parent.name
+        ids = name.rpartition("-")[0]
+        for at in range(len(ids)):  # an id may hold two dashes itself
+            a, b = places.get(ids[:at]), places.get(ids[at + 2 :])
+            if a is not None and b is not None and name == folder_of(library, records[a], records[b]).name:
+                found[name] = a, b
+    return {name: (records[a], records[b]) for name, (a, b) in sorted(found.items(), key=lambda item: item[1])}
 
 
 def verify_comparisons(library: Library) -> dict[str, list[str]]:

@@ -132,8 +132,9 @@ def align(a: Decomposition, b: Decomposition) -> list[Segment]:
     if a.text != b.text:
         raise ValueError("two decompositions of different texts have no common segments")
     ends_a, ends_b = _ends(a), _ends(b)
-    longer = ends_a if a.read >= b.read else ends_b
-    rest = {end for end in longer if end >= min(a.read, b.read)}
+    read_a, read_b = a.read, b.read
+    longer, shorter = (ends_a, read_b) if read_a >= read_b else (ends_b, read_a)
+    rest = {end for end in longer if end >= shorter}
     segments: list[Segment] = []
     start = at_a = at_b = 0
     for stop in sorted((ends_a.keys() & ends_b.keys() | rest) - {0}):

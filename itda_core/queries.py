@@ -239,9 +239,9 @@ class Index:
             [atom],
         )
 
-    def top_examples(self, atom: int, limit: int = 20) -> pd.DataFrame:
-        """The tokens with the largest coefficients, strongest first; see `_examples` for the columns."""
-        return self._examples(atom, "coefficient DESC", limit)
+    def top_examples(self, atom: int, limit: int = 20, without: int | None = None) -> pd.DataFrame:
+        """The tokens with the largest coefficients, strongest first; see `_examples` for the columns and `without`."""
+        return self._examples(atom, "coefficient DESC", limit, without)
 
     def lowest_examples(self, atom: int, limit: int = 5) -> pd.DataFrame:
         """The tokens with the smallest coefficients, the most negative first."""
@@ -281,15 +281,23 @@ class Index:
             [atom],
         )
 
-    def activations(self, atom: int, limit: int = 100_000) -> pd.DataFrame:
-        """Where the atom fires, strongest first: document, name, position, text, coefficient. For downloads."""
+    def strongest(self, atom: int, without: int) -> float | None:
+        """Its largest absolute coefficient on tokens other than one, such as its source; None where it has none."""
+        sql = "SELECT max(abs(coefficient)) FROM activations WHERE atom = ? AND token <> ?"
+        return _plain(self._value(sql, [atom, without]))
+
+    def activations(self, atom: int, limit: int = 100_000, without: int | None = None) -> pd.DataFrame:
+        """Where the atom fires, strongest first: document, name, position, text, coefficient. For downloads.
+
+        `without` is a token to leave out, such as its source.
+        """
         return self._frame(
             """
             SELECT document, name, position, t.text, coefficient
             FROM activations JOIN tokens t USING (token) JOIN documents USING (document)
-            WHERE atom = ? ORDER BY coefficient DESC, token LIMIT ?
+            WHERE atom = ? AND token IS DISTINCT FROM ? ORDER BY coefficient DESC, token LIMIT ?
             """,
-            [atom, limit],
+            [atom, without, limit],
         )
 
     def token_shares(self, atom: int, limit: int = 10) -> pd.DataFrame:
@@ -414,13 +422,16 @@ class Index:
         tail = pd.DataFrame([{"text": rest, "document": document, "name": name}])
         return pd.concat([tokens, tail.astype({"text": tokens["text"].dtype})], ignore_index=True)
 
-    def _examples(self, atom: int, order: str, limit: int) -> pd.DataFrame:
-        """Example tokens whose passages differ: token, coefficient, repeats (candidates that read exactly the same)."""
+    def _examples(self, atom: int, order: str, limit: int, without: int | None = None) -> pd.DataFrame:
+        """Example tokens whose passages differ: token, coefficient, repeats (candidates that read exactly the same).
+
+        `without` is a token to leave out before those that read the same become one, such as the atom's source.
+        """
         return self._frame(
             f"""
             WITH
                 candidates AS (
-                    SELECT token, coefficient FROM activations WHERE atom = $1
+                    SELECT token, coefficient FROM activations WHERE atom = $1 AND token IS DISTINCT FROM $3
                     ORDER BY {order}, token LIMIT {_CANDIDATES}
                 ),
                 passages AS (
@@ -434,7 +445,7 @@ class Index:
             QUALIFY row_number() OVER (PARTITION BY passage ORDER BY {order}, token) = 1
             ORDER BY {order}, token LIMIT $2
             """,
-            [atom, limit],
+            [atom, limit, without],
         )
 
     def _frame(self, sql: str, values: Sequence[Any] = ()) -> pd.DataFrame:

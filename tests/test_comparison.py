@@ -6,7 +6,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Callable
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import duckdb
@@ -20,7 +20,16 @@ from small_pair import DOCUMENTS, windows, write_index
 from itda_core import comparison, pair_queries
 from itda_core.cli import main
 from itda_core.coactivation import best_matches, passes
-from itda_core.comparison import bootstrap, chance, folder_of, read_comparison, read_measures, summarise
+from itda_core.comparison import (
+    SUMMARY_FILE,
+    bootstrap,
+    chance,
+    folder_of,
+    kept_pairs,
+    read_comparison,
+    read_measures,
+    summarise,
+)
 from itda_core.dictionary import Dictionary
 from itda_core.jobs import read_jobs
 from itda_core.library import DictionaryRecord, Library
@@ -331,6 +340,24 @@ def compared(library: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     a, b, *_ = sound(root)
     assert main(["compare", a.id, b.id, "--library", str(root)]) == 0
     return root
+
+
+def test_kept_pairs_are_found_by_the_names_of_their_folders(library: Path, tmp_path: Path) -> None:
+    first = sound(library)[0]
+    x, y, z = (replace(first, id=name) for name in ("x", "x--y", "y--z"))
+    here = Library(tmp_path / "library")
+    assert kept_pairs(here, [x, y, z]) == {}
+    rebuilt = replace(y, files={name: "0" * 64 for name in y.files})
+    kept = [(z, x), (x, y), (x, z), (z, z)]
+    for a, b in [*kept, (rebuilt, x), (x, replace(first, id="gone"))]:
+        folder_of(here, a, b).mkdir(parents=True)
+        (folder_of(here, a, b) / SUMMARY_FILE).touch()
+    folder_of(here, y, y).mkdir()  # half a comparison
+    (here.comparisons / "other").mkdir()
+    (here.comparisons / "other" / SUMMARY_FILE).touch()
+    found = kept_pairs(here, [x, y, z])
+    assert list(found.values()) == [(x, y), (x, z), (z, x), (z, z)]  # in order of the records
+    assert found == {folder_of(here, a, b).name: (a, b) for a, b in kept}
 
 
 def test_a_damaged_comparison_says_so(compared: Path, tmp_path: Path) -> None:

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import small_pair
 import torch
 from conftest import MODEL_A
 
@@ -14,6 +15,7 @@ from itda_core.files import read_json
 from itda_core.library import DictionaryRecord, Library
 from itda_core.models import load_model
 from itda_core.queries import SORTS, AtomFilter, Index
+from itda_core.types import Document
 from itda_core.windows import TokenTable, cut
 
 
@@ -155,6 +157,37 @@ def test_top_and_lowest_examples(truth: Truth, atom: int) -> None:
     assert (top["repeats"] >= 1).all()
     passages = truth.index.contexts(top["token"].tolist(), atom).groupby("centre")["text"].agg("".join)
     assert passages.is_unique
+
+
+def test_the_source_can_be_left_out_of_where_an_atom_fires(truth: Truth, atom: int) -> None:
+    source = truth.index.atom(atom).token
+    tokens, coefficients = fires(truth, atom)
+    others = coefficients[tokens != source]
+    assert len(others) == len(coefficients) - 1
+    assert truth.index.strongest(atom, source) == pytest.approx(np.abs(others).max())
+    assert source not in truth.index.top_examples(atom, 200, without=source)["token"].tolist()
+    left = truth.index.activations(atom, without=source)["coefficient"].to_numpy()
+    assert left == pytest.approx(np.sort(others)[::-1], rel=1e-5)
+
+
+def test_what_reads_as_the_source_stays_where_the_source_is_left_out(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first, second, *_ = small_pair.DOCUMENTS
+    monkeypatch.setattr(small_pair, "DOCUMENTS", [first, Document("copy", first.text), second])
+    codes = np.zeros((9, 1))
+    codes[[0, 3, 7], 0] = 3, 2, 1  # the source, the same passage in the second document, another in the third
+    index = Index(small_pair.write_index(tmp_path / "copies", small_pair.windows(1, documents=3), [(0, 1)], codes))
+    source = index.atom(0).token
+    assert index.top_examples(0)[["coefficient", "repeats"]].to_numpy().tolist() == [[3, 2], [1, 1]]
+    left = index.top_examples(0, without=source)
+    assert left[["coefficient", "repeats"]].to_numpy().tolist() == [[2, 1], [1, 1]]
+    assert index.strongest(0, source) == 2
+    lone = np.zeros((9, 1))
+    lone[0, 0] = 3
+    index = Index(small_pair.write_index(tmp_path / "lone", small_pair.windows(1, documents=3), [(0, 1)], lone))
+    assert index.strongest(0, index.atom(0).token) is None
+    assert index.top_examples(0, without=index.atom(0).token).empty
 
 
 def test_intervals(truth: Truth, atom: int) -> None:

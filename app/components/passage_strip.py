@@ -83,7 +83,6 @@ def passage_strip(
 
 def _shown(group: Group, scale: float) -> dict:
     pieces = [piece for line in group.lines for piece in line]
-    texts = ["".join(visible(piece.label) for piece in line) for line in group.lines]
     is_inline = len(group.lines) == 1
     numbers = [number(piece.error) for piece in pieces if piece.error is not None]
     return {
@@ -91,9 +90,24 @@ def _shown(group: Group, scale: float) -> dict:
         "key": group.key,
         "chosen": group.is_chosen,
         "note": " ".join(numbers) if group.is_chosen and is_inline else "",
-        "label": f"{' | '.join(texts)}, error {', '.join(numbers) or 'not captured'}",
+        "label": _said(group.lines[0])
+        if is_inline
+        else " | ".join(f"{side} {_said(line)}" for side, line in zip("AB", group.lines, strict=True)),
         "breaks": not is_inline and any("\n" in piece.text for piece in pieces),
     }
+
+
+def _said(line: Sequence[Piece]) -> str:
+    """The tokens of one dictionary and the error of each, for those who listen."""
+    if not line:
+        return "nothing"
+    text = "".join(visible(piece.label) for piece in line)
+    errors = ["not captured" if piece.error is None else number(piece.error) for piece in line]
+    if set(errors) == {"not captured"}:
+        return f"{text}, not captured"
+    if len(errors) == 1:
+        return f"{text}, error {errors[0]}"
+    return f"{text}, errors {', '.join(errors[:-1])} and {errors[-1]}"
 
 
 def _token(piece: Piece, scale: float, is_inline: bool) -> list:

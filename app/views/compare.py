@@ -10,6 +10,7 @@ import streamlit as st
 from app import jobs_view, match_view, parts, resources, state
 from app.components.pair_bar import BarPart, pair_bar
 from app.components.token_strip import Row, Token, token_strip
+from app.iou_view import show_iou
 from app.pair_rows import lone_row, match_address, matched_row, mirrored, source_tokens, twin_row
 from app.passage import addressed, passage, text_of, to_decompose
 from app.tables import each
@@ -21,7 +22,7 @@ from itda_core.passages import MOST_CHARACTERS
 from itda_core.types import UserError
 
 PAGE_ROWS = 30
-RANKED, MATCHED = 8, 12
+RANKED, MATCHED, MOST_COMPARED = 8, 12, 20
 PART_NAMES = {"a": "only in A", "both": "in both", "b": "only in B"}
 SORTS = {
     "strongest": "strongest first",
@@ -65,10 +66,8 @@ def show_chooser(shown: state.CompareState) -> None:
         st.session_state[key] = now if now in names else None
 
         def changed() -> None:
-            here = state.decode(state.CompareState, st.query_params)
             chosen = {side: st.session_state[key] or "", "page": 1, "atom_a": None, "atom_b": None, "segment": None}
-            chosen["beside"] = "match"
-            st.query_params.from_dict(state.encode(replace(here, **chosen)))
+            parts.change(state.CompareState, **chosen, beside="match")
 
         record = records.get(now)
         words = {"a": "on the left", "b": "on the right"}[side]
@@ -123,7 +122,8 @@ def show_bar(shown: state.CompareState, whole: PartCounts, found: PartCounts) ->
 
     def part(name: str) -> BarPart:
         note = f"{count(getattr(found, name))} found" if shown.text else ""
-        href = parts.compare_address(replace(shown, part=name, page=1, atom_a=None, atom_b=None))
+        listed = replace(shown, part=name, page=1, atom_a=None, atom_b=None, beside="match")
+        href = parts.compare_address(listed)
         is_current = name == shown.part and shown.atom_a is None and shown.atom_b is None
         return BarPart(name, PART_NAMES[name], getattr(whole, name), href, note, is_current)
 
@@ -133,27 +133,17 @@ def show_bar(shown: state.CompareState, whole: PartCounts, found: PartCounts) ->
 def show_figures(whole: PartCounts, found: Comparison | None) -> None:
     """How alike the two are, and how much of it chance would give."""
     with st.grid(4, min_column_width=150):
-        st.metric(
-            "Shared sources (IoU)",
-            number(whole.jaccard),
-            border=True,
-            help="Sources that both chose, of all that either chose: the intersection over the union.",
-        )
-        st.metric(
-            "95 % interval",
-            "–" if found is None else f"{number(found.interval.low)} to {number(found.interval.high)}",
-            border=True,
-            help="How far the IoU hangs on which documents were read: a bootstrap over documents.",
-        )
-        st.metric(
-            "By chance",
-            "–" if found is None else number(found.chance, 2),
-            border=True,
-            help="The IoU to expect if each had chosen as many sources blindly, of the tokens that both could choose.",
+        show_iou(
+            whole.jaccard,
+            None if found is None else found.interval,
+            None if found is None else found.chance,
+            both="both chose",
+            either="either chose",
+            blind="each had chosen as many sources blindly, of the tokens that both could choose",
         )
         st.metric(
             "By chance, same frequency",
-            "–" if found is None else number(found.chance_frequency, 2),
+            number(None if found is None else found.chance_frequency),
             border=True,
             help="The same, if each had chosen blindly among tokens that are about as frequent as those that it chose.",
         )
@@ -264,7 +254,7 @@ def show_passage(shown: state.CompareState) -> None:
     if not text:
         return
     try:
-        passage(shown.a, shown.b, text, shown.segment, lambda segment: go(segment=segment))
+        passage(shown, text, lambda segment: go(segment=segment))
     except UserError as error:
         parts.show_error(error)
 
@@ -431,15 +421,31 @@ def show_pair(shown: state.CompareState) -> None:
         show_changes(shown, a, b, pair, whole)
 
 
-def show_compared() -> None:
+def compared_with(shown: state.CompareState) -> list[tuple[str, str]]:
+    """The pairs that were compared already, A first: of one chosen dictionary those that it is in, on its side."""
+    pairs = [(a.id, b.id) for a, b in resources.compared()]
+    chosen = shown.a or shown.b
+    if not chosen:
+        return pairs
+    # What was computed of two dictionaries holds for both orders.
+    others = dict.fromkeys(b if a == chosen else a for a, b in pairs if chosen in (a, b))
+    return [(chosen, other) if shown.a else (other, chosen) for other in others]
+
+
+def show_compared(shown: state.CompareState) -> None:
     """Links to the pairs that were compared already."""
     names = parts.dictionary_names()
-    pairs = [(a.id, b.id) for a, b in resources.compared()]
+    pairs = compared_with(shown)
     if pairs:
         st.text("These were compared already:")
-    for at, (a, b) in enumerate(pairs):
+    for at, (a, b) in enumerate(pairs[:MOST_COMPARED]):
         words = f"{names[a]} and {names[b]}"
         parts.link(words, parts.compare_address(state.CompareState(a, b)), "compare_arrows", key=f"compared_{at}")
+    if len(pairs) > MOST_COMPARED:
+        more = f"And {count(len(pairs) - MOST_COMPARED)} more"
+        st.text(
+            f"{more}: choose the other dictionary above." if shown.a or shown.b else f"{more}: choose A or B above."
+        )
 
 
 def show_compare() -> None:
@@ -465,7 +471,7 @@ def show_compare() -> None:
             if names
             else "This library has no dictionaries yet."
         )
-        show_compared()
+        show_compared(shown)
         return
     try:
         show_pair(shown)

@@ -33,8 +33,9 @@ def show_header(record: DictionaryRecord) -> None:
 
     def changed() -> None:
         chosen = st.session_state["decompose_dictionary"]
-        is_same = resources.library().record(chosen).tokenizer_sha256 == record.tokenizer_sha256
-        # Another tokenizer's token of that number is another place in the text.
+        # Another tokenizer's token of that number is another place in the text. The dictionary may be gone by now.
+        tokenizers = {one.id: one.tokenizer_sha256 for one in parts.sound_records()}
+        is_same = tokenizers.get(chosen) == record.tokenizer_sha256
         go(dictionary=chosen, **({} if is_same else {"token": None}))
 
     st.session_state["decompose_dictionary"] = record.id

@@ -206,7 +206,10 @@ def table_of(found: LayerSimilarity) -> pd.DataFrame:
 
 
 def show_pair(shown: state.SimilarityState) -> LayerSimilarity | None:
-    """The similarities of two models, or the way to have them measured; returns them."""
+    """The similarities of two models, or the way to have them measured; returns them.
+
+    Raises UserError where there is no such dictionary or the report cannot be read.
+    """
     records = [resources.library().record(each) for each in (shown.a, shown.b)]
     found = resources.layers(*records)
     if found is None:
@@ -217,8 +220,11 @@ def show_pair(shown: state.SimilarityState) -> LayerSimilarity | None:
             ":material/grid_on:",
             ["similarity", shown.a, shown.b],
         )
-    else:
+        return None
+    try:
         show_report(shown, found, records)
+    except UserError as error:  # of the address: the report itself holds
+        parts.show_error(error)
     return found
 
 

@@ -2,7 +2,9 @@
 
 import json
 import shutil
+from itertools import combinations
 from pathlib import Path
+from urllib.parse import parse_qsl, urlsplit
 
 import pytest
 from page_fixtures import OpenPage, records
@@ -10,7 +12,7 @@ from streamlit.testing.v1 import AppTest
 from test_pages import labels, links, passages, shown, started, strips  # noqa: F401 - a fixture among them
 
 from itda_core.cli import main
-from itda_core.comparison import read_measures
+from itda_core.comparison import SUMMARY_FILE, folder_of, read_measures
 from itda_core.jobs import running_job
 from itda_core.library import Library
 from itda_core.pair_queries import Pair, PairFilter
@@ -210,6 +212,35 @@ def test_an_empty_page_leads_to_what_was_compared_already(open_page: OpenPage, c
     assert not page.exception
     assert "These were compared already" in shown(page)
     assert links(page) == [f"compare?d={a}&e={b}"]
+
+
+def test_of_many_that_were_compared_the_first_are_listed(open_page: OpenPage, library: Path, tmp_path: Path) -> None:
+    root = tmp_path / "library"
+    shutil.copytree(library, root)
+    first = records(root)[0].id
+    for n in range(7 - len(records(root))):
+        folder = root / "dictionaries" / f"copy-{n}"
+        shutil.copytree(root / "dictionaries" / first, folder)
+        said = json.loads((folder / "manifest.json").read_text())
+        (folder / "manifest.json").write_text(json.dumps(said | {"id": folder.name}))
+    ids = [record.id for record in records(root)]
+    here = Library(root)
+    for a, b in combinations(ids, 2):
+        for pair in ((a, b), (b, a)):
+            folder = folder_of(here, *map(here.record, pair))
+            folder.mkdir(parents=True)
+            (folder / SUMMARY_FILE).touch()
+    page = open_page(root, "/compare")
+    assert not page.exception
+    wanted = [f"compare?d={a}&e={b}" for a in ids for b in ids if a != b]
+    assert links(page) == wanted[:20]
+    assert f"And {len(wanted) - 20} more: choose A or B above." in shown(page)
+    # Of a chosen dictionary, only those it is in, each once and on its side.
+    for side, other in (("d", "e"), ("e", "d")):
+        page = open_page(root, "/compare", **{side: ids[2]})
+        found = [dict(parse_qsl(urlsplit(href).query)) for href in links(page)]
+        assert [each[side] for each in found] == [ids[2]] * (len(ids) - 1)
+        assert sorted(each[other] for each in found) == sorted({*ids} - {ids[2]})
 
 
 def test_swapped_dictionaries_need_no_job_of_their_own(open_page: OpenPage, compared: Path) -> None:

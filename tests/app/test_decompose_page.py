@@ -3,7 +3,6 @@
 import csv
 import io
 import json
-import re
 import shutil
 from dataclasses import replace
 from pathlib import Path
@@ -18,7 +17,7 @@ from streamlit.testing.v1 import AppTest
 from test_pages import labels, links, shown, strips
 
 from app import passage, resources, state
-from app.components.passage_strip import scale_of
+from app.components.passage_strip import Group, Piece, _shown, scale_of
 from app.tables import csv_of
 from app.text import visible
 from itda_core.library import DictionaryRecord, Library
@@ -104,6 +103,17 @@ def test_another_dictionary_keeps_text_and_token(open_page: OpenPage, library: P
     assert not page.exception
     assert page.query_params["d"] in (second.id, [second.id])
     assert term_rows(page)[0]["href"].startswith(f"atom?d={second.id}&a=")
+
+
+def test_a_dictionary_that_is_gone_by_then_is_told(open_page: OpenPage, library: Path, tmp_path: Path) -> None:
+    root = Path(shutil.copytree(library, tmp_path / "library"))
+    first, second = of(root, "docs-a", 3), of(root, "docs-a", 1)
+    page = open_page(root, "/decompose", d=first.id, text=TEXT, t="3")
+    shutil.rmtree(Library(root).folder(second.id))
+    page.selectbox(key="decompose_dictionary").set_value(second.id).run()
+    assert not page.exception
+    assert dict(page.query_params) == {"d": second.id, "text": TEXT}
+    assert "there is no dictionary" in page.error[0].value.replace("\\", "").lower()
 
 
 def with_tokenizer(root: Path, record: DictionaryRecord, tokenizer_sha256: str) -> None:
@@ -248,7 +258,8 @@ def test_the_legend_ends_at_a_round_number(errors: list[float], scale: float) ->
 PASSAGE_PAGE = """
 import streamlit as st
 from app.passage import passage
-passage(st.query_params["d"], st.query_params["e"], st.query_params["text"], None, print)
+from app.state import CompareState
+passage(CompareState(st.query_params["d"], st.query_params["e"]), st.query_params["text"], print)
 """
 
 
@@ -280,8 +291,8 @@ def test_what_both_saw_is_the_same_source_in_both(library: Path, two: AppTest) -
     a, b = (resources.index(of(library, model, 3).id) for model in ("docs-a", "docs-b"))
     counts = [caption.value for caption in page.caption if caption.value.startswith(("Both", "Only"))]
     assert len(counts) == 4 and counts[0] == counts[2]
-    lists = [each["rows"] for each in strips(page) if each.get("columns") == ["Source", "of |x|"]]
-    both_a, only_a, both_b, _ = lists
+    lists = [each["rows"] for each in strips(page) if each.get("columns", [])[:2] == ["Source", "of |x|"]]
+    both_a, only_a, both_b, only_b = lists
     for row_a, row_b in zip(both_a, both_b, strict=True):
         places = [
             (found.document, found.position)
@@ -293,23 +304,51 @@ def test_what_both_saw_is_the_same_source_in_both(library: Path, two: AppTest) -
     for row in only_a:
         atom = a.atom(int(row["href"].rpartition("=")[2]))
         assert b.atom_from(atom.document, atom.position) not in seen_b
+    # What only one of them saw leads to what answers it on the other side as well.
+    ids = [of(library, model, 3).id for model in ("docs-a", "docs-b")]
+    for side, rows in (("a", only_a), ("b", only_b)):
+        for row in rows:
+            ((_, href, _),) = row["links"]
+            assert href == f"compare?d={ids[0]}&e={ids[1]}&{side}={row['href'].rpartition('=')[2]}"
+    assert not any(row["links"] for row in (*both_a, *both_b))
 
 
-def test_dictionaries_of_different_texts_share_no_source(
-    library: Path, build_library, tmp_path: Path, two: AppTest, language_reference, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    root = tmp_path / "both"
-    build_library(root, language_reference[:30], tokens=1500)
-    for folder in ("dictionaries", "corpora"):
-        for each in sorted((library / folder).iterdir()):
-            (root / folder / each.name).symlink_to(each)
-    monkeypatch.setenv("ITDA_LIBRARY", str(root))
-    other = next(each for each in records(root) if each.n_tokens <= 1500)
-    two.query_params["e"] = other.id
-    page = two.run()
+def test_what_is_not_read_is_told_of_one_and_of_two(library: Path, two: AppTest, open_page: OpenPage) -> None:
+    a, b = of(library, "docs-a", 3), of(library, "docs-b", 3)
+    text = "a b " * 2000 + "迭"
+    page = open_page(library, "/compare", d=a.id, e=b.id, kept=resources.keep_text(text))
     assert not page.exception
-    assert "built on different texts" in shown(page)
-    assert re.search(r"Both saw\W+0\b", shown(page))
+    assert "Read are the first 2,048 tokens; the grey rest, " in shown(page).replace("\\", "")
+    assert "The text was read in 16 windows" in shown(page)
+    assert passage_data(page)["rest"].endswith(" …")
+    found = [resources.decomposition(each.id, text) for each in (a, b)]
+    page = open_page(library, "/decompose", d=a.id, kept=resources.keep_text(text))
+    assert passage_data(page)["rest"].replace("↵\n", "\n") == passage.unread(found)
+    two.query_params["text"] = "a 迭"
+    assert "·2 and ·3 are" in shown(two.run())
+
+
+def test_where_one_side_read_less_both_numbers_are_told(library: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ITDA_LIBRARY", str(library))
+    a = resources.decomposition(of(library, "docs-a", 3).id, "a b c d e f")
+    b = replace(a, tokens=a.tokens[:3], windows=2)
+    said: list[str] = []
+    monkeypatch.setattr(st, "caption", said.append)
+    passage.show_notes([a, b])
+    assert "read in 1 (A) and 2 (B) windows" in said[0]
+    assert f"Read are the first {len(a.tokens)} (A) and 3 (B) tokens: the last columns" in said[0]
+    assert passage.unread([a, b]) == ""
+
+
+def test_who_listens_learns_whose_error_is_whose() -> None:
+    a = [Piece("foo", "foo", 0.2)]
+    b = [Piece("fo", "fo", 0.3), Piece("o", "o", 0.1)]
+    first = Piece("x", "x", None)
+    assert _shown(Group([a, b], 0), 1.0)["label"] == "A foo, error 0.200 | B foo, errors 0.300 and 0.100"
+    assert _shown(Group([a], 0), 1.0)["label"] == "foo, error 0.200"
+    assert _shown(Group([[first], []], 0), 1.0)["label"] == "A x, not captured | B nothing"
+    mixed = _shown(Group([[first, *b], a], 0), 1.0)["label"]
+    assert mixed == "A xfoo, errors not captured, 0.300 and 0.100 | B foo, error 0.200"
 
 
 def test_by_characters_only_the_last_token_of_a_character_is_what_both_saw(

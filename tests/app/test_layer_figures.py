@@ -1,6 +1,8 @@
 """Figures about the layers of models, and the tables that they are drawn from."""
 
 import json
+import tomllib
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -8,11 +10,11 @@ import pandas as pd
 import pytest
 
 from app.bench_view import convergence_table
-from app.layer_figures import convergence_lines, union_strip
+from app.layer_figures import convergence_lines, layers_lines, union_strip
 from app.resources import LAYERS_RESULTS
 from app.wholes_view import KINDS, OWN, pairs_table, ranges
 from itda_core.comparison import Interval
-from itda_core.layers import LayerSimilarity
+from itda_core.layers import BENCHED, LayerSimilarity
 
 FOUND = LayerSimilarity(
     a="<b>mine</b>",
@@ -86,6 +88,35 @@ def test_a_line_for_each_layer_over_the_steps_of_training(bench: dict[str, Any])
     assert len({line.line.color for line in lines}) == layers
     assert convergence_lines(table).layout.xaxis.type == "log"
     assert set(table["model"]) == {convergence["model"]}
+
+
+def luminance(colour: str) -> float:
+    """Of `#rrggbb` or `rgb(r, g, b)`, as WCAG 2 defines it."""
+    if colour.startswith("#"):
+        parts = [int(colour[at : at + 2], 16) for at in (1, 3, 5)]
+    else:
+        parts = [float(part) for part in colour.removeprefix("rgb(").removesuffix(")").split(",")]
+    linear = [c / 12.92 if c <= 0.04045 else ((c + 0.055) / 1.055) ** 2.4 for c in (part / 255 for part in parts)]
+    return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
+
+
+@pytest.mark.parametrize("theme", ["light", "dark"])
+def test_every_line_is_seen_on_its_page(bench: dict[str, Any], theme: str) -> None:
+    config = tomllib.loads((Path(__file__).parents[2] / ".streamlit" / "config.toml").read_text())
+    page = luminance(config["theme"][theme]["backgroundColor"])
+    steps = pd.DataFrame([{"layer": layer, "step": 1, "IoU": 0.5} for layer in range(40)])
+    names = list(BENCHED.values())
+    measures = pd.DataFrame([{"name": name, "x": 1, "y": 0.5} for name in names])
+    for figure in (
+        convergence_lines(convergence_table(bench)),
+        convergence_lines(steps),
+        layers_lines(measures, names, "tokens"),
+    ):
+        for line in figure.data:
+            light, dark = sorted([luminance(line.line.color), page], reverse=True)
+            assert (light + 0.05) / (dark + 0.05) >= 3, line.name
+        lines = figure.data[:9]
+        assert len({line.marker.symbol for line in lines}) == len({line.line.color for line in lines}) == len(lines)
 
 
 def test_a_bench_without_checkpoints_has_nothing_to_draw(bench: dict[str, Any]) -> None:

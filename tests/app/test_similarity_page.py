@@ -9,7 +9,7 @@ from page_fixtures import OpenPage, records
 
 from app import resources
 from app.text import number
-from itda_core.layers import read_layers
+from itda_core.layers import BENCHED, read_layers
 from itda_core.library import Library
 
 pytest_plugins = ("page_fixtures",)
@@ -130,6 +130,34 @@ def test_layers_that_there_are_not_are_told(measured: Path, open_page: OpenPage)
     page = open_page(measured, "/similarity", d=a, e=b, layer="99")
     assert not page.exception
     assert "no layer 99" in page.error[0].value
+    # The report was read all the same, so the models as wholes keep the pair.
+    library = Library(measured)
+    found = read_layers(library, library.record(a), library.record(b))
+    assert found is not None
+    assert {metric.label: metric.value for metric in page.metric}["Shared sources (IoU)"] == number(found.union)
+
+
+def test_the_readers_pair_is_explained_without_a_bench(
+    measured: Path, tmp_path: Path, open_page: OpenPage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(resources, "LAYERS_RESULTS", tmp_path / "none.json")
+    a, b = ids(measured)
+    page = open_page(measured, "/similarity", d=a, e=b)
+    assert not page.exception
+    assert "The diamond is your pair" in text(page)
+    assert "hold it against the dots" not in text(page)
+
+
+def test_the_table_has_the_models_of_another_depth(library: Path, open_page: OpenPage) -> None:
+    bench = json.loads(resources.LAYERS_RESULTS.read_text())
+    page = open_page(library, "/similarity")
+    (table,) = (each.value for each in page.dataframe if "right" in each.value)
+    others = " and ".join(bench["others"])
+    values = dict(zip(table["measure"], table[f"with {others}"], strict=True))
+    for name, value in bench["across"][0]["accuracy"].items():
+        if name in BENCHED:
+            assert values[BENCHED[name]] == value
+    assert "between these models and those, which have the same tokenizer" in text(page).replace("\\", "")
 
 
 @pytest.mark.parametrize(

@@ -3,18 +3,21 @@
 import json
 import shutil
 from pathlib import Path
+from urllib.parse import parse_qsl, urlsplit
 
 import pytest
 from page_fixtures import OpenPage, records
-from test_compare_page import bars_are_no_strips, pair_of  # noqa: F401 - a fixture among them
+from test_compare_page import bar, bars_are_no_strips, listed, pair_of  # noqa: F401 - a fixture among them
 from test_pages import labels, shown, started, strips  # noqa: F401 - a fixture among them
 
+from app.text import number, share
 from itda_core.cli import main
 from itda_core.comparison import folder_of
+from itda_core.files import sha256_of
 from itda_core.library import DictionaryRecord, Library
 from itda_core.pair_queries import Pair, PairFilter
 from itda_core.queries import Index
-from itda_core.transplant import SUMMARY_FILE, Transplant, read_transplant
+from itda_core.transplant import ATOM_COLUMNS, ATOMS_FILE, CONTEXTS_FILE, SUMMARY_FILE, Transplant, read_transplant
 
 pytest_plugins = ("page_fixtures",)
 
@@ -85,6 +88,25 @@ def test_an_atom_without_a_twin_stands_beside_its_transplant(open_page: OpenPage
     assert marked[0][1] > 0.5
     others = [token for token in of_a.top_examples(atom, 9)["token"].tolist() if token != of_a.atom(atom).token]
     assert len(lists[0]) == min(8, len(others))
+    # Nor is it in the figures, which both sides take over the same tokens.
+    fires = {share(count / (found.summary.tokens - 1)) for count in (told.fires_a, told.fires)}
+    assert {metric.value for metric in page.metric if metric.label == "Fires on"} == fires
+    source = of_a.atom(atom)
+    elsewhere = of_a.activations(atom)
+    elsewhere = elsewhere[(elsewhere["document"] != source.document) | (elsewhere["position"] != source.position)]
+    assert metrics["Strongest"] == number(elsewhere["coefficient"].abs().max())
+    assert "The source itself is left out" in shown(page)
+
+
+def test_without_a_transplant_the_atom_is_shown_with_its_source(open_page: OpenPage, library: Path) -> None:
+    a, b = pair_of(library)
+    of_a = Index(Library(library).index_path(a))
+    atom = lone_atom(library)
+    page = open_page(library, "/compare", d=a, e=b, a=str(atom))
+    metrics = {metric.label: metric.value for metric in page.metric}
+    assert metrics["Fires on"] == share(of_a.atom(atom).density)
+    assert metrics["Strongest"] == number(of_a.atom(atom).strongest)
+    assert "The source itself is left out" not in shown(page)
 
 
 def test_beside_its_twin_an_atom_has_a_transplant_too(open_page: OpenPage, transplanted: Path) -> None:
@@ -109,6 +131,51 @@ def test_beside_its_twin_an_atom_has_a_transplant_too(open_page: OpenPage, trans
     assert not page.exception
     assert (page.query_params["beside"], page.query_params["b"]) == ("b", str(x))
     assert {metric.label: metric.value for metric in page.metric}["Together on"] == f"{told.together:,}"
+
+
+@pytest.mark.parametrize(
+    ("key", "line"),
+    [
+        ("token", "There is none: B did not capture that token."),
+        ("characters", "There is none: no token that B captured ends at the same character."),
+    ],
+)
+def test_an_atom_without_a_transplant_says_why(
+    open_page: OpenPage, transplanted: Path, tmp_path: Path, key: str, line: str
+) -> None:
+    root = tmp_path / "library"
+    shutil.copytree(transplanted, root)
+    found, a, b = found_in(root)
+    atom = lone_atom(root)
+    folder = folder_of(Library(root), a, b)
+    kept = {name: found.atoms[name].where(found.atoms["atom"] != atom) for name in ATOM_COLUMNS[1:]}
+    found.atoms.assign(**kept).to_parquet(folder / ATOMS_FILE)
+    found.contexts[found.contexts["atom"] != atom].to_parquet(folder / CONTEXTS_FILE)
+    said = json.loads((folder / SUMMARY_FILE).read_text())
+    said |= {"key": key, "transplanted": said["transplanted"] - 1}
+    said["files"] = {name: sha256_of(folder / name) for name in (ATOMS_FILE, CONTEXTS_FILE)}
+    (folder / SUMMARY_FILE).write_text(json.dumps(said))
+    page = open_page(root, "/compare", d=a.id, e=b.id, a=str(atom))
+    assert not page.exception
+    assert line in shown(page)
+    # Nothing stands beside it, so its source is among what is said of it.
+    metrics = {metric.label: metric.value for metric in page.metric}
+    assert metrics["Fires on"] == share(Index(Library(root).index_path(a.id)).atom(atom).density)
+
+
+def test_the_bar_leads_away_from_the_transplant(open_page: OpenPage, transplanted: Path) -> None:
+    a, b = pair_of(transplanted)
+    path_a, path_b = (Library(transplanted).index_path(each) for each in (a, b))
+    twins = Pair(path_a, path_b, "token").page(PairFilter("both"))
+    address = {"a": str(twins["a"][1]), "b": str(twins["b"][1]), "beside": "a"}
+    page = open_page(transplanted, "/compare", d=a, e=b, **address)
+    assert "A's atom and its transplant" in shown(page)
+    follow = {part["part"]: dict(parse_qsl(urlsplit(part["href"]).query)) for part in bar(page)}
+    assert follow["both"] == {"d": a, "e": b}
+    page = open_page(transplanted, "/compare", **follow["both"])
+    pair = dict(parse_qsl(urlsplit(listed(page, "Source of both")[0]["href"]).query))
+    assert pair.keys() == {"d", "e", "a", "b"}
+    assert "The same source" in shown(open_page(transplanted, "/compare", **pair))
 
 
 def test_a_damaged_transplant_is_said_in_one_line(open_page: OpenPage, transplanted: Path, tmp_path: Path) -> None:
