@@ -20,8 +20,8 @@ def show_accuracy(bench: dict[str, Any]) -> None:
         inert(
             f"Of models that differ in their seed only ({', '.join(bench['seeds'])}), how often is a layer's best "
             f"match the layer of the same depth? The share of layers, over {bench['n_pairs']} ordered pairs on "
-            f"{count(bench['main']['tokens'])} tokens, with a 95 % interval over pairs; beside it what the ITDA paper "
-            "found on five seeds each of GPT-2 small and medium. itda bench layers measures it again."
+            f"{count(bench['main']['tokens'])} tokens, with a 95 % interval over models; beside it what the ITDA "
+            "paper found on five seeds each of GPT-2 small and medium. itda bench layers measures it again."
         )
     )
     held_out = (bench["held_out"] or {"accuracy": {}})["accuracy"]
@@ -35,7 +35,7 @@ def show_accuracy(bench: dict[str, Any]) -> None:
             {
                 "measure": BENCHED[name],
                 "right": bench["accuracy"][name],
-                "interval": " to ".join(f"{end:.2f}" for end in bench["interval"][name]),
+                "interval": " to ".join(f"{end:.2f}" for end in bench["interval"][name] or ["–"]),
                 **({"held out": held_out.get(name)} if held_out else {}),
                 **({f"with {others}": across.get(name)} if across else {}),
                 **{f"to {model}": found.get(name) for model, found in foreign.items()},
@@ -63,6 +63,8 @@ def show_accuracy(bench: dict[str, Any]) -> None:
             f"With {others}: between these models and those, which have the same tokenizer and another depth, both "
             "ways, by relative depth.",
         )
+    if notes:
+        notes.append("These models' dictionaries have as many sources, by a threshold of their own.")
     if held_out:
         seeds = ", ".join(bench["held_out_seeds"])
         notes.insert(0, f"Held out: between {seeds} alone, which no setting was chosen by.")

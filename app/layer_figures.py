@@ -130,8 +130,8 @@ def union_strip(pairs: pd.DataFrame) -> go.Figure:
     """IoU of pairs of models, a row for each kind and a dot for each pair.
 
     Args:
-        pairs: kind (its row, from above as they come), pair (its name), IoU, and low, high and chance, which are not a
-            number but for the reader's pair: that one is marked, with its interval and a line at what chance gives.
+        pairs: kind (its row, from above as they come), pair (its name), IoU, chance, which gets a line, and low and
+            high, which are not a number but for the reader's pair: that one is marked, with its interval.
     """
     figure = go.Figure()
     for row, (kind, part) in enumerate(pairs.groupby("kind", sort=False)):
@@ -141,9 +141,9 @@ def union_strip(pairs: pd.DataFrame) -> go.Figure:
             y=[row + _LIFTS[at % len(_LIFTS)] for at in range(len(part))],
             mode="markers",
             marker={
-                "size": [12 if is_own else 9 for is_own in part["chance"].notna()],
-                "symbol": ["diamond" if is_own else "circle" for is_own in part["chance"].notna()],
-                "color": [_LINES[1] if is_own else _LINES[0] for is_own in part["chance"].notna()],
+                "size": [12 if is_own else 9 for is_own in part["low"].notna()],
+                "symbol": ["diamond" if is_own else "circle" for is_own in part["low"].notna()],
+                "color": [_LINES[1] if is_own else _LINES[0] for is_own in part["low"].notna()],
                 "opacity": 0.85,
             },
             error_x={
@@ -156,7 +156,7 @@ def union_strip(pairs: pd.DataFrame) -> go.Figure:
             hovertext=[f"{in_figure(pair.pair)}<br>IoU {number(pair.IoU)}" for pair in each(part)],
             hovertemplate="%{hovertext}<extra></extra>",
         )
-        by_chance = part["chance"].dropna()
+        by_chance = part["chance"].dropna().unique()
         figure.add_scatter(
             x=by_chance,
             y=[row] * len(by_chance),

@@ -14,38 +14,40 @@ KINDS = {"same": "same architecture, another seed", "different": "different arch
 """Kinds of pairs that the bench has."""
 OWN = "A and B"
 """The kind of the reader's pair."""
+_SOURCES = ("sources A", "sources B")
 
 
 def pairs_table(found: LayerSimilarity | None, bench: dict[str, Any] | None) -> pd.DataFrame:
     """All pairs of models of which the union is known, the bench's first and the reader's last.
 
-    Columns: kind, pair, IoU, low, high (95 % interval), chance, tokens, threshold, L0. The bench keeps no interval and
-    no chance.
+    Columns: kind, pair, IoU, low, high (95 % interval), chance, tokens, sources A, sources B. The bench's pairs have no
+    interval; they are those whose models have a number of sources as near to the reader's as there is.
     """
     rows = []
-    if bench is not None:
-        seeds, main = set(bench["seeds"]), bench["main"]
-        for pair, union in bench["union_pairs"].items():
+    union = _nearest(found, bench)
+    if union is not None and bench is not None:
+        seeds = set(bench["seeds"])
+        for pair, iou in union["pairs"].items():
             a, b = pair.split()
-            rows.append(
-                {
-                    "kind": KINDS["same" if (a in seeds) == (b in seeds) else "different"],
-                    "pair": f"{a} and {b}",
-                    "IoU": union,
-                    "tokens": main["tokens"],
-                    "threshold": main["threshold"],
-                    "L0": bench["settings"]["l0"],
-                }
-            )
+            kind = KINDS["same" if (a in seeds) == (b in seeds) else "different"]
+            of = dict.fromkeys(_SOURCES, union["sources"]) | {"tokens": bench["main"]["tokens"]}
+            rows.append({"kind": kind, "pair": f"{a} and {b}", "IoU": iou, "chance": union["chance"], **of})
     rows.sort(key=lambda row: list(KINDS.values()).index(row["kind"]))
     if found is not None:
         low, high = found.union_interval
         own = {"kind": OWN, "pair": f"{found.a} and {found.b}", "IoU": found.union, "low": low, "high": high}
-        of = {"tokens": found.tokens, "threshold": found.threshold, "L0": found.l0}
+        of = dict(zip(_SOURCES, found.union_sources, strict=True)) | {"tokens": found.tokens}
         rows.append({**own, "chance": found.union_chance, **of})
-    columns = ["kind", "pair", "IoU", "low", "high", "chance", "tokens", "threshold", "L0"]
-    table = pd.DataFrame(rows, columns=columns)
+    table = pd.DataFrame(rows, columns=["kind", "pair", "IoU", "low", "high", "chance", "tokens", *_SOURCES])
     return table.astype(dict.fromkeys(("IoU", "low", "high", "chance"), np.float64))
+
+
+def _nearest(found: LayerSimilarity | None, bench: dict[str, Any] | None) -> dict[str, Any] | None:
+    """The bench's pairs of that number of sources that is nearest to the reader's."""
+    if bench is None or not bench["unions"]:
+        return None
+    wanted = 0.0 if found is None else sum(found.union_sources) / 2
+    return min(bench["unions"], key=lambda union: abs(union["sources"] - wanted))
 
 
 def show_wholes(found: LayerSimilarity | None, bench: dict[str, Any] | None) -> None:
@@ -82,26 +84,27 @@ def show_wholes(found: LayerSimilarity | None, bench: dict[str, Any] | None) -> 
         file="model-similarity.csv",
     )
     words = []
-    if bench is not None:
+    union = _nearest(found, bench)
+    if union is not None and bench is not None:
         words.append(
-            f"A dot is a pair of models of this project, measured by itda bench layers on "
-            f"{count(bench['main']['tokens'])} tokens at a threshold of {bench['main']['threshold']:g}: "
-            f"{ranges(bench['union'])}. "
+            f"A dot is a pair of models of this project, which itda bench layers compares with "
+            f"{count(union['sources'])} sources each, of {count(bench['main']['tokens'])} tokens: "
+            f"{ranges(union['ranges'])}. "
         )
     same, different = (" to ".join(f"{end:.2f}" for end in PAPER_UNION[kind]) for kind in KINDS)
     words.append(
         f"The paper found {same} between seeds of GPT-2 small or of medium, and {different} between small and medium."
     )
     if found is not None:
-        words.append(" The diamond is your pair, with its interval; the line is chance.")
-    if found is not None and bench is not None:
-        measured = (found.tokens, found.threshold, found.l0)
-        if measured != (bench["main"]["tokens"], bench["main"]["threshold"], bench["settings"]["l0"]):
-            words.append(
-                f" It was measured on {count(found.tokens)} tokens at a threshold of {found.threshold:g} and an L0 of "
-                f"{found.l0}. On fewer tokens the IoU is higher, and so is what chance gives, and with a lower "
-                "threshold or L0: hold it against the dots only roughly."
-            )
+        words.append(" The diamond is your pair, with its interval.")
+    words.append(" A line is what chance gives.")
+    if found is not None and union is not None:
+        a, b = map(count, found.union_sources)
+        words.append(
+            f" Your models have {a} and {b} sources of {count(found.tokens)} tokens. The IoU rises with the share of "
+            "the tokens that are sources, and so does chance; and it falls where one model has more of them than the "
+            "other: hold it against the dots only roughly."
+        )
     st.caption(inert("".join(words)))
 
 

@@ -19,7 +19,7 @@ class LayersBench:
     """Relative error above which an activation becomes an atom, wherever no other is named."""
     thresholds: tuple[float, ...] = (0.3, 0.1, 0.05)
     """The thresholds of the sweep."""
-    union_sources: tuple[int, ...] = (500, 1_000)
+    union_sources: tuple[int, ...] = (500, 1_000, 1_500)
     """Sources of a model, of all its layers together, at which whole models are compared: all have as many."""
     budgets: tuple[int, ...] = (100, 300, 1_000)
     """Numbers of tokens of the sweep; each measure has no more than them."""

@@ -99,7 +99,7 @@ def test_similarity(measured: Path, open_page: OpenPage, tables: Tables) -> None
     assert (own["pair"], float(own["IoU"])) == ("docs-a and docs-b", pytest.approx(found.union))
     assert [float(own[end]) for end in ("low", "high")] == pytest.approx(list(found.union_interval))
     assert float(own["chance"]) == pytest.approx(found.union_chance)
-    assert len(tables["wholes_data"]) == 1 + len(bench["union_pairs"])
+    assert len(tables["wholes_data"]) == 1 + len(bench["unions"][0]["pairs"])
     assert len(tables["bench_csv"]) == len(bench["accuracy"])
     assert {"bench_budgets_data", "bench_thresholds_data"} <= tables.keys()
     convergence = bench["convergence"]

@@ -41,8 +41,10 @@ def bench() -> dict[str, Any]:
     """The bench's report, as if two seeds more and a model of another architecture had been in it."""
     report = json.loads(LAYERS_RESULTS.read_text())
     pairs = {"s1 s2": 0.7, "s1 other": 0.4, "s2 other": 0.5, "other another": 0.65}
-    union = {"same": [0.65, 0.7], "different": [0.4, 0.5]}
-    return report | {"seeds": ["s1", "s2"], "others": ["other", "another"], "union_pairs": pairs, "union": union}
+    ranges = {"same": [0.65, 0.7], "different": [0.4, 0.5]}
+    union = {"sources": 1000, "chance": 0.25, "threshold": {}, "pairs": pairs, "ranges": ranges}
+    fewer = union | {"sources": 500, "chance": 0.1}
+    return report | {"seeds": ["s1", "s2"], "others": ["other", "another"], "unions": [fewer, union]}
 
 
 def test_every_pair_of_models_has_its_kind(bench: dict[str, Any]) -> None:
@@ -50,17 +52,22 @@ def test_every_pair_of_models_has_its_kind(bench: dict[str, Any]) -> None:
     assert table["kind"].tolist() == [KINDS["same"]] * 2 + [KINDS["different"]] * 2 + [OWN]
     assert table["pair"].tolist()[:2] == ["s1 and s2", "other and another"]
     assert table["IoU"].tolist() == [0.7, 0.65, 0.4, 0.5, 0.6]
-    assert table["chance"].isna().tolist() == [True] * 4 + [False]
+    assert table["low"].isna().tolist() == [True] * 4 + [False]
+    assert table["chance"].tolist() == [0.25] * 4 + [0.2]  # those with 1,000 sources: A and B have 850
+    assert pairs_table(None, bench)["chance"].tolist() == [0.1] * 4
     assert table["tokens"].tolist() == [bench["main"]["tokens"]] * 4 + [3000]
     assert pairs_table(None, None).empty
-    assert ranges(bench["union"]) == f"{KINDS['same']} 0.650 to 0.700; {KINDS['different']} 0.400 to 0.500"
+    assert (
+        ranges(bench["unions"][1]["ranges"]) == f"{KINDS['same']} 0.650 to 0.700; {KINDS['different']} 0.400 to 0.500"
+    )
     assert ranges({"same": [0.5, 0.5], "different": None}) == f"{KINDS['same']} 0.500"
 
 
 def test_the_strip_marks_the_readers_pair(bench: dict[str, Any]) -> None:
     figure = union_strip(pairs_table(FOUND, bench))
     assert [each.text for each in figure.layout.annotations] == [*KINDS.values(), OWN]
-    same, _, different, _, own, chance = figure.data
+    same, blind, different, _, own, chance = figure.data
+    assert list(blind.x) == [0.25]
     assert [sorted(each.x) for each in (same, different, own, chance)] == [[0.65, 0.7], [0.4, 0.5], [0.6], [0.2]]
     assert (set(same.marker.symbol), own.marker.symbol) == ({"circle"}, ("diamond",))
     assert own.error_x.array[0] == pytest.approx(0.06) and own.error_x.arrayminus[0] == pytest.approx(0.05)
