@@ -345,9 +345,20 @@ def _transplant(given: argparse.Namespace) -> int:
     if given.json:
         print(json.dumps(asdict(found)))
         return DONE
-    print(f"{found.transplanted:,} of A's {found.atoms:,} atoms have a transplant in B; {found.tokens:,} common tokens")
-    median = "none fires" if found.correlation is None else f"{found.correlation:.4f}"
-    print(f"median correlation {median}; A's sources decompose B to a relative error of {found.relative_error:.4f}")
+    print(
+        f"{found.transplanted:,} of A's {found.atoms:,} atoms have a transplant in B, and {found.silent:,} of these "
+        f"never fire; {found.tokens:,} common tokens"
+    )
+    print(
+        "no correlation: there is no atom that fires and whose transplant fires"
+        if found.correlation is None
+        else f"median correlation {found.correlation:.4f} over {found.compared:,} atoms of which both fire"
+    )
+    print(
+        "no relative error was measured: all common tokens are A's sources"
+        if found.relative_error is None
+        else f"A's sources decompose B to a relative error of {found.relative_error:.4f}"
+    )
     return DONE
 
 

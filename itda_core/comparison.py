@@ -195,26 +195,31 @@ def compare(library: Library, id_a: str, id_b: str, job: Job) -> Comparison:
     """
     a, b = library.record(id_a), library.record(id_b)
     key = key_of(a, b)
-    found = read_comparison(library, a, b)
-    if found is not None:
+    if (found := read_comparison(library, a, b)) is not None:
         return found
-    folder = folder_of(library, a, b)
     with build_lock(library.root, f"compare-{min(_digest(a, b), _digest(b, a))}"):  # one lock for both orders
-        pair = Pair(library.index_path(a.id), library.index_path(b.id), key)
-        try:
-            job.stage("counting sources", None, "atoms")
-            found = summarise(pair, a.id, b.id, key)
-            measures = _measure(pair, job)
-        finally:
-            pair.close()
-        try:
-            folder.mkdir(parents=True, exist_ok=True)
-            for side, name in SIDE_FILES.items():
-                with written_whole(folder / name) as part:
-                    write_side(getattr(measures, side), part)
-            write_json(folder / SUMMARY_FILE, asdict(found))
-        except OSError as error:
-            raise UserError(f"{folder} cannot be written: {error.strerror or error}") from error
+        if (found := read_comparison(library, a, b)) is not None:  # by a process that had the lock a moment ago
+            return found
+        return _compare(library, a, b, key, job)
+
+
+def _compare(library: Library, a: DictionaryRecord, b: DictionaryRecord, key: str, job: Job) -> Comparison:
+    folder = folder_of(library, a, b)
+    pair = Pair(library.index_path(a.id), library.index_path(b.id), key)
+    try:
+        job.stage("counting sources", None, "atoms")
+        found = summarise(pair, a.id, b.id, key)
+        measures = _measure(pair, job)
+    finally:
+        pair.close()
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        for side, name in SIDE_FILES.items():
+            with written_whole(folder / name) as part:
+                write_side(getattr(measures, side), part)
+        write_json(folder / SUMMARY_FILE, asdict(found))
+    except OSError as error:
+        raise UserError(f"{folder} cannot be written: {error.strerror or error}") from error
     return found
 
 

@@ -35,7 +35,11 @@ def compute_map(atoms_folder: Path, path: Path) -> None:
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", "precomputed_knn")  # that no further atoms can be placed: none are
         reducer = umap.UMAP(
-            n_neighbors=neighbours[0].shape[1], precomputed_knn=neighbours, metric="cosine", random_state=_SEED, n_jobs=1
+            n_neighbors=neighbours[0].shape[1],
+            precomputed_knn=neighbours,
+            metric="cosine",
+            random_state=_SEED,
+            n_jobs=1,
         )
         places = np.asarray(reducer.fit_transform(atoms.numpy()))
     frame = pd.DataFrame({"atom": range(len(atoms)), "x": places[:, 0], "y": places[:, 1]})

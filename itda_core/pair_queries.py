@@ -378,15 +378,30 @@ class Pair:
 
     def common_places(self) -> CommonPlaces:
         """The tokens that both captured, with what finds them in B's model and which of them are A's sources."""
-        self._join_tokens()
-        found = self._arrays(
-            """
-            SELECT token_a, token_b, t.document, t.position, coalesce(s.atom, -1) AS atom
-            FROM common JOIN b.tokens t ON t.token = token_b LEFT JOIN a.sources s ON s.token = token_a ORDER BY token_b
-            """
-        )
-        token_a, token_b, atom = (found[name].astype(np.int32) for name in ("token_a", "token_b", "atom"))
-        return CommonPlaces(token_a, token_b, row_keys(np.stack([found["document"], found["position"]], 1)), atom)
+        token_a, token_b = self.common_tokens()
+        sources = self._arrays("SELECT token, atom FROM a.sources")
+        order = np.argsort(sources["token"])
+        rising, atoms = sources["token"][order], sources["atom"][order]
+        at = np.minimum(np.searchsorted(rising, token_a), len(rising) - 1)
+        atom = np.where(rising[at] == token_a, atoms[at], -1).astype(np.int32) if len(rising) else token_a * 0 - 1
+        return CommonPlaces(token_a, token_b, self._keys_of("b", token_b), atom)
+
+    def _keys_of(self, side: str, tokens: np.ndarray) -> np.ndarray:
+        """[n] int64 `row_keys` of some tokens of a side, which rise; read a range at a time, as joining them is."""
+        keys = np.empty(len(tokens), np.int64)
+        begin = 0
+        while begin < len(tokens):
+            first = int(tokens[begin])
+            end = int(np.searchsorted(tokens, first + _TOKENS_AT_ONCE))
+            found = self._arrays(
+                f"SELECT token, document, position FROM {side}.tokens WHERE token >= ? AND token < ?",
+                [first, first + _TOKENS_AT_ONCE],
+            )
+            order = np.argsort(found["token"])
+            rows = order[np.searchsorted(found["token"], tokens[begin:end], sorter=order)]
+            keys[begin:end] = row_keys(np.stack([found["document"][rows], found["position"][rows]], 1))
+            begin = end
+        return keys
 
     def fires(self, side: str) -> np.ndarray:
         """[n_atoms] int64: on how many captured tokens each atom of a side fires."""
