@@ -380,21 +380,20 @@ class Pair:
         """The tokens that both captured, with what finds them in B's model and which of them are A's sources."""
         token_a, token_b = self.common_tokens()
         sources = self._arrays("SELECT token, atom FROM a.sources")
-        order = np.argsort(sources["token"])
-        rising, atoms = sources["token"][order], sources["atom"][order]
-        at = np.minimum(np.searchsorted(rising, token_a), len(rising) - 1)
-        atom = np.where(rising[at] == token_a, atoms[at], -1).astype(np.int32) if len(rising) else token_a * 0 - 1
-        return CommonPlaces(token_a, token_b, self._keys_of("b", token_b), atom)
+        _, at, of = np.intersect1d(token_a, sources["token"], assume_unique=True, return_indices=True)
+        atom = np.full(len(token_a), -1, np.int32)
+        atom[at] = sources["atom"][of]
+        return CommonPlaces(token_a, token_b, self._keys_of_b(token_b), atom)
 
-    def _keys_of(self, side: str, tokens: np.ndarray) -> np.ndarray:
-        """[n] int64 `row_keys` of some tokens of a side, which rise; read a range at a time, as joining them is."""
+    def _keys_of_b(self, tokens: np.ndarray) -> np.ndarray:
+        """[n] int64 `row_keys` of some of B's tokens, rising; a range of them at a time, unsorted, to bound memory."""
         keys = np.empty(len(tokens), np.int64)
         begin = 0
         while begin < len(tokens):
             first = int(tokens[begin])
             end = int(np.searchsorted(tokens, first + _TOKENS_AT_ONCE))
             found = self._arrays(
-                f"SELECT token, document, position FROM {side}.tokens WHERE token >= ? AND token < ?",
+                "SELECT token, document, position FROM b.tokens WHERE token >= ? AND token < ?",
                 [first, first + _TOKENS_AT_ONCE],
             )
             order = np.argsort(found["token"])

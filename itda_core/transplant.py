@@ -232,6 +232,12 @@ def _reader(library: Library, record: DictionaryRecord, job: Job) -> "Reader":
     if kept is not None:
         recorded = RecordedActivations(kept)
         return lambda wanted: from_batches(recorded, record.site, wanted)
+    if record.weights_sha256 is None:
+        raise UserError(
+            f"{record.model} ran on a server when {record.id} was built, and what came from there is not kept here any "
+            f"more: bring its folder {record.corpus}-… in activations/ back, or delete the dictionary and build it again "
+            "with --remote, or with --keep-activations where the model is"
+        )
     job.stage(f"loading {record.model}")
     model = open_model(record, library.root)
     corpus = Corpus.open(library.corpora / record.corpus)
