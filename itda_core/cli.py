@@ -241,14 +241,12 @@ def _list(given: argparse.Namespace) -> int:
 
 
 def _verify(given: argparse.Namespace) -> int:
-    from itda_core.comparison import verify_comparisons
+    from itda_core.verification import verify_library
 
     library = Library(given.library)
     if not library.root.exists():
         raise UserError(f"there is no library at {library.root}: name one with --library")
-    problems = {dictionary_id: list(library.verify(dictionary_id)) for dictionary_id in library.ids()}
-    problems |= _corpus_problems(library)
-    problems |= verify_comparisons(library)
+    problems = verify_library(library)
     found = {name: lines for name, lines in problems.items() if lines}
     if given.json:
         print(json.dumps({"checked": list(problems), "problems": found}))
@@ -257,19 +255,6 @@ def _verify(given: argparse.Namespace) -> int:
             print(*(f"{name}: {line}" for line in lines), sep="\n")
         print(f"{len(problems) - len(found)} of {len(problems)} are as they were built")
     return FAULT if found else DONE
-
-
-def _corpus_problems(library: Library) -> dict[str, list[str]]:
-    from itda_core.corpus import Corpus
-
-    problems: dict[str, list[str]] = {}
-    for folder in sorted(library.corpora.iterdir()) if library.corpora.is_dir() else []:
-        if folder.is_dir() and not folder.name.startswith("."):
-            try:
-                problems[folder.name] = list(Corpus.open(folder).verify())
-            except UserError as error:
-                problems[folder.name] = [str(error)]
-    return problems
 
 
 def _jobs(given: argparse.Namespace) -> int:

@@ -162,30 +162,21 @@ def read_measures(library: Library, a: DictionaryRecord, b: DictionaryRecord) ->
 
 
 def kept_pairs(
-    library: Library, records: Sequence[DictionaryRecord]
+    library: Library, records: Sequence[DictionaryRecord], summary: str = SUMMARY_FILE
 ) -> dict[str, tuple[DictionaryRecord, DictionaryRecord]]:
     """Which pairs of these dictionaries are compared, by the name of the comparison's folder, in order of the records.
 
     What is left of dictionaries that are not among them, or were built anew since, is passed over.
+
+    Args:
+        library: where.
+        records: the dictionaries.
+        summary: the file that a folder of such a pair has: that of a comparison, or of a transplant.
     """
     if not library.comparisons.is_dir():
         return {}
-    names = {path.parent.name for path in library.comparisons.glob(f"*/{SUMMARY_FILE}")}
+    names = {path.parent.name for path in library.comparisons.glob(f"*/{summary}")}
     return {name: (a, b) for a in records for b in records if (name := folder_of(library, a, b).name) in names}
-
-
-def verify_comparisons(library: Library) -> dict[str, list[str]]:
-    """Problems of every comparison of the library's dictionaries, by its folder's name; none for one that is sound."""
-    records = [record for record in library.records() if isinstance(record, DictionaryRecord)]
-    problems: dict[str, list[str]] = {}
-    for name, (a, b) in kept_pairs(library, records).items():
-        problems[name] = []
-        for read in (read_comparison, read_measures):
-            try:
-                read(library, a, b)
-            except DamagedError as error:
-                problems[name].append(str(error))
-    return problems
 
 
 def compare(library: Library, id_a: str, id_b: str, job: Job) -> Comparison:

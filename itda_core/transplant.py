@@ -234,9 +234,9 @@ def _reader(library: Library, record: DictionaryRecord, job: Job) -> "Reader":
         return lambda wanted: from_batches(recorded, record.site, wanted)
     if record.weights_sha256 is None:
         raise UserError(
-            f"{record.model} ran on a server when {record.id} was built, and what came from there is not kept here any "
-            f"more: bring its folder {record.corpus}-… in activations/ back, or delete the dictionary and build it again "
-            "with --remote, or with --keep-activations where the model is"
+            f"{record.model} ran on a server when {record.id} was built, and its activations are not kept here any more: "
+            f"bring activations/{record.corpus}-… back into the library, or delete the dictionary and build it again "
+            "with --remote, or where the model lies with --keep-activations"
         )
     job.stage(f"loading {record.model}")
     model = open_model(record, library.root)

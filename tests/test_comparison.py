@@ -521,6 +521,10 @@ def test_comparing_many_tokens_stays_within_its_memory(tmp_path: Path, monkeypat
     # Of A's sources, whose ordinals are those that they had in documents of four tokens, the last is a common token.
     assert places.token_a[places.atom >= 0].tolist() == [11]
     assert places.atom.max() == 3
+    # With one tokenizer all 1.2 M are common, which do not go through a join and an order at once either.
+    places = Pair(paths[0], paths[0], "token").common_places()
+    assert np.array_equal(places.token_b, np.arange(1_200_000))
+    assert np.array_equal(sources_of(places.key), np.stack(np.divmod(np.arange(1_200_000), 120), 1))
 
 
 def test_the_measure_of_comparing_at_full_size_runs_at_a_small_one(tmp_path: Path) -> None:

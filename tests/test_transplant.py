@@ -278,13 +278,20 @@ def test_kept_activations_spare_the_model(
     root = tmp_path / "kept"
     options = ["--corpus", str(corpus), "--layers", "1", "--l0", "8", "--threshold", "0.3", "--tokens", "1500"]
     assert main(["build", str(MODEL_A), *options, "--library", str(root)]) == 0
-    assert main(["build", str(MODEL_B), *options, "--keep-activations", "--library", str(root)]) == 0
+    # On a device that has a number, as GPUs do.
+    kept_on = ["--keep-activations", "--device", "cpu:0"]
+    assert main(["build", str(MODEL_B), *options, *kept_on, "--library", str(root)]) == 0
     here = Library(root)
     a, b = (each for each in here.records() if isinstance(each, DictionaryRecord))
     assert kept_activations(here, a) is None
     kept = kept_activations(here, b)
     assert kept is not None
     assert kept.parent == here.activations
+    # What is damaged of another model does not stand in the way.
+    other = here.activations / f"{b.corpus}-0000000000"
+    other.mkdir()
+    (other / "manifest.json").write_text('{"sites": {"x": [1, "nothing"]}, "shards": []}')
+    assert kept_activations(here, b) == kept
     from itda_core import decompose
 
     monkeypatch.setattr(decompose, "open_model", lambda *_: pytest.fail("the model was loaded"))
@@ -292,7 +299,11 @@ def test_kept_activations_spare_the_model(
     spared = read_transplant(here, a, b)
     monkeypatch.undo()
     shutil.rmtree(folder_of(here, a, b))
+    (kept / "manifest.json").write_text("{")
+    with pytest.raises(DamagedError, match=r"manifest\.json"):
+        kept_activations(here, b)
     shutil.rmtree(kept)
+    assert kept_activations(here, b) is None
     assert main(["transplant", a.id, b.id, "--library", str(root)]) == 0
     anew = read_transplant(here, a, b)
     assert spared is not None
@@ -300,6 +311,31 @@ def test_kept_activations_spare_the_model(
     # They differ by what float16 leaves out.
     assert anew.summary.correlation == pytest.approx(spared.summary.correlation, abs=0.02)
     assert anew.summary.relative_error == pytest.approx(spared.summary.relative_error, abs=0.01)
+
+
+def test_kept_activations_of_a_dictionary_that_does_not_name_them(
+    library: Path, tmp_path: Path, language_reference: list
+) -> None:
+    corpus = tmp_path / "documents.jsonl"
+    corpus.write_text("".join(json.dumps({"text": document.text}) + "\n" for document in language_reference[:20]))
+    root = tmp_path / "kept"
+    options = ["--corpus", str(corpus), "--layers", "1", "--l0", "8", "--threshold", "0.3", "--tokens", "900"]
+    kept_on = ["--keep-activations", "--device", "cpu"]
+    assert main(["build", str(MODEL_A), *options, *kept_on, "--library", str(root)]) == 0
+    here = Library(root)
+    record = here.record(here.ids()[0])
+    (kept,) = here.activations.iterdir()
+    manifest = here.folder(record.id) / "manifest.json"
+    said = json.loads(manifest.read_text())
+    assert said.pop("activations") == kept.name
+    manifest.write_text(json.dumps(said))
+    other = here.activations / f"{record.corpus}-0000000000"
+    other.mkdir()
+    (other / "manifest.json").write_text("[]")
+    assert kept_activations(here, record) == kept
+    shutil.rmtree(kept)
+    with pytest.raises(DamagedError, match="does not hold recorded activations"):  # it may have been the one
+        kept_activations(here, record)
 
 
 def test_what_cannot_be_carried_over_says_why(
@@ -317,6 +353,10 @@ def test_what_cannot_be_carried_over_says_why(
 
     manifest.write_text(sound.replace('"model": "docs-b"', '"model": "no-such-model"'))
     assert "the folder of the model no-such-model is not known here" in refused()
+    manifest.write_text(sound.replace(f'"weights_sha256": "{b.weights_sha256}"', '"weights_sha256": null'))
+    line = refused()
+    assert "ran on a server" in line
+    assert "--keep-activations" in line and f"bring activations/{b.corpus}-" in line
     manifest.write_text(sound.replace(f'"corpus": "{b.corpus}"', '"corpus": "another"'))
     assert "choose two dictionaries of one corpus" in refused()
     assert read_transplant(here, a, b) is None
@@ -385,6 +425,25 @@ def test_a_damaged_transplant_is_refused_with_one_line(done: Path, tmp_path: Pat
     assert read_transplant(here, a, b) is None  # another version is none, and is written over
     assert main(["transplant", a.id, b.id, "--library", str(root)]) == 0
     assert read_transplant(here, a, b) is not None
+
+
+def test_itda_verify_checks_transplants(done: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    root = tmp_path / "library"
+    shutil.copytree(done, root)
+    here, (a, b) = Library(root), of_layer_3(root)
+    folder = folder_of(here, a, b)
+    assert not (folder / "comparison.json").exists()
+    capsys.readouterr()
+    assert main(["verify", "--json", "--library", str(root)]) == 0
+    assert folder.name in json.loads(capsys.readouterr().out)["checked"]
+    path = folder / transplant.CONTEXTS_FILE
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 1
+    path.write_bytes(content)
+    assert main(["verify", "--library", str(root)]) == 1
+    said = capsys.readouterr().out.splitlines()
+    assert said[0].startswith(f"{folder.name}: the transplant of comparison ")
+    assert f"{path.name} is not the file that was written" in said[0]
 
 
 # What no job can have found, a column of one of the tables at a time: the change is made to its first value.
