@@ -234,7 +234,7 @@ def _reader(library: Library, record: DictionaryRecord, job: Job) -> "Reader":
         return lambda wanted: from_batches(recorded, record.site, wanted)
     if record.weights_sha256 is None:
         raise UserError(
-            f"{record.model} ran on a server when {record.id} was built, and its activations are not kept here any more: "
+            f"{record.model} ran on a server when {record.id} was built, and its activations are no longer kept here: "
             f"bring activations/{record.corpus}-… back into the library, or delete the dictionary and build it again "
             "with --remote, or where the model lies with --keep-activations"
         )

@@ -313,14 +313,12 @@ def test_kept_activations_spare_the_model(
     assert anew.summary.relative_error == pytest.approx(spared.summary.relative_error, abs=0.01)
 
 
-def test_kept_activations_of_a_dictionary_that_does_not_name_them(
-    library: Path, tmp_path: Path, language_reference: list
-) -> None:
+def test_kept_activations_of_a_dictionary_that_does_not_name_them(tmp_path: Path, language_reference: list) -> None:
     corpus = tmp_path / "documents.jsonl"
     corpus.write_text("".join(json.dumps({"text": document.text}) + "\n" for document in language_reference[:20]))
     root = tmp_path / "kept"
     options = ["--corpus", str(corpus), "--layers", "1", "--l0", "8", "--threshold", "0.3", "--tokens", "900"]
-    kept_on = ["--keep-activations", "--device", "cpu"]
+    kept_on = ["--keep-activations", "--no-holdout", "--device", "cpu"]
     assert main(["build", str(MODEL_A), *options, *kept_on, "--library", str(root)]) == 0
     here = Library(root)
     record = here.record(here.ids()[0])
