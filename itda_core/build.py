@@ -17,7 +17,8 @@ from itda_core.library import DictionaryRecord, Library
 from itda_core.maps import SMALLEST_MAP, compute_map
 from itda_core.models import load_model, load_outline
 from itda_core.pipeline import Pipeline, Plan, place_finished, versions
-from itda_core.types import DamagedError, Site, UserError
+from itda_core.shards import RecordedActivations
+from itda_core.types import DamagedError, Site
 
 _CAPTURED = (
     "model",
@@ -125,24 +126,30 @@ def add_maps(library: Library, ids: Sequence[str], job: Job) -> None:
 def kept_activations(library: Library, record: DictionaryRecord) -> Path | None:
     """The folder where the activations that a dictionary was built from are kept; None where they are not.
 
-    A folder's name is a hash of what its activations are from, so those of another model are never taken for them.
+    The dictionary's manifest names it. Older ones do not; but a folder's name is a hash of what its activations are
+    from, so those of another model are never taken for them. Damaged folders of others are passed over.
 
-    Raises DamagedError for a folder whose manifest cannot be read.
+    Raises DamagedError for the folder that is named, or where nothing is, for one that may have been it.
     """
     manifest = read_json(library.folder(record.id) / MANIFEST_FILE)
     if not library.activations.is_dir() or not manifest.get("half_precision"):
         return None
+    named = manifest.get("activations")
     captured = {name: manifest.get(name) for name in _CAPTURED}
     made_by = [{}, *({"device": device, "versions": manifest.get("versions")} for device in ("cpu", "cuda", "mps"))]
+    damaged = None
     for folder in sorted(library.activations.glob(f"{glob.escape(record.corpus)}-*/{MANIFEST_FILE}")):
-        said = read_json(folder)
+        name = folder.parent.name
         try:
-            sites = sorted(Site(int(layer), hook) for layer, hook in said["sites"].values())
-        except (AttributeError, KeyError, TypeError, ValueError, UserError) as error:
-            raise DamagedError(f"{folder.parent.name} does not hold recorded activations: delete the folder") from error
-        names = (f"{record.corpus}-{_short_hash(captured | each, sites)}" for each in made_by)
-        if record.site in sites and folder.parent.name in names:
+            sites = RecordedActivations(folder.parent).sites
+        except DamagedError as error:
+            damaged = error if named in (None, name) else damaged
+            continue
+        names = [f"{record.corpus}-{_short_hash(captured | each, sites)}" for each in made_by]
+        if record.site in sites and name in ([named] if named else names):
             return folder.parent
+    if damaged is not None:
+        raise damaged
     return None
 
 

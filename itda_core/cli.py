@@ -241,14 +241,12 @@ def _list(given: argparse.Namespace) -> int:
 
 
 def _verify(given: argparse.Namespace) -> int:
-    from itda_core.comparison import verify_comparisons
+    from itda_core.verification import verify_library
 
     library = Library(given.library)
     if not library.root.exists():
         raise UserError(f"there is no library at {library.root}: name one with --library")
-    problems = {dictionary_id: list(library.verify(dictionary_id)) for dictionary_id in library.ids()}
-    problems |= _corpus_problems(library)
-    problems |= verify_comparisons(library)
+    problems = verify_library(library)
     found = {name: lines for name, lines in problems.items() if lines}
     if given.json:
         print(json.dumps({"checked": list(problems), "problems": found}))
@@ -257,19 +255,6 @@ def _verify(given: argparse.Namespace) -> int:
             print(*(f"{name}: {line}" for line in lines), sep="\n")
         print(f"{len(problems) - len(found)} of {len(problems)} are as they were built")
     return FAULT if found else DONE
-
-
-def _corpus_problems(library: Library) -> dict[str, list[str]]:
-    from itda_core.corpus import Corpus
-
-    problems: dict[str, list[str]] = {}
-    for folder in sorted(library.corpora.iterdir()) if library.corpora.is_dir() else []:
-        if folder.is_dir() and not folder.name.startswith("."):
-            try:
-                problems[folder.name] = list(Corpus.open(folder).verify())
-            except UserError as error:
-                problems[folder.name] = [str(error)]
-    return problems
 
 
 def _jobs(given: argparse.Namespace) -> int:
@@ -345,9 +330,20 @@ def _transplant(given: argparse.Namespace) -> int:
     if given.json:
         print(json.dumps(asdict(found)))
         return DONE
-    print(f"{found.transplanted:,} of A's {found.atoms:,} atoms have a transplant in B; {found.tokens:,} common tokens")
-    median = "none fires" if found.correlation is None else f"{found.correlation:.4f}"
-    print(f"median correlation {median}; A's sources decompose B to a relative error of {found.relative_error:.4f}")
+    print(
+        f"{found.transplanted:,} of A's {found.atoms:,} atoms have a transplant in B, and {found.silent:,} of these "
+        f"never fire; {found.tokens:,} common tokens"
+    )
+    print(
+        "no correlation: there is no atom that fires and whose transplant fires"
+        if found.correlation is None
+        else f"median correlation {found.correlation:.4f} over {found.compared:,} atoms of which both fire"
+    )
+    print(
+        "no relative error was measured: all common tokens are A's sources"
+        if found.relative_error is None
+        else f"A's sources decompose B to a relative error of {found.relative_error:.4f}"
+    )
     return DONE
 
 

@@ -162,17 +162,22 @@ def read_measures(library: Library, a: DictionaryRecord, b: DictionaryRecord) ->
 
 
 def kept_pairs(
-    library: Library, records: Sequence[DictionaryRecord]
+    library: Library, records: Sequence[DictionaryRecord], summary: str = SUMMARY_FILE
 ) -> dict[str, tuple[DictionaryRecord, DictionaryRecord]]:
     """Which pairs of these dictionaries are compared, by the name of the comparison's folder, in order of the records.
 
     What is left of dictionaries that are not among them, or were built anew since, is passed over.
+
+    Args:
+        library: where.
+        records: the dictionaries.
+        summary: the file that a folder of such a pair has: that of a comparison, or of a transplant.
     """
     if not library.comparisons.is_dir():
         return {}
     places = {record.id: place for place, record in enumerate(records)}
     found = {}
-    for folder in library.comparisons.glob(f"*/{SUMMARY_FILE}"):
+    for folder in library.comparisons.glob(f"*/{summary}"):
         name = folder.parent.name
         ids = name.rpartition("-")[0]
         for at in range(len(ids)):  # an id may hold two dashes itself
@@ -182,20 +187,6 @@ def kept_pairs(
     return {name: (records[a], records[b]) for name, (a, b) in sorted(found.items(), key=lambda item: item[1])}
 
 
-def verify_comparisons(library: Library) -> dict[str, list[str]]:
-    """Problems of every comparison of the library's dictionaries, by its folder's name; none for one that is sound."""
-    records = [record for record in library.records() if isinstance(record, DictionaryRecord)]
-    problems: dict[str, list[str]] = {}
-    for name, (a, b) in kept_pairs(library, records).items():
-        problems[name] = []
-        for read in (read_comparison, read_measures):
-            try:
-                read(library, a, b)
-            except DamagedError as error:
-                problems[name].append(str(error))
-    return problems
-
-
 def compare(library: Library, id_a: str, id_b: str, job: Job) -> Comparison:
     """Compare two dictionaries and keep what was found; what is there already is read.
 
@@ -203,26 +194,31 @@ def compare(library: Library, id_a: str, id_b: str, job: Job) -> Comparison:
     """
     a, b = library.record(id_a), library.record(id_b)
     key = key_of(a, b)
-    found = read_comparison(library, a, b)
-    if found is not None:
+    if (found := read_comparison(library, a, b)) is not None:
         return found
-    folder = folder_of(library, a, b)
     with build_lock(library.root, f"compare-{min(_digest(a, b), _digest(b, a))}"):  # one lock for both orders
-        pair = Pair(library.index_path(a.id), library.index_path(b.id), key)
-        try:
-            job.stage("counting sources", None, "atoms")
-            found = summarise(pair, a.id, b.id, key)
-            measures = _measure(pair, job)
-        finally:
-            pair.close()
-        try:
-            folder.mkdir(parents=True, exist_ok=True)
-            for side, name in SIDE_FILES.items():
-                with written_whole(folder / name) as part:
-                    write_side(getattr(measures, side), part)
-            write_json(folder / SUMMARY_FILE, asdict(found))
-        except OSError as error:
-            raise UserError(f"{folder} cannot be written: {error.strerror or error}") from error
+        if (found := read_comparison(library, a, b)) is not None:  # by a process that had the lock a moment ago
+            return found
+        return _compare(library, a, b, key, job)
+
+
+def _compare(library: Library, a: DictionaryRecord, b: DictionaryRecord, key: str, job: Job) -> Comparison:
+    folder = folder_of(library, a, b)
+    pair = Pair(library.index_path(a.id), library.index_path(b.id), key)
+    try:
+        job.stage("counting sources", None, "atoms")
+        found = summarise(pair, a.id, b.id, key)
+        measures = _measure(pair, job)
+    finally:
+        pair.close()
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        for side, name in SIDE_FILES.items():
+            with written_whole(folder / name) as part:
+                write_side(getattr(measures, side), part)
+        write_json(folder / SUMMARY_FILE, asdict(found))
+    except OSError as error:
+        raise UserError(f"{folder} cannot be written: {error.strerror or error}") from error
     return found
 
 

@@ -8,6 +8,7 @@ from itda_core.corpus import ingest
 from itda_core.demo_models import demo_models, model_folder
 from itda_core.jobs import Job
 from itda_core.library import Library
+from itda_core.types import UserError
 
 CORPUS = CorpusSettings("docs")
 TOKENS = 40_000
@@ -20,7 +21,8 @@ _THEN = (("docs-a", (1, 5)), ("docs-b", (1, _COMPARED, 5)), ("code-a", (_COMPARE
 def build_demo(library: Library, job: Job) -> list[str]:
     """Build the demo's dictionaries, one first so that reading can begin, compare the models, and add the maps.
 
-    Only the first model has to lie in `data/`: without the others, as in an older clone, the rest is built.
+    Only the first model has to lie in `data/`: without the others, as in an older clone, the rest is built. What cannot
+    be compared is said and passed over.
 
     Returns:
         Ids of the dictionaries.
@@ -36,13 +38,18 @@ def build_demo(library: Library, job: Job) -> list[str]:
         return build(library, request, job)
 
     here = demo_models()
-    first = built(*_FIRST)
-    ids = list(first)
+    (first,) = built(*_FIRST)
+    ids, others = [first], []
     for name, layers in _THEN:
         if name in here:
             found = built(name, layers)
             ids += found
             if _COMPARED in layers:
-                compare(library, first[0], found[layers.index(_COMPARED)], job)
+                others.append(found[layers.index(_COMPARED)])
+    for other in others:  # before the maps, which take longer, and which no page waits for
+        try:
+            compare(library, first, other, job)
+        except UserError as error:  # damaged, or under way in another process: all else of the demo can still be read
+            job.say(f"{first} and {other} are not compared: {error}")
     add_maps(library, ids, job)
     return ids

@@ -5,9 +5,8 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pyarrow as pa
-from pyarrow import parquet
 
-from itda_core.pair_queries import MEASURES
+from itda_core.kept_tables import are_within_one, is_numbered, read_table, write_table
 from itda_core.types import DamagedError
 
 _SCHEMA = pa.schema(
@@ -19,14 +18,11 @@ _SCHEMA = pa.schema(
         "weight": pa.float64(),
     }
 )
-_ROUNDING = 1e-3  # a correlation is a quotient of float64 sums, kept in float32: it may miss 1 by a little
-_NULLABLE = {pa.int32(): pd.Int32Dtype(), pa.float32(): pd.Float32Dtype()}
 
 
 def write_side(frame: pd.DataFrame, path: Path) -> None:
     """Write a side's measures, the columns MEASURES, with checksums. Raises OSError where it cannot be written."""
-    table = pa.Table.from_pandas(frame, _SCHEMA, preserve_index=False).replace_schema_metadata()
-    parquet.write_table(table, path, write_page_checksum=True)
+    write_table(frame, path, _SCHEMA)
 
 
 def read_side(path: Path, n_atoms: int, n_other: int) -> pd.DataFrame:
@@ -40,41 +36,27 @@ def read_side(path: Path, n_atoms: int, n_other: int) -> pd.DataFrame:
     Raises:
         DamagedError: the file cannot be read, or does not hold what can be measured of these atoms.
     """
-    what = f"{path.name} of comparison {path.parent.name}"
     try:
-        with parquet.ParquetFile(path, page_checksum_verification=True) as file:
-            if file.metadata.num_rows != n_atoms:  # before they are read: there may be any number of them
-                raise DamagedError(f"{what} is not of these dictionaries: delete its folder")
-            kinds = {name: file.schema_arrow.field(name).type for name in MEASURES}
-            if kinds != {name: _SCHEMA.field(name).type for name in MEASURES}:
-                raise DamagedError(f"{what} has columns of other kinds: delete its folder")
-            table = file.read(list(MEASURES))
-    except (OSError, KeyError, pa.ArrowException) as error:
-        raise DamagedError(f"{what} cannot be read: delete its folder") from error
-    frame = table.to_pandas(ignore_metadata=True, types_mapper=_NULLABLE.get)
-    if wrong := _wrong(frame, n_atoms, n_other):
-        raise DamagedError(f"{what} {wrong}: delete its folder")
+        frame = read_table(path, _SCHEMA, n_atoms)
+        _check(frame, n_atoms, n_other)
+    except ValueError as wrong:
+        raise DamagedError(f"{path.name} of comparison {path.parent.name} {wrong}: delete its folder") from wrong
     return frame
 
 
-def _wrong(frame: pd.DataFrame, n_atoms: int, n_other: int) -> str:
-    """What is wrong with values of the right kinds; empty where nothing is."""
-    if frame["atom"].isna().to_numpy().any() or not np.array_equal(
-        frame["atom"].to_numpy(np.int64), np.arange(n_atoms)
-    ):
-        return "is not of these dictionaries"
+def _check(frame: pd.DataFrame, n_atoms: int, n_other: int) -> None:
+    """Raises ValueError, as `read_table` does, for values of the right kinds that cannot be."""
+    if not is_numbered(frame, "atom", np.arange(n_atoms)):
+        raise ValueError("is not of these dictionaries")
     missing = frame[["other", "correlation", "together"]].isna()
     if not missing.eq(missing["other"], axis=0).to_numpy().all():
-        return "has half a match"
+        raise ValueError("has half a match")
     matched = frame.loc[~missing["other"], :]
     if not matched["other"].between(0, n_other - 1).all():
-        return "names atoms that there are not"
+        raise ValueError("names atoms that there are not")
     if not (matched["together"] >= 1).all():
-        return "has matches that never fire together"
-    correlation = matched["correlation"].to_numpy(np.float64)
-    if not (np.abs(correlation) <= 1 + _ROUNDING).all():  # nor is anything that is not a number
-        return "has correlations that are none"
-    weight = frame["weight"].to_numpy(np.float64)
-    if not ((weight >= 0) & (weight <= 1 + _ROUNDING)).all():
-        return "has weights that are no shares"
-    return ""
+        raise ValueError("has matches that never fire together")
+    if not are_within_one(matched, "correlation"):
+        raise ValueError("has correlations that are none")
+    if not are_within_one(frame, "weight") or not (frame["weight"].to_numpy(np.float64) >= 0).all():
+        raise ValueError("has weights that are no shares")

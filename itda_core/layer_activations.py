@@ -20,7 +20,8 @@ class LayerActivations:
     sources: torch.Tensor
     """[n, 2] int64: document, position."""
     ends: torch.Tensor
-    """[n, 2] int64: document, character where the token ends; what tokens of two tokenizers are the same by."""
+    """[n, 2] int64: document, character where the token ends; what tokens of two tokenizers are the same by. The
+    character is −1 for a token that is no one's, see `ends_of`."""
 
     def take(self, rows: torch.Tensor | slice) -> "LayerActivations":
         """Those of some tokens."""
@@ -51,15 +52,26 @@ def capture_layers(
             parts[site].append(batch.activations[site])
         sources.append(batch.sources)
         advance(len(batch.sources))
-    ends = [(window.document, window.spans[at][1]) for window in windows for at in window.captured]
-    return LayerActivations(
-        [torch.cat(parts[site]) for site in sites], torch.cat(sources), torch.tensor(ends, dtype=torch.int64)
-    )
+    return LayerActivations([torch.cat(parts[site]) for site in sites], torch.cat(sources), ends_of(windows))
+
+
+def ends_of(windows: Sequence[Window]) -> torch.Tensor:
+    """[n, 2] int64 of each captured token: its document and the character where it ends.
+
+    Of several tokens that end at one character (the bytes of it) the last stands for it, captured or not: it alone has
+    read it whole. The others have −1. `pair_queries` says the same of the tokens in an index.
+    """
+    ends = []
+    for window, after in zip(windows, [*windows[1:], None], strict=True):
+        stops = [stop for _, stop in window.spans]
+        following = [*stops[1:], after.spans[0][1] if after is not None and after.document == window.document else None]
+        ends += [(window.document, -1 if following[at] == stops[at] else stops[at]) for at in window.captured]
+    return torch.tensor(ends, dtype=torch.int64).reshape(-1, 2)
 
 
 def common_rows(a: torch.Tensor, b: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-    """Rows of a and of b, [n, 2] both, that are the same; of several alike the last, where a character is whole."""
-    places = [{tuple(key): row for row, key in enumerate(keys.tolist())} for keys in (a, b)]
+    """Rows of a and of b, sources or ends, [n, 2] both, that are the same; an end at −1 is none."""
+    places = [{tuple(key): row for row, key in enumerate(keys.tolist()) if key[1] >= 0} for keys in (a, b)]
     shared = [key for key in places[0] if key in places[1]]
     rows = [torch.tensor([place[key] for key in shared], dtype=torch.int64) for place in places]
     return rows[0], rows[1]

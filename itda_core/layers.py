@@ -51,6 +51,8 @@ PAPER_ACCURACY = {
 """Layer-matching accuracy on five seeds each of GPT-2 small and medium: the ITDA paper, Table 1."""
 PAPER_UNION = {"same": (0.56, 0.59), "different": (0.46, 0.47)}
 """Union IoU of two of those models, lowest and highest, of one architecture and of two: the ITDA paper, §5.2."""
+REPORTS = "layers--*.json"
+"""Which files in comparisons/ are reports on layers."""
 DEFAULT = LayersSettings()
 """What layers are compared on unless something else is asked for."""
 _LEAST_TOKENS = 100  # in common

@@ -378,15 +378,29 @@ class Pair:
 
     def common_places(self) -> CommonPlaces:
         """The tokens that both captured, with what finds them in B's model and which of them are A's sources."""
-        self._join_tokens()
-        found = self._arrays(
-            """
-            SELECT token_a, token_b, t.document, t.position, coalesce(s.atom, -1) AS atom
-            FROM common JOIN b.tokens t ON t.token = token_b LEFT JOIN a.sources s ON s.token = token_a ORDER BY token_b
-            """
-        )
-        token_a, token_b, atom = (found[name].astype(np.int32) for name in ("token_a", "token_b", "atom"))
-        return CommonPlaces(token_a, token_b, row_keys(np.stack([found["document"], found["position"]], 1)), atom)
+        token_a, token_b = self.common_tokens()
+        sources = self._arrays("SELECT token, atom FROM a.sources")
+        _, at, of = np.intersect1d(token_a, sources["token"], assume_unique=True, return_indices=True)
+        atom = np.full(len(token_a), -1, np.int32)
+        atom[at] = sources["atom"][of]
+        return CommonPlaces(token_a, token_b, self._keys_of_b(token_b), atom)
+
+    def _keys_of_b(self, tokens: np.ndarray) -> np.ndarray:
+        """[n] int64 `row_keys` of some of B's tokens, rising; a range of them at a time, unsorted, to bound memory."""
+        keys = np.empty(len(tokens), np.int64)
+        begin = 0
+        while begin < len(tokens):
+            first = int(tokens[begin])
+            end = int(np.searchsorted(tokens, first + _TOKENS_AT_ONCE))
+            found = self._arrays(
+                "SELECT token, document, position FROM b.tokens WHERE token >= ? AND token < ?",
+                [first, first + _TOKENS_AT_ONCE],
+            )
+            order = np.argsort(found["token"])
+            rows = order[np.searchsorted(found["token"], tokens[begin:end], sorter=order)]
+            keys[begin:end] = row_keys(np.stack([found["document"][rows], found["position"][rows]], 1))
+            begin = end
+        return keys
 
     def fires(self, side: str) -> np.ndarray:
         """[n_atoms] int64: on how many captured tokens each atom of a side fires."""

@@ -204,6 +204,7 @@ class Pipeline:
             "hook": site.hook,
             "n_layers": self._model.n_layers,
             "n_tokens": self._table.n_captured,
+            "activations": self._plan.activations,
             "relative_error": relative_error,
             "measured_tokens": n_measured,
             "seconds": self._seconds,

@@ -117,6 +117,11 @@ class Index:
             self._connection.close()
             raise
 
+    @property
+    def n_read(self) -> int:
+        """Tokens that were read, captured or not: the ordinal of each is below it."""
+        return int(self._value("SELECT coalesce(max(token), -1) + 1 FROM tokens"))
+
     def close(self) -> None:
         """Close the file."""
         self._connection.close()

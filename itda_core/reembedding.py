@@ -22,14 +22,13 @@ from itda_core.capture import Batch
 from itda_core.coactivation import Sums, correlation
 from itda_core.config import DictionarySettings
 from itda_core.dictionary import Dictionary
+from itda_core.kept_transplant import CONTEXTS
 from itda_core.pair_queries import CommonPlaces, Pair
 from itda_core.pipeline import relative_errors
 from itda_core.similarity.checks import unit_rows
 from itda_core.similarity.sources import row_keys, sources_of
 from itda_core.types import Site, UserError
 
-CONTEXTS = 16
-"""Tokens kept of each transplanted atom: its largest coefficients. Some of them read the same, and are shown once."""
 _GAP = 1024  # tokens of A that B did not capture: more of them in a row are not read from A's index
 _EMPTY = -np.inf
 
@@ -43,13 +42,14 @@ class Carried(NamedTuple):
     """What became of A's atoms in B."""
 
     atoms: pd.DataFrame
-    """A row for each atom of A, in their order: the columns of `transplant.ATOM_COLUMNS`."""
+    """A row for each atom of A, in their order: `kept_transplant.ATOM_COLUMNS`."""
     contexts: pd.DataFrame
-    """Where transplanted atoms fire most: the columns of `transplant.CONTEXT_COLUMNS`, by atom and rank."""
+    """Where transplanted atoms fire most: `kept_transplant.CONTEXT_COLUMNS`, by atom and rank."""
     tokens: int
     """Tokens that both captured."""
-    relative_error: float
-    """Mean of |y − ŷ|² / |y|² over these, decomposed with the transplanted atoms, those at sources left out."""
+    relative_error: float | None
+    """Mean of |y − ŷ|² / |y|² over these, decomposed with the transplanted atoms, those at sources left out; None where
+    all of them are at sources."""
 
 
 class _Strongest:
@@ -124,14 +124,15 @@ class _Codes(NamedTuple):
         return _Codes(*(column[kept] for column in self))
 
 
-def carry(pair: Pair, read: Reader, settings: DictionarySettings, advance: Callable[[str, int], None]) -> Carried:
+def carry(pair: Pair, read: Reader, settings: DictionarySettings, advance: Callable[[str, int, int], None]) -> Carried:
     """Carry A's atoms over to B.
 
     Args:
         pair: the two indexes.
         read: gives B's activations.
         settings: A's, whose L0 and method decompose B's tokens.
-        advance: told of `sources` that were read, and then of `tokens` that were encoded.
+        advance: told of `sources` that were read, and then of `tokens` that were encoded: which of the two, how many
+            more, and how many there are of them.
 
     Raises:
         UserError: no source of A was captured by B, `read` does not give all that was asked for, or a value is not
@@ -164,10 +165,10 @@ def carry(pair: Pair, read: Reader, settings: DictionarySettings, advance: Calla
         agreement.add(of_a, of_b)
         strongest.add(of_b.atom, places.token_b[index][of_b.row], of_b.coefficient)
         seen += len(index)
-        advance("tokens", len(index))
+        advance("tokens", len(index), len(places.key))
     _check_all(seen, len(places.key))
     return Carried(
-        _atoms(own, places, agreement), strongest.frame(), len(places.key), error / measured if measured else 0.0
+        _atoms(own, places, agreement), strongest.frame(), len(places.key), error / measured if measured else None
     )
 
 
@@ -186,7 +187,7 @@ def _transplanted(
     read: Reader,
     settings: DictionarySettings,
     own: np.ndarray,
-    advance: Callable[[str, int], None],
+    advance: Callable[[str, int, int], None],
 ) -> tuple[Dictionary, np.ndarray]:
     """B's dictionary of A's sources in A's order, and of each of its atoms the number in A."""
     numbers = np.flatnonzero(own >= 0)
@@ -197,7 +198,7 @@ def _transplanted(
             atoms = torch.empty(len(at_sources), x.shape[1])
         atoms[torch.from_numpy(index)] = x.to(torch.float32)
         seen += len(index)
-        advance("sources", len(index))
+        advance("sources", len(index), len(at_sources))
     _check_all(seen, len(at_sources))
     order = torch.from_numpy(np.searchsorted(at_sources, own[numbers]))
     atoms = atoms[order]

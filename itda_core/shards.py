@@ -53,8 +53,13 @@ class RecordedActivations:
         try:
             self._sites = {str(name): Site(int(layer), hook) for name, (layer, hook) in manifest["sites"].items()}
             self._shards = [Path(name).name for name in manifest["shards"]]
-        except (AttributeError, KeyError, TypeError, ValueError) as error:
+        except (AttributeError, KeyError, TypeError, ValueError, ArithmeticError, UserError) as error:
             raise DamagedError(f"{folder.name} does not hold recorded activations: delete the folder") from error
+
+    @property
+    def sites(self) -> list[Site]:
+        """Where they were captured, sorted."""
+        return sorted(self._sites.values())
 
     def __iter__(self) -> Iterator[Batch]:
         return self.batches()

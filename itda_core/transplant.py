@@ -21,8 +21,11 @@ import pandas as pd
 from itda_core.comparison import folder_of, key_of
 from itda_core.files import read_json, sha256_of, write_json, written_whole
 from itda_core.jobs import Job, build_lock
+from itda_core.kept_tables import write_table
+from itda_core.kept_transplant import ATOM_COLUMNS, ATOM_SCHEMA, CONTEXT_SCHEMA, read_atoms, read_contexts
 from itda_core.library import DictionaryRecord, Library
 from itda_core.pair_queries import KEYS, Pair
+from itda_core.queries import Index
 from itda_core.types import DamagedError, UserError
 
 if TYPE_CHECKING:
@@ -31,13 +34,8 @@ if TYPE_CHECKING:
 
 SUMMARY_FILE = "transplant.json"
 ATOMS_FILE, CONTEXTS_FILE = "transplant-atoms.parquet", "transplant-contexts.parquet"
-ATOM_COLUMNS = ("atom", "token", "fires", "fires_a", "together", "strongest", "correlation")
-"""Of each atom of A: its source's ordinal in B's index; on how many common tokens its transplant fires, the atom
-itself, and both; the transplant's largest absolute coefficient; and the correlation of the two's coefficients. All but
-`atom` are missing where it has no transplant; the correlation is, too, where either never fires."""
-CONTEXT_COLUMNS = ("atom", "rank", "token", "coefficient")
-"""Of each token that a transplant fires on most: the atom of A, its place from 0, its ordinal in B's index."""
-_VERSION = 1  # of what is measured: what another version kept is not read
+_SCHEMAS = {ATOMS_FILE: ATOM_SCHEMA, CONTEXTS_FILE: CONTEXT_SCHEMA}
+_VERSION = 2  # of what is measured: what another version kept is not read
 
 
 @dataclass(frozen=True)
@@ -58,31 +56,35 @@ class TransplantSummary:
     """Tokens that both captured."""
     l0: int
     """Pursuit steps: A's."""
+    compared: int
+    """Atoms whose coefficients correlate with their transplant's: those of which both fire."""
+    silent: int
+    """Transplants that never fire."""
     correlation: float | None
-    """Median over A's atoms of the correlation with the transplant; None where no atom has one."""
-    relative_error: float
-    """Mean relative error of B's activations as A's sources decompose them, over common tokens that are no source."""
+    """Median of the correlation over the atoms `compared`; None where there are none."""
+    relative_error: float | None
+    """Mean relative error of B's activations as A's sources decompose them, over common tokens that are no source;
+    None where all of them are sources."""
 
     @classmethod
     def parse(cls, said: Any) -> "TransplantSummary":
         """Read what may come from a stranger's library. Raises KeyError, TypeError or ValueError."""
         if said["key"] not in KEYS:
             raise ValueError(f"no key {said['key']!r}")
-        correlation, error = said["correlation"], float(said["relative_error"])
-        if correlation is not None and not -1 <= float(correlation) <= 1:
-            raise ValueError(f"{correlation!r} is no correlation")
-        if not isfinite(error) or error < 0:
+        correlation, error = (
+            None if said[name] is None else float(said[name]) for name in ("correlation", "relative_error")
+        )
+        if correlation is not None and not -1 <= correlation <= 1:
+            raise ValueError(f"{correlation} is no correlation")
+        if error is not None and not (isfinite(error) and error >= 0):
             raise ValueError(f"{error} is no error")
-        counts = {name: int(said[name]) for name in ("atoms", "transplanted", "tokens", "l0")}
-        if min(counts.values()) < 0 or counts["transplanted"] > counts["atoms"]:
-            raise ValueError("a count that cannot be")
         return cls(
             a=str(said["a"]),
             b=str(said["b"]),
             key=said["key"],
-            correlation=None if correlation is None else float(correlation),
+            correlation=correlation,
             relative_error=error,
-            **counts,
+            **{name: int(said[name]) for name in ("atoms", "transplanted", "tokens", "l0", "compared", "silent")},
         )
 
 
@@ -147,9 +149,7 @@ def read_transplant(library: Library, a: DictionaryRecord, b: DictionaryRecord) 
         for name in (ATOMS_FILE, CONTEXTS_FILE):
             if sha256_of(folder / name) != said["files"][name]:
                 raise ValueError(f"{name} is not the file that was written")
-        atoms = pd.read_parquet(folder / ATOMS_FILE, columns=list(ATOM_COLUMNS))
-        contexts = pd.read_parquet(folder / CONTEXTS_FILE, columns=list(CONTEXT_COLUMNS))
-        _check(a, summary, atoms, contexts)
+        atoms, contexts = _read_tables(library, a, b, summary, folder)
     except (OSError, KeyError, TypeError, ValueError, ArithmeticError) as error:
         raise DamagedError(
             f"the transplant of comparison {folder.name} is damaged ({error}): delete its {SUMMARY_FILE} and compute "
@@ -166,40 +166,41 @@ def transplant(library: Library, id_a: str, id_b: str, job: Job) -> TransplantSu
     """
     a, b = library.record(id_a), library.record(id_b)
     key = key_of(a, b)
-    found = read_transplant(library, a, b)
-    if found is not None:
+    if (found := read_transplant(library, a, b)) is not None:
         return found.summary
-    folder = folder_of(library, a, b)
-    with build_lock(library.root, f"transplant-{folder.name[-10:]}"):
-        from itda_core.reembedding import carry
+    with build_lock(library.root, f"transplant-{folder_of(library, a, b).name[-10:]}"):
+        if (found := read_transplant(library, a, b)) is not None:  # by a process that had the lock a moment ago
+            return found.summary
+        return _transplant(library, a, b, key, job)
 
-        read = _reader(library, b, job)
-        pair = Pair(library.index_path(a.id), library.index_path(b.id), key)
-        totals = {"sources": a.n_atoms, "tokens": b.n_tokens}
-        names = {"sources": f"reading A's sources with {b.model}", "tokens": "encoding with A's sources"}
 
-        def advance(what: str, amount: int) -> None:
-            if job.state.stage != names[what]:
-                job.stage(names[what], totals[what], what)
-            job.advance(amount)
+def _transplant(library: Library, a: DictionaryRecord, b: DictionaryRecord, key: str, job: Job) -> TransplantSummary:
+    from itda_core.reembedding import carry
 
-        try:
-            carried = carry(pair, read, a.settings, advance)
-        finally:
-            pair.close()
-        correlations = [r for r in carried.atoms["correlation"].tolist() if not pd.isna(r)]
-        summary = TransplantSummary(
-            a=a.id,
-            b=b.id,
-            key=key,
-            atoms=a.n_atoms,
-            transplanted=int(np.count_nonzero(carried.atoms["token"].notna())),
-            tokens=carried.tokens,
-            l0=a.settings.l0,
-            correlation=float(np.median(correlations)) if correlations else None,
-            relative_error=carried.relative_error,
-        )
-        _write(folder, summary, {ATOMS_FILE: carried.atoms, CONTEXTS_FILE: carried.contexts})
+    read = _reader(library, b, job)
+    pair = Pair(library.index_path(a.id), library.index_path(b.id), key)
+    names = {"sources": f"reading A's sources with {b.model}", "tokens": "encoding with A's sources"}
+
+    def advance(what: str, amount: int, total: int) -> None:
+        if job.state.stage != names[what]:
+            job.stage(names[what], total, what)
+        job.advance(amount)
+
+    try:
+        carried = carry(pair, read, a.settings, advance)
+    finally:
+        pair.close()
+    summary = TransplantSummary(
+        a=a.id,
+        b=b.id,
+        key=key,
+        atoms=a.n_atoms,
+        tokens=carried.tokens,
+        l0=a.settings.l0,
+        relative_error=carried.relative_error,
+        **_told_by(carried.atoms),
+    )
+    _write(folder_of(library, a, b), summary, {ATOMS_FILE: carried.atoms, CONTEXTS_FILE: carried.contexts})
     return summary
 
 
@@ -209,7 +210,7 @@ def _write(folder: Path, summary: TransplantSummary, tables: dict[str, pd.DataFr
         (folder / SUMMARY_FILE).unlink(missing_ok=True)  # of another version: half of one and half of the other is none
         for name, table in tables.items():
             with written_whole(folder / name) as part:
-                table.to_parquet(part, index=False)
+                write_table(table, part, _SCHEMAS[name])
         files = {name: sha256_of(folder / name) for name in tables}
         write_json(folder / SUMMARY_FILE, {"version": _VERSION, **asdict(summary), "files": files})
     except OSError as error:
@@ -231,6 +232,12 @@ def _reader(library: Library, record: DictionaryRecord, job: Job) -> "Reader":
     if kept is not None:
         recorded = RecordedActivations(kept)
         return lambda wanted: from_batches(recorded, record.site, wanted)
+    if record.weights_sha256 is None:
+        raise UserError(
+            f"{record.model} ran on a server when {record.id} was built, and its activations are no longer kept here: "
+            f"bring activations/{record.corpus}-… back into the library, or delete the dictionary and build it again "
+            "with --remote, or where the model lies with --keep-activations"
+        )
     job.stage(f"loading {record.model}")
     model = open_model(record, library.root)
     corpus = Corpus.open(library.corpora / record.corpus)
@@ -250,14 +257,38 @@ def _reader(library: Library, record: DictionaryRecord, job: Job) -> "Reader":
     return lambda wanted: from_batches(batches(wanted), record.site, wanted)
 
 
-def _check(record: DictionaryRecord, summary: TransplantSummary, atoms: pd.DataFrame, contexts: pd.DataFrame) -> None:
-    """Raises ValueError for tables that are not of this dictionary, or hold what cannot be."""
-    if atoms["atom"].tolist() != list(range(record.n_atoms)) or summary.atoms != record.n_atoms:
-        raise ValueError("it is of another dictionary")
-    if not all(pd.api.types.is_numeric_dtype(kind) for table in (atoms, contexts) for kind in table.dtypes):
-        raise ValueError("a column that holds no numbers")
-    if contexts.isna().to_numpy().any() or not contexts["atom"].is_monotonic_increasing:
-        raise ValueError("tokens without an atom, or in another order")
-    missing = atoms[["token", "fires", "fires_a", "together", "strongest"]].isna().to_numpy()
-    if (missing.any(1) != missing.all(1)).any():
-        raise ValueError("a transplant of which something is missing")
+def _read_tables(
+    library: Library, a: DictionaryRecord, b: DictionaryRecord, summary: TransplantSummary, folder: Path
+) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Both tables of a transplant. Raises ValueError for what is not of these dictionaries, or cannot be."""
+    expected = (a.id, b.id, a.n_atoms, a.settings.l0)
+    if (summary.a, summary.b, summary.atoms, summary.l0) != expected:
+        raise ValueError(f"{SUMMARY_FILE} is of other dictionaries")
+    if not 0 < summary.tokens <= min(a.n_tokens, b.n_tokens):
+        raise ValueError(f"{SUMMARY_FILE} tells of {summary.tokens} common tokens")
+    index = Index(library.index_path(b.id))
+    try:
+        n_read = index.n_read
+    finally:
+        index.close()
+    name = ATOMS_FILE
+    try:
+        atoms = read_atoms(folder / ATOMS_FILE, a.n_atoms, n_read, summary.tokens)
+        name = CONTEXTS_FILE
+        contexts = read_contexts(folder / CONTEXTS_FILE, atoms, n_read)
+    except ValueError as error:
+        raise ValueError(f"{name} {error}") from error
+    if any(getattr(summary, what) != value for what, value in _told_by(atoms).items()):
+        raise ValueError(f"{SUMMARY_FILE} does not say what is in {ATOMS_FILE}")
+    return atoms, contexts
+
+
+def _told_by(atoms: pd.DataFrame) -> dict[str, Any]:
+    """What of a summary follows from the table of A's atoms."""
+    correlations = atoms["correlation"].dropna().to_numpy(np.float64)
+    return {
+        "transplanted": int(np.count_nonzero(atoms["token"].notna())),
+        "compared": len(correlations),
+        "silent": int(np.count_nonzero(atoms["fires"].to_numpy(np.float64, na_value=np.nan) == 0)),
+        "correlation": float(np.median(correlations)) if len(correlations) else None,
+    }

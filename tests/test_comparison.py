@@ -5,7 +5,8 @@ import math
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, replace
 from pathlib import Path
 
@@ -34,6 +35,7 @@ from itda_core.dictionary import Dictionary
 from itda_core.jobs import read_jobs
 from itda_core.library import DictionaryRecord, Library
 from itda_core.pair_queries import LEAST_TOGETHER, PAIR_SORTS, Measures, Pair, PairFilter, PartCounts
+from itda_core.similarity.sources import sources_of
 from itda_core.types import DamagedError, UserError
 
 A_SOURCES = [(0, 1), (0, 2), (1, 1), (2, 3)]
@@ -454,6 +456,25 @@ def test_the_other_order_is_the_same_comparison_mirrored(
         pd.testing.assert_frame_equal(getattr(mirrored_measures, side), getattr(own_measures, side))
 
 
+def test_a_process_that_waited_for_the_lock_reads_what_the_other_found(
+    compared: Path, library: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    root = tmp_path / "library"
+    shutil.copytree(library, root)
+    a, b, *_ = sound(root)
+
+    @contextmanager
+    def taken(*_: object) -> Iterator[None]:
+        """The lock, just given back by one that has compared the two in the other order."""
+        shutil.copytree(compared / "comparisons", root / "comparisons")
+        yield
+
+    monkeypatch.setattr(comparison, "build_lock", taken)
+    monkeypatch.setattr(comparison, "summarise", lambda *_: pytest.fail("measured again"))
+    assert main(["compare", b.id, a.id, "--library", str(root)]) == 0
+    assert len(list((root / "comparisons").iterdir())) == 1
+
+
 def test_itda_verify_checks_comparisons(compared: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     root = tmp_path / "library"
     shutil.copytree(compared, root)
@@ -519,6 +540,18 @@ def test_comparing_many_tokens_stays_within_its_memory(tmp_path: Path, monkeypat
     pair = Pair(paths[0], paths[1], "characters")
     assert pair.coverage() == (0.25, 1 / 3, 300_000)  # every 24 characters, that is 30 times a document
     assert pair.strata()["n"].sum() == 300_000
+    places = pair.common_places()
+    document, place = np.divmod(np.arange(300_000), 30)
+    assert np.array_equal(places.token_b, document * 90 + 3 * place + 2)  # the third of three, as the fourth of four
+    assert np.array_equal(places.token_a, document * 120 + 4 * place + 3)
+    assert np.array_equal(sources_of(places.key), np.stack([document, 3 * place + 2], 1))
+    # Of A's sources, whose ordinals are those that they had in documents of four tokens, the last is a common token.
+    assert places.token_a[places.atom >= 0].tolist() == [11]
+    assert places.atom.max() == 3
+    # With one tokenizer all 1.2 M are common, which do not go through a join and an order at once either.
+    places = Pair(paths[0], paths[0], "token").common_places()
+    assert np.array_equal(places.token_b, np.arange(1_200_000))
+    assert np.array_equal(sources_of(places.key), np.stack(np.divmod(np.arange(1_200_000), 120), 1))
 
 
 def test_the_measure_of_comparing_at_full_size_runs_at_a_small_one(tmp_path: Path) -> None:

@@ -8,8 +8,9 @@ import pytest
 
 from itda_core import demo, demo_models
 from itda_core.cli import main
-from itda_core.comparison import read_comparison, read_measures
+from itda_core.comparison import _digest, folder_of, read_comparison, read_measures
 from itda_core.config import CorpusSettings
+from itda_core.jobs import build_lock
 from itda_core.library import DictionaryRecord, Library
 
 
@@ -59,6 +60,21 @@ def test_the_demo_has_all_models_and_compares_them(
     assert set(found) == wanted | {("code-a", 3), ("docs-c", 3)}
     assert compared(root, found) == {"docs-b", "code-a", "docs-c"}
     assert len(list((root / "comparisons").iterdir())) == 3
+    # A comparison that is damaged, and one that is under way in another process, do not keep the rest from being made.
+    here, a = Library(root), found["docs-a", 3]
+    folders = {name: folder_of(here, a, found[name, 3]) for name in ("docs-b", "code-a", "docs-c")}
+    (folders["docs-b"] / "comparison.json").write_text("{")
+    shutil.rmtree(folders["code-a"])
+    shutil.rmtree(folders["docs-c"])
+    here.map_path(a.id).unlink()
+    running = min(_digest(a, found["code-a", 3]), _digest(found["code-a", 3], a))
+    with build_lock(root, f"compare-{running}"):
+        assert main(["demo", "--library", str(root)]) == 0
+    said = capsys.readouterr().err
+    assert f"{found['docs-b', 3].id} are not compared: " in said
+    assert f"{found['code-a', 3].id} are not compared: " in said
+    assert read_comparison(here, a, found["docs-c", 3]) is not None
+    assert here.map_path(a.id).is_file()
 
 
 def test_without_a_model_the_rest_is_built(small: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -13,15 +13,17 @@ from itda_core.capture import Capture
 from itda_core.cli import main
 from itda_core.config import LayersSettings
 from itda_core.corpus import Corpus
-from itda_core.layer_activations import common_rows
+from itda_core.layer_activations import common_rows, ends_of
 from itda_core.layers import MEASURES, LayerSimilarity, _union, compare_layers, path_of, read_layers
 from itda_core.library import DictionaryRecord, Library
 from itda_core.models import load_model
+from itda_core.pair_queries import Pair
 from itda_core.similarity import linear_cka, linear_regression
 from itda_core.types import DamagedError, Site, UserError
-from itda_core.windows import cut
+from itda_core.windows import TokenTable, Window, cut
 
 from conftest import MODEL_A, MODEL_B  # isort: skip
+from small_pair import DOCUMENTS, windows, write_index  # isort: skip
 
 TOKENS = 600
 SETTINGS = LayersSettings(TOKENS, 0.15, 10)
@@ -50,8 +52,8 @@ def pair_of(library: Library) -> tuple[DictionaryRecord, DictionaryRecord]:
 def layers_of(folder: Path, record: DictionaryRecord, library: Library) -> list[torch.Tensor]:
     corpus, model = Corpus.open(library.corpora / record.corpus), load_model(str(folder), device="cpu")
     sites = [Site(layer) for layer in range(model.n_layers)]
-    windows = lambda: cut(corpus.documents(), model.tokenizer, record.cut, TOKENS)  # noqa: E731
-    batches = list(Capture(model, sites, windows))
+    read = lambda: cut(corpus.documents(), model.tokenizer, record.cut, TOKENS)  # noqa: E731
+    batches = list(Capture(model, sites, read))
     return [torch.cat([batch.activations[site] for batch in batches]) for site in sites]
 
 
@@ -129,22 +131,53 @@ def test_settings_that_cannot_be(name: str, value: str, compared: Library, capsy
     assert len(capsys.readouterr().err.strip().splitlines()) == 1
 
 
-def test_tokens_that_end_at_the_same_character_are_the_same() -> None:
-    # A: "a", "bc", "é" in two byte tokens; B: "ab", "c", "é" in one.
-    a = torch.tensor([[0, 1], [0, 3], [0, 4], [0, 4], [2, 1]])
-    b = torch.tensor([[0, 2], [0, 3], [0, 4], [1, 1]])
-    rows_a, rows_b = common_rows(a, b)
-    assert rows_a.tolist() == [1, 3]  # of a character in several tokens, the one that completes it
-    assert rows_b.tolist() == [1, 2]
+def bytes_and_words(context: int, captured: int | None = None) -> list[list[Window]]:
+    """The small documents as two tokenizers cut them: of one the second word's last character is three tokens, of which
+    a window of `context` tokens may have some; the other has a token a word. The first's last window is captured in
+    part where `captured` says how far.
+    """
+    spans = [(0, 5), (5, 9), (9, 10), (9, 10), (9, 10), (10, 15), (15, 20)]
+    found = []
+    for document in range(len(DOCUMENTS)):
+        for first in range(0, len(spans), context):
+            own = spans[first : first + context]
+            found.append(Window(document, [], [7] * len(own), [], first, own, range(1, len(own))))
+    if captured is not None:
+        found[-1] = found[-1]._replace(captured=found[-1].captured[:captured])
+    return [found, windows(1)]
 
 
-def test_a_damaged_report_says_so(compared: Library, tmp_path: Path) -> None:
+@pytest.mark.parametrize(("context", "captured"), [(7, None), (3, None), (4, None), (7, 2), (7, 3), (7, 4)])
+def test_tokens_that_end_at_the_same_character_are_those_that_the_indexes_say(
+    tmp_path: Path, context: int, captured: int | None
+) -> None:
+    cuts = bytes_and_words(context, captured)
+    tables = [TokenTable.of(cut, holdout=True) for cut in cuts]
+    paths = [write_index(tmp_path / name, cut, [(0, 1)]) for name, cut in zip("ab", cuts, strict=True)]
+    expected = set(
+        zip(*(each.tolist() for each in Pair(paths[0], paths[1], "characters").common_tokens()), strict=True)
+    )
+    rows = common_rows(*map(ends_of, cuts))
+    tokens = []
+    for cut_, table, row in zip(cuts, tables, rows, strict=True):
+        places = np.array([(window.document, window.position + at) for window in cut_ for at in window.captured])
+        tokens.append(table.ordinal(*places[row.numpy()].T).tolist())
+    assert set(zip(*tokens, strict=True)) == expected
+    # Of the three the last alone has read the character whole: where it is not captured nothing is the second word.
+    if context == 7 and captured is None:
+        assert (4, 1) in expected
+    if context in (3, 4):
+        assert not {token for token, other in expected if other == 1} & {2, 3}
+
+
+def test_a_damaged_report_says_so(compared: Library, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     root = tmp_path / "library"
     shutil.copytree(compared.root, root)
     library = Library(root)
     a, b = pair_of(library)
     path = path_of(library, a, b, SETTINGS)
     sound = json.loads(path.read_text())
+    assert main(["verify", "--library", str(root)]) == 0
     for change in (
         {"values": {"jaccard": [[0.5]]}},
         {"values": {"jaccard": [["much"] * 6] * 6}},
@@ -164,6 +197,9 @@ def test_a_damaged_report_says_so(compared: Library, tmp_path: Path) -> None:
     path.write_text("{")
     with pytest.raises(DamagedError):
         read_layers(library, a, b, SETTINGS)
+    capsys.readouterr()
+    assert main(["verify", "--json", "--library", str(root)]) == 1
+    assert list(json.loads(capsys.readouterr().out)["problems"]) == [path.name]
 
 
 def test_reports_are_told_apart(compared: Library) -> None:

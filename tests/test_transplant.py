@@ -3,15 +3,19 @@
 import json
 import shutil
 from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import duckdb
 import numpy as np
 import pandas as pd
+import pyarrow as pa
 import pytest
 import torch
 from conftest import MODEL_A, MODEL_B
+from pyarrow import parquet
 from small_pair import Places, windows, write_index
 
 from itda_core import reembedding, transplant
@@ -21,11 +25,13 @@ from itda_core.cli import main
 from itda_core.comparison import folder_of
 from itda_core.config import DictionarySettings
 from itda_core.dictionary import Dictionary
+from itda_core.kept_tables import write_table
+from itda_core.kept_transplant import ATOM_COLUMNS, ATOM_SCHEMA, CONTEXT_COLUMNS, CONTEXT_SCHEMA, CONTEXTS
 from itda_core.library import DictionaryRecord, Library
 from itda_core.pair_queries import Pair
 from itda_core.queries import Index
-from itda_core.reembedding import CONTEXTS, Reader, carry, from_batches
-from itda_core.transplant import ATOM_COLUMNS, CONTEXT_COLUMNS, read_transplant
+from itda_core.reembedding import Reader, carry, from_batches
+from itda_core.transplant import TransplantSummary, read_transplant
 from itda_core.types import Codes, DamagedError, Site, UserError
 
 SETTINGS = DictionarySettings(l0=3)
@@ -143,6 +149,8 @@ def test_an_atom_that_fires_at_its_source_alone_says_nothing(tmp_path: Path) -> 
     assert pd.isna(row["correlation"])
     assert 2 not in found.contexts["atom"].tolist()
     assert np.count_nonzero(found.atoms["correlation"].notna()) == len(SOURCES) - 1
+    told = transplant._told_by(found.atoms)
+    assert (told["transplanted"], told["compared"], told["silent"]) == (len(SOURCES), len(SOURCES) - 1, 1)
 
 
 def test_a_source_that_the_other_has_not_captured_has_no_transplant(tmp_path: Path) -> None:
@@ -228,7 +236,16 @@ def test_itda_transplant_carries_every_atom_over(
     said = json.loads(capsys.readouterr().out)
     assert (said["a"], said["b"], said["atoms"], said["key"]) == (a.id, b.id, a.n_atoms, "token")
     assert main(["transplant", a.id, b.id, "--library", str(done)]) == 0
-    assert f"{a.n_atoms:,} of A's {a.n_atoms:,} atoms have a transplant" in capsys.readouterr().out
+    printed = capsys.readouterr().out
+    assert f"{a.n_atoms:,} of A's {a.n_atoms:,} atoms have a transplant" in printed
+    # The median is over those of which both fire, and says so.
+    table = found.atoms.dropna()
+    both = table["fires"].to_numpy(int).astype(bool) & table["fires_a"].to_numpy(int).astype(bool)
+    assert 0 < found.summary.compared == np.count_nonzero(both) <= a.n_atoms
+    assert found.summary.correlation == pytest.approx(np.median(table["correlation"][both].to_numpy(float)))
+    assert found.summary.silent == (found.atoms["fires"] == 0).sum()
+    assert f"over {found.summary.compared:,} atoms of which both fire" in printed
+    assert f"{found.summary.silent:,} of these never fire" in printed
 
 
 def test_a_model_agrees_with_itself(library: Path, tmp_path: Path) -> None:
@@ -261,13 +278,20 @@ def test_kept_activations_spare_the_model(
     root = tmp_path / "kept"
     options = ["--corpus", str(corpus), "--layers", "1", "--l0", "8", "--threshold", "0.3", "--tokens", "1500"]
     assert main(["build", str(MODEL_A), *options, "--library", str(root)]) == 0
-    assert main(["build", str(MODEL_B), *options, "--keep-activations", "--library", str(root)]) == 0
+    # On a device that has a number, as GPUs do.
+    kept_on = ["--keep-activations", "--device", "cpu:0"]
+    assert main(["build", str(MODEL_B), *options, *kept_on, "--library", str(root)]) == 0
     here = Library(root)
     a, b = (each for each in here.records() if isinstance(each, DictionaryRecord))
     assert kept_activations(here, a) is None
     kept = kept_activations(here, b)
     assert kept is not None
     assert kept.parent == here.activations
+    # What is damaged of another model does not stand in the way.
+    other = here.activations / f"{b.corpus}-0000000000"
+    other.mkdir()
+    (other / "manifest.json").write_text('{"sites": {"x": [1, "nothing"]}, "shards": []}')
+    assert kept_activations(here, b) == kept
     from itda_core import decompose
 
     monkeypatch.setattr(decompose, "open_model", lambda *_: pytest.fail("the model was loaded"))
@@ -275,7 +299,11 @@ def test_kept_activations_spare_the_model(
     spared = read_transplant(here, a, b)
     monkeypatch.undo()
     shutil.rmtree(folder_of(here, a, b))
+    (kept / "manifest.json").write_text("{")
+    with pytest.raises(DamagedError, match=r"manifest\.json"):
+        kept_activations(here, b)
     shutil.rmtree(kept)
+    assert kept_activations(here, b) is None
     assert main(["transplant", a.id, b.id, "--library", str(root)]) == 0
     anew = read_transplant(here, a, b)
     assert spared is not None
@@ -283,6 +311,29 @@ def test_kept_activations_spare_the_model(
     # They differ by what float16 leaves out.
     assert anew.summary.correlation == pytest.approx(spared.summary.correlation, abs=0.02)
     assert anew.summary.relative_error == pytest.approx(spared.summary.relative_error, abs=0.01)
+
+
+def test_kept_activations_of_a_dictionary_that_does_not_name_them(tmp_path: Path, language_reference: list) -> None:
+    corpus = tmp_path / "documents.jsonl"
+    corpus.write_text("".join(json.dumps({"text": document.text}) + "\n" for document in language_reference[:20]))
+    root = tmp_path / "kept"
+    options = ["--corpus", str(corpus), "--layers", "1", "--l0", "8", "--threshold", "0.3", "--tokens", "900"]
+    kept_on = ["--keep-activations", "--no-holdout", "--device", "cpu"]
+    assert main(["build", str(MODEL_A), *options, *kept_on, "--library", str(root)]) == 0
+    here = Library(root)
+    record = here.record(here.ids()[0])
+    (kept,) = here.activations.iterdir()
+    manifest = here.folder(record.id) / "manifest.json"
+    said = json.loads(manifest.read_text())
+    assert said.pop("activations") == kept.name
+    manifest.write_text(json.dumps(said))
+    other = here.activations / f"{record.corpus}-0000000000"
+    other.mkdir()
+    (other / "manifest.json").write_text("[]")
+    assert kept_activations(here, record) == kept
+    shutil.rmtree(kept)
+    with pytest.raises(DamagedError, match="does not hold recorded activations"):  # it may have been the one
+        kept_activations(here, record)
 
 
 def test_what_cannot_be_carried_over_says_why(
@@ -300,6 +351,10 @@ def test_what_cannot_be_carried_over_says_why(
 
     manifest.write_text(sound.replace('"model": "docs-b"', '"model": "no-such-model"'))
     assert "the folder of the model no-such-model is not known here" in refused()
+    manifest.write_text(sound.replace(f'"weights_sha256": "{b.weights_sha256}"', '"weights_sha256": null'))
+    line = refused()
+    assert "ran on a server" in line
+    assert "--keep-activations" in line and f"bring activations/{b.corpus}-" in line
     manifest.write_text(sound.replace(f'"corpus": "{b.corpus}"', '"corpus": "another"'))
     assert "choose two dictionaries of one corpus" in refused()
     assert read_transplant(here, a, b) is None
@@ -315,14 +370,23 @@ def broken_in(folder: Path) -> Iterator[None]:
 
     text = sound["transplant.json"].decode()
     said = json.loads(text)
-    for changed in (
-        text[:40],
-        "[]",
-        json.dumps(said | {"correlation": 3}),
-        json.dumps(said | {"transplanted": said["atoms"] + 1}),
-        json.dumps(said | {"key": "x"}),
-        json.dumps({name: value for name, value in said.items() if name != "files"}),
-    ):
+    changes = [
+        {"correlation": 3},
+        {"correlation": said["correlation"] / 2},
+        {"correlation": None},
+        {"relative_error": -1},
+        {"transplanted": said["atoms"] + 1},
+        {"compared": said["compared"] - 1},
+        {"silent": said["silent"] + 1},
+        {"tokens": 10**12},
+        {"tokens": 0},
+        {"l0": 10**400},
+        {"key": "x"},
+        {"a": said["b"]},
+        {"b": "another"},
+        {"files": {}},
+    ]
+    for changed in (text[:40], "[]", *(json.dumps(said | change) for change in changes)):
         (folder / "transplant.json").write_text(changed)
         yield
         restore()
@@ -348,14 +412,176 @@ def test_a_damaged_transplant_is_refused_with_one_line(done: Path, tmp_path: Pat
     here, (a, b) = Library(root), of_layer_3(root)
     ways = 0
     for _ in broken_in(folder_of(here, a, b)):
-        with pytest.raises(DamagedError) as refused:
+        with pytest.raises(DamagedError, match=r"is damaged|is not valid JSON") as refused:
             read_transplant(here, a, b)
         assert "\n" not in str(refused.value)
         ways += 1
-    assert ways == 16
+    assert ways == 26
     assert read_transplant(here, a, b) is not None
     summary = folder_of(here, a, b) / "transplant.json"
-    summary.write_text(summary.read_text().replace('"version": 1', '"version": 0'))
+    summary.write_text(summary.read_text().replace('"version": 2', '"version": 1'))
     assert read_transplant(here, a, b) is None  # another version is none, and is written over
     assert main(["transplant", a.id, b.id, "--library", str(root)]) == 0
     assert read_transplant(here, a, b) is not None
+
+
+def test_itda_verify_checks_transplants(done: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    root = tmp_path / "library"
+    shutil.copytree(done, root)
+    here, (a, b) = Library(root), of_layer_3(root)
+    folder = folder_of(here, a, b)
+    assert not (folder / "comparison.json").exists()
+    capsys.readouterr()
+    assert main(["verify", "--json", "--library", str(root)]) == 0
+    assert folder.name in json.loads(capsys.readouterr().out)["checked"]
+    path = folder / transplant.CONTEXTS_FILE
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 1
+    path.write_bytes(content)
+    assert main(["verify", "--library", str(root)]) == 1
+    said = capsys.readouterr().out.splitlines()
+    assert said[0].startswith(f"{folder.name}: the transplant of comparison ")
+    assert f"{path.name} is not the file that was written" in said[0]
+
+
+# What no job can have found, a column of one of the tables at a time: the change is made to its first value.
+IMPOSSIBLE = [
+    ("atom", "atom", 5, "not of these dictionaries"),
+    ("atom", "token", -3, "tokens that there are not"),
+    ("atom", "token", 10**9, "tokens that there are not"),
+    ("atom", "token", None, "half a transplant"),
+    ("atom", "fires", -5, "counts that cannot be"),
+    ("atom", "fires", 10**9, "counts that cannot be"),
+    ("atom", "fires_a", 10**9, "counts that cannot be"),
+    ("atom", "together", 99_999, "counts that cannot be"),
+    ("atom", "together", -1, "counts that cannot be"),
+    ("atom", "strongest", np.inf, "coefficients that cannot be"),
+    ("atom", "strongest", 0, "coefficients that cannot be"),
+    ("atom", "correlation", 7.0, "correlations that are none"),
+    ("atom", "correlation", -np.inf, "correlations that are none"),
+    ("context", "atom", 3, "tokens of other atoms"),
+    ("context", "rank", 1, "tokens of other atoms, or in another order"),
+    ("context", "token", -3, "tokens that there are not"),
+    ("context", "token", 2**31 - 1, "tokens that there are not"),
+    ("context", "coefficient", np.inf, "coefficients that cannot be"),
+    ("context", "coefficient", np.nan, "coefficients that cannot be"),
+    ("context", "coefficient", -1e-3, "coefficients that cannot be"),
+]
+
+
+def with_hashes(folder: Path) -> None:
+    """The summary names the tables as they are now."""
+    summary = folder / "transplant.json"
+    said = json.loads(summary.read_text())
+    hashes = {each: transplant.sha256_of(folder / each) for each in said["files"]}
+    summary.write_text(json.dumps(said | {"files": hashes}))
+
+
+def test_values_that_cannot_be_are_refused(done: Path, tmp_path: Path) -> None:
+    root = tmp_path / "library"
+    shutil.copytree(done, root)
+    here, (a, b) = Library(root), of_layer_3(root)
+    folder = folder_of(here, a, b)
+    kept = read_transplant(here, a, b)
+    assert kept is not None
+    first = int((kept.atoms["fires"] > CONTEXTS).idxmax())  # one that has all that an atom can have
+    tables = {
+        "atom": (transplant.ATOMS_FILE, ATOM_SCHEMA, kept.atoms, first),
+        "context": (
+            transplant.CONTEXTS_FILE,
+            CONTEXT_SCHEMA,
+            kept.contexts.astype({"coefficient": "float64"}),
+            int((kept.contexts["atom"] == first).idxmax()),
+        ),
+    }
+    for which, column, value, line in IMPOSSIBLE:
+        name, schema, table, row = tables[which]
+        sound = (folder / name).read_bytes()
+        changed = table.copy()
+        changed.loc[row, column] = pd.NA if value is None else value
+        write_table(changed, folder / name, schema)
+        with_hashes(folder)
+        with pytest.raises(DamagedError, match=f"{name} .*{line}") as refused:
+            read_transplant(here, a, b)
+        assert "\n" not in str(refused.value), (which, column, value)
+        (folder / name).write_bytes(sound)
+    with_hashes(folder)
+    assert read_transplant(here, a, b) is not None
+
+
+def test_tables_of_other_kinds_and_sizes_are_refused_unread(done: Path, tmp_path: Path) -> None:
+    root = tmp_path / "library"
+    shutil.copytree(done, root)
+    here, (a, b) = Library(root), of_layer_3(root)
+    folder = folder_of(here, a, b)
+    path = folder / transplant.ATOMS_FILE
+    table = parquet.read_table(path)
+    nested = pa.array([[1]] * a.n_atoms, pa.list_view(pa.int32()))  # nothing that pandas has
+    for changed, line in (
+        (table.set_column(1, "token", nested), "columns of other kinds"),
+        (table.set_column(1, "token", pa.array([1.5] * a.n_atoms)), "columns of other kinds"),
+        (table.drop_columns(["together"]), "cannot be read"),
+        (pa.concat_tables([table] * 3), "not of these dictionaries"),
+    ):
+        parquet.write_table(changed, path)
+        with_hashes(folder)
+        with pytest.raises(DamagedError, match=line):
+            read_transplant(here, a, b)
+
+
+def test_where_every_token_is_a_source_no_error_was_measured(tmp_path: Path) -> None:
+    x = activations_of(6)
+    cut = windows(1, documents=2)
+    sources = [tuple(place) for place in places_of(cut).tolist()]
+    a = write_index(tmp_path / "a", cut, sources, codes_over(x, list(range(6))))
+    b = write_index(tmp_path / "b", cut, [(0, 1)])
+    assert carry(Pair(a, b, "token"), reader_of(cut, x), SETTINGS, lambda *_: None).relative_error is None
+
+
+def test_what_nothing_was_measured_of_is_said(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    found = TransplantSummary("a", "b", "token", 6, 6, 6, 3, 0, 4, None, None)
+    monkeypatch.setattr(transplant, "transplant", lambda *_: found)
+    assert main(["transplant", "a", "b", "--library", str(tmp_path)]) == 0
+    printed = capsys.readouterr().out
+    assert "no correlation: there is no atom" in printed
+    assert "no relative error was measured" in printed
+    assert TransplantSummary.parse(asdict(found)) == found
+
+
+@pytest.mark.parametrize("pieces", [1, 2])
+def test_progress_ends_where_its_total_is(tmp_path: Path, pieces: int) -> None:
+    # B read six of twelve documents, and of A's eight sources it has six.
+    x = activations_of(36)
+    cut = windows(pieces, documents=6)
+    a = write_index(tmp_path / "a", windows(1), SOURCES, codes_over(x, rows_at(windows(1), SOURCES)))
+    pair = Pair(a, write_index(tmp_path / "b", cut, [(0, 1)]), "token" if pieces == 1 else "characters")
+    done: dict[str, int] = {}
+    totals: dict[str, set[int]] = {}
+
+    def advance(what: str, amount: int, total: int) -> None:
+        done[what] = done.get(what, 0) + amount
+        totals.setdefault(what, set()).add(total)
+
+    carry(pair, reader_of(cut, activations_of(len(places_of(cut)))), SETTINGS, advance)
+    assert done == {"sources": 6, "tokens": 18}
+    assert totals == {"sources": {6}, "tokens": {18}}
+
+
+def test_a_process_that_waited_for_the_lock_reads_what_the_other_found(
+    done: Path, library: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    root = tmp_path / "library"
+    shutil.copytree(library, root)
+    a, b = of_layer_3(root)
+
+    @contextmanager
+    def taken(*_: object) -> Iterator[None]:
+        """The lock, just given back by one that has finished."""
+        shutil.copytree(done / "comparisons", root / "comparisons")
+        yield
+
+    monkeypatch.setattr(transplant, "build_lock", taken)
+    monkeypatch.setattr(transplant, "_reader", lambda *_: pytest.fail("measured again"))
+    assert main(["transplant", a.id, b.id, "--library", str(root)]) == 0
