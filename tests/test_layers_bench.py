@@ -57,6 +57,11 @@ def test_a_small_run_of_the_whole(report: LayersReport) -> None:
         assert answer["interval"][name] is None  # of two models
         assert 0 <= value <= 1
         assert value * 12 == pytest.approx(round(value * 12), abs=1e-6)  # two pairs of six layers
+    best = max(answer["accuracy"].values())
+    assert len(answer["lead"]) == len(BENCHED) - 1
+    for name, lead in answer["lead"].items():
+        assert answer["accuracy"][lead["best"]] == best
+        assert lead["difference"] == pytest.approx(best - answer["accuracy"][name])
     assert answer["accuracy"]["mutual_knn"] > 0.8
     assert answer["accuracy"]["shared_concordance"] > 0.8
     assert [(each["tokens"], each["draws"]) for each in answer["budgets"]] == [(60, 2), (150, 2)]

@@ -16,14 +16,15 @@ import pandas as pd
 import torch
 
 from itda_core.benchmarks.layer_sites import SiteDictionary, build_sites, capture_models, equal_threshold
-from itda_core.benchmarks.layer_trial import Trial, mean_accuracy
-from itda_core.benchmarks.layers_results import Accuracy, LayersBench, LayersReport, Unions
+from itda_core.benchmarks.layer_trial import Matched, Trial, mean_accuracy
+from itda_core.benchmarks.layers_results import Accuracy, LayersBench, LayersReport, Lead, Unions
 from itda_core.benchmarks.machine import measure_machine
 from itda_core.comparison import chance
 from itda_core.corpus import Corpus
 from itda_core.demo_models import checkpoints, demo_models, model_folder, seed_models
 from itda_core.layer_activations import LayerActivations, common_rows
 from itda_core.similarity import jaccard, union_jaccard
+from itda_core.similarity.matching import mean_matching
 from itda_core.similarity.sources import union_keys
 from itda_core.types import UserError
 
@@ -91,7 +92,8 @@ def bench_layers(given: Models, corpus: Corpus, settings: LayersBench, say: Say)
     say("all measures on all tokens")
     trial = Trial(one_kind, settings.threshold, settings)
     finals = trial.dictionaries
-    main, costs = trial.accuracy(within), trial.costs
+    matched, costs = trial.matched(within), trial.costs
+    main = mean_accuracy([matched])
     sources = round(_average(len(union_keys(_sources(sites))) for sites in finals.values()))
     del trial
     rest = {name: one_kind[name] for name in list(seeds)[CHOOSING:]}
@@ -125,6 +127,7 @@ def bench_layers(given: Models, corpus: Corpus, settings: LayersBench, say: Say)
         corpus=corpus.id,
         n_pairs=2 * len(within),
         main=main,
+        lead=_lead(main, matched),
         held_out=held_out,
         held_out_seeds=list(rest),
         budgets=budgets,
@@ -176,6 +179,18 @@ def _foreign(
     equal = equal_threshold(read, settings.l0, sources)
     thresholds = dict.fromkeys(given.seeds, settings.threshold) | {name: equal}
     return Trial(common, thresholds, settings).accuracy([(seed, name) for seed in given.seeds]), equal
+
+
+def _lead(main: Accuracy, matched: Matched) -> dict[str, Lead]:
+    """By how much the most accurate measure is ahead of each other one, pair by pair of the same models."""
+    best = max(main.accuracy, key=main.accuracy.__getitem__)
+    found = {}
+    for name in main.accuracy:
+        ahead = {pair: matched.shares[best][pair] - share for pair, share in matched.shares[name].items()}
+        if name != best:
+            difference = mean_matching(ahead)
+            found[name] = Lead(best, difference.accuracy, difference.interval)
+    return found
 
 
 def _average(values: Iterable[float]) -> float:

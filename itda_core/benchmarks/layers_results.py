@@ -79,6 +79,18 @@ class Cost:
 
 
 @dataclass(frozen=True)
+class Lead:
+    """How far the most accurate measure is ahead of another on the same pairs of models."""
+
+    best: str
+    """The most accurate measure."""
+    difference: float
+    """Of their accuracies."""
+    interval: tuple[float, float] | None
+    """95 % bootstrap interval over the models; None where there are two."""
+
+
+@dataclass(frozen=True)
 class Unions:
     """Pairs of whole models, by the sources of all their layers, where every model has about as many."""
 
@@ -110,6 +122,8 @@ class LayersReport:
     """Ordered pairs of distinct seeds."""
     main: Accuracy
     """All tokens, the usual threshold."""
+    lead: dict[str, Lead]
+    """By measure that is not the most accurate of `main`: by how much that one is ahead."""
     held_out: Accuracy | None
     """The same between those seeds alone that no setting was chosen by; None where fewer than two are left."""
     held_out_seeds: list[str]

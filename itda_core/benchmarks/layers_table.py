@@ -18,6 +18,7 @@ def layers_table(report: LayersReport) -> str:
         *_held_out(report),
         "",
         *columns([_HEADS, *(_cells(report, name) for name in BENCHED)]),
+        *_leads(report),
         "",
         "against the number of tokens:",
         *_sweep([*report.budgets, main], [f"{a.tokens:,} × {a.draws}" for a in [*report.budgets, main]]),
@@ -81,6 +82,20 @@ def _cells(report: LayersReport, name: str) -> list[str]:
         f"{cost.compare_ms:.1f} ms",
         "?" if cost.peak_mb is None else f"{cost.peak_mb:,.0f} MB",
     ]
+
+
+def _leads(report: LayersReport) -> list[str]:
+    """By how much the most accurate measure is ahead of each other."""
+    rows = [
+        [
+            BENCHED[name],
+            f"{lead.difference:.2f}",
+            "" if lead.interval is None else "{:.2f} to {:.2f}".format(*lead.interval),
+        ]
+        for name, lead in report.lead.items()
+    ]
+    best = next(iter(report.lead.values())).best
+    return ["", f"{BENCHED[best]} is ahead by:", *columns(rows)]
 
 
 def _held_out(report: LayersReport) -> list[str]:
