@@ -47,7 +47,11 @@ def _nearest(found: LayerSimilarity | None, bench: dict[str, Any] | None) -> dic
     if bench is None or not bench["unions"]:
         return None
     wanted = 0.0 if found is None else sum(found.union_sources) / 2
-    return min(bench["unions"], key=lambda union: abs(union["sources"] - wanted))
+
+    def distance(union: dict[str, Any]) -> float:
+        return abs(union["sources"] - wanted)
+
+    return min(bench["unions"], key=distance)
 
 
 def show_wholes(found: LayerSimilarity | None, bench: dict[str, Any] | None) -> None:

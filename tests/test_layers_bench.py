@@ -151,7 +151,7 @@ def test_models_that_cannot_be_matched_are_refused(corpus: Corpus) -> None:
         bench_layers(Models({"a": a, "b": a}), corpus, LayersBench(tokens=corpus.n_characters), ignored)
     with pytest.raises(UserError, match="ask for fewer"):
         LayersBench(tokens=500, budgets=(100, 600), union_sources=())
-    with pytest.raises(UserError, match="give no 1,000 sources"):
+    with pytest.raises(UserError, match="give no 1,500 sources"):
         LayersBench(tokens=500, budgets=())
 
 
