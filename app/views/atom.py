@@ -236,10 +236,10 @@ def show_elsewhere(record: DictionaryRecord, atom: Atom) -> None:
         both = parts.compare_address(state.CompareState(record.id, other.id, atom_a=atom.atom, atom_b=twin))
         name = [Token(names[other.id])]
         if twin is None:  # there its best match and its transplant stand beside it
-            without.append(Row(name, ["not an atom"], links=[("what answers it", both, "")]))
+            without.append(Row(name, ["no atom"], links=[("compare", both, "")]))
             continue
         href = parts.atom_address(other.id, twin)
-        rows.append(Row(name, [f"atom {twin}"], href=href, links=[("side by side", both, "")]))
+        rows.append(Row(name, [f"atom {twin}"], href=href, links=[("compare", both, "")]))
     plural = "dictionary" if len(others) == 1 else "dictionaries"
     st.caption(f"This very token is an atom of {len(rows)} of {len(others)} other {plural} over the same text")
     if rows or without:

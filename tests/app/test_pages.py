@@ -195,6 +195,40 @@ def test_next_and_previous_go_through_the_address(open_page: OpenPage, library: 
 # Bad addresses
 
 
+def test_the_same_source_elsewhere_leads_on_whether_or_not_it_became_an_atom(
+    open_page: OpenPage, library: Path
+) -> None:
+    here = next(record for record in records(library) if record.model == "docs-b")
+    others = [record for record in records(library) if record.id != here.id]
+    index, indexes = Index(Library(library).index_path(here.id)), {}
+    for other in others:
+        indexes[other.id] = Index(Library(library).index_path(other.id))
+    atom = next(  # one that some have and some have not
+        atom
+        for atom in map(index.atom, range(here.n_atoms))
+        if len({each.atom_from(atom.document, atom.position) is None for each in indexes.values()}) == 2
+    )
+    page = open_page(library, "/atom", d=here.id, a=str(atom.atom))
+    said = shown(page)
+    rows = {
+        link: (row["cells"], row["href"])
+        for strip in strips(page)
+        for row in strip.get("rows", ())
+        for text, link, _ in row.get("links", ())
+        if text == "compare"
+    }
+    assert len(rows) == len(others)
+    for other in others:
+        twin = indexes[other.id].atom_from(atom.document, atom.position)
+        address = f"compare?d={here.id}&e={other.id}&a={atom.atom}" + ("" if twin is None else f"&b={twin}")
+        cells, href = rows[address]
+        assert (cells, bool(href)) == ([f"atom {twin}"] if twin is not None else ["no atom"], twin is not None)
+    twins = sum(bool(href) for _, href in rows.values())
+    assert f"an atom of {twins} of {len(others)} other" in said
+    for each in (index, *indexes.values()):
+        each.close()
+
+
 @pytest.mark.parametrize("path", ["/atoms", "/atom"])
 def test_an_unknown_dictionary_says_which_there_are(open_page: OpenPage, library: Path, path: str) -> None:
     page = open_page(library, path, d="../../etc/passwd", a="0")
