@@ -14,6 +14,8 @@ from app.text import number, share
 from itda_core.cli import main
 from itda_core.comparison import folder_of
 from itda_core.files import sha256_of
+from itda_core.kept_tables import write_table
+from itda_core.kept_transplant import ATOM_SCHEMA, CONTEXT_SCHEMA
 from itda_core.library import DictionaryRecord, Library
 from itda_core.pair_queries import Pair, PairFilter
 from itda_core.queries import Index
@@ -149,10 +151,13 @@ def test_an_atom_without_a_transplant_says_why(
     atom = lone_atom(root)
     folder = folder_of(Library(root), a, b)
     kept = {name: found.atoms[name].where(found.atoms["atom"] != atom) for name in ATOM_COLUMNS[1:]}
-    found.atoms.assign(**kept).to_parquet(folder / ATOMS_FILE)
-    found.contexts[found.contexts["atom"] != atom].to_parquet(folder / CONTEXTS_FILE)
+    atoms = found.atoms.assign(**kept)
+    write_table(atoms, folder / ATOMS_FILE, ATOM_SCHEMA)
+    write_table(found.contexts[found.contexts["atom"] != atom], folder / CONTEXTS_FILE, CONTEXT_SCHEMA)
     said = json.loads((folder / SUMMARY_FILE).read_text())
-    said |= {"key": key, "transplanted": said["transplanted"] - 1}
+    correlations = atoms["correlation"].dropna().astype(float)
+    told = {"transplanted": said["transplanted"] - 1, "compared": len(correlations)}
+    said |= {"key": key, **told, "silent": int((atoms["fires"] == 0).sum()), "correlation": correlations.median()}
     said["files"] = {name: sha256_of(folder / name) for name in (ATOMS_FILE, CONTEXTS_FILE)}
     (folder / SUMMARY_FILE).write_text(json.dumps(said))
     page = open_page(root, "/compare", d=a.id, e=b.id, a=str(atom))
