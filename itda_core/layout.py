@@ -1,7 +1,7 @@
 """The names of a library's folders and files, in one place."""
 
 CORPORA, DICTIONARIES, JOBS, ACTIVATIONS = "corpora", "dictionaries", "jobs", "activations"
-COMPARISONS = "comparisons"
+COMPARISONS, SAES = "comparisons", "saes"
 
 MANIFEST_FILE = "manifest.json"
 ATOMS_FILE = "atoms.safetensors"

@@ -18,6 +18,7 @@ from itda_core.layout import (
     JOBS,
     MANIFEST_FILE,
     MAP_FILE,
+    SAES,
 )
 from itda_core.types import DamagedError, Growth, Site, UserError
 
@@ -171,6 +172,11 @@ class Library:
     def comparisons(self) -> Path:
         """Folder of the comparisons of two dictionaries."""
         return self.root / COMPARISONS
+
+    @property
+    def saes(self) -> Path:
+        """Folder of the sparse autoencoders that dictionaries are held against."""
+        return self.root / SAES
 
     def ids(self) -> list[str]:
         """Ids of the dictionaries, damaged ones included, in alphabetical order."""

@@ -1,0 +1,45 @@
+"""One interface for everything that writes an activation as a sparse sum of vectors: dictionaries and autoencoders."""
+
+from typing import Protocol
+
+import torch
+
+from itda_core.dictionary import Dictionary
+from itda_core.types import Codes
+
+
+class Coder(Protocol):
+    """Encodes activations as sparse codes, and decodes them again."""
+
+    @property
+    def latents(self) -> int:
+        """How many vectors a code can use."""
+        ...
+
+    def encode(self, x: torch.Tensor) -> Codes:
+        """Sparse codes of x [n, d_model]."""
+        ...
+
+    def decode(self, codes: Codes, n: int) -> torch.Tensor:
+        """Reconstructions [n, d_model] of n activations from their codes."""
+        ...
+
+
+class DictionaryCoder:
+    """A dictionary that encodes with a number of pursuit steps of its own."""
+
+    def __init__(self, dictionary: Dictionary, l0: int) -> None:
+        self._dictionary, self._l0 = dictionary, l0
+
+    @property
+    def latents(self) -> int:
+        """Its atoms."""
+        return len(self._dictionary)
+
+    def encode(self, x: torch.Tensor) -> Codes:
+        """Sparse codes of x [n, d_model]; raises ValueError as `Dictionary.encode` does."""
+        return self._dictionary.encode(x, self._l0)
+
+    def decode(self, codes: Codes, n: int) -> torch.Tensor:
+        """Reconstructions [n, d_model] of n activations from their codes."""
+        return self._dictionary.decode(codes, n)

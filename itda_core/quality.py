@@ -1,0 +1,142 @@
+"""What a job measured of how good a dictionary, or a sparse autoencoder, is: the report, kept beside it as JSON.
+
+Nothing here imports torch: pages read reports. `itda_core.evaluation` makes them.
+"""
+
+from dataclasses import asdict, dataclass
+from math import isfinite
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from itda_core.files import read_json, write_json
+from itda_core.types import DamagedError
+
+QUALITY_FILE = "quality.json"
+"""A report's name in the folder of what it is of."""
+_VERSION = 1  # of what is measured: a report of another version is no report
+
+MEASURES = {
+    "ce_loss_score": "CE loss score",
+    "variance_explained": "variance explained",
+    "relative_error": "relative error",
+    "ce_loss": "CE loss",
+    "kl": "KL to the unchanged model",
+    "l0": "active latents",
+    "density": "density",
+    "dead": "dead latents",
+    "negative": "negative coefficients",
+    "large_negative": "large negative coefficients",
+}
+"""What is measured, by the name it has in a report → its words on a page."""
+
+
+class Measured(NamedTuple):
+    """A mean with how sure it is."""
+
+    value: float
+    """The mean over the measured tokens."""
+    low: float
+    """Lower end of its 95 % bootstrap interval over documents."""
+    high: float
+    """Upper end."""
+
+
+@dataclass(frozen=True)
+class Point:
+    """One setting: so many latents, so many of them at a token."""
+
+    latents: int
+    """Latents that could be used: of a dictionary the first so many atoms, in order of admission."""
+    l0: int
+    """Pursuit steps; of an SAE the active latents that it allows, or the mean where it allows any number."""
+    measured: dict[str, Measured]
+    """By name, of MEASURES; what cannot be measured is left out."""
+
+
+@dataclass(frozen=True)
+class Series:
+    """One way to code the same activations, at several settings."""
+
+    name: str
+    """`itda`: the dictionary's own atoms; `random`: as many activations drawn by lot; `sae`: an SAE's latents."""
+    points: tuple[Point, ...]
+    """In order of latents and L0."""
+
+
+@dataclass(frozen=True)
+class Quality:
+    """How good a dictionary or an SAE is, on tokens that it was not built from."""
+
+    id: str
+    """Id of the dictionary or the SAE."""
+    tokens: int
+    """Tokens measured: held-out ones, or all where nothing was held out."""
+    documents: int
+    """Documents that they are of; the intervals draw these anew."""
+    ce_original: float | None
+    """Mean next-token cross-entropy of the unchanged model, in nats, over the predictions made at these tokens; None
+    where the model could not be run on."""
+    ce_zero: float | None
+    """The same with the site's activation at these tokens replaced by zeros."""
+    series: tuple[Series, ...]
+    """Ways to code them, the dictionary's or the SAE's own first."""
+    seconds: float
+    """Time that measuring took."""
+
+    @classmethod
+    def parse(cls, said: Any) -> "Quality":
+        """Read what may come from a stranger's library. Raises DamagedError."""
+        try:
+            if said["version"] != _VERSION:
+                raise ValueError(f"it is of version {said['version']!r}")
+            return cls(
+                id=str(said["id"]),
+                tokens=_whole(said["tokens"]),
+                documents=_whole(said["documents"]),
+                ce_original=None if said["ce_original"] is None else _number(said["ce_original"]),
+                ce_zero=None if said["ce_zero"] is None else _number(said["ce_zero"]),
+                series=tuple(
+                    Series(
+                        str(series["name"]),
+                        tuple(
+                            Point(
+                                _whole(point["latents"]),
+                                _whole(point["l0"]),
+                                {
+                                    name: Measured(*map(_number, value))
+                                    for name, value in point["measured"].items()
+                                    if name in MEASURES
+                                },
+                            )
+                            for point in series["points"]
+                        ),
+                    )
+                    for series in said["series"]
+                ),
+                seconds=_number(said["seconds"]),
+            )
+        except (KeyError, TypeError, ValueError, AttributeError, ArithmeticError) as error:
+            raise DamagedError(f"{QUALITY_FILE} is damaged ({error}): delete it and measure again") from error
+
+
+def write_quality(quality: Quality, folder: Path) -> None:
+    """Keep a report in the folder of what it is of. Raises OSError where it cannot be written."""
+    write_json(folder / QUALITY_FILE, {"version": _VERSION, **asdict(quality)})
+
+
+def read_quality(folder: Path) -> Quality | None:
+    """The report on what lies in a folder; None while there is none. Raises DamagedError."""
+    path = folder / QUALITY_FILE
+    return Quality.parse(read_json(path)) if path.is_file() else None
+
+
+def _number(value: Any) -> float:
+    if not isinstance(value, int | float) or isinstance(value, bool) or not isfinite(value):
+        raise ValueError(f"{str(value)[:40]!r} is not a number")
+    return float(value)
+
+
+def _whole(value: Any) -> int:
+    if not isinstance(value, int) or isinstance(value, bool) or not 0 <= value < 2**63:
+        raise ValueError(f"{str(value)[:40]!r} is not a count")
+    return value
