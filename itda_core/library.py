@@ -137,6 +137,11 @@ class DictionaryRecord:
         }
 
 
+def is_id(text: str) -> bool:
+    """Whether a text can be the id of a dictionary, and so the name of its folder."""
+    return _ID.fullmatch(text) is not None
+
+
 @dataclass(frozen=True)
 class Damaged:
     """A dictionary's folder that cannot be used."""

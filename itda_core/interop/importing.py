@@ -22,8 +22,9 @@ from itda_core.build import add_maps
 from itda_core.config import CutSettings
 from itda_core.corpus import Corpus, ingest
 from itda_core.dictionary import Dictionary
-from itda_core.files import read_json, sha256_of, slug, write_json
+from itda_core.files import sha256_of, slug, write_json
 from itda_core.index import IndexWriter
+from itda_core.interop.adopting import adopt
 from itda_core.interop.exchange import ABOUT_FILE, moved, read_folder, special_tokens_before
 from itda_core.interop.foreign import UNKNOWN, Foreign
 from itda_core.interop.published import is_published, read_published
@@ -35,6 +36,7 @@ from itda_core.layout import ATOMS_FILE, INDEX_FILE, MANIFEST_FILE
 from itda_core.library import Library
 from itda_core.models import Model, load_model
 from itda_core.pipeline import part_of, place_finished, versions
+from itda_core.queries import Index
 from itda_core.types import UserError
 from itda_core.windows import TokenTable
 
@@ -86,6 +88,11 @@ def import_folder(library: Library, folder: Path, reading: Reading | None, job: 
     """
     job.stage(f"reading {folder.name}")
     form, foreign = read_any(folder)
+    if form == "library" and reading is None and (folder / INDEX_FILE).is_file():
+        adopted = adopt(library, folder)
+        job.finished(adopted)
+        add_maps(library, [adopted], job)
+        return report_of(library, adopted)
     if reading is None:
         return _Import(library, form, foreign, job).atoms_alone()
     job.stage(f"loading {reading.model}")
@@ -170,7 +177,7 @@ class _Import:
                 place_finished(self._library, dictionary_id)
             self._job.finished(dictionary_id)
         add_maps(self._library, [dictionary_id], self._job)
-        return imported(self._library, dictionary_id)
+        return report_of(self._library, dictionary_id)
 
     def _write(self, part: Path, identity: dict[str, Any], encoding: "Encoding | None", prefix: int) -> None:
         foreign = self._foreign
@@ -195,7 +202,6 @@ class _Import:
         writer.write(part / INDEX_FILE, shown, table, documents)
         writer.close()
         dictionary.write_atoms(part)
-        is_named = (foreign.sources != torch.tensor(UNKNOWN)).any(dim=1)
         manifest = {
             **dictionary.describe(),
             **identity,
@@ -209,8 +215,6 @@ class _Import:
                 "model": foreign.model,
                 "corpus": foreign.corpus,
                 "context": foreign.context,
-                "named": int(is_named.sum()),
-                "confirmed": int((known >= 0).all(dim=1).sum()),
                 "said": foreign.said,
             },
             "seconds": time.perf_counter() - self._started,
@@ -222,14 +226,19 @@ class _Import:
         self._job.advance(1)
 
 
-def imported(library: Library, dictionary_id: str) -> Imported:
-    """What is known of a dictionary that was imported. Raises UserError for one that was not."""
-    manifest = read_json(library.folder(dictionary_id) / MANIFEST_FILE)
+def report_of(library: Library, dictionary_id: str) -> Imported:
+    """What is known of a dictionary's sources. Raises UserError where it cannot be read."""
+    dictionary = Dictionary.load(library.folder(dictionary_id))
+    index = Index(library.index_path(dictionary_id))
     try:
-        told = manifest["imported"]
-        return Imported(dictionary_id, int(manifest["n_atoms"]), int(told["named"]), int(told["confirmed"]))
-    except (KeyError, TypeError, ValueError) as error:
-        raise UserError(f"{dictionary_id} was not imported: itda list shows what it is") from error
+        confirmed = sum(place >= 0 for place in index.origins()["document"].tolist())
+    finally:
+        index.close()
+    return Imported(dictionary_id, len(dictionary), int(_is_named(dictionary.sources).sum()), confirmed)
+
+
+def _is_named(sources: torch.Tensor) -> torch.Tensor:
+    return (sources != torch.tensor(UNKNOWN)).any(dim=1)
 
 
 def _none_known(dictionary: Dictionary) -> torch.Tensor:

@@ -214,6 +214,7 @@ def write_sae_folder(source: Exported, folder: Path) -> None:
             "context_size": record.cut.context,
             "prepend_bos": bool(source.manifest.get("prefix")),
             "itda_id": record.id,
+            "sae_lens_version": "6.0.0",  # whose form of this file it is
         },
     }
     tensors = {"W_dec": weights, "b_dec": torch.zeros(atoms.shape[1])}
