@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from safetensors import SafetensorError
+from safetensors.numpy import save as save_arrays
 from safetensors.torch import load_file, save
 
 from itda_core.files import read_json, write_json
@@ -40,8 +41,8 @@ def write_tensors(source: Exported, folder: Path) -> None:
     }
     (folder / TENSORS_FILE).write_bytes(save(tensors))  # save_file would make it readable by its owner alone
     for number, codes in enumerate(source.codes()):
-        columns = {name: torch.from_numpy(codes[name].to_numpy(kind)) for name, kind in _KINDS.items()}
-        (folder / _CODES.format(number)).write_bytes(save(columns))
+        columns = {name: codes[name].to_numpy(kind) for name, kind in _KINDS.items()}
+        (folder / _CODES.format(number)).write_bytes(save_arrays(columns))
     write_json(folder / ABOUT_FILE, source.about("safetensors"))
 
 
