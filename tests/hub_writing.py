@@ -31,7 +31,7 @@ def writing_routes(url: str, folder: Path, writers: Set[str], oid: str, requests
             given = (request.headers.get("Authorization") or "").removeprefix("Bearer ")
             if given in writers:
                 response = await what(request)
-            elif given == "hf_reader":
+            elif given == "hf_reader":  # one that the Hub knows
                 response = _refusal(403, "You have read access but not the required permissions")
             else:
                 response = _refusal(401, "Invalid credentials in Authorization header")
@@ -48,12 +48,13 @@ def writing_routes(url: str, folder: Path, writers: Set[str], oid: str, requests
     async def create(request: Request) -> Response:
         asked = await request.json()
         name = Path("models") / asked["organization"] / asked["name"]
+        made = {"url": f"{url}/{asked['organization']}/{asked['name']}"}
         if (folder / name).is_dir():
-            return _refusal(409, "You already created this model repo")
+            return JSONResponse({"error": "You already created this model repo", **made}, 409)
         (folder / name).mkdir(parents=True)
         if asked.get("visibility") == "private":
             (folder / ".private" / name).mkdir(parents=True)
-        return JSONResponse({"url": f"{url}/{asked['organization']}/{asked['name']}"})
+        return JSONResponse(made)
 
     async def preupload(request: Request) -> Response:
         paths = [file["path"] for file in (await request.json())["files"]]
