@@ -71,7 +71,8 @@ def library_grid(cells: pd.DataFrame, rows: Sequence[str], layers: Sequence[int]
         colorbar={"thickness": 8, "outlinewidth": 0, "len": 1, "nticks": 3},
     )
     value = cells["value"].to_numpy(float)
-    position = (value - value.min()) / max(float(np.ptp(value)), 1e-12)
+    known = value[~np.isnan(value)]  # of an imported dictionary nothing may have been measured
+    position = (value - known.min(initial=np.inf)) / max(float(np.ptp(known)) if len(known) else 0.0, 1e-12)
     # Plotly reports no clicks on a heatmap, so squares that are all but clear lie over it.
     squares = go.Scatter(
         x=[column[layer] for layer in cells["layer"]],

@@ -125,11 +125,14 @@ def _show_side(side: str, dictionary_id: str, atom: Atom, index: Index, fires: f
     row = Row([Token(f"Atom {atom.atom}, {name}")], href=parts.atom_address(dictionary_id, atom.atom), sides=side)
     token_strip([row], key=f"match_link_{side}", style="links")
     with st.container(border=True):
-        passage = index.contexts([atom.token], atom.atom)
-        token_strip(
-            [Row(tokens_of(passage, atom.token))], key=f"match_source_{side}", style="passage", strongest=strongest
-        )
-        st.caption(f"Source: {inert(atom.document_name)}, token {atom.position}")
+        if atom.has_source:
+            passage = index.contexts([atom.token], atom.atom)
+            token_strip(
+                [Row(tokens_of(passage, atom.token))], key=f"match_source_{side}", style="passage", strongest=strongest
+            )
+            st.caption(f"Source: {inert(atom.document_name)}, token {atom.position}")
+        else:
+            st.text("It is not known which text this atom came from.")
     with st.grid(3, min_column_width=110):
         seen = "captured tokens" if fires is None else "tokens that both saw, without the source"
         st.metric("Fires on", share(atom.density if fires is None else fires), border=True, help=f"Share of the {seen}")

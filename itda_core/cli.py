@@ -28,6 +28,7 @@ from itda_core.config import (
     parse_layers,
 )
 from itda_core.evaluation.commands import COMMANDS as EVALUATION
+from itda_core.interop.commands import COMMANDS as INTEROP
 from itda_core.jobs import JOB_VARIABLE, JobState, cancel, fail_unstarted, read_jobs, running_job
 from itda_core.library import Damaged, DictionaryRecord, Library
 from itda_core.types import UserError, one_line
@@ -111,7 +112,7 @@ def _parser() -> argparse.ArgumentParser:
         similarity.add_argument(f"--{name}", type=kind, default=_default(LayersSettings, name), help=text)
     json_option(similarity)
 
-    for name, text, options, run in EVALUATION:
+    for name, text, options, run in (*EVALUATION, *INTEROP):
         options(_command(commands, name, run, text))
 
     bench = commands.add_parser(
@@ -381,10 +382,9 @@ def _print_dictionaries(records: Sequence[DictionaryRecord | Damaged], as_json: 
         print(json.dumps({"dictionaries": [record.summary() for record in sound]}))
     else:
         for record in sound:
-            print(
-                f"{record.id}  {record.n_atoms:,} atoms from {record.n_tokens:,} tokens, "
-                f"relative error {record.relative_error:.4f}"
-            )
+            error = record.relative_error
+            told = "no error measured" if error is None else f"relative error {error:.4f}"
+            print(f"{record.id}  {record.n_atoms:,} atoms from {record.n_tokens:,} tokens, {told}")
         if not records:
             print("no dictionaries yet: build some with itda demo, or itda build MODEL")
     for record in damaged:

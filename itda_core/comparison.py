@@ -104,6 +104,12 @@ def key_of(a: DictionaryRecord, b: DictionaryRecord) -> str:
 
     Raises UserError, with the reason, for dictionaries whose sources cannot be the same.
     """
+    for each in (a, b):
+        if not each.has_text:
+            raise UserError(
+                f"{each.id} was imported without its corpus, so that its sources are not known here: import it again "
+                "with --model and --corpus"
+            )
     if a.corpus != b.corpus:
         raise UserError(
             f"{a.id} was built on the corpus {a.corpus} and {b.id} on {b.corpus}: no source of one can be a source of "

@@ -88,7 +88,7 @@ def fetch_model(name: str, revision: str | None = None, weights: bool = True) ->
 
 def answer_of_hub(name: str, error: BaseException) -> str | None:
     """What to do about a repository that the Hub did not let be read, where it said so; None where it did not."""
-    answers = [cause.response.status_code for cause in _causes(error) if isinstance(cause, HfHubHTTPError)]
+    answers = [cause.response.status_code for cause in causes_of(error) if isinstance(cause, HfHubHTTPError)]
     if 401 in answers:
         return f"the Hub does not know the token that was sent for {name}: set HF_TOKEN to a valid one, or unset it"
     if 403 in answers:
@@ -157,7 +157,7 @@ def _no_weights(name: str, files: set[str]) -> str:
 
 def _reason(name: str, revision: str | None, error: BaseException) -> str:
     """Why a model could not be had, in one line: what the Hub said may lie under other errors."""
-    causes = list(_causes(error))
+    causes = list(causes_of(error))
     for kind in (GatedRepoError, DisabledRepoError, RevisionNotFoundError, RepositoryNotFoundError):
         if any(isinstance(cause, kind) for cause in causes):
             return _REASONS[kind].format(name=name, revision=revision, endpoint=constants.ENDPOINT)
@@ -181,7 +181,8 @@ _REASONS: dict[type[Exception], str] = {
 }
 
 
-def _causes(error: BaseException | None) -> Iterator[BaseException]:
+def causes_of(error: BaseException | None) -> Iterator[BaseException]:
+    """An error and those under it."""
     while error is not None:
         yield error
         error = error.__cause__ or error.__context__

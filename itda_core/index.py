@@ -19,7 +19,7 @@ import numpy as np
 import pyarrow as pa
 
 from itda_core.dictionary import Dictionary
-from itda_core.queries import CONTEXT_RADIUS, HISTOGRAM_BINS, literal
+from itda_core.queries import CONTEXT_RADIUS, HISTOGRAM_BINS, UNKNOWN_SOURCE, literal
 from itda_core.relations import cofiring, nearest
 from itda_core.types import Codes, DamagedError, Document
 from itda_core.windows import Tokens, TokenTable, document_batches, is_held_out
@@ -91,8 +91,8 @@ class IndexWriter:
 
         Args:
             path: in a folder that is there.
-            dictionary: the atoms that the codes refer to.
-            table: the tokens of the documents.
+            dictionary: the atoms that the codes refer to; a source below 0 is not known.
+            table: the tokens of the documents; none of a dictionary that was imported without its corpus.
             documents: the corpus from its first document on; read as far as the tokens go.
         """
         part = path.with_name(f".{path.name}.part")
@@ -121,7 +121,10 @@ class IndexWriter:
         part.replace(path)
 
     def mean_error(self, table: TokenTable) -> tuple[float, int]:
-        """Mean of the errors added, over the held-out tokens or over all where none are held out, and how many."""
+        """Mean of the errors added, over the held-out tokens or over all where none are held out, and how many.
+
+        Raises ZeroDivisionError where there are none of these.
+        """
         total, n = 0.0, 0
         for first in range(0, len(table), _TOKENS_AT_ONCE):
             rows = table.rows(first, min(first + _TOKENS_AT_ONCE, len(table)))
@@ -162,7 +165,7 @@ class IndexWriter:
             );
             """
         )
-        n_documents = int(table.document[-1]) + 1
+        n_documents = int(table.document[-1]) + 1 if len(table) else 0
         for first, batch in document_batches(islice(documents, n_documents)):
             ordinals = range(first, first + len(batch))
             self._insert(
@@ -200,13 +203,16 @@ class IndexWriter:
         # A later byte of a character is shown as nothing in its passage; as a label it is the character.
         sources = dictionary.sources.numpy()
         errors = dictionary.admission_errors.numpy()
+        is_known = (sources >= 0).all(axis=1)
+        token = np.full(len(dictionary), -1, np.int32)
+        token[is_known] = table.ordinal(sources[is_known, 0], sources[is_known, 1])
         self._connection.execute("DROP TABLE IF EXISTS staged_atoms")  # of a process that was killed while it wrote
         self._insert(
             "staged_atoms",
             create=True,
             atom=np.arange(len(dictionary), dtype=np.int32),
-            token=table.ordinal(sources[:, 0], sources[:, 1]),
-            admission_error=[None if np.isnan(error) else float(error) for error in errors],
+            token=token,
+            admission_error=pa.array(errors, mask=np.isnan(errors)),
         )
         self._connection.execute(
             f"""
@@ -217,7 +223,7 @@ class IndexWriter:
                         min(coefficient) AS minimum, max(abs(coefficient)) AS strongest
                     FROM index.activations GROUP BY atom
                 ),
-                placed AS (SELECT * FROM staged_atoms JOIN index.tokens USING (token)),
+                placed AS (SELECT * FROM staged_atoms LEFT JOIN index.tokens USING (token)),
                 passages AS (
                     SELECT atom, string_agg(t.text, '' ORDER BY t.token) FILTER (step < 0) AS before,
                         string_agg(t.text, '' ORDER BY t.token) FILTER (step > 0) AS after
@@ -225,15 +231,18 @@ class IndexWriter:
                         JOIN index.tokens t ON t.token = p.token + step AND t.document = p.document
                     GROUP BY atom
                 )
-            SELECT atom, token, document, position, token_id,
-                coalesce(nullif(p.text, ''), substring(d.text, start + 1, stop - start)) AS label,
+            SELECT atom, token, coalesce(document, -1) AS document, coalesce(position, -1) AS position,
+                coalesce(token_id, -1) AS token_id,
+                coalesce(nullif(p.text, ''), substring(d.text, start + 1, stop - start), $unknown) AS label,
                 coalesce(before, '') AS before, coalesce(after, '') AS after, admission_error,
-                coalesce(count, 0) AS count, coalesce(count, 0) / (SELECT count(*) FROM errors) AS density,
+                coalesce(count, 0) AS count,
+                coalesce(coalesce(count, 0) / (SELECT nullif(count(*), 0) FROM errors), 0) AS density,
                 mean, maximum, minimum, strongest
-            FROM placed p JOIN passages USING (atom) JOIN index.documents d USING (document)
+            FROM placed p LEFT JOIN passages USING (atom) LEFT JOIN index.documents d USING (document)
                 LEFT JOIN fired USING (atom)
             ORDER BY atom
-            """
+            """,
+            {"unknown": UNKNOWN_SOURCE},
         )
 
     def _write_histograms(self) -> None:

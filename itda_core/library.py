@@ -41,13 +41,14 @@ class DictionaryRecord:
     dtype: str
     """What the model computed in; `remote` where a server chose."""
     tokenizer_sha256: str
-    """Hash of the tokenizer; dictionaries that share it and the corpus share token positions."""
+    """Hash of the tokenizer; dictionaries that share it and the corpus share token positions. Empty where it is not
+    known."""
     n_layers: int
-    """Blocks in the model."""
+    """Blocks in the model; 0 where that is not known."""
     site: Site
     """Where in the model."""
     corpus: str
-    """Id of the corpus."""
+    """Id of the corpus; where it was imported without one, what the texts are said to be."""
     cut: CutSettings
     """How documents were cut."""
     settings: DictionarySettings
@@ -57,11 +58,11 @@ class DictionaryRecord:
     d_model: int
     """Width of the activations."""
     n_tokens: int
-    """Tokens captured, held-out ones included."""
+    """Tokens captured, held-out ones included; 0 where it was imported without a model and a corpus."""
     holdout: bool
     """Whether every tenth document was kept out of building."""
-    relative_error: float
-    """Mean relative reconstruction error over the measured tokens."""
+    relative_error: float | None
+    """Mean relative reconstruction error over the measured tokens; None where none were measured."""
     measured_tokens: int
     """Tokens measured: the held-out ones, or all where nothing was held out."""
     seconds: float
@@ -81,7 +82,7 @@ class DictionaryRecord:
         try:
             if manifest["id"] != dictionary_id:
                 raise ValueError(f"it names another id, {manifest['id']!r}")
-            if _count(manifest["layer"]) >= _count(manifest["n_layers"]):
+            if 0 < _count(manifest["n_layers"]) <= _count(manifest["layer"]):
                 raise ValueError(f"a model of {manifest['n_layers']} layers has no layer {manifest['layer']}")
             return cls(
                 id=dictionary_id,
@@ -99,7 +100,7 @@ class DictionaryRecord:
                 d_model=_within(_count(manifest["d_model"]), 1, _WIDEST),
                 n_tokens=_count(manifest["n_tokens"]),
                 holdout=bool(manifest["holdout"]),
-                relative_error=float(manifest["relative_error"]),
+                relative_error=None if manifest["relative_error"] is None else float(manifest["relative_error"]),
                 measured_tokens=_count(manifest["measured_tokens"]),
                 seconds=_within(float(manifest["seconds"]), 0, _LONGEST),
                 created=_text(manifest["created"]),
@@ -112,6 +113,11 @@ class DictionaryRecord:
         except (KeyError, TypeError, ValueError, AttributeError, ArithmeticError, UserError) as error:
             what = f"it has no {error}" if isinstance(error, KeyError) else str(error)
             raise DamagedError(f"{MANIFEST_FILE} of dictionary {dictionary_id} is damaged: {what}") from error
+
+    @property
+    def has_text(self) -> bool:
+        """Whether a corpus was encoded with it; without, it holds atoms and no text."""
+        return self.n_tokens > 0
 
     def summary(self) -> dict[str, Any]:
         """What `itda list --json` says of a dictionary."""
@@ -129,6 +135,11 @@ class DictionaryRecord:
             "scan": self.settings.scan,
             "relative_error": self.relative_error,
         }
+
+
+def is_id(text: str) -> bool:
+    """Whether a text can be the id of a dictionary, and so the name of its folder."""
+    return _ID.fullmatch(text) is not None
 
 
 @dataclass(frozen=True)

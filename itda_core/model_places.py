@@ -30,6 +30,10 @@ def model_places(record: DictionaryRecord, root: Path) -> list[str]:
     Raises:
         UserError: the model runs on a server, or is not on this machine.
     """
+    if not record.has_text:
+        raise UserError(
+            f"{record.id} was imported without its model: import it again with --model and --corpus to use it on texts"
+        )
     if record.weights_sha256 is None:
         raise UserError(
             f"{record.model} ran on a server when this dictionary was built, and texts are decomposed on this machine "

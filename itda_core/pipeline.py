@@ -93,6 +93,11 @@ class Pipeline:
             place_finished(self._library, dictionary_id)
             self._job.finished(dictionary_id)
 
+    @property
+    def _prefix(self) -> int:
+        """Special tokens that the tokenizer puts before a text, which other tools count as positions."""
+        return len(next(self._windows()).prefix)
+
     def _windows(self) -> Iterator[Window]:
         return cut(self._corpus.documents(), self._model.tokenizer, self._corpus.cut, self._plan.build.tokens)
 
@@ -205,6 +210,7 @@ class Pipeline:
             "n_layers": self._model.n_layers,
             "n_tokens": self._table.n_captured,
             "activations": self._plan.activations,
+            "prefix": self._prefix,
             "relative_error": relative_error,
             "measured_tokens": n_measured,
             "seconds": self._seconds,
@@ -216,7 +222,7 @@ class Pipeline:
 
     def _part(self, dictionary_id: str) -> Path:
         """The folder where a dictionary is made; what other versions or another device left there is removed."""
-        part = _part_of(self._library, dictionary_id)
+        part = part_of(self._library, dictionary_id)
         if part.is_dir():
             try:
                 left = read_json(part / _ORIGIN_FILE)
@@ -235,7 +241,7 @@ class Pipeline:
 
 def place_finished(library: Library, dictionary_id: str) -> None:
     """Put a dictionary that was made into its place; does nothing where none is whole. Its lock must be held."""
-    part, folder = _part_of(library, dictionary_id), library.dictionaries / dictionary_id
+    part, folder = part_of(library, dictionary_id), library.dictionaries / dictionary_id
     if not (part / MANIFEST_FILE).is_file():  # it is written last
         return
     for path in part.iterdir():
@@ -263,7 +269,8 @@ def relative_errors(x: torch.Tensor, reconstruction: torch.Tensor) -> torch.Tens
     return torch.where(total > 0, (x - reconstruction).pow(2).sum(1) / total.clamp_min(torch.finfo(x.dtype).tiny), 0)
 
 
-def _part_of(library: Library, dictionary_id: str) -> Path:
+def part_of(library: Library, dictionary_id: str) -> Path:
+    """Where a dictionary is made before it is put into its place. Its lock must be held."""
     return library.dictionaries / f".{dictionary_id}.part"
 
 

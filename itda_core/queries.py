@@ -22,6 +22,8 @@ SORTS = {
 """What atoms can be sorted by → its column."""
 SCOPES = ("source", "token", "context")
 """Where a search looks: the passage an atom came from, its own token, or the passages it fires in most."""
+UNKNOWN_SOURCE = "(source not known)"
+"""Label of an atom of which no text is known, as of a dictionary that was imported without its corpus."""
 CONTEXT_RADIUS = 16
 """Tokens of context on each side."""
 HISTOGRAM_BINS = 50
@@ -69,19 +71,19 @@ class Atom:
     atom: int
     """0-based, in order of admission."""
     label: str
-    """Text of the source token."""
+    """Text of the source token; UNKNOWN_SOURCE where that is not known."""
     before: str
     """Text of up to 16 tokens before it."""
     after: str
     """Text of up to 16 tokens after it."""
     document: int
-    """Ordinal of the source document."""
+    """Ordinal of the source document; −1 where it is not known."""
     document_name: str
-    """Its name."""
+    """Its name; empty where it is not known."""
     position: int
-    """Position of the source token."""
+    """Position of the source token; −1 where it is not known."""
     token: int
-    """Ordinal of the source token in the index."""
+    """Ordinal of the source token in the index; −1 where it is not known."""
     count: int
     """Tokens it fires on."""
     density: float
@@ -96,6 +98,11 @@ class Atom:
     """Largest absolute coefficient."""
     admission_error: float | None
     """The error that admitted it; None when the frequent start took it."""
+
+    @property
+    def has_source(self) -> bool:
+        """Whether it is known where it came from."""
+        return self.token >= 0
 
 
 class Index:
@@ -172,27 +179,29 @@ class Index:
             raise UserError(f"there is no atom {atom}: this dictionary has atoms 0 to {self.n_atoms - 1}")
         rows = self._frame(
             f"""
-            SELECT {_LISTED}, token, name AS document_name
-            FROM atoms JOIN documents USING (document) WHERE atom = ?
+            SELECT {_LISTED}, token, coalesce(name, '') AS document_name
+            FROM atoms LEFT JOIN documents USING (document) WHERE atom = ?
             """,
             [atom],
         )
         return Atom(**{str(key): _plain(value) for key, value in rows.iloc[0].items()})
 
     def atom_from(self, document: int, position: int) -> int | None:
-        """The atom whose source is this token, or None."""
+        """The atom whose source is this token, or None; a place below 0 is that of no token."""
+        if document < 0 or position < 0:
+            return None
         rows = self._frame("SELECT atom FROM atoms WHERE document = ? AND position = ?", [document, position])
         return None if rows.empty else int(rows["atom"].tolist()[0])
 
     def sources(self, atoms: Sequence[int]) -> pd.DataFrame:
         """Where some atoms came from, in their order: atom, document, position, stop, label, before, after.
 
-        `stop` is the character of the document at which the source token ends.
+        `stop` is the character of the document at which the source token ends, missing where that is not known.
         """
         return self._frame(
             """
             SELECT atom, a.document, a.position, stop, label, before, after
-            FROM atoms a JOIN tokens USING (token)
+            FROM atoms a LEFT JOIN tokens USING (token)
             WHERE atom IN (SELECT unnest($1::INTEGER[])) ORDER BY list_position($1::INTEGER[], atom)
             """,
             [[int(atom) for atom in atoms]],
@@ -426,6 +435,35 @@ class Index:
             return tokens
         tail = pd.DataFrame([{"text": rest, "document": document, "name": name}])
         return pd.concat([tokens, tail.astype({"text": tokens["text"].dtype})], ignore_index=True)
+
+    # Everything, for other tools
+
+    def origins(self) -> pd.DataFrame:
+        """Where all atoms came from, in their order.
+
+        Columns: atom, document, position (−1 where they are not known), document_name, start, stop (the characters of
+        the document that the token is, missing where they are not known), before, label, after, admission_error.
+        """
+        return self._frame(
+            """
+            SELECT atom, a.document, a.position, name AS document_name, start, stop, before, label, after,
+                admission_error
+            FROM atoms a LEFT JOIN tokens USING (token) LEFT JOIN documents d ON d.document = a.document ORDER BY atom
+            """
+        )
+
+    def codes(self, first: int, stop: int) -> pd.DataFrame:
+        """The codes of tokens from `first` to and without `stop`: token, document, position, atom, coefficient.
+
+        In order of tokens, and of each token the largest coefficient first, the sign left out.
+        """
+        return self._frame(
+            """
+            SELECT token, document, position, atom, coefficient FROM codes JOIN tokens USING (token)
+            WHERE token >= ? AND token < ? ORDER BY token, abs(coefficient) DESC, atom
+            """,
+            [first, stop],
+        )
 
     def _examples(self, atom: int, order: str, limit: int, without: int | None = None) -> pd.DataFrame:
         """Example tokens whose passages differ: token, coefficient, repeats (candidates that read exactly the same).

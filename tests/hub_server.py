@@ -3,6 +3,8 @@
 `serve(folder)` serves `folder/models/{owner}/{name}` and `folder/datasets/{owner}/{name}`: every file below is a file
 of that repository, at one commit which is also the revision `main`. huggingface_hub reads HF_ENDPOINT when it is
 imported, so use it from a process of its own, with the environment that `Hub.environment` gives.
+
+Model repositories can be made and committed to with a token in `writers` (`hub_writing`).
 """
 
 import hashlib
@@ -16,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 import uvicorn
+from hub_writing import writing_routes
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import FileResponse, JSONResponse, Response
@@ -39,6 +42,10 @@ class Hub:
     """`datasets/owner/name` → the token that opens its files."""
     private: Mapping[str, str] = field(default_factory=dict)
     """`models/owner/name` → the token without which it seems not to be there."""
+    writers: frozenset[str] = frozenset()
+    """Tokens that may make model repositories and commit to them."""
+    listed: Mapping[str, list[str]] = field(default_factory=dict)
+    """`models/owner/name` → names that it lists beside its files, which a hostile one may."""
     requests: list[str] = field(default_factory=list)
     """Method, path and status of every request so far."""
 
@@ -56,12 +63,18 @@ def hub_environment(url: str, home: Path, **more: str) -> dict[str, str]:
 
 @contextmanager
 def serve(
-    folder: Path, gated: Mapping[str, str] | None = None, private: Mapping[str, str] | None = None
+    folder: Path,
+    gated: Mapping[str, str] | None = None,
+    private: Mapping[str, str] | None = None,
+    writers: frozenset[str] = frozenset(),
+    listed: Mapping[str, list[str]] | None = None,
 ) -> Iterator[Hub]:
     """Serve a folder as the Hub until the block ends."""
     listener = socket.socket()
     listener.bind(("127.0.0.1", 0))
-    hub = Hub(f"http://127.0.0.1:{listener.getsockname()[1]}", folder, gated or {}, private or {})
+    hub = Hub(
+        f"http://127.0.0.1:{listener.getsockname()[1]}", folder, gated or {}, private or {}, writers, listed or {}
+    )
     server = uvicorn.Server(uvicorn.Config(_application(hub), log_level="warning", lifespan="off"))
     thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]}, daemon=True)
     listener.listen()  # from here on a connection waits for the server to start instead of being refused
@@ -101,7 +114,7 @@ def _application(hub: Hub) -> Starlette:
             recursive = request.query_params.get("recursive", "").lower() == "true"
             response = JSONResponse([_entry(root, entry) for entry in _below(root / path, recursive)])
         else:
-            response = JSONResponse(_information(repository, root, repository in hub.gated))
+            response = JSONResponse(_information(hub, repository, root))
         hub.requests.append(f"{request.method} {request.url.path} {response.status_code}")
         return response
 
@@ -115,6 +128,7 @@ def _application(hub: Hub) -> Starlette:
     repository = "/api/{kind}/{owner}/{name}"
     return Starlette(
         routes=[
+            *writing_routes(hub.url, hub.folder, hub.writers, COMMIT, hub.requests),
             route("information", repository),
             route("information", repository + "/revision/{revision}"),
             route("tree", repository + "/tree/{revision}"),
@@ -138,14 +152,15 @@ def _refusal(status: int, code: str | None, message: str | None = None) -> Respo
     return JSONResponse({"error": message}, status, headers=headers)
 
 
-def _information(repository: str, root: Path, gated: bool) -> dict[str, Any]:
+def _information(hub: Hub, repository: str, root: Path) -> dict[str, Any]:
     files = [path.relative_to(root).as_posix() for path in _below(root, True) if path.is_file()]
+    files += hub.listed.get(repository, [])
     kind, name = repository.split("/", 1)
     return {
         "id": name,
         "sha": COMMIT,
-        "private": False,
-        "gated": "manual" if gated else False,
+        "private": (hub.folder / ".private" / repository).exists(),
+        "gated": "manual" if repository in hub.gated else False,
         "disabled": False,
         "downloads": 0,
         "likes": 0,

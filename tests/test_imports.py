@@ -65,7 +65,10 @@ def test_nothing_is_pickled() -> None:
     for package in ("pickle", "joblib", "dill", "cloudpickle"):
         assert importers(CORE + APP, package) == set()
     for path in CORE:
-        assert "torch.save(" not in path.read_text()
+        if path.name != "published.py":  # the published format of ITDA is torch's own
+            assert "torch.save(" not in path.read_text()
+            assert "torch.load(" not in path.read_text()
+        assert "weights_only=False" not in path.read_text()
         assert "trust_remote_code=True" not in path.read_text()
 
 

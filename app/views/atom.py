@@ -101,6 +101,9 @@ def permanent_link(dictionary_id: str, atom: int) -> str:
 def show_source(dictionary_id: str, atom: Atom, index: Index) -> None:
     """The passage that the atom is, large, and its document."""
     st.subheader("Source")
+    if not atom.has_source:
+        st.text("It is not known which text this atom came from.")
+        return
     with st.container(border=True):
         passage = index.contexts([atom.token], atom.atom)
         token_strip([Row(tokens_of(passage, atom.token))], key="source", style="passage", strongest=atom.strongest)
@@ -222,6 +225,9 @@ def show_elsewhere(record: DictionaryRecord, atom: Atom) -> None:
         and (other.corpus, other.tokenizer_sha256) == (record.corpus, record.tokenizer_sha256)
     ]
     st.subheader("Same source elsewhere")
+    if not atom.has_source:
+        st.caption("Its source is not known.")
+        return
     if not others:
         st.caption("No other dictionary here has the same corpus and tokenizer.")
         return
@@ -251,6 +257,9 @@ def show_elsewhere(record: DictionaryRecord, atom: Atom) -> None:
 def show_meaning(atom: Atom, index: Index) -> None:
     """Whether the label says when the atom fires."""
     st.subheader("What it stands for")
+    if not atom.has_source:
+        st.text("Its source is not known, so it has no label. Where it fires says what there is to say.")
+        return
     if not atom.count:
         st.text("It never fires on the captured tokens, so there is nothing to hold its label against.")
         return

@@ -64,6 +64,12 @@ def show_header(record: DictionaryRecord, index: Index) -> None:
         st.title(inert(name), width="content")
         parts.link("Decompose a text", parts.decompose_address(record.id), "function", key="decompose")
     st.set_page_config(page_title=f"Atoms, {visible(name)}")
+    if not record.has_text:
+        st.text(
+            f"{record.n_atoms:,} atoms, imported without a text: it is known which are alike, and neither where they "
+            "came from nor where they fire. Import them again with --model and --corpus for that."
+        )
+        return
     held = "held-out tokens" if record.holdout else "tokens"
     st.text(
         f"{record.n_atoms:,} atoms from {record.n_tokens:,} tokens of {record.corpus}, admitted over an error of "

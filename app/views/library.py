@@ -24,8 +24,8 @@ CLICKS = {"open": "opens its atoms", "compare": "chooses A, then B"}
 HOOK_NAMES = {"resid": "block output", "mlp": "MLP", "attn": "attention"}
 
 
-def measure_of(record: DictionaryRecord, measure: str) -> float:
-    """The number that a cell is coloured by."""
+def measure_of(record: DictionaryRecord, measure: str) -> float | None:
+    """The number that a cell is coloured by; None where it was not measured."""
     return {
         "error": record.relative_error,
         "atoms": record.n_atoms,
@@ -51,7 +51,7 @@ def show_grid(records: list[DictionaryRecord], shown: state.LibraryState) -> Non
     if shown.click == "compare":
         chosen = f"A is {names[first]}. Now click the cell to be B." if first else "Click the cell to be A."
         st.caption(inert(chosen))
-    deepest = max(record.n_layers for record in here)
+    deepest = max(max(record.n_layers, record.site.layer + 1) for record in here)
     layers = list(range(deepest)) if deepest <= 48 else sorted({record.site.layer for record in here})
     cells = pd.DataFrame(
         {

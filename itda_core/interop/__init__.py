@@ -1,0 +1,1 @@
+"""Dictionaries to and from other tools: the published format, Parquet, safetensors, SAELens, SAEBench, the Hub."""

@@ -1,0 +1,89 @@
+"""The card of a dictionary on the Hub: what it is of, how it was built, how good it is, and how to load it."""
+
+import re
+
+import yaml
+
+from itda_core.library import DictionaryRecord
+from itda_core.quality import MEASURES, Measured, Point, Quality
+from itda_core.types import one_line
+
+_PLAIN = re.compile(r"[^A-Za-z0-9 ,./=%-]")
+_OWNER_AND_NAME = re.compile(r"[\w.-]+/[\w.-]+")
+
+
+def inert(text: str) -> str:
+    """A stranger's text as Markdown that shows it: one line, and nothing in it is markup."""
+    return _PLAIN.sub(lambda found: f"&#{ord(found[0])};", one_line(text))
+
+
+def card(record: DictionaryRecord, repo: str, has_index: bool, quality: Quality | None) -> str:
+    """The README of a repository.
+
+    Args:
+        record: the dictionary.
+        repo: the repository, OWNER/NAME.
+        has_index: whether the index, and with it the texts, is there too.
+        quality: what was measured of it, where anything was.
+    """
+    head = {"library_name": "itda-explorer", "tags": ["itda", "interpretability", "dictionary-learning"]}
+    if record.revision is not None and _OWNER_AND_NAME.fullmatch(record.model):
+        head["base_model"] = record.model
+    settings = record.settings
+    rows = {
+        "model": record.model + ("" if record.revision is None else f" at {record.revision}"),
+        "place": f"layer {record.site.layer}, {record.site.hook}",
+        "corpus": record.corpus,
+        "tokens": f"{record.n_tokens:,}" if record.has_text else "not known",
+        "atoms": f"{record.n_atoms:,} of width {record.d_model:,}",
+        "threshold": f"{settings.threshold:g}, {settings.error} error",
+        "pursuit": f"{settings.method}, L0 {settings.l0}",
+        "scan": f"{settings.scan}, start {settings.init}",
+        **({"relative error": _error(record)} if record.relative_error is not None else {}),
+    }
+    measured = {} if quality is None else _measured(record, quality)
+    lines = [
+        f"# ITDA dictionary of {inert(record.model)}, layer {record.site.layer} {record.site.hook}",
+        "",
+        "Its atoms are activations of the model at tokens of a text; others are sums of few of them (Inference-Time "
+        "Decomposition of Activations, [arXiv 2505.17769](https://arxiv.org/abs/2505.17769)).",
+        "",
+        "| | |",
+        "|---|---|",
+        *(f"| {name} | {inert(value)} |" for name, value in rows.items()),
+        *(f"| {MEASURES[name]} | {_interval(value)} |" for name, value in measured.items()),
+        "",
+        "```python",
+        "from huggingface_hub import snapshot_download",
+        "from itda_core import Dictionary",
+        f'dictionary = Dictionary.load(snapshot_download("{repo}"))',
+        "```",
+        "",
+        f"`itda pull {repo}` brings it into a library"
+        + (
+            ", with the index by which it is browsed: `index.duckdb` holds the texts that it was built from."
+            if has_index
+            else "; with `--model` and `--corpus` it is encoded there, to be browsed. The texts are not here."
+        ),
+        "`manifest.json` has all settings and the SHA-256 of the files.",
+        "",
+    ]
+    return "---\n" + yaml.safe_dump(head, sort_keys=False, allow_unicode=True) + "---\n" + "\n".join(lines)
+
+
+def _error(record: DictionaryRecord) -> str:
+    return f"{record.relative_error:.4f} on {record.measured_tokens:,} {'held-out ' if record.holdout else ''}tokens"
+
+
+def _measured(record: DictionaryRecord, quality: Quality) -> dict[str, Measured]:
+    """What was measured of the whole dictionary at its own L0, but the error, which the manifest has."""
+
+    def is_own(point: Point) -> bool:
+        return (point.latents, point.l0) == (record.n_atoms, record.settings.l0)
+
+    points = [point for series in quality.series[:1] for point in series.points if is_own(point)]
+    return {name: value for point in points[:1] for name, value in point.measured.items() if name != "relative_error"}
+
+
+def _interval(value: Measured) -> str:
+    return f"{value.value:.4g} ({value.low:.4g} to {value.high:.4g}, 95 % bootstrap over documents)"

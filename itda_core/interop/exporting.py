@@ -1,0 +1,101 @@
+"""A dictionary of a library as a folder that other tools read, which is there whole or not at all."""
+
+import re
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import NamedTuple
+from uuid import uuid4
+
+from itda_core.interop.exchange import ABOUT_FILE, Exported, open_exported, published_form
+from itda_core.interop.published import write_published
+from itda_core.interop.saelens import write_sae_folder
+from itda_core.interop.tables import write_tables
+from itda_core.interop.tensors import write_tensors
+from itda_core.library import Library
+from itda_core.types import UserError
+
+_WRITTEN = re.compile(
+    r"atoms\.pt|atom_indices\.pt|metadata\.yaml|(atoms|codes)\.parquet|dictionary\.safetensors|"
+    rf"codes-\d{{5}}\.safetensors|cfg\.json|sae_weights\.safetensors|{re.escape(ABOUT_FILE)}"
+)
+"""Names of the files that exports are made of: a folder with any other is not taken away."""
+
+
+class Export(NamedTuple):
+    """What was written."""
+
+    id: str
+    """The dictionary."""
+    format: str
+    """One of FORMATS."""
+    folder: str
+    """Where."""
+    files: dict[str, int]
+    """Name of each file → its bytes."""
+
+
+def export(library: Library, dictionary_id: str, form: str, folder: Path, overwrite: bool = False) -> Export:
+    """Write a dictionary in another format.
+
+    Args:
+        library: the library.
+        dictionary_id: the dictionary.
+        form: one of FORMATS.
+        folder: where; made.
+        overwrite: whether an earlier export that lies there may be replaced.
+
+    Raises:
+        UserError: there is no such dictionary or format, the dictionary cannot be written in it, or there is something
+            at that place already.
+    """
+    if form not in FORMATS:
+        raise UserError(f"there is no format {form!r}: choose one of {', '.join(FORMATS)}")
+    _check_place(folder, overwrite)
+    source = open_exported(library, dictionary_id)
+    part = folder.absolute().with_name(f".{folder.absolute().name}.{uuid4().hex}")
+    try:
+        part.mkdir(parents=True)
+        FORMATS[form](source, part, library.root)
+        replaced = part.with_name(f"{part.name}.old")
+        if folder.exists():
+            _check_place(folder, overwrite)
+            folder.rename(replaced)
+        part.rename(folder)
+        shutil.rmtree(replaced, ignore_errors=True)
+    except OSError as error:
+        raise UserError(f"{str(folder)!r} cannot be written: {error.strerror or error}") from error
+    finally:
+        source.index.close()
+        shutil.rmtree(part, ignore_errors=True)
+    return Export(
+        dictionary_id, form, str(folder), {path.name: path.stat().st_size for path in sorted(folder.iterdir())}
+    )
+
+
+def _check_place(folder: Path, overwrite: bool) -> None:
+    """Refuse a place where something is, unless it is an export that may be replaced."""
+    if not folder.exists() and not folder.is_symlink():
+        return
+    if folder.is_symlink() or not folder.is_dir():
+        raise UserError(f"{str(folder)!r} is no folder: name another with --to")
+    found = [path.name for path in folder.iterdir()]
+    if not found:
+        return
+    if not overwrite:
+        raise UserError(f"{str(folder)!r} is there already: name another with --to, or give --overwrite")
+    if other := next((name for name in sorted(found) if not _WRITTEN.fullmatch(name)), None):
+        raise UserError(f"{str(folder)!r} holds {other!r}, which is not of an export: name another folder with --to")
+
+
+def _published(source: Exported, folder: Path, root: Path) -> None:
+    write_published(published_form(source, root), folder)
+
+
+FORMATS: dict[str, Callable[[Exported, Path, Path], None]] = {
+    "published": _published,
+    "parquet": lambda source, folder, _: write_tables(source, folder),
+    "safetensors": lambda source, folder, _: write_tensors(source, folder),
+    "saelens": lambda source, folder, _: write_sae_folder(source, folder),
+}
+"""Name of a format → what writes it into a folder, given the library's folder too."""
