@@ -1,8 +1,8 @@
 """An SAE trained by SAELens' trainer on activations that lie in memory, its curve looked at on the way.
 
 The choices, from SAELens' defaults unless said: Adam (0.9, 0.999), gradients clipped at 1; activations scaled to a mean
-norm of √d_model; the learning rate rises over the first 5 % of the steps and falls to 0 over the last 20 %; latents that
-did not fire for 5 % of the steps are dead and get the auxiliary loss of TopK. A standard SAE has no L0 of its own: its
+norm of √d_model; the learning rate rises over the first 5 % of the steps and falls to 0 over the last 20 %; latents
+that did not fire for 5 % of the steps are dead and get the auxiliary loss of TopK. A standard SAE has no L0 of its own: its
 L1 weight is steered while it trains, up where more latents are active than were asked for and down where fewer are, so
 that one run ends near the L0 wanted and none is spent on looking for the weight.
 """
@@ -124,7 +124,7 @@ class _Steering:
 
 
 def _batches(x: torch.Tensor, settings: SaeSettings) -> Iterator[torch.Tensor]:
-    """[batch, d_model] of activations, shuffled anew for each pass over them, without end; a pass's rest is left out."""
+    """[batch, d_model] of activations, shuffled anew for each pass, without end; what is left of a pass is left out."""
     generator = torch.Generator().manual_seed(settings.seed)
     while True:
         order = torch.randperm(len(x), generator=generator)

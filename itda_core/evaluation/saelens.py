@@ -1,9 +1,10 @@
 """SAELens: the only place where it is imported. SAEs are made, trained step by step, saved, and loaded from elsewhere.
 
 `SAETrainer` trains; its `step` is the seam that SAELens' own trainer of several SAEs uses, so that its optimiser, its
-schedule, its clipping and its count of dead latents are what run. Importing SAELens takes some seconds, and no page does.
+schedule, its clipping and its count of dead latents are what run. Importing SAELens takes seconds, and no page does.
 """
 
+import importlib.metadata
 import importlib.util
 import warnings
 from pathlib import Path
@@ -28,6 +29,11 @@ def require_saelens() -> None:
     """Raises UserError, saying what to install, where SAELens is not here."""
     if importlib.util.find_spec("sae_lens") is None:
         raise UserError(_INSTALL)
+
+
+def saelens_version() -> str:
+    """The version of SAELens that is installed."""
+    return importlib.metadata.version("sae-lens")
 
 
 def new_sae(kind: str, d_model: int, width: int, k: int, l1: float, metadata: dict[str, str]) -> Any:
