@@ -12,7 +12,7 @@ from typing import Any
 
 import httpx
 import torch
-from huggingface_hub.errors import EntryNotFoundError, RepositoryNotFoundError
+from huggingface_hub.errors import EntryNotFoundError, LocalEntryNotFoundError, RepositoryNotFoundError
 from safetensors import SafetensorError
 
 from itda_core.hub import answer_of_hub
@@ -171,14 +171,12 @@ def _check_finite(sae: Any, name: str) -> None:
 
 def _refusal(release: str, sae_id: str, error: BaseException) -> str:
     """Why a pretrained SAE could not be had, in one line."""
-    from huggingface_hub import constants
-
     named = f"{release} {sae_id}"
     if answer := answer_of_hub(release, error):
         return answer
     if isinstance(error, RepositoryNotFoundError):
         return f"there is no release {release!r}, and no such repository on the Hub: check --release"
-    if isinstance(error, EntryNotFoundError) and not constants.HF_HUB_OFFLINE and error.response is not None:
+    if isinstance(error, EntryNotFoundError) and not isinstance(error, LocalEntryNotFoundError):
         return f"{release} has no SAE {sae_id!r}: check --sae-id"
     if isinstance(error, OSError | httpx.HTTPError):
         return f"the Hub cannot be reached, and {named} is not in the cache: check the network"
