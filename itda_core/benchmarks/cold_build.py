@@ -7,6 +7,7 @@ import sys
 import time
 from pathlib import Path
 
+import numba
 import torch
 from safetensors.torch import load_file
 
@@ -19,6 +20,7 @@ _THRESHOLD = 0.5  # so that some rows are admitted and some are not
 def main(folder: Path, l0: int, threads: int) -> None:
     """Build twice, and write how long each took."""
     torch.set_num_threads(threads)
+    numba.set_num_threads(threads)
     tensors = load_file(folder / "rows.safetensors")
     seconds = []
     for _ in range(2):

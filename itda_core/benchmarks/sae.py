@@ -17,6 +17,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import NamedTuple
 
+import numba
 import torch
 from safetensors.torch import save_file
 
@@ -40,7 +41,7 @@ from itda_core.evaluation.coders import Coder, DictionaryCoder
 from itda_core.evaluation.measures import HeldOut, Setting, measure_points, read_held_out
 from itda_core.evaluation.sae_coder import SaeCoder
 from itda_core.evaluation.sae_training import Mark, train
-from itda_core.evaluation.saelens import require_saelens
+from itda_core.evaluation.saelens import new_sae, new_trainer, require_saelens
 from itda_core.files import read_json
 from itda_core.models import Model, load_model
 from itda_core.sae_records import SaeSettings
@@ -51,6 +52,7 @@ Say = Callable[[str], None]
 """Takes a line on what is being done."""
 _COMPILE_ROWS = 4_096  # enough for every loop of a build to be called
 _FIRST_MARK = 0.02  # of an SAE's run
+_FEWEST_STEPS, _TIMED_STEPS = 10, 6
 
 
 def bench_sae(corpus: Corpus, settings: SaeBench, say: Say) -> SaeReport:
@@ -66,7 +68,9 @@ def bench_sae(corpus: Corpus, settings: SaeBench, say: Say) -> SaeReport:
     """
     require_saelens()
     start = time.perf_counter()
-    threads = torch.get_num_threads()
+    threads = min(torch.get_num_threads(), numba.get_num_threads())
+    torch.set_num_threads(threads)
+    numba.set_num_threads(threads)
     say("compiling ITDA's loops from nothing")
     compiling = compile_seconds(settings, threads)
     contests = tuple(_contest(site, corpus, settings, compiling, say) for site in settings.sites)
@@ -117,9 +121,9 @@ def _contest(site: BenchSite, corpus: Corpus, settings: SaeBench, compiling: flo
     itda = _build(given, site, settings, compiling, judge)
     width = itda.curve[-1].latents
     contestants = [itda]
-    for kind, tokens in settings.sae_tokens:
+    for kind, seconds in settings.sae_seconds:
         say(f"{width:,} atoms, CE loss score {itda.curve[-1].ce_loss_score:.4f}; training a {kind} SAE as wide")
-        contestants.append(_train(given.x, kind, tokens, width, settings, judge, say))
+        contestants.append(_train(given.x, kind, seconds, width, settings, judge, say))
     return SiteContest(
         site=site,
         d_model=given.x.shape[1],
@@ -188,10 +192,9 @@ def _build(given: _Given, site: BenchSite, settings: SaeBench, compiling: float,
     """ITDA: the build's clock after every batch, and its atoms up to there measured at some of them."""
     how = DictionarySettings(settings.l0, site.threshold)
     build = DictionaryBuilder(how)
-    for _ in range(2):  # loads or compiles the loops, whose time is counted from nothing by `compile_seconds`
-        warm = DictionaryBuilder(how)
-        warm.add(given.x[: settings.build_rows], given.sources[: settings.build_rows])
-        warm.finish()
+    warm = DictionaryBuilder(how)  # loads or compiles the loops, whose time is counted from nothing elsewhere
+    warm.add(given.x[: settings.build_rows], given.sources[: settings.build_rows])
+    warm.finish()
     seconds: list[float] = []
     start = time.perf_counter()
     for first in range(0, len(given.x), settings.build_rows):
@@ -207,24 +210,58 @@ def _build(given: _Given, site: BenchSite, settings: SaeBench, compiling: float,
         growth = dictionary.history[number - 1]
         coder = DictionaryCoder(dictionary.crop(max(1, growth.atoms)), settings.l0)
         curve.append(judge.point(coder, settings.l0, growth.rows, compiling + seconds[number - 1]))
-    return Contestant("itda", tuple(curve), None)
+    return Contestant("itda", tuple(curve))
 
 
 def _train(
-    x: torch.Tensor, kind: str, tokens: int, width: int, settings: SaeBench, judge: _Judge, say: Say
+    x: torch.Tensor, kind: str, seconds: float, width: int, settings: SaeBench, judge: _Judge, say: Say
 ) -> Contestant:
-    """An SAE: measured on its way, and at its end."""
+    """An SAE for so much time, at the best learning rate: measured on its way, and at its end."""
+    rate = _tokens_per_second(x, kind, width, settings)
+    tried: dict[float, float] = {}
+    if len(settings.lrs) > 1:
+        for lr in settings.lrs:
+            how = _settings(kind, rate * seconds * settings.sweep_share, lr, settings)
+            found = train(x, how, width, settings.l0, {})
+            tried[lr] = judge.point(SaeCoder(found.sae), settings.l0, found.tokens, found.seconds).ce_loss_score
+            say(f"{kind}: learning rate {lr:g}, {found.tokens:,} tokens, CE loss score {tried[lr]:.4f}")
+    lr = max(tried, key=tried.__getitem__) if tried else settings.lrs[0]
+    how = _settings(kind, rate * seconds, lr, settings)
     curve: list[CurvePoint] = []
 
     def look(mark: Mark) -> None:
         curve.append(judge.point(SaeCoder(mark.sae), settings.l0, mark.tokens, mark.seconds))
         say(f"{kind}: {mark.tokens:,} tokens, {mark.seconds:.0f} s, CE loss score {curve[-1].ce_loss_score:.4f}")
 
-    lr = dict(settings.lrs)[kind]
-    how = SaeSettings(kind, tokens, settings.batch, lr, settings.seed)
-    steps = [round(tokens * _FIRST_MARK ** (1 - at / (settings.marks - 1))) for at in range(settings.marks)]
+    steps = [round(how.tokens * _FIRST_MARK ** (1 - at / (settings.marks - 1))) for at in range(settings.marks)]
     train(x, how, width, settings.l0, {}, tuple(steps), look)
-    return Contestant(kind, tuple(curve), lr)
+    return Contestant(kind, tuple(curve), lr, {f"{each:g}": score for each, score in tried.items()})
+
+
+def _settings(kind: str, tokens: float, lr: float, settings: SaeBench) -> SaeSettings:
+    """How an SAE is trained on about so many tokens, in whole steps."""
+    steps = max(_FEWEST_STEPS, round(tokens / settings.batch))
+    return SaeSettings(kind, steps * settings.batch, settings.batch, lr, settings.seed)
+
+
+def _tokens_per_second(x: torch.Tensor, kind: str, width: int, settings: SaeBench) -> float:
+    """How fast an SAE is trained, by some steps of another whose latents count as dead at once, which is the most."""
+    if len(x) < settings.batch:
+        raise UserError(f"{len(x):,} activations are fewer than a step of {settings.batch:,}: ask for more tokens")
+    sae = new_sae(kind, x.shape[1], width, settings.l0, 1.0, {})
+    scale = x.shape[1] ** 0.5 / float(x.norm(dim=1).mean())
+    trainer = new_trainer(
+        sae, scale, samples=10**9, batch=settings.batch, lr=settings.lrs[0], warm_up=1, decay=1, dead_after=0
+    )
+
+    def steps(n: int) -> None:
+        for _ in range(n):
+            trainer.step(x[: settings.batch])
+
+    steps(_TIMED_STEPS // 2)
+    start = time.perf_counter()
+    steps(_TIMED_STEPS)
+    return _TIMED_STEPS * settings.batch / (time.perf_counter() - start)
 
 
 def versus(itda: Contestant, sae: Contestant) -> Versus:

@@ -30,12 +30,16 @@ class SaeBench:
     """Tokens captured; those of every tenth document are for measuring."""
     measured_tokens: int = 3_000
     """Of these, so many at least are measured on, to the end of a batch of windows."""
-    sae_tokens: tuple[tuple[str, int], ...] = (("topk", 2_400_000), ("standard", 1_200_000))
-    """By kind: activations that an SAE sees, those seen again counted again. The learning rate falls at their end."""
+    sae_seconds: tuple[tuple[str, float], ...] = (("topk", 260.0), ("standard", 60.0))
+    """By kind: time that an SAE is trained for, about: some steps are timed first, and as many tokens as fit in are
+    what it sees. The learning rate falls at their end."""
     batch: int = 1_024
     """Activations in an SAE's step."""
-    lrs: tuple[tuple[str, float], ...] = (("topk", 1e-3), ("standard", 1e-3))
-    """By kind: the learning rate."""
+    lrs: tuple[float, ...] = (2e-3,)
+    """Learning rates: with several, each is tried for `sweep_share` of the time, and the one that ends at the highest
+    CE loss score is taken. The trials are in nobody's time."""
+    sweep_share: float = 0.1
+    """Share of an SAE's time that a trial of a learning rate has."""
     build_rows: int = 2_048
     """Activations in a batch of the build."""
     marks: int = 12
@@ -46,15 +50,17 @@ class SaeBench:
     def __post_init__(self) -> None:
         if not self.sites or self.marks < 2:
             raise UserError("the bench needs a site and two marks at least")
-        if {kind for kind, _ in self.sae_tokens} != {kind for kind, _ in self.lrs}:
-            raise UserError("name a number of tokens and a learning rate for the same kinds of SAE")
+        if not self.sae_seconds or not self.lrs or any(seconds <= 0 for _, seconds in self.sae_seconds):
+            raise UserError("the bench needs a learning rate, an SAE at least, and some time for each")
 
 
 FULL_SAE = SaeBench(
     sites=(BenchSite("docs-a", 3, 0.2), BenchSite("docs-c", 3, 0.2)),
-    sae_tokens=(("topk", 10_000_000), ("standard", 10_000_000)),
+    sae_seconds=(("topk", 1_200.0), ("standard", 600.0)),
+    lrs=(5e-4, 1e-3, 2e-3, 4e-3),
 )
-"""A second model, with another tokenizer and width, and SAEs that are trained to where their curves are flat."""
+"""A second model, with another tokenizer and width; longer training, at the best of four learning rates. Some 100
+minutes."""
 
 
 @dataclass(frozen=True)
@@ -83,8 +89,10 @@ class Contestant:
     """`itda`, `topk`, `standard`."""
     curve: tuple[CurvePoint, ...]
     """In order of tokens; the last point is the end of its run."""
-    lr: float | None
+    lr: float | None = None
     """Learning rate; None of ITDA."""
+    tried: dict[str, float] = field(default_factory=dict)
+    """By learning rate that was tried: the CE loss score at the end of the trial."""
 
 
 @dataclass(frozen=True)
@@ -102,8 +110,8 @@ class Reach:
     token_ratio: float
     """The same of tokens."""
     bound: str | None
-    """Where it is never reached: `upper`, the ratio would be smaller if the SAE went on until it is, or `lower`, it would
-    be larger if ITDA did. None where it is reached."""
+    """Where it is never reached: `upper`, the ratio would be smaller if the SAE went on until it is, or `lower`, it
+    would be larger if ITDA did. None where it is reached."""
 
 
 @dataclass(frozen=True)
@@ -206,5 +214,5 @@ PAPER: dict[str, Any] = {
         },
     },
 }
-"""The paper: the claim (abstract, §1); times on GPT-2 small (§5.1); tokens (§4.1); CE loss scores as its Figure 7(a) was
-read off, to about 0.01, the extremes of its ITDAs and SAEs."""
+"""The paper: the claim (abstract, §1); times on GPT-2 small (§5.1); tokens (§4.1); CE loss scores as its Figure 7(a)
+was read off, to about 0.01, the extremes of its ITDAs and SAEs."""

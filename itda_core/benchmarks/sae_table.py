@@ -9,8 +9,8 @@ _NAMES = {"itda": "ITDA", "topk": "TopK SAE", "standard": "ReLU SAE"}
 def sae_table(report: SaeReport) -> str:
     """An SAE report in lines: per site where each comes to the other's score, the curves; the paper's figures."""
     lines = [
-        f"{report.threads} threads; compiling ITDA's loops from nothing took {report.compile_seconds:.1f} s and is in its "
-        "time; capture is in nobody's",
+        f"{report.threads} threads; compiling ITDA's loops from nothing took {report.compile_seconds:.1f} s and is in "
+        "its time; capture is in nobody's",
     ]
     for contest in report.contests:
         lines += ["", *_contest(report, contest)]
@@ -21,13 +21,19 @@ def _contest(report: SaeReport, contest: SiteContest) -> list[str]:
     site, itda = contest.site, contest.contestants[0].curve[-1]
     lines = [
         f"{site.model}, layer {site.layer}, width {contest.d_model}: {contest.latents:,} latents, L0 "
-        f"{report.settings.l0}, {contest.tokens:,} activations (captured in {contest.capture_seconds:.1f} s); measured on "
-        f"{contest.measured_tokens:,} tokens of other documents",
+        f"{report.settings.l0}, {contest.tokens:,} activations (captured in {contest.capture_seconds:.1f} s); measured "
+        f"on {contest.measured_tokens:,} tokens of other documents",
         f"ITDA: CE loss score {itda.ce_loss_score:.4f} from {itda.tokens:,} tokens in {itda.seconds:.1f} s",
         *columns([_HEADS, *(row for versus in contest.versus for row in _rows(versus, contest))]),
         "",
         "CE loss score, relative error and L0 against tokens and time:",
         *columns([_CURVE_HEADS, *(row for each in contest.contestants for row in _curve(each))]),
+        *(
+            f"{_NAMES[each.name]}: learning rate {each.lr:g}, of those tried (score): "
+            + ", ".join(f"{lr} ({score:.4f})" for lr, score in each.tried.items())
+            for each in contest.contestants
+            if each.tried
+        ),
     ]
     return lines
 
@@ -72,8 +78,8 @@ def _curve(contestant: Contestant) -> list[tuple[str, ...]]:
 
 
 _PAPER = (
-    "The paper: 1 % of the time and of the tokens of an SAE of the same performance; on GPT-2 small, 8 minutes against 2 "
-    "to 8 hours; 1.2 million tokens against hundreds of millions.",
-    "Its CE loss scores at L0 40, read off Figure 7(a), smallest and largest ITDA, worst and best SAE: Pythia-70m 0.94 and "
-    "0.97, 0.97 and 0.98; Pythia-160m 0.88 and 0.96, – and 0.98; Gemma-2 2B 0.76 and 0.87, 0.96 and 0.98.",
+    "The paper: 1 % of the time and of the tokens of an SAE of the same performance; on GPT-2 small, 8 minutes against "
+    "2 to 8 hours; 1.2 million tokens against hundreds of millions.",
+    "Its CE loss scores at L0 40, read off Figure 7(a), smallest and largest ITDA, worst and best SAE: Pythia-70m 0.94 "
+    "and 0.97, 0.97 and 0.98; Pythia-160m 0.88 and 0.96, – and 0.98; Gemma-2 2B 0.76 and 0.87, 0.96 and 0.98.",
 )

@@ -77,9 +77,9 @@ def train(
     if k > width:
         raise UserError(f"k is {k} and the width {width}: no more latents can be active than there are")
     torch.manual_seed(settings.seed)
-    start = time.perf_counter()
     steps = ceil(settings.tokens / settings.batch)
-    sae = new_sae(settings.kind, x.shape[1], width, k, _FIRST_L1, metadata)
+    sae = new_sae(settings.kind, x.shape[1], width, k, _FIRST_L1, metadata)  # the first one imports SAELens
+    start = time.perf_counter()
     trainer = new_trainer(
         sae,
         x.shape[1] ** 0.5 / float(x.norm(dim=1).mean()),
