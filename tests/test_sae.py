@@ -348,7 +348,7 @@ def test_a_pretrained_sae_comes_from_the_hub(with_saes: Library, hub: Hub, tmp_p
     # The same weights on the same tokens: the same report.
     own = read_quality(sae_folder(with_saes, trained.id))
     assert own is not None
-    assert said["quality"]["series"][0]["points"][0]["measured"]["ce_loss_score"]["value"] == pytest.approx(
+    assert said["quality"]["series"][0]["points"][0]["measured"]["ce_loss_score"][0] == pytest.approx(
         own.series[0].points[0].measured["ce_loss_score"].value, abs=1e-6
     )
 

@@ -12,7 +12,7 @@ import torch
 
 from itda_core.types import Codes
 
-_ROWS = 4_096
+_ROWS = 1_024
 """Activations that are dense at once; the same blocks in both directions, so that products round alike."""
 _SCALES = ("x_norm_coeff", "ln_mu", "ln_std")
 """What SAELens keeps of the activations that it encoded, where it scales each by itself, to undo it when it decodes."""

@@ -12,7 +12,12 @@ from typing import Any
 
 import httpx
 import torch
-from huggingface_hub.errors import EntryNotFoundError, LocalEntryNotFoundError, RepositoryNotFoundError
+from huggingface_hub.errors import (
+    EntryNotFoundError,
+    GatedRepoError,
+    LocalEntryNotFoundError,
+    RepositoryNotFoundError,
+)
 from safetensors import SafetensorError
 
 from itda_core.hub import answer_of_hub
@@ -172,10 +177,12 @@ def _check_finite(sae: Any, name: str) -> None:
 def _refusal(release: str, sae_id: str, error: BaseException) -> str:
     """Why a pretrained SAE could not be had, in one line."""
     named = f"{release} {sae_id}"
-    if answer := answer_of_hub(release, error):
-        return answer
+    if isinstance(error, GatedRepoError):
+        return f"{release} is gated: accept its terms on the Hub and set HF_TOKEN to that account's token"
     if isinstance(error, RepositoryNotFoundError):
         return f"there is no release {release!r}, and no such repository on the Hub: check --release"
+    if answer := answer_of_hub(release, error):
+        return answer
     if isinstance(error, EntryNotFoundError) and not isinstance(error, LocalEntryNotFoundError):
         return f"{release} has no SAE {sae_id!r}: check --sae-id"
     if isinstance(error, OSError | httpx.HTTPError):

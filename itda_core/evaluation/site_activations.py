@@ -1,6 +1,7 @@
 """The activations of a dictionary's site again: those that it was built from, and those that were held out of it."""
 
 from collections.abc import Iterable, Iterator
+from pathlib import Path
 
 import torch
 
@@ -82,7 +83,7 @@ class SiteActivations:
             return read_held_out(model, record.site, windows)
         return without_predictions(Capture(model, [record.site], lambda: windows), record.site)
 
-    def _kept_batches(self, folder, held_out: bool) -> Iterator[Batch]:
+    def _kept_batches(self, folder: Path, held_out: bool) -> Iterator[Batch]:
         for batch in RecordedActivations(folder):
             if held_out:
                 rows = is_held_out(batch.sources[:, 0])
