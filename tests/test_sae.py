@@ -240,7 +240,7 @@ def test_verify_tells_a_changed_sae(with_saes: Library, tmp_path: Path, capsys: 
     assert main(["verify", "--library", str(root), "--json"]) == 1
     problems = json.loads(capsys.readouterr().out)["problems"]
     assert problems[record.id] == ["sae_weights.safetensors is not the file that was written"]
-    assert "its report is of another" in problems[only(library, "standard").id][0]
+    assert "is of another SAE" in problems[only(library, "standard").id][0]
     with pytest.raises(DamagedError, match="not the file that was written"):
         load_coder(library, record.id)
     command = ["sae", record.dictionary, "--kind", "topk", *SMALL, "--library", str(root), "--json"]

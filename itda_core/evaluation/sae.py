@@ -13,19 +13,21 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from itda_core.evaluation.sae_coder import SaeCoder
 from itda_core.evaluation.sae_quality import measure_sae
 from itda_core.evaluation.sae_sites import check_site, hook_name
 from itda_core.evaluation.sae_training import train
 from itda_core.evaluation.saelens import fetch_sae, load_sae, require_saelens, saelens_version, save_sae
-from itda_core.evaluation.site_activations import SiteActivations
+from itda_core.evaluation.site_tokens import SiteTokens, open_tokens
 from itda_core.files import sha256_of, slug, write_json
 from itda_core.jobs import Job, build_lock
 from itda_core.layout import MANIFEST_FILE
 from itda_core.library import DictionaryRecord, Library
 from itda_core.pipeline import versions
-from itda_core.quality import read_quality
-from itda_core.sae_records import SAE_FILES, SaeRecord, SaeSettings, sae_folder, sae_ids, sae_record
+from itda_core.sae_records import SAE_FILES, SaeRecord, SaeSettings, sae_folder, sae_ids, sae_quality, sae_record
+from itda_core.similarity.sources import row_keys
 from itda_core.types import DamagedError, UserError
 
 
@@ -58,8 +60,8 @@ def train_sae(
         raise UserError(f"k is {k} and the width {width}: give 1 or more latents, and no more active than there are")
     identity = {"training": asdict(settings), "width": width, "k": k}
 
-    def make(activations: SiteActivations) -> tuple[Any, dict[str, Any]]:
-        x = activations.built_from()
+    def make(tokens: SiteTokens) -> tuple[Any, dict[str, Any]]:
+        x = _built_from(tokens, record, job)
         if len(x) < settings.batch:
             raise UserError(f"{record.id} has {len(x):,} activations, fewer than a step's: lower --batch")
         job.stage(f"training a {settings.kind} SAE", settings.tokens)
@@ -94,7 +96,7 @@ def adopt_sae(library: Library, dictionary_id: str, release: str, sae_id: str, j
     require_saelens()
     record = library.record(dictionary_id)
 
-    def make(_: SiteActivations) -> tuple[Any, dict[str, Any]]:
+    def make(_: SiteTokens) -> tuple[Any, dict[str, Any]]:
         job.stage(f"fetching {release} {sae_id}")
         sae = fetch_sae(release, sae_id)
         check_site(sae, record, f"{release} {sae_id}")
@@ -122,27 +124,42 @@ def load_coder(library: Library, sae_id: str) -> SaeCoder:
     return SaeCoder(sae)
 
 
+def _built_from(tokens: SiteTokens, record: DictionaryRecord, job: Job) -> torch.Tensor:
+    """[n, d_model] float32: the activations that a dictionary was built from, all of them in memory."""
+    wanted = row_keys(tokens.candidates())
+    job.stage("capturing", len(wanted))
+    x, seen = torch.empty(len(wanted), record.d_model), 0
+    for index, rows in tokens.read(wanted):
+        x[torch.from_numpy(index)] = rows.to(torch.float32)
+        seen += len(index)
+        job.advance(len(index))
+    if seen != len(wanted):
+        raise UserError(f"{len(wanted):,} activations were asked for and {seen:,} found: build the dictionary again")
+    return x
+
+
 def _keep(
     library: Library,
     record: DictionaryRecord,
     job: Job,
     name: str,
     identity: dict[str, Any],
-    make: Callable[[SiteActivations], tuple[Any, dict[str, Any]]],
+    make: Callable[[SiteTokens], tuple[Any, dict[str, Any]]],
 ) -> SaeRecord:
     """Make an SAE unless it is there, put it in its place, and measure it unless it is measured."""
     site = record.site
     hashed = hashlib.sha256(json.dumps([record.id, identity], sort_keys=True).encode()).hexdigest()[:10]
     new_id = f"{slug(record.model)}-l{site.layer}-{site.hook}-{name}-{hashed}"
-    activations = SiteActivations(library, record, job)
+    tokens: SiteTokens | None = None
     with build_lock(library.root, f"sae-{new_id}"):
         if new_id not in sae_ids(library) or not _is_whole(library, new_id):
-            sae, told = make(activations)
+            tokens = open_tokens(library, record, job)
+            sae, told = make(tokens)
             _write(library, record, new_id, sae, told)
-        folder = sae_folder(library, new_id)
         found = sae_record(library, new_id)
-        if read_quality(folder) is None:
-            measure_sae(library, found, load_coder(library, new_id), activations, job)
+        if sae_quality(library, found) is None:
+            tokens = open_tokens(library, record, job) if tokens is None else tokens
+            measure_sae(library, found, load_coder(library, new_id), tokens, job)
     return found
 
 

@@ -23,8 +23,6 @@ from safetensors import SafetensorError
 from itda_core.hub import answer_of_hub
 from itda_core.types import DamagedError, UserError, one_line
 
-WEIGHTS_FILE, CONFIG_FILE = "sae_weights.safetensors", "cfg.json"
-"""SAELens' names of the two files of an SAE."""
 ARCHITECTURES = ("standard", "topk", "jumprelu", "gated")
 """Those whose codes are positive and of one activation each, and whose output stands for their input."""
 _INSTALL = "SAEs need SAELens: pip install 'itda-explorer[sae]', or pip install -e '.[sae]' in a clone"
