@@ -20,7 +20,9 @@ from itda_core.library import Damaged, DictionaryRecord, Library
 from itda_core.maps import read_map
 from itda_core.pair_queries import Pair
 from itda_core.passages import Decomposition
+from itda_core.quality import QUALITY_FILE, Quality, read_quality
 from itda_core.queries import Index
+from itda_core.saes import SaeRecord, sae_records
 from itda_core.transplant import SUMMARY_FILE as TRANSPLANT_FILE
 from itda_core.transplant import Transplant, read_transplant
 from itda_core.types import DamagedError, UserError
@@ -106,6 +108,22 @@ def layers(a: DictionaryRecord, b: DictionaryRecord) -> LayerSimilarity | None:
     return read_layers(library(), a, b)
 
 
+def quality(dictionary_id: str) -> Quality | None:
+    """What a job measured of how good a dictionary is; None before. Raises UserError for an unknown id, DamagedError
+    for a report that cannot be read or is of another dictionary."""
+    return _report(library().folder(dictionary_id))
+
+
+def saes() -> list[SaeRecord | Damaged]:
+    """The SAEs of the library, damaged ones included."""
+    return sae_records(library())
+
+
+def sae_quality(sae_id: str) -> Quality | None:
+    """What a job measured of how good an SAE is; None before. Raises DamagedError as `quality` does."""
+    return _report(library().saes / sae_id)
+
+
 def layers_bench() -> dict[str, Any] | None:
     """The results of `itda bench layers` that come with the project; None where it was installed without them."""
     return read_json(LAYERS_RESULTS) if LAYERS_RESULTS.is_file() else None
@@ -149,13 +167,18 @@ def compared() -> list[tuple[DictionaryRecord, DictionaryRecord]]:
     return list(kept_pairs(library(), sound).values())
 
 
-def contents() -> frozenset[tuple[str, bool]]:
-    """Which dictionaries the library holds, whether each has its map, and which comparisons; it changes when there is
-    more to see."""
+def contents() -> frozenset[tuple[str, bool | str]]:
+    """Which dictionaries the library holds, whether each has its map, and which comparisons, reports and SAEs; it
+    changes when there is more to see."""
     here = library()
     compared = here.comparisons.iterdir() if here.comparisons.is_dir() else ()
+    reports = here.root.glob(f"*/*/{QUALITY_FILE}")
     return frozenset(
-        [*((each, here.map_path(each).is_file()) for each in here.ids()), *((path.name, True) for path in compared)]
+        [
+            *((each, here.map_path(each).is_file()) for each in here.ids()),
+            *((path.name, True) for path in compared),
+            *((path.parent.name, f"measured {_modified(path)}") for path in reports),
+        ]
     )
 
 
@@ -197,6 +220,13 @@ def start_demo_once() -> str:
     if not (library().jobs / _demo(root)).is_dir():  # the library was emptied since
         _demo.clear()
     return _demo(root)
+
+
+def _report(folder: Path) -> Quality | None:
+    found = read_quality(folder)
+    if found is not None and found.id != folder.name:
+        raise DamagedError(f"{QUALITY_FILE} of {folder.name} is of {found.id!r}: delete it and measure again")
+    return found
 
 
 def _modified(path: Path) -> int:

@@ -216,6 +216,7 @@ def show_library() -> None:
         with st.container(horizontal=True, width="content"):
             if records:
                 st.page_link(parts.DECOMPOSE_PAGE, label="Decompose a text", icon=":material/function:")
+                st.page_link(parts.QUALITY_PAGE, label="Quality", icon=":material/query_stats:")
             if len(records) > 1:
                 st.page_link(parts.COMPARE_PAGE, label="Compare two", icon=":material/compare_arrows:")
                 st.page_link(parts.SIMILARITY_PAGE, label="Similarity", icon=":material/grid_on:")
