@@ -66,11 +66,6 @@ def quality_address(shown: state.QualityState) -> str:
     return "quality?" + urlencode(state.encode(shown))
 
 
-def open_atoms(dictionary_id: str, first: int | None = None) -> None:
-    """Go to a dictionary's atoms, or the first so many of them, where it is Python that learns of the click."""
-    st.switch_page(ATOMS_PAGE, query_params=state.encode(state.AtomsState(dictionary_id, first=first)))
-
-
 def sidebar() -> None:
     """The sidebar: the library, and the dictionary that is read now."""
     root = resources.library().root

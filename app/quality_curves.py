@@ -1,11 +1,13 @@
 """The curves of the Quality page, and every point of them as a table."""
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 
 import pandas as pd
 import streamlit as st
 
 from app import parts, quality_figures, state
+from app.components.leap import leap
 from app.components.token_strip import Row, Token, token_strip
 from app.quality_points import (
     RANDOM,
@@ -21,7 +23,7 @@ from app.quality_points import (
 )
 from app.quality_view import SAID
 from app.text import count
-from itda_core.quality import MEASURES, Point
+from itda_core.quality import MEASURES
 
 LINES = {"own": "as it was built", "all": "every size and L0"}
 AXES = {"l0": "L0, atoms at a token", "latents": "size, number of atoms"}
@@ -31,20 +33,19 @@ Go = Callable[..., None]
 """Changes what the page shows, as `parts.change` does."""
 
 
-def show_curves(subjects: list[Subject], now: state.QualityState, go: Go) -> tuple[Subject, int] | None:
-    """A chosen measure against L0 and against size; returns what a clicked point stands for: its side and latents."""
+def show_curves(subjects: list[Subject], now: state.QualityState, go: Go) -> None:
+    """A chosen measure against L0 and against size; a click on a point opens what it stands for."""
     st.subheader("Against L0 and size")
     measures = offered(subjects)
     if not measures:
         st.text("The report has no points: delete its quality.json and measure again.")
-        return None
+        return
     measure = now.measure if now.measure in measures else measures[0]
     lines = now.lines or ("all" if len(subjects) == 1 else "own")
     choose("measure", "Measure", measures, measure, MEASURES, go)
     st.caption(SAID[measure])
     choose("lines", "Lines", list(LINES), lines, LINES, go)
     points = points_of(subjects, measure)
-    picked = None
     for column, (across, title) in zip(st.columns(2), AXES.items(), strict=True):
         drawn = points if lines == "all" else as_built(points, subjects, across)
         figure = quality_figures.quality_lines(
@@ -58,15 +59,16 @@ def show_curves(subjects: list[Subject], now: state.QualityState, go: Go) -> tup
             selected = parts.figure(
                 figure,
                 drawn,
-                key=f"quality_{across}_{measure}_{lines}",
+                key=f"quality_{across}_{measure}_{lines}_{now.sae}",  # a new one, with nothing picked, for each address
                 alt=f"{MEASURES[measure]} against {title}; the table below has the same points with links",
                 file=f"quality-{measure}-{across}.csv",
                 on_select="rerun",
                 selection_mode="points",
             )
-        picked = picked or clicked(selected.get("points"), subjects)
+        href = clicked(selected.get("points"), subjects, now)
+        if href is not None:
+            leap(href)
     st.caption(words_of_lines(subjects))
-    return picked
 
 
 def choose(name: str, label: str, options: Sequence[str], now: str, words: dict[str, str], go: Go) -> None:
@@ -102,13 +104,16 @@ def unchanged(subjects: list[Subject]) -> list[tuple[float, str]]:
     return [(loss, f"unchanged model of {side.upper()}") for side, loss in losses.items()]
 
 
-def clicked(selected: list[dict] | None, subjects: list[Subject]) -> tuple[Subject, int] | None:
-    """What the clicked point of a figure stands for; None where none was clicked."""
+def clicked(selected: list[dict] | None, subjects: list[Subject], now: state.QualityState) -> str | None:
+    """Where the clicked point of a figure leads; None where none was clicked, or what it opens is open."""
     if not selected:
         return None
     data = selected[0].get("customdata")
     side, latents = str(data[0] if isinstance(data, list) else data).split()
-    return next(((each, int(latents)) for each in subjects if each.side == side), None)
+    subject = next((each for each in subjects if each.side == side), None)
+    if subject is None or subject.id == now.sae:
+        return None
+    return address_of(subject, int(latents), now)
 
 
 def words_of_lines(subjects: list[Subject]) -> str:
@@ -123,11 +128,11 @@ def words_of_lines(subjects: list[Subject]) -> str:
     return " ".join(words)
 
 
-def address_of(subject: Subject, point: Point, now: state.QualityState) -> str:
+def address_of(subject: Subject, latents: int, now: state.QualityState) -> str:
     """Where a point leads: to its atoms, to those that cropping leaves, or to the SAE's entry on this page."""
     if subject.is_sae:
-        return parts.quality_address(state.QualityState(now.a, now.b, now.measure, now.lines, subject.id))
-    return parts.atoms_address(subject.id, point.latents if point.latents < subject.latents else None)
+        return parts.quality_address(replace(now, sae=subject.id))
+    return parts.atoms_address(subject.id, latents if latents < subject.latents else None)
 
 
 def show_points(subjects: list[Subject], now: state.QualityState) -> None:
@@ -144,7 +149,7 @@ def show_points(subjects: list[Subject], now: state.QualityState) -> None:
                 *(shown(name, point.measured[name].value) if name in point.measured else "–" for name in measures),
                 interval(main, point.measured[main]) if main in point.measured else "–",
             ],
-            href=address_of(subject, point, now),
+            href=address_of(subject, point.latents, now),
             sides=subject.side,
         )
         for main in [now.measure if now.measure in measures else measures[0]]

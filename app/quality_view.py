@@ -28,11 +28,12 @@ SAID = {
     "kl": "How far the predictions move away from those of the unchanged model when it runs on the reconstructions, "
     "in nats a token. Smaller is better.",
     "l0": "How many atoms take part in one activation. It stays below the pursuit steps where an atom is picked twice.",
-    "density": "The share of tokens on which an atom is active, on average over atoms.",
-    "dead": "The share of atoms that no measured token uses. Smaller is better: a dead atom takes room and says "
-    "nothing.",
+    "density": "The share of tokens that an atom is active on, of those atoms that are active at all; the mean is "
+    "geometric, as a few are active nearly everywhere.",
+    "dead": "The share of atoms that are active on none of the measured tokens. Smaller is better, and it falls with "
+    "the number of tokens that are measured.",
     "negative": "The share of coefficients below zero: the atom is taken away rather than added.",
-    "large_negative": "The share of coefficients that are large and below zero, which are harder to read.",
+    "large_negative": "The share of coefficients below zero by more than a quarter of the activation’s length.",
 }
 """What each measure says, in a sentence or two."""
 FIGURES = ("ce_loss_score", "variance_explained", "relative_error", "dead")
@@ -51,7 +52,7 @@ def show_answer(subject: Subject, is_alone: bool) -> None:
     if random is not None:
         who = "these atoms are" if is_alone else f"{subject.side.upper()}’s atoms are"
         st.subheader(inert(verdict(judged(own, random), who, "as many drawn by lot")))
-    is_exact = own.latents == subject.latents and subject.l0 in (own.l0, None)
+    is_exact = subject.is_sae or (own.latents, own.l0) == (subject.latents, subject.l0)
     at = "With" if is_exact else "Nearest to how it was built: with"
     st.caption(f"{at} {setting(own, 'latents' if subject.is_sae else 'atoms')}")
     with st.grid(len(FIGURES), min_column_width=165) as grid:
@@ -95,8 +96,8 @@ def show_basis(subjects: list[Subject]) -> None:
         for subject, words in zip(subjects, said, strict=True):
             st.caption(inert(f"{subject.side.upper()} is measured {words}"))
     st.caption(
-        "Intervals are of 95 %, from drawing the documents anew. Better and worse mean that two intervals do not "
-        "overlap, by CE loss score and by variance explained."
+        "Intervals are of 95 % and say how far a value hangs on which documents were read. Better and worse mean that "
+        "two intervals do not overlap, by CE loss score and by variance explained."
     )
 
 

@@ -22,7 +22,7 @@ from itda_core.pair_queries import Pair
 from itda_core.passages import Decomposition
 from itda_core.quality import QUALITY_FILE, Quality, read_quality
 from itda_core.queries import Index
-from itda_core.saes import SaeRecord, sae_records
+from itda_core.sae_records import SaeRecord, sae_folder, sae_records
 from itda_core.transplant import SUMMARY_FILE as TRANSPLANT_FILE
 from itda_core.transplant import Transplant, read_transplant
 from itda_core.types import DamagedError, UserError
@@ -121,7 +121,7 @@ def saes() -> list[SaeRecord | Damaged]:
 
 def sae_quality(sae_id: str) -> Quality | None:
     """What a job measured of how good an SAE is; None before. Raises DamagedError as `quality` does."""
-    return _report(library().saes / sae_id)
+    return _report(sae_folder(library(), sae_id))
 
 
 def layers_bench() -> dict[str, Any] | None:

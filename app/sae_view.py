@@ -1,5 +1,6 @@
 """The sparse autoencoders of a dictionary's site: what each took to train, what it comes to, and a way to train one."""
 
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import replace
 
@@ -33,14 +34,25 @@ def known() -> dict[str, SaeRecord]:
 
 
 def names(records: list[SaeRecord]) -> dict[str, str]:
-    """Names of SAEs for people, by id; those that would be the same have the hash of their ids."""
+    """Names of SAEs for people, by id; no two are the same."""
     plain = {
-        record.id: f"SAE {kind_of(record)} · {record.model} · layer {record.site.layer} {record.site.hook} · "
-        f"{count(record.width)} latents" + ("" if record.k is None else f", k {record.k}")
+        record.id: f"{short(record)} · {record.model} · layer {record.site.layer} {record.site.hook}"
         for record in records
     }
-    shared = {name for name in plain.values() if list(plain.values()).count(name) > 1}
-    return {each: f"{name}, {each.rsplit('-', 1)[-1]}" if name in shared else name for each, name in plain.items()}
+    taken = Counter(plain.values())
+    return {each: f"{name}, {each.rsplit('-', 1)[-1]}" if taken[name] > 1 else name for each, name in plain.items()}
+
+
+def short(record: SaeRecord) -> str:
+    """A name that tells SAEs of one site apart, unless they differ in nothing but how they were trained."""
+    if record.release is not None:
+        return f"SAE {record.release} {record.sae_id or ''}".rstrip()
+    words = [
+        f"{kind_of(record)} SAE",
+        f"{count(record.width)} latents" + ("" if record.k is None else f", L0 {record.k}"),
+        "" if record.tokens is None else f"{count(record.tokens)} tokens",
+    ]
+    return " · ".join(filter(None, words))
 
 
 def kind_of(record: SaeRecord) -> str:
@@ -48,13 +60,11 @@ def kind_of(record: SaeRecord) -> str:
     return KINDS.get(record.kind, record.kind)
 
 
-def of_site(dictionary: DictionaryRecord, saes: dict[str, SaeRecord]) -> list[SaeRecord]:
-    """The SAEs of a dictionary's site and corpus."""
-
-    def place(record: DictionaryRecord | SaeRecord) -> tuple:
-        return record.model, record.weights_sha256, record.tokenizer_sha256, record.site, record.corpus
-
-    return [record for record in saes.values() if place(record) == place(dictionary)]
+def trained(record: SaeRecord) -> str:
+    """What training it took; it is not known of one that was trained elsewhere."""
+    if record.tokens is None or record.seconds is None:
+        return "trained elsewhere"
+    return f"trained on {count(record.tokens)} tokens for {duration(record.seconds)}"
 
 
 def subject_of(record: SaeRecord, name: str, side: str = "b") -> Subject | None:
@@ -66,12 +76,15 @@ def subject_of(record: SaeRecord, name: str, side: str = "b") -> Subject | None:
 def show_saes(dictionary: DictionaryRecord, now: state.QualityState, saes: dict[str, SaeRecord], go: Go) -> None:
     """The SAEs of a dictionary's site, each laid over the curves with a click, and the way to train one."""
     st.subheader("Sparse autoencoders of the same site")
-    here = of_site(dictionary, saes)
-    here += [saes[each] for each in (now.b, now.sae) if each in saes and saes[each] not in here]
+    here = [record for record in saes.values() if record.is_of(dictionary)]
+    # What stands above, or is open, has its entry wherever it is from.
+    here += [saes[each] for each in dict.fromkeys((now.b, now.sae)) if each in saes and saes[each] not in here]
     called = names(list(saes.values()))
     if here:
         columns = ["SAE", "tokens", "time", *(MEASURES[name] for name in LISTED), "entry"]
-        token_strip([row_of(each, called[each.id], now) for each in here], key="saes", columns=columns, style="table")
+        alike = Counter(short(each) for each in here)
+        rows = [row_of(each, short(each) if alike[short(each)] == 1 else called[each.id], now) for each in here]
+        token_strip(rows, key="saes", columns=columns, style="table")
         st.caption(
             "Tokens and time are what training took; a token counts each time it was read. Click one to lay it over "
             "the curves of the dictionary."
@@ -117,7 +130,11 @@ def row_of(record: SaeRecord, name: str, now: state.QualityState) -> Row:
     laid = state.QualityState(now.a, record.id, now.measure)
     return Row(
         [Token(name)],
-        [count(record.tokens), duration(record.seconds), *measured],
+        [
+            "–" if record.tokens is None else count(record.tokens),
+            "–" if record.seconds is None else duration(record.seconds),
+            *measured,
+        ],
         href=parts.quality_address(laid),
         sides="b" if record.id == now.b else "",
         is_current=record.id == now.b,
@@ -135,14 +152,20 @@ def show_entry(record: SaeRecord, name: str) -> None:
 
 def entry_of(record: SaeRecord) -> dict[str, str]:
     """What its manifest says, in words."""
+    settings = record.settings
     said = {
         "Kind": kind_of(record),
+        "From": "" if record.release is None else f"{record.release} {record.sae_id or ''}",
         "Latents": count(record.width),
-        "Active latents allowed": "any number" if record.k is None else count(record.k),
-        "Model": record.model,
-        "Place": f"layer {record.site.layer} {record.site.hook}",
+        "L0": "" if record.k is None else f"{record.k}" + ("" if record.kind == "topk" else " wanted, on average"),
+        "Place": f"layer {record.site.layer} {record.site.hook} of {record.model}",
         "Corpus": record.corpus,
-        "Trained on": f"{count(record.tokens)} tokens",
-        "Trained for": duration(record.seconds),
+        "Tokens": "" if record.tokens is None else f"{count(record.tokens)}, read again and again",
+        "Different tokens": "" if record.distinct_tokens is None else count(record.distinct_tokens),
+        "Time": "" if record.seconds is None else duration(record.seconds),
+        "Tokens in a step": "" if settings is None else count(settings.batch),
+        "Learning rate": "" if settings is None else f"{settings.lr:g}",
+        "Made": f"{record.created} UTC",
+        "Versions": ", ".join(f"{name} {version}" for name, version in record.versions.items()),
     }
-    return {name: inert(value) for name, value in said.items()}
+    return {name: inert(value) for name, value in said.items() if value}

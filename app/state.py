@@ -16,6 +16,7 @@ from itda_core.layers import MEASURES as LAYER_MEASURES
 from itda_core.pair_queries import PARTS, PairFilter
 from itda_core.quality import MEASURES as QUALITY_MEASURES
 from itda_core.queries import SCOPES, AtomFilter
+from itda_core.sae_records import KINDS as SAE_KINDS
 from itda_core.types import HOOKS, UserError
 
 Range = tuple[float, float]
@@ -58,8 +59,6 @@ BESIDES = ("match", "a", "b")
 """What an atom can stand beside: its twin or best match, or, for the one of A or of B, its transplant."""
 LINES = ("own", "all")
 """Which lines the Quality page draws: those of the settings that a dictionary was built with, or one for each."""
-SAE_KINDS = ("topk", "standard")
-"""Kinds of SAEs that `itda sae` trains."""
 CLICKS = ("open", "compare")
 """What a click on a cell of the library does."""
 MOST_CORNERS = 64

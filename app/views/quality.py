@@ -8,7 +8,7 @@ import streamlit as st
 from app import jobs_view, parts, quality_curves, quality_view, resources, sae_view, state
 from app.quality_points import Subject
 from app.resources import SaeRecord
-from app.text import count, duration, inert, visible
+from app.text import count, inert, visible
 from itda_core.jobs import read_jobs
 from itda_core.library import DictionaryRecord
 from itda_core.types import DamagedError, UserError
@@ -76,7 +76,7 @@ def show_built(record: DictionaryRecord | SaeRecord, side: str, names: dict[str,
         ]
         address = parts.atoms_address(record.id)
     else:
-        words = [f"trained on {count(record.tokens)} tokens for {duration(record.seconds)}"]
+        words = [sae_view.trained(record)]
         address = parts.quality_address(replace(state.decode(state.QualityState, st.query_params), sae=record.id))
     parts.link(names[record.id], address, key=f"built_{side}", side=side)
     st.caption(inert(", ".join(filter(None, words))))
@@ -124,19 +124,9 @@ def show_pair(shown: state.QualityState, saes: dict[str, SaeRecord]) -> None:
         if len(subjects) == 2:
             quality_view.show_between(*subjects)
         quality_view.show_basis(subjects)
-        picked = quality_curves.show_curves(subjects, shown, go)
-        if picked is not None:
-            open_point(*picked)
+        quality_curves.show_curves(subjects, shown, go)
         quality_curves.show_points(subjects, shown)
     sae_view.show_saes(a, shown, saes, go)
-
-
-def open_point(subject: Subject, latents: int) -> None:
-    """Go to what a point stands for: the atoms, those that cropping leaves, or the SAE's entry on this page."""
-    if subject.is_sae:
-        go(sae=subject.id)
-        st.rerun()
-    parts.open_atoms(subject.id, latents if latents < subject.latents else None)
 
 
 def show_quality() -> None:

@@ -3,15 +3,18 @@
 A plugin of test files, as page_fixtures is. (PYTEST_DONT_REWRITE: nothing is asserted here.)
 """
 
-import json
 import shutil
 from pathlib import Path
+from typing import Any
 
 import pytest
 from page_fixtures import records
 
+from itda_core.files import sha256_of, write_json
+from itda_core.layout import MANIFEST_FILE
 from itda_core.library import DictionaryRecord, Library
 from itda_core.quality import Measured, Point, Quality, Series, write_quality
+from itda_core.sae_records import SAE_FILES, SaeRecord, SaeSettings
 
 L0S = (4, 8, 16)
 SAE_ID = "sae-topk-docs-a-l3-resid-0123456789"
@@ -69,25 +72,39 @@ def reported(library: Path, root: Path) -> Path:
     return root
 
 
-def write_sae(here: Library, record: DictionaryRecord, sae_id: str) -> None:
-    """The manifest of an SAE of a dictionary's site."""
-    folder = here.saes / sae_id
+def write_sae(here: Library, dictionary: DictionaryRecord, name: str, /, **changes: Any) -> None:
+    """An SAE beside a dictionary, as far as pages read it: its manifest, and files that they ask no more of than that
+    they are there."""
+    folder = here.saes / name
     folder.mkdir(parents=True)
+    for file in SAE_FILES:
+        (folder / file).write_bytes(b"")
     said = {
-        "id": sae_id,
+        "id": name,
         "kind": "topk",
-        "width": record.n_atoms,
+        "width": dictionary.n_atoms,
         "k": 8,
+        "d_model": dictionary.d_model,
+        "release": None,
+        "sae_id": None,
+        "settings": SaeSettings(tokens=120_000),
         "tokens": 120_000,
+        "distinct_tokens": 5_000,
         "seconds": 95.0,
-        "model": record.model,
-        "weights_sha256": record.weights_sha256,
-        "tokenizer_sha256": record.tokenizer_sha256,
-        "layer": record.site.layer,
-        "hook": record.site.hook,
-        "corpus": record.corpus,
+        "model": dictionary.model,
+        "revision": dictionary.revision,
+        "weights_sha256": dictionary.weights_sha256,
+        "tokenizer_sha256": dictionary.tokenizer_sha256,
+        "site": dictionary.site,
+        "dictionary": dictionary.id,
+        "corpus": dictionary.corpus,
+        "cut": dictionary.cut,
+        "holdout": True,
+        "created": "2026-11-26T20:00:00+00:00",
+        "versions": {"sae-lens": "6.54.12"},
+        "files": {file: sha256_of(folder / file) for file in SAE_FILES},
     }
-    (folder / "manifest.json").write_text(json.dumps(said))
+    write_json(folder / MANIFEST_FILE, SaeRecord(**said | changes).manifest())
 
 
 @pytest.fixture(scope="session")

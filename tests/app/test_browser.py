@@ -122,10 +122,12 @@ def test_a_walk_through_the_pages(library: Path, open_browser: Callable[[str], B
     with served(library) as address:
         page.goto(address)
         browser.heading("Library")
-        # A cell of the grid opens its atoms.
+        # A cell of the grid opens its atoms, and Back comes to the grid as it was.
+        page.goto(f"{address}/?measure=atoms")
         page.locator(".js-plotly-plot .scatterlayer .point").first.click(force=True)
         page.wait_for_url("**/atoms?d=*")
         page.go_back()
+        page.wait_for_url("**measure=atoms")
         browser.heading("Library")
         # So does a row of the table.
         page.locator(f"[data-testid=stMain] a.itda-link[href='atoms?d={first.id}']").click()

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 from page_fixtures import OpenPage, records
-from quality_fixtures import L0S, SAE_ID, sizes_of
+from quality_fixtures import L0S, SAE_ID, sizes_of, write_sae
 from streamlit.testing.v1 import AppTest
 
 from itda_core.library import DictionaryRecord, Library
@@ -98,8 +98,34 @@ def test_an_sae_over_a_dictionary(with_reports: Path, open_page: OpenPage) -> No
     assert listed["sides"] == "b" and listed["current"]
     of_sae = [row for row in strip(page, "Atoms")["rows"] if row["sides"] == "b"]
     assert [row["href"] for row in of_sae] == [f"quality?d={first.id}&e={SAE_ID}&sae={SAE_ID}"]
-    assert page.table[0].value.loc["Trained on"].item() == "120\\,000 tokens"
-    assert SAE_ID in page.selectbox(key="quality_b").proto.options or page.selectbox(key="quality_b").value == SAE_ID
+    assert page.table[0].value.loc["Different tokens"].item().replace("\\", "") == "5,000"
+    assert page.selectbox(key="quality_b").value == SAE_ID
+    assert "trained on 120,000 tokens for 1 min 35 s" in text(page)
+
+
+def test_saes_of_all_kinds(with_reports: Path, tmp_path: Path, open_page: OpenPage) -> None:
+    root = tmp_path / "library"
+    shutil.copytree(with_reports, root)
+    first, second = pair_of(root)
+    here = Library(root)
+    mark = "<img src=x> ![x](http://outside.invalid/a.png)"
+    elsewhere = {"release": mark, "sae_id": None, "settings": None, "tokens": None, "seconds": None, "k": None}
+    write_sae(here, first, "pretrained-0", kind="jumprelu", **elsewhere)
+    write_sae(here, first, "twin-1", seconds=90.0)
+    write_sae(here, second, "foreign-2")
+    page = open_page(root, "/quality", d=first.id)
+    assert not page.exception and not page.error
+    rows = {row["href"].rpartition("=")[2]: row for row in strip(page, "SAE")["rows"]}
+    assert set(rows) == {SAE_ID, "pretrained-0", "twin-1"}
+    assert rows["pretrained-0"]["cells"] == ["–"] * 5
+    names = [row["tokens"][0][0] for row in rows.values()]
+    assert len(set(names)) == 3 and f"SAE {mark}" in names
+    # What has no report says so; and one of another site can be laid over it all the same.
+    page = open_page(root, "/quality", d=first.id, e="pretrained-0", sae="pretrained-0")
+    assert not page.exception
+    assert "It is not measured" in text(page) and "trained elsewhere" in text(page)
+    page = open_page(root, "/quality", d=first.id, e="foreign-2")
+    assert "foreign-2" in {row["href"].rpartition("=")[2] for row in strip(page, "SAE")["rows"]}
 
 
 def test_another_measure_and_other_lines_live_in_the_address(with_reports: Path, open_page: OpenPage) -> None:
@@ -110,7 +136,7 @@ def test_another_measure_and_other_lines_live_in_the_address(with_reports: Path,
                                 "relative_error", "ce_loss", "dead")]  # fmt: skip
     measures.set_value("dead").run()
     assert page.query_params["by"] == "dead"
-    assert "a dead atom takes room" in text(page)
+    assert "active on none of the measured tokens" in text(page)
     assert page.segmented_control(key="quality_lines").value == "all"
     page.segmented_control(key="quality_lines").set_value("own").run()
     assert page.query_params["lines"] == "own"
