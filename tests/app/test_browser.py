@@ -136,7 +136,7 @@ def test_a_walk_through_the_pages(library: Path, open_browser: Callable[[str], B
         page.get_by_label("Search").fill("the")
         page.get_by_label("Search").press("Enter")
         page.wait_for_url("**text=the*")
-        listed = page.locator("[data-testid=stMain] a.itda-link").nth(1)
+        listed = page.locator("[data-testid=stMain] a.itda-link[href^='atom?']").first
         listed.wait_for()
         page.wait_for_timeout(1000)
         atom = int(str(listed.get_attribute("href")).rpartition("=")[2])
