@@ -95,8 +95,8 @@ def _line(
         line={"width": width, "color": colour, "dash": "dot" if is_random else "solid"},
         marker={"symbol": f"{symbol}-open" if is_random else symbol, "size": 9},
         error_y={
-            "array": line["high"] - line["value"],
-            "arrayminus": line["value"] - line["low"],
+            "array": (line["high"] - line["value"]).clip(lower=0),
+            "arrayminus": (line["value"] - line["low"]).clip(lower=0),
             "thickness": 1.2,
             "width": 3,
         },

@@ -20,7 +20,7 @@ from itda_core.library import Damaged, DictionaryRecord, Library
 from itda_core.maps import read_map
 from itda_core.pair_queries import Pair
 from itda_core.passages import Decomposition
-from itda_core.quality import QUALITY_FILE, Quality, read_quality
+from itda_core.quality import QUALITY_FILE, Quality, dictionary_quality, read_quality
 from itda_core.queries import Index
 from itda_core.sae_records import SaeRecord, sae_folder, sae_records
 from itda_core.transplant import SUMMARY_FILE as TRANSPLANT_FILE
@@ -111,7 +111,8 @@ def layers(a: DictionaryRecord, b: DictionaryRecord) -> LayerSimilarity | None:
 def quality(dictionary_id: str) -> Quality | None:
     """What a job measured of how good a dictionary is; None before. Raises UserError for an unknown id, DamagedError
     for a report that cannot be read or is of another dictionary."""
-    return _report(library().folder(dictionary_id))
+    here = library()
+    return dictionary_quality(here, here.record(dictionary_id))
 
 
 def saes() -> list[SaeRecord | Damaged]:
@@ -120,8 +121,11 @@ def saes() -> list[SaeRecord | Damaged]:
 
 
 def sae_quality(sae_id: str) -> Quality | None:
-    """What a job measured of how good an SAE is; None before. Raises DamagedError as `quality` does."""
-    return _report(sae_folder(library(), sae_id))
+    """What a job measured of how good an SAE is; None before. Raises UserError and DamagedError as `quality` does."""
+    found = read_quality(sae_folder(library(), sae_id))
+    if found is not None and found.id != sae_id:
+        raise DamagedError(f"{QUALITY_FILE} of {sae_id} is of {found.id!r}: train the SAE again")
+    return found
 
 
 def layers_bench() -> dict[str, Any] | None:
@@ -220,13 +224,6 @@ def start_demo_once() -> str:
     if not (library().jobs / _demo(root)).is_dir():  # the library was emptied since
         _demo.clear()
     return _demo(root)
-
-
-def _report(folder: Path) -> Quality | None:
-    found = read_quality(folder)
-    if found is not None and found.id != folder.name:
-        raise DamagedError(f"{QUALITY_FILE} of {folder.name} is of {found.id!r}: delete it and measure again")
-    return found
 
 
 def _modified(path: Path) -> int:

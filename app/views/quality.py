@@ -85,14 +85,18 @@ def show_built(record: DictionaryRecord | SaeRecord, side: str, names: dict[str,
 def measured(side: str, record: DictionaryRecord | SaeRecord, name: str) -> Subject | None:
     """What stands on a side with its report; None, after saying how to come by one, where there is none.
 
-    Raises DamagedError where the report cannot be read.
+    Raises DamagedError where the report on an SAE cannot be read.
     """
     if not isinstance(record, DictionaryRecord):
         subject = sae_view.subject_of(record, name, side)
         if subject is None:
             st.text("It is not measured: train it again, which measures it.")
         return subject
-    report = resources.quality(record.id)
+    try:
+        report = resources.quality(record.id)
+    except DamagedError as error:  # the job replaces it
+        parts.show_error(error)
+        report = None
     if report is None:
         jobs_view.offer_work(
             MEASURE, f"Measure {side.upper()}", ":material/query_stats:", ["measure", record.id], follow=False

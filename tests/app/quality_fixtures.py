@@ -11,7 +11,7 @@ import pytest
 from page_fixtures import records
 
 from itda_core.files import sha256_of, write_json
-from itda_core.layout import MANIFEST_FILE
+from itda_core.layout import ATOMS_FILE, MANIFEST_FILE
 from itda_core.library import DictionaryRecord, Library
 from itda_core.quality import Measured, Point, Quality, Series, write_quality
 from itda_core.sae_records import SAE_FILES, SaeRecord, SaeSettings
@@ -55,7 +55,7 @@ def report(record: DictionaryRecord, ahead: float) -> Quality:
         )
 
     series = (Series("itda", points(0.0)), Series("random", points(ahead)))
-    return Quality(record.id, 600, 12, 2.5, 7.5, series, 4.0)
+    return Quality(record.id, 600, 12, 2.5, 7.5, series, 4.0, record.files[ATOMS_FILE])
 
 
 def reported(library: Path, root: Path) -> Path:

@@ -3,6 +3,7 @@
 import csv
 import shutil
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -138,7 +139,7 @@ def test_hostile_text_stays_text(
     here, record = Library(root), records(root)[0]
     found = report(record, 0.05)
     strangers = [Series(text, found.series[0].points[:2]) for text in HOSTILE]
-    write_quality(Quality(record.id, 9, 9, 2.0, 7.0, (*found.series, *strangers), 1.0), here.folder(record.id))
+    write_quality(replace(found, series=(*found.series, *strangers)), here.folder(record.id))
     for at, text in enumerate(HOSTILE):
         write_sae(here, record, f"sae-{at}", kind=text, release=text, sae_id=text, corpus=text, versions={text: text})
         write_quality(Quality(f"sae-{at}", 9, 9, 2.0, 7.0, tuple(strangers), 1.0), here.saes / f"sae-{at}")

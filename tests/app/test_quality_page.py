@@ -9,6 +9,7 @@ from page_fixtures import OpenPage, records
 from quality_fixtures import L0S, SAE_ID, sizes_of, write_sae
 from streamlit.testing.v1 import AppTest
 
+from itda_core.layout import ATOMS_FILE
 from itda_core.library import DictionaryRecord, Library
 from itda_core.quality import MEASURES, Quality, Series, write_quality
 
@@ -208,6 +209,7 @@ def test_a_damaged_report_is_told_and_the_other_is_shown(
         assert not page.exception
         assert "delete it and measure again" in page.error[0].value.replace("\\", "")
         assert len(page.metric) == 4
+        assert "Measure A" in [button.label for button in page.button]  # which replaces it
     (root / "saes" / SAE_ID / "manifest.json").write_text("{")
     report.write_text(json.dumps(sound))
     page = open_page(root, "/quality", d=first.id)
@@ -221,7 +223,8 @@ def test_a_report_of_a_stranger_is_only_text(with_reports: Path, tmp_path: Path,
     first, _ = pair_of(root)
     folder = Library(root).folder(first.id)
     mark = "![x](http://outside.invalid/a.png)"
-    write_quality(Quality(first.id, 1, 1, None, None, (Series(mark, ()),), 0.0), folder)
+    series = (Series(mark, ()),)
+    write_quality(Quality(first.id, 1, 1, None, None, series, 0.0, first.files[ATOMS_FILE]), folder)
     page = open_page(root, "/quality", d=first.id)
     assert not page.exception
     assert "no point of its own" in text(page)
