@@ -121,7 +121,7 @@ def words_of_lines(subjects: list[Subject]) -> str:
     words = []
     has_random = [each.side.upper() for each in subjects if each.series(RANDOM) is not None]
     if has_random:
-        words.append("Solid lines are a dictionary’s own atoms, dotted ones as many activations drawn by lot.")
+        words.append("Solid lines are a dictionary’s own atoms, dotted ones as many random activations.")
     if any(not each.is_sae for each in subjects):
         words.append("A smaller size is the same dictionary cropped: its first atoms, in order of admission.")
     words.append("Bars are 95 % intervals. Click a point to open what it stands for.")

@@ -150,9 +150,9 @@ def verdict(found: dict[str, int], who: str, than: str) -> str:
     if not found:
         return f"There is no measure by which to hold it against {than}"
     if len(values := set(found.values())) == 1:
-        words = {1: "better than", 0: "not to be told from", -1: "worse than"}[values.pop()]
+        words = {1: "better than", 0: "not measurably different from", -1: "worse than"}[values.pop()]
         return f"{who[:1].upper()}{who[1:]} {words} {than}"
-    short = {1: "better", 0: "no different", -1: "worse"}
+    short = {1: "better", 0: "not measurably different", -1: "worse"}
     by = [f"{short[value]} by {MEASURES[name]}" for name, value in found.items()]
     return f"Against {than}, {who} {' and '.join(by)}"
 

@@ -51,7 +51,7 @@ def show_answer(subject: Subject, is_alone: bool) -> None:
         random = None  # of another setting, it would be no comparison
     if random is not None:
         who = "these atoms are" if is_alone else f"{subject.side.upper()}’s atoms are"
-        st.subheader(inert(verdict(judged(own, random), who, "as many drawn by lot")))
+        st.subheader(inert(verdict(judged(own, random), who, "as many random ones")))
     is_exact = subject.is_sae or (own.latents, own.l0) == (subject.latents, subject.l0)
     at = "With" if is_exact else "Nearest to how it was built: with"
     st.caption(f"{at} {setting(own, 'latents' if subject.is_sae else 'atoms')}")
@@ -96,8 +96,9 @@ def show_basis(subjects: list[Subject]) -> None:
         for subject, words in zip(subjects, said, strict=True):
             st.caption(inert(f"{subject.side.upper()} is measured {words}"))
     st.caption(
-        "Intervals are of 95 % and say how far a value hangs on which documents were read. Better and worse mean that "
-        "two intervals do not overlap, by CE loss score and by variance explained."
+        "Random atoms are as many activations of the same text, drawn by lot. Intervals are of 95 % and say how far a "
+        "value hangs on which documents were read. Better and worse mean that two intervals do not overlap, by CE loss "
+        "score and by variance explained."
     )
 
 

@@ -13,6 +13,7 @@ from app.resources import SaeRecord
 from app.text import count, duration, inert
 from itda_core.library import Damaged, DictionaryRecord
 from itda_core.quality import MEASURES
+from itda_core.sae_records import SaeSettings
 from itda_core.types import UserError
 
 KINDS = {"topk": "TopK", "standard": "ReLU"}
@@ -81,7 +82,7 @@ def show_saes(dictionary: DictionaryRecord, now: state.QualityState, saes: dict[
     here += [saes[each] for each in dict.fromkeys((now.b, now.sae)) if each in saes and saes[each] not in here]
     called = names(list(saes.values()))
     if here:
-        columns = ["SAE", "tokens", "time", *(MEASURES[name] for name in LISTED), "entry"]
+        columns = ["SAE", "tokens", "time", *(MEASURES[name] for name in LISTED), ""]
         alike = Counter(short(each) for each in here)
         rows = [row_of(each, short(each) if alike[short(each)] == 1 else called[each.id], now) for each in here]
         token_strip(rows, key="saes", columns=columns, style="table")
@@ -106,6 +107,13 @@ def show_saes(dictionary: DictionaryRecord, now: state.QualityState, saes: dict[
             key="quality_kind",
             on_change=lambda: go(sae_kind=st.session_state["quality_kind"]),
         )
+    settings = SaeSettings(kind=now.sae_kind)
+    if any((each.settings, each.dictionary) == (settings, dictionary.id) for each in here):
+        st.text(
+            f"A {KINDS[now.sae_kind]} SAE is trained beside this dictionary. The command itda sae trains others: wider "
+            "ones, of another L0, for longer, or takes in one that was trained elsewhere."
+        )
+        return
     jobs_view.offer_work(
         TRAIN,
         f"Train a {KINDS[now.sae_kind]} SAE",
@@ -138,7 +146,7 @@ def row_of(record: SaeRecord, name: str, now: state.QualityState) -> Row:
         href=parts.quality_address(laid),
         sides="b" if record.id == now.b else "",
         is_current=record.id == now.b,
-        links=[("all of it", parts.quality_address(replace(now, sae=record.id)), "")],
+        links=[("entry", parts.quality_address(replace(now, sae=record.id)), "")],
     )
 
 
@@ -160,12 +168,12 @@ def entry_of(record: SaeRecord) -> dict[str, str]:
         "L0": "" if record.k is None else f"{record.k}" + ("" if record.kind == "topk" else " wanted, on average"),
         "Place": f"layer {record.site.layer} {record.site.hook} of {record.model}",
         "Corpus": record.corpus,
-        "Tokens": "" if record.tokens is None else f"{count(record.tokens)}, read again and again",
+        "Tokens read": "" if record.tokens is None else count(record.tokens),
         "Different tokens": "" if record.distinct_tokens is None else count(record.distinct_tokens),
         "Time": "" if record.seconds is None else duration(record.seconds),
         "Tokens in a step": "" if settings is None else count(settings.batch),
         "Learning rate": "" if settings is None else f"{settings.lr:g}",
-        "Made": f"{record.created} UTC",
+        "Made": f"{record.created[:16].replace('T', ' ')} UTC",
         "Versions": ", ".join(f"{name} {version}" for name, version in record.versions.items()),
     }
     return {name: inert(value) for name, value in said.items() if value}

@@ -12,6 +12,7 @@ from streamlit.testing.v1 import AppTest
 from itda_core.layout import ATOMS_FILE
 from itda_core.library import DictionaryRecord, Library
 from itda_core.quality import MEASURES, Quality, Series, write_quality
+from itda_core.sae_records import SaeSettings
 
 pytest_plugins = ("page_fixtures", "quality_fixtures")
 
@@ -39,7 +40,7 @@ def test_the_answer_comes_first(with_reports: Path, open_page: OpenPage) -> None
     page = open_page(with_reports, "/quality", d=first.id)
     assert not page.exception and not page.error
     assert page.title[0].value == "How good is this dictionary?"
-    assert page.subheader[0].value == "These atoms are better than as many drawn by lot"
+    assert page.subheader[0].value == "These atoms are better than as many random ones"
     # Of its whole size and its own L0, 8: 0.6 + 2 · 0.05 + 1 · 0.04.
     figures = {metric.label: metric.value for metric in page.metric}
     assert figures == {
@@ -52,7 +53,7 @@ def test_the_answer_comes_first(with_reports: Path, open_page: OpenPage) -> None
     assert "0.730 to 0.750" in text(page)
     assert "on 600 tokens of 12 documents" in text(page)
     page = open_page(with_reports, "/quality", d=second.id)
-    assert page.subheader[0].value == "These atoms are worse than as many drawn by lot"
+    assert page.subheader[0].value == "These atoms are worse than as many random ones"
 
 
 def test_every_point_is_a_link_to_its_atoms(with_reports: Path, open_page: OpenPage) -> None:
@@ -79,10 +80,10 @@ def test_two_dictionaries(with_reports: Path, open_page: OpenPage) -> None:
     assert not page.exception and not page.error
     said = [each.value for each in page.subheader]
     assert said[:2] == [
-        "A’s atoms are better than as many drawn by lot",
-        "B’s atoms are worse than as many drawn by lot",
+        "A’s atoms are better than as many random ones",
+        "B’s atoms are worse than as many random ones",
     ]
-    assert "A is not to be told from B" in said
+    assert "A is not measurably different from B" in said
     assert len(page.metric) == 8
     rows = strip(page, "Atoms")["rows"]
     assert [row["sides"] for row in rows].count("b") == 2 * len(sizes_of(second)) * len(L0S)
@@ -164,8 +165,14 @@ def test_without_a_report_the_page_says_why_and_what_to_do(with_reports: Path, o
     assert [button.label for button in page.button] == ["Measure B", "Train a TopK SAE"]
 
 
-def test_the_kind_of_sae_to_train(with_reports: Path, open_page: OpenPage) -> None:
-    first, _ = pair_of(with_reports)
+def test_the_kind_of_sae_to_train(with_reports: Path, tmp_path: Path, open_page: OpenPage) -> None:
+    root = tmp_path / "library"
+    shutil.copytree(with_reports, root)
+    first, _ = pair_of(root)
+    write_sae(Library(root), first, "usual", settings=SaeSettings())
+    page = open_page(root, "/quality", d=first.id)
+    assert not page.button
+    assert "A TopK SAE is trained beside this dictionary" in text(page)
     page = open_page(with_reports, "/quality", d=first.id)
     page.segmented_control(key="quality_kind").set_value("standard").run()
     assert page.query_params["kind"] == "standard"

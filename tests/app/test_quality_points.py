@@ -57,7 +57,7 @@ def test_the_own_point_is_the_one_it_was_built_for() -> None:
     [
         # 0.9 ± 0.01 and 0.85 ± 0.01 are apart; 0.9 ± 0.01 and 0.89 ± 0.01 overlap.
         (point(1, 1, 0.9, 0.1), point(1, 1, 0.85, 0.2), (1, 1), "A is better than B"),
-        (point(1, 1, 0.9, 0.2), point(1, 1, 0.89, 0.2), (0, 0), "A is not to be told from B"),
+        (point(1, 1, 0.9, 0.2), point(1, 1, 0.89, 0.2), (0, 0), "A is not measurably different from B"),
         (point(1, 1, 0.8, 0.3), point(1, 1, 0.9, 0.2), (-1, -1), "A is worse than B"),
         (
             point(1, 1, 0.9, 0.3),
