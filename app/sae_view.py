@@ -1,7 +1,7 @@
 """The sparse autoencoders of a dictionary's site: what each took to train, what it comes to, and a way to train one."""
 
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import replace
 
 import streamlit as st
@@ -34,10 +34,12 @@ def known() -> dict[str, SaeRecord]:
     return {record.id: record for record in resources.saes() if isinstance(record, SaeRecord)}
 
 
-def names(records: list[SaeRecord]) -> dict[str, str]:
-    """Names of SAEs for people, by id; no two are the same."""
+def names(records: Iterable[SaeRecord], beside: DictionaryRecord | None) -> dict[str, str]:
+    """Names of SAEs for people, by id, no two of them the same; beside a dictionary of their site without that site."""
     plain = {
-        record.id: f"{short(record)} · {record.model} · layer {record.site.layer} {record.site.hook}"
+        record.id: short(record)
+        if beside is not None and record.is_of(beside)
+        else f"{short(record)} · {record.model} · layer {record.site.layer} {record.site.hook}"
         for record in records
     }
     taken = Counter(plain.values())
@@ -80,12 +82,10 @@ def show_saes(dictionary: DictionaryRecord, now: state.QualityState, saes: dict[
     here = [record for record in saes.values() if record.is_of(dictionary)]
     # What stands above, or is open, has its entry wherever it is from.
     here += [saes[each] for each in dict.fromkeys((now.b, now.sae)) if each in saes and saes[each] not in here]
-    called = names(list(saes.values()))
+    called = names(saes.values(), dictionary)
     if here:
         columns = ["SAE", "tokens", "time", *(MEASURES[name] for name in LISTED), ""]
-        alike = Counter(short(each) for each in here)
-        rows = [row_of(each, short(each) if alike[short(each)] == 1 else called[each.id], now) for each in here]
-        token_strip(rows, key="saes", columns=columns, style="table")
+        token_strip([row_of(each, called[each.id], now) for each in here], key="saes", columns=columns, style="table")
         st.caption(
             "Tokens and time are what training took; a token counts each time it was read. Click one to lay it over "
             "the curves of the dictionary."

@@ -28,7 +28,8 @@ def go(**changes: Any) -> None:
 def show_chooser(shown: state.QualityState, saes: dict[str, SaeRecord]) -> None:
     """Which dictionary, and which other one or which SAE is laid over it."""
     names = parts.dictionary_names()
-    others = names | sae_view.names(list(saes.values()))
+    a = next((record for record in parts.sound_records() if record.id == shown.a), None)
+    others = names | sae_view.names(saes.values(), a)
     for column, side, now, label in zip(
         st.columns(2), ("a", "b"), (shown.a, shown.b), ("Dictionary A", "B, a dictionary or an SAE"), strict=True
     ):
@@ -109,7 +110,7 @@ def show_pair(shown: state.QualityState, saes: dict[str, SaeRecord]) -> None:
     """The reports on what is chosen, and the SAEs of A's site."""
     a = resources.library().record(shown.a)
     chosen = {"a": a} | ({"b": record_of(shown.b, saes)} if shown.b else {})
-    names = parts.dictionary_names() | sae_view.names(list(saes.values()))
+    names = parts.dictionary_names() | sae_view.names(saes.values(), a)
     running = [job for job in read_jobs(resources.library().root) if job.status == "running"]
     jobs_view.show_jobs(running, brief=True)
     subjects: list[Subject] = []
