@@ -37,7 +37,7 @@ def show_start(jobs: list[JobState]) -> None:
     st.page_link(parts.BUILD_PAGE, label="Build a dictionary", icon=":material/add:")
 
 
-def offer_work(words: str, button: str, icon: str, arguments: list[str]) -> None:
+def offer_work(words: str, button: str, icon: str, arguments: list[str], *, follow: bool = True) -> None:
     """Say what is not computed yet, and start it; the page starts over once no job runs any more.
 
     Args:
@@ -45,6 +45,7 @@ def offer_work(words: str, button: str, icon: str, arguments: list[str]) -> None
         button: what the button says.
         icon: its icon.
         arguments: the `itda` command that computes it.
+        follow: whether running jobs are shown below; a page that offers several things shows them once itself.
     """
     jobs = read_jobs(resources.library().root)
     running = [job for job in jobs if job.status == "running"]
@@ -58,7 +59,8 @@ def offer_work(words: str, button: str, icon: str, arguments: list[str]) -> None
         if st.button(button, icon=icon, disabled=bool(running)):
             resources.start(*arguments)
             st.rerun()
-    show_jobs(running, brief=True)
+    if follow:
+        show_jobs(running, brief=True)
 
 
 def show_jobs(jobs: list[JobState], brief: bool = False) -> None:
@@ -74,7 +76,7 @@ def show_jobs(jobs: list[JobState], brief: bool = False) -> None:
 
 
 @st.fragment(run_every=1)
-def _follow(known: frozenset[tuple[str, bool]], brief: bool) -> None:
+def _follow(known: frozenset[tuple[str, bool | str]], brief: bool) -> None:
     """Running jobs, read again every second; the page starts over when there is more to see or the work has ended."""
     running = [job for job in read_jobs(resources.library().root) if job.status == "running"]
     if not running or resources.contents() != known:

@@ -22,6 +22,7 @@ page = st.navigation(
         st.Page("views/decompose.py", title="Decompose", url_path="decompose", visibility="hidden"),
         st.Page("views/compare.py", title="Compare", url_path="compare", visibility="hidden"),
         st.Page("views/similarity.py", title="Similarity", url_path="similarity", visibility="hidden"),
+        st.Page("views/quality.py", title="Quality", url_path="quality", visibility="hidden"),
         st.Page("views/build.py", title="Build", url_path="build", visibility="hidden"),
     ],
     position="hidden",

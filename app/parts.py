@@ -20,6 +20,7 @@ from itda_core.types import DamagedError, UserError
 
 LIBRARY_PAGE, ATOMS_PAGE, BUILD_PAGE = "views/library.py", "views/atoms.py", "views/build.py"
 COMPARE_PAGE, DECOMPOSE_PAGE, SIMILARITY_PAGE = "views/compare.py", "views/decompose.py", "views/similarity.py"
+QUALITY_PAGE = "views/quality.py"
 
 _UNITS = {"relative": "of |x|²", "squared": "|x−x̂|²", "cosine": "cosine, mean over dimensions"}
 
@@ -35,9 +36,9 @@ def change(kind: type[state.AnyState], **changes: Any) -> None:
     st.query_params.from_dict(state.encode(replace(here, **changes)))
 
 
-def atoms_address(dictionary_id: str) -> str:
-    """Address of a dictionary's atoms, relative to the app."""
-    return "atoms?" + urlencode(state.encode(state.AtomsState(dictionary_id)))
+def atoms_address(dictionary_id: str, first: int | None = None) -> str:
+    """Address of a dictionary's atoms, or of the first so many of them, relative to the app."""
+    return "atoms?" + urlencode(state.encode(state.AtomsState(dictionary_id, first=first)))
 
 
 def atom_address(dictionary_id: str, atom: int) -> str:
@@ -60,9 +61,9 @@ def compare_address(shown: state.CompareState) -> str:
     return "compare?" + urlencode(state.encode(shown))
 
 
-def open_atoms(dictionary_id: str) -> None:
-    """Go to a dictionary's atoms, where it is Python that learns of the click."""
-    st.switch_page(ATOMS_PAGE, query_params=state.encode(state.AtomsState(dictionary_id)))
+def quality_address(shown: state.QualityState) -> str:
+    """Address of how good a dictionary is, relative to the app."""
+    return "quality?" + urlencode(state.encode(shown))
 
 
 def sidebar() -> None:
@@ -83,6 +84,7 @@ def sidebar() -> None:
         st.caption("Dictionary")
         dictionary_link(chosen, others.pop(chosen), place="sidebar", is_current=True)
         link("Compare", compare_address(state.CompareState(chosen)), "compare_arrows", key="sidebar_compare")
+        link("Quality", quality_address(state.QualityState(chosen)), "query_stats", key="sidebar_quality")
         if others:
             with st.expander("Others", type="compact"):
                 for other, name in others.items():

@@ -20,7 +20,9 @@ from itda_core.library import Damaged, DictionaryRecord, Library
 from itda_core.maps import read_map
 from itda_core.pair_queries import Pair
 from itda_core.passages import Decomposition
+from itda_core.quality import QUALITY_FILE, Quality, dictionary_quality, read_quality
 from itda_core.queries import Index
+from itda_core.sae_records import SaeRecord, sae_folder, sae_records
 from itda_core.transplant import SUMMARY_FILE as TRANSPLANT_FILE
 from itda_core.transplant import Transplant, read_transplant
 from itda_core.types import DamagedError, UserError
@@ -106,6 +108,26 @@ def layers(a: DictionaryRecord, b: DictionaryRecord) -> LayerSimilarity | None:
     return read_layers(library(), a, b)
 
 
+def quality(dictionary_id: str) -> Quality | None:
+    """What a job measured of how good a dictionary is; None before. Raises UserError for an unknown id, DamagedError
+    for a report that cannot be read or is of another dictionary."""
+    here = library()
+    return dictionary_quality(here, here.record(dictionary_id))
+
+
+def saes() -> list[SaeRecord | Damaged]:
+    """The SAEs of the library, damaged ones included."""
+    return sae_records(library())
+
+
+def sae_quality(sae_id: str) -> Quality | None:
+    """What a job measured of how good an SAE is; None before. Raises UserError and DamagedError as `quality` does."""
+    found = read_quality(sae_folder(library(), sae_id))
+    if found is not None and found.id != sae_id:
+        raise DamagedError(f"{QUALITY_FILE} of {sae_id} is of {found.id!r}: train the SAE again")
+    return found
+
+
 def layers_bench() -> dict[str, Any] | None:
     """The results of `itda bench layers` that come with the project; None where it was installed without them."""
     return read_json(LAYERS_RESULTS) if LAYERS_RESULTS.is_file() else None
@@ -149,13 +171,18 @@ def compared() -> list[tuple[DictionaryRecord, DictionaryRecord]]:
     return list(kept_pairs(library(), sound).values())
 
 
-def contents() -> frozenset[tuple[str, bool]]:
-    """Which dictionaries the library holds, whether each has its map, and which comparisons; it changes when there is
-    more to see."""
+def contents() -> frozenset[tuple[str, bool | str]]:
+    """Which dictionaries the library holds, whether each has its map, and which comparisons, reports and SAEs; it
+    changes when there is more to see."""
     here = library()
     compared = here.comparisons.iterdir() if here.comparisons.is_dir() else ()
+    reports = here.root.glob(f"*/*/{QUALITY_FILE}")
     return frozenset(
-        [*((each, here.map_path(each).is_file()) for each in here.ids()), *((path.name, True) for path in compared)]
+        [
+            *((each, here.map_path(each).is_file()) for each in here.ids()),
+            *((path.name, True) for path in compared),
+            *((path.parent.name, f"measured {_modified(path)}") for path in reports),
+        ]
     )
 
 

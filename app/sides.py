@@ -14,6 +14,9 @@ class Side(NamedTuple):
 
 A, B = Side("#6b46b8", "#b79df3"), Side("#74690a", "#d2c44e")
 
+LINES = {"a": "#8b66d8", "b": "#92861a"}
+"""The same two as lines and points of figures, which are drawn alike on both pages: seen at 3:1 or more on either."""
+
 _INK = Side("#ffffff", "#11171a")
 
 

@@ -14,7 +14,9 @@ from urllib.parse import quote_plus
 from itda_core.config import DTYPES, ERRORS, INITS, METHODS, SCANS, WINDOWS
 from itda_core.layers import MEASURES as LAYER_MEASURES
 from itda_core.pair_queries import PARTS, PairFilter
+from itda_core.quality import MEASURES as QUALITY_MEASURES
 from itda_core.queries import SCOPES, AtomFilter
+from itda_core.sae_records import KINDS as SAE_KINDS
 from itda_core.types import HOOKS, UserError
 
 Range = tuple[float, float]
@@ -55,6 +57,8 @@ RANKINGS = ("heaviest", "surprising", "strongest")
 """What the atoms that came or went can be ranked by: those of the orders that say how much there is to an atom."""
 BESIDES = ("match", "a", "b")
 """What an atom can stand beside: its twin or best match, or, for the one of A or of B, its transplant."""
+LINES = ("own", "all")
+"""Which lines the Quality page draws: those of the settings that a dictionary was built with, or one for each."""
 CLICKS = ("open", "compare")
 """What a click on a cell of the library does."""
 MOST_CORNERS = 64
@@ -193,6 +197,8 @@ class AtomsState:
     """Largest absolute coefficient."""
     error: Range | None = field(default=None, metadata=_param("error", _range, _show_range))
     """Error at admission."""
+    first: int | None = field(default=None, metadata=_param("first", _whole(1)))
+    """Only those that were admitted among the first so many: the dictionary as it is when it is cropped to them."""
     region: Polygon | None = field(default=None, metadata=_param("region", _polygon, _show_polygon))
     """What is selected on the map."""
     colour: str = field(default="density", metadata=_param("colour", _one_of(COLOURS)))
@@ -204,7 +210,7 @@ class AtomsState:
 
     def where(self, selected: tuple[int, ...] | None) -> AtomFilter:
         """The filter as queries take it; `selected` are the atoms inside the region, None without one."""
-        return AtomFilter(self.text, self.scope, self.density, self.strongest, self.error, selected)
+        return AtomFilter(self.text, self.scope, self.density, self.strongest, self.error, selected, self.first)
 
 
 @dataclass(frozen=True)
@@ -285,6 +291,24 @@ class SimilarityState:
 
 
 @dataclass(frozen=True)
+class QualityState:
+    """How good a dictionary is, `/quality`, and a second one, or an SAE, beside it."""
+
+    a: str = field(default="", metadata=_param("d", _text))
+    """Id of the dictionary; empty when none is chosen."""
+    b: str = field(default="", metadata=_param("e", _text))
+    """Id of the dictionary or the SAE that is laid over it; empty for none."""
+    measure: str = field(default="ce_loss_score", metadata=_param("by", _one_of(tuple(QUALITY_MEASURES))))
+    """What the curves show."""
+    lines: str | None = field(default=None, metadata=_param("lines", _one_of(LINES)))
+    """Which lines there are; None has all of one dictionary, and of two those of their own settings."""
+    sae: str = field(default="", metadata=_param("sae", _text))
+    """Id of the SAE whose entry is open; empty for none."""
+    sae_kind: str = field(default="topk", metadata=_param("kind", _one_of(SAE_KINDS)))
+    """Which kind of SAE would be trained."""
+
+
+@dataclass(frozen=True)
 class BuildState:
     """The form of `/build`: each field is named as the option of `itda build` that it stands for.
 
@@ -349,7 +373,9 @@ class BuildState:
     """Id of the job that is followed here; empty for none."""
 
 
-AnyState = LibraryState | AtomsState | AtomState | DecomposeState | CompareState | SimilarityState | BuildState
+AnyState = (
+    LibraryState | AtomsState | AtomState | DecomposeState | CompareState | SimilarityState | QualityState | BuildState
+)
 """What a page shows."""
 
 

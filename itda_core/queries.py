@@ -56,6 +56,8 @@ class AtomFilter:
     """Lowest and highest error at admission; atoms that no error admitted are then left out."""
     atoms: tuple[int, ...] | None = field(default=None)
     """Only these atoms, such as those selected on the map."""
+    first: int | None = None
+    """Only the atoms that were admitted among the first so many, as cropping the dictionary to them leaves it."""
 
     def __post_init__(self) -> None:
         if self.scope not in SCOPES:
@@ -551,4 +553,7 @@ def _condition(where: AtomFilter) -> tuple[str, list[Any]]:
     if where.atoms is not None:
         conditions.append("a.atom IN (SELECT unnest(?::INTEGER[]))")
         values.append([atom for atom in where.atoms if 0 <= atom < 2**31])
+    if where.first is not None:
+        conditions.append("a.atom < ?")
+        values.append(where.first)
     return " AND ".join(conditions), values

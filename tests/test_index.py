@@ -272,6 +272,8 @@ def test_filters(truth: Truth) -> None:
         AtomFilter(strongest=(5, 20)): everything["strongest"].between(5, 20),
         AtomFilter(error=(0.3, 0.4)): everything["admission_error"].between(0.3, 0.4),
         AtomFilter(atoms=(3, 5, 10**6)): everything["atom"].isin([3, 5]),
+        AtomFilter(first=7): everything["atom"] < 7,
+        AtomFilter("the", first=40): passage.str.contains("the", regex=False) & (everything["atom"] < 40),
         AtomFilter("%' OR 1=1 --"): passage.str.contains("%' or 1=1 --", regex=False),
     }
     for where, expected in cases.items():

@@ -152,6 +152,11 @@ export default function ({ data, parentElement, setTriggerValue }) {
     root._itdaWidth = new ResizeObserver(centre);
     root._itdaWidth.observe(root);
   }
+  // Once for each text, so that the page stays where the reader scrolled to when it is drawn again.
+  const at = data.rows.findIndex((row) => row.sought);
+  const sought = at < 0 ? "" : body.rows[at].textContent;
+  if (sought && sought !== root._itdaSought) body.rows[at].scrollIntoView({ block: "center" });
+  root._itdaSought = sought;
   if (data.style === "document") {
     root.querySelector(".itda-centre")?.scrollIntoView({ block: "center" });
   }

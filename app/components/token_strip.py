@@ -60,6 +60,8 @@ class Row:
     """Name of the Material icon beside the text."""
     is_current: bool = False
     """Whether it leads to what is read now."""
+    is_sought: bool = False
+    """Whether the page scrolls to it when it first shows it."""
     below: Sequence[Token] = ()
     """A second passage, under the first."""
     sides: str = ""
@@ -106,6 +108,7 @@ def token_strip(
                 "lead": visible(row.lead),
                 "icon": row.icon,
                 "current": row.is_current,
+                "sought": row.is_sought,
                 "below": [_shown(token, scale, style, numbers) for token in row.below],
                 "sides": row.sides,
                 "links": [[visible(text), href, side] for text, href, side in row.links],

@@ -11,7 +11,7 @@ from app import figures, parts, resources, state
 from app.components.token_strip import Row, Token, token_strip
 from app.jobs_view import offer_work
 from app.tables import each
-from app.text import inert, number, share, visible
+from app.text import count, inert, number, share, visible
 from itda_core.library import DictionaryRecord
 from itda_core.queries import AtomFilter, Index
 from itda_core.types import UserError
@@ -62,7 +62,11 @@ def show_header(record: DictionaryRecord, index: Index) -> None:
     name = parts.dictionary_names()[record.id]
     with st.container(horizontal=True, horizontal_alignment="distribute", vertical_alignment="center"):
         st.title(inert(name), width="content")
-        parts.link("Decompose a text", parts.decompose_address(record.id), "function", key="decompose")
+        with st.container(horizontal=True, width="content"):
+            parts.link("Decompose a text", parts.decompose_address(record.id), "function", key="decompose")
+            parts.link(
+                "How good is it?", parts.quality_address(state.QualityState(record.id)), "query_stats", key="quality"
+            )
     st.set_page_config(page_title=f"Atoms, {visible(name)}")
     if not record.has_text:
         st.text(
@@ -89,17 +93,18 @@ def show_filters(shown: state.AtomsState, index: Index) -> None:
             st.selectbox("Where", list(SCOPES), format_func=SCOPES.__getitem__, **widget("scope", shown.scope))
         with st.container(width=205):
             st.selectbox("Order", list(SORTS), format_func=SORTS.__getitem__, **widget("sort", shown.sort))
-        active = sum(getattr(shown, name) is not None for name in RANGES)
+        active = sum(getattr(shown, name) is not None for name in (*RANGES, "first"))
         with st.popover(f"Ranges ({active})" if active else "Ranges", icon=":material/tune:"):
             for name, (low, high) in index.ranges().items():
                 show_range(name, low, high, getattr(shown, name))
+            show_first(index.n_atoms, shown.first)
         if shown.region or shown.where(None) != AtomFilter():
             st.button(
                 "Clear all",
                 icon=":material/close:",
                 type="tertiary",
                 on_click=go,
-                kwargs={"text": "", "scope": "source", "region": None, **dict.fromkeys(RANGES)},
+                kwargs={"text": "", "scope": "source", "region": None, "first": None, **dict.fromkeys(RANGES)},
             )
 
 
@@ -124,6 +129,20 @@ def show_range(name: str, low: float, high: float, now: state.Range | None) -> N
     digits = max(0, 2 - int(np.floor(np.log10(high - low))))
     shown = f"%.{digits}f{unit}"
     st.slider(RANGES[name], low, high, step=(high - low) / STEPS, format=shown, key=key, on_change=changed)
+
+
+def show_first(n_atoms: int, now: int | None) -> None:
+    """A slider over the order of admission: only the first so many; its whole length is no condition at all."""
+    if n_atoms < 2:
+        return
+    key = "atoms_first"
+    st.session_state[key] = min(now or n_atoms, n_atoms)
+
+    def changed() -> None:
+        value = st.session_state[key]
+        go(first=None if value >= n_atoms else value)
+
+    st.slider("Among the first admitted", 1, n_atoms, key=key, on_change=changed)
 
 
 def show_map(record: DictionaryRecord, shown: state.AtomsState, index: Index, matching: pd.DataFrame) -> None:
@@ -221,6 +240,9 @@ def show_list(
             file=f"{record.id}-atoms.csv",
             label="List as CSV",
         )
+    if shown.first is not None and shown.first < index.n_atoms:
+        first = count(shown.first)
+        st.caption(f"Only the first {first} that were admitted: what a dictionary cropped to {first} atoms has.")
     if not total:
         show_nothing(shown)
         return
@@ -242,6 +264,7 @@ def show_nothing(shown: state.AtomsState) -> None:
     """Why no atom is listed, and what to do."""
     reasons = [f"no atom has “{shown.text}” {SCOPES[shown.scope]}"] if shown.text else []
     reasons += [f"the range of “{RANGES[name].lower()}” is narrow" for name in RANGES if getattr(shown, name)]
+    reasons += [f"only the first {count(shown.first)} that were admitted are listed"] if shown.first else []
     reasons += ["the selection on the map holds none of the others"] if shown.region else []
     st.text("Nothing found: " + (", or ".join(reasons) or "this dictionary has no atoms") + ".")
     other = "in the contexts where it fires" if shown.scope != "context" else "in the source passage"

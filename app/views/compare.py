@@ -400,6 +400,8 @@ def show_pair(shown: state.CompareState) -> None:
         return
     comparison = resources.comparison(a, b)
     show_figures(whole, comparison)
+    address = parts.quality_address(state.QualityState(a.id, b.id))
+    parts.link("How good is each of them?", address, "query_stats", key="quality")
     if comparison is None:
         jobs_view.offer_work(
             "How much of this chance would give, how sure it is, and which atoms match those without a twin, is "

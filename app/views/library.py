@@ -6,6 +6,7 @@ import pandas as pd
 import streamlit as st
 
 from app import figures, naming, parts, resources, state
+from app.components.leap import leap
 from app.components.token_strip import Row, Token, token_strip
 from app.jobs_view import is_running, show_jobs, show_start
 from app.text import count, inert, number
@@ -82,10 +83,9 @@ def show_grid(records: list[DictionaryRecord], shown: state.LibraryState) -> Non
 def open_cell(dictionary_id: str, shown: state.LibraryState, first: str) -> None:
     """Go where a click on a cell leads: to its atoms, or with the cell that was chosen first to their comparison."""
     if shown.click == "open":
-        parts.open_atoms(dictionary_id)
+        leap(parts.atoms_address(dictionary_id))
     elif first:
-        both = state.CompareState(first, dictionary_id)
-        st.switch_page(parts.COMPARE_PAGE, query_params=state.encode(both))
+        leap(parts.compare_address(state.CompareState(first, dictionary_id)))
     else:
         st.query_params.from_dict(state.encode(replace(shown, first=dictionary_id)))
         st.rerun()
@@ -216,6 +216,7 @@ def show_library() -> None:
         with st.container(horizontal=True, width="content"):
             if records:
                 st.page_link(parts.DECOMPOSE_PAGE, label="Decompose a text", icon=":material/function:")
+                st.page_link(parts.QUALITY_PAGE, label="Quality", icon=":material/query_stats:")
             if len(records) > 1:
                 st.page_link(parts.COMPARE_PAGE, label="Compare two", icon=":material/compare_arrows:")
                 st.page_link(parts.SIMILARITY_PAGE, label="Similarity", icon=":material/grid_on:")

@@ -23,6 +23,7 @@ PAGES = {
     "/build": "views/build.py",
     "/compare": "views/compare.py",
     "/similarity": "views/similarity.py",
+    "/quality": "views/quality.py",
 }
 
 OpenPage = Callable[..., AppTest]

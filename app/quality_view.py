@@ -1,0 +1,114 @@
+"""The answer of the Quality page: whether a dictionary is better than chance, its key figures, and how two compare."""
+
+import streamlit as st
+
+from app.quality_points import (
+    RANDOM,
+    Subject,
+    are_alike_measured,
+    interval,
+    judged,
+    own_point,
+    setting,
+    shown,
+    verdict,
+)
+from app.text import count, inert, number
+from itda_core.quality import MEASURES, Point
+
+SAID = {
+    "ce_loss_score": "How well the model predicts when it runs on the reconstructions: 1 is as well as on its own "
+    "activations, 0 is no better than with zeros in their place. Larger is better.",
+    "variance_explained": "The share of the activations’ spread around their mean that the reconstructions have. "
+    "Larger is better, 1 at most.",
+    "relative_error": "What the reconstruction leaves of an activation’s squared length, on average over tokens. "
+    "Smaller is better.",
+    "ce_loss": "How badly the model predicts the next token when it runs on the reconstructions, in nats a token. "
+    "Smaller is better.",
+    "kl": "How far the predictions move away from those of the unchanged model when it runs on the reconstructions, "
+    "in nats a token. Smaller is better.",
+    "l0": "How many atoms take part in one activation. It stays below the pursuit steps where an atom is picked twice.",
+    "density": "The share of tokens that an atom is active on, of those atoms that are active at all; the mean is "
+    "geometric, as a few are active nearly everywhere.",
+    "dead": "The share of atoms that are active on none of the measured tokens. Smaller is better, and it falls with "
+    "the number of tokens that are measured.",
+    "negative": "The share of coefficients below zero: the atom is taken away rather than added.",
+    "large_negative": "The share of coefficients below zero by more than a quarter of the activation’s length.",
+}
+"""What each measure says, in a sentence or two."""
+FIGURES = ("ce_loss_score", "variance_explained", "relative_error", "dead")
+"""Measures that stand above the curves."""
+
+
+def show_answer(subject: Subject, is_alone: bool) -> None:
+    """Whether one side is any good, and its key figures as it was built, each beside random atoms."""
+    own = own_point(subject.own, subject)
+    if own is None:
+        st.text("Its report has no point of its own: delete its quality.json and measure again.")
+        return
+    random = own_point(subject.series(RANDOM), subject)
+    if random is not None and (random.latents, random.l0) != (own.latents, own.l0):
+        random = None  # of another setting, it would be no comparison
+    if random is not None:
+        who = "these atoms are" if is_alone else f"{subject.side.upper()}’s atoms are"
+        st.subheader(inert(verdict(judged(own, random), who, "as many random ones")))
+    is_exact = subject.is_sae or (own.latents, own.l0) == (subject.latents, subject.l0)
+    at = "With" if is_exact else "Nearest to how it was built: with"
+    st.caption(f"{at} {setting(own, 'latents' if subject.is_sae else 'atoms')}")
+    with st.grid(len(FIGURES), min_column_width=165) as grid:
+        for name in FIGURES:
+            if name in own.measured:
+                with grid.cell():
+                    show_figure(name, own, random)
+
+
+def show_figure(name: str, own: Point, random: Point | None) -> None:
+    """One key figure with its interval, and that of random atoms."""
+    measured, words = own.measured[name], MEASURES[name]
+    with st.container(border=True, gap="xsmall", height="stretch"):
+        st.metric(words[0].upper() + words[1:], shown(name, measured.value), help=SAID[name])
+        st.caption(interval(name, measured))
+        if random is not None and name in random.measured:
+            other = random.measured[name]
+            st.caption(f"Random atoms: {shown(name, other.value)}  \n{interval(name, other)}")
+
+
+def show_between(a: Subject, b: Subject) -> None:
+    """How A and B compare as they were built, where their values can be compared at all."""
+    one, other = own_point(a.own, a), own_point(b.own, b)
+    if one is None or other is None:
+        return
+    if are_alike_measured(a.quality, b.quality):
+        st.subheader(inert(verdict(judged(one, other), "A is", "B")))
+    else:
+        st.caption(
+            "A and B are not measured on the same predictions of one model: hold their scores against each other "
+            "only roughly, and their losses not at all."
+        )
+
+
+def show_basis(subjects: list[Subject]) -> None:
+    """On what all this was measured."""
+    said = [basis_of(subject) for subject in subjects]
+    if len(set(said)) == 1:
+        st.caption(inert(f"Measured {said[0]}"))
+    else:
+        for subject, words in zip(subjects, said, strict=True):
+            st.caption(inert(f"{subject.side.upper()} is measured {words}"))
+    st.caption(
+        "Random atoms are as many activations of the same text, drawn by lot. Intervals are of 95 % and say how far a "
+        "value hangs on which documents were read. Better and worse mean that two intervals do not overlap, by CE loss "
+        "score and by variance explained."
+    )
+
+
+def basis_of(subject: Subject) -> str:
+    """On what one side was measured."""
+    quality = subject.quality
+    on = f"on {count(quality.tokens)} tokens of {count(quality.documents)} documents"
+    if quality.ce_original is None or quality.ce_zero is None:
+        return f"{on}. The model could not be run, so nothing is said of its loss."
+    return (
+        f"{on}. There the unchanged model’s loss is {number(quality.ce_original)} nats a token, and "
+        f"{number(quality.ce_zero)} with zeros in place of these activations."
+    )

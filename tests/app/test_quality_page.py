@@ -1,0 +1,252 @@
+"""The Quality page, run without a browser."""
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+from page_fixtures import OpenPage, records
+from quality_fixtures import L0S, SAE_ID, sizes_of, write_sae
+from streamlit.testing.v1 import AppTest
+
+from itda_core.layout import ATOMS_FILE
+from itda_core.library import DictionaryRecord, Library
+from itda_core.quality import MEASURES, Quality, Series, write_quality
+from itda_core.sae_records import SaeSettings
+
+pytest_plugins = ("page_fixtures", "quality_fixtures")
+
+
+def pair_of(root: Path) -> tuple[DictionaryRecord, DictionaryRecord]:
+    """Layer 3 of the two models, both of which have a report."""
+    first, second = (record for record in records(root) if record.site.layer == 3)
+    return first, second
+
+
+def text(page: AppTest) -> str:
+    found = [each.value for kind in ("markdown", "caption", "text", "subheader") for each in page.get(kind)]
+    return "\n".join(found).replace("\\", "").replace("\N{WORD JOINER}", "")
+
+
+def strip(page: AppTest, heading: str) -> dict:
+    """The list whose first column has this heading."""
+    found = [json.loads(each.proto.json) for each in page.main.get("bidi_component")]
+    (only,) = (each for each in found if each["columns"][:1] == [heading])
+    return only
+
+
+def test_the_answer_comes_first(with_reports: Path, open_page: OpenPage) -> None:
+    first, second = pair_of(with_reports)
+    page = open_page(with_reports, "/quality", d=first.id)
+    assert not page.exception and not page.error
+    assert page.title[0].value == "How good is this dictionary?"
+    assert page.subheader[0].value == "These atoms are better than as many random ones"
+    # Of its whole size and its own L0, 8: 0.6 + 2 · 0.05 + 1 · 0.04.
+    figures = {metric.label: metric.value for metric in page.metric}
+    assert figures == {
+        "CE loss score": "0.740",
+        "Variance explained": "0.690",
+        "Relative error": "0.260",
+        "Dead latents": "8.0 %",
+    }
+    assert "Random atoms: 0.690" in text(page)
+    assert "0.730 to 0.750" in text(page)
+    assert "on 600 tokens of 12 documents" in text(page)
+    page = open_page(with_reports, "/quality", d=second.id)
+    assert page.subheader[0].value == "These atoms are worse than as many random ones"
+
+
+def test_every_point_is_a_link_to_its_atoms(with_reports: Path, open_page: OpenPage) -> None:
+    first, _ = pair_of(with_reports)
+    rows = strip(open_page(with_reports, "/quality", d=first.id), "Atoms")["rows"]
+    assert len(rows) == 2 * len(sizes_of(first)) * len(L0S)
+    small, _, whole = sizes_of(first)
+    hrefs = {(row["tokens"][0][0], row["cells"][0], row["cells"][1]): row["href"] for row in rows}
+    assert hrefs["own atoms", f"{small:,}", "4"] == f"atoms?d={first.id}&first={small}"
+    assert hrefs["own atoms", f"{whole:,}", "4"] == f"atoms?d={first.id}"
+    assert hrefs["random atoms", f"{small:,}", "16"] == f"atoms?d={first.id}&first={small}"
+    listed = open_page(with_reports, "/atoms", d=first.id, first=str(small))
+    assert not listed.exception
+    assert f"{small:,} of {first.n_atoms:,} atoms" in text(listed)
+    assert f"Only the first {small:,} that were admitted" in text(listed)
+    assert listed.slider(key="atoms_first").value == small
+    listed.slider(key="atoms_first").set_value(first.n_atoms).run()
+    assert "first" not in listed.query_params
+
+
+def test_two_dictionaries(with_reports: Path, open_page: OpenPage) -> None:
+    first, second = pair_of(with_reports)
+    page = open_page(with_reports, "/quality", d=first.id, e=second.id)
+    assert not page.exception and not page.error
+    said = [each.value for each in page.subheader]
+    assert said[:2] == [
+        "A’s atoms are better than as many random ones",
+        "B’s atoms are worse than as many random ones",
+    ]
+    assert "A is not measurably different from B" in said
+    assert len(page.metric) == 8
+    rows = strip(page, "Atoms")["rows"]
+    assert [row["sides"] for row in rows].count("b") == 2 * len(sizes_of(second)) * len(L0S)
+
+
+def test_an_sae_over_a_dictionary(with_reports: Path, open_page: OpenPage) -> None:
+    first, _ = pair_of(with_reports)
+    page = open_page(with_reports, "/quality", d=first.id, e=SAE_ID, sae=SAE_ID)
+    assert not page.exception and not page.error
+    assert "A is worse than B" in [each.value for each in page.subheader]
+    (listed,) = strip(page, "SAE")["rows"]
+    assert listed["cells"][:3] == ["120,000", "1 min 35 s", "0.900"]
+    assert listed["href"] == f"quality?d={first.id}&e={SAE_ID}"
+    assert listed["sides"] == "b" and listed["current"]
+    of_sae = [row for row in strip(page, "Atoms")["rows"] if row["sides"] == "b"]
+    assert [row["href"] for row in of_sae] == [f"quality?d={first.id}&e={SAE_ID}&sae={SAE_ID}"]
+    assert page.table[0].value.loc["Different tokens"].item().replace("\\", "") == "5,000"
+    assert page.selectbox(key="quality_b").value == SAE_ID
+    assert "trained on 120,000 tokens for 1 min 35 s" in text(page)
+
+
+def test_saes_of_all_kinds(with_reports: Path, tmp_path: Path, open_page: OpenPage) -> None:
+    root = tmp_path / "library"
+    shutil.copytree(with_reports, root)
+    first, second = pair_of(root)
+    here = Library(root)
+    mark = "<img src=x> ![x](http://outside.invalid/a.png)"
+    elsewhere = {"release": mark, "sae_id": None, "settings": None, "tokens": None, "seconds": None, "k": None}
+    write_sae(here, first, "pretrained-0", kind="jumprelu", **elsewhere)
+    write_sae(here, first, "twin-1", seconds=90.0)
+    write_sae(here, second, "foreign-2")
+    page = open_page(root, "/quality", d=first.id)
+    assert not page.exception and not page.error
+    rows = {row["href"].rpartition("=")[2]: row for row in strip(page, "SAE")["rows"]}
+    assert set(rows) == {SAE_ID, "pretrained-0", "twin-1"}
+    assert rows["pretrained-0"]["cells"] == ["–"] * 5
+    names = [row["tokens"][0][0] for row in rows.values()]
+    assert len(set(names)) == 3 and f"SAE {mark}" in names
+    # What has no report says so; and one of another site can be laid over it all the same.
+    page = open_page(root, "/quality", d=first.id, e="pretrained-0", sae="pretrained-0")
+    assert not page.exception
+    assert "It is not measured" in text(page) and "trained elsewhere" in text(page)
+    page = open_page(root, "/quality", d=first.id, e="foreign-2")
+    assert "foreign-2" in {row["href"].rpartition("=")[2] for row in strip(page, "SAE")["rows"]}
+
+
+def test_another_measure_and_other_lines_live_in_the_address(with_reports: Path, open_page: OpenPage) -> None:
+    first, second = pair_of(with_reports)
+    page = open_page(with_reports, "/quality", d=first.id)
+    measures = page.segmented_control(key="quality_measure")
+    assert measures.options == [MEASURES[name] for name in MEASURES if name in ("ce_loss_score", "variance_explained",
+                                "relative_error", "ce_loss", "dead")]  # fmt: skip
+    measures.set_value("dead").run()
+    assert page.query_params["by"] == "dead"
+    assert "active on none of the measured tokens" in text(page)
+    assert page.segmented_control(key="quality_lines").value == "all"
+    page.segmented_control(key="quality_lines").set_value("own").run()
+    assert page.query_params["lines"] == "own"
+    page.selectbox(key="quality_b").set_value(second.id).run()
+    assert page.query_params["e"] == second.id
+    assert "lines" not in page.query_params
+    assert page.segmented_control(key="quality_lines").value == "own"  # as usual for two
+    page.selectbox(key="quality_b").set_value(None).run()
+    assert set(page.query_params) == {"d", "by"}
+
+
+def test_without_a_report_the_page_says_why_and_what_to_do(with_reports: Path, open_page: OpenPage) -> None:
+    (bare,) = (record for record in records(with_reports) if record.site.layer == 1)
+    page = open_page(with_reports, "/quality", d=bare.id)
+    assert not page.exception and not page.error
+    assert not page.metric
+    assert "is measured once and kept" in text(page)
+    assert [button.label for button in page.button] == ["Measure A", "Train a TopK SAE"]
+    assert "None is trained yet on the activations of this site" in text(page)
+    # Beside a dictionary that has one, that one is shown all the same.
+    first, _ = pair_of(with_reports)
+    page = open_page(with_reports, "/quality", d=first.id, e=bare.id)
+    assert len(page.metric) == 4
+    assert [button.label for button in page.button] == ["Measure B", "Train a TopK SAE"]
+
+
+def test_the_kind_of_sae_to_train(with_reports: Path, tmp_path: Path, open_page: OpenPage) -> None:
+    root = tmp_path / "library"
+    shutil.copytree(with_reports, root)
+    first, _ = pair_of(root)
+    write_sae(Library(root), first, "usual", settings=SaeSettings())
+    page = open_page(root, "/quality", d=first.id)
+    assert not page.button
+    assert "A TopK SAE is trained beside this dictionary" in text(page)
+    page = open_page(with_reports, "/quality", d=first.id)
+    page.segmented_control(key="quality_kind").set_value("standard").run()
+    assert page.query_params["kind"] == "standard"
+    assert [button.label for button in page.button] == ["Train a ReLU SAE"]
+
+
+@pytest.mark.parametrize("params", [{"by": "beauty"}, {"lines": "none"}, {"d": "nobody"}, {"e": "nobody"}])
+def test_addresses_that_cannot_be(params: dict[str, str], with_reports: Path, open_page: OpenPage) -> None:
+    first, _ = pair_of(with_reports)
+    page = open_page(with_reports, "/quality", **{"d": first.id, **params})
+    assert not page.exception
+    (error,) = page.error
+    if "nobody" in params.values():
+        assert first.id in error.value.replace("\\", "")
+    if "e" in params:
+        assert SAE_ID in error.value.replace("\\", "")
+
+
+def test_nothing_is_chosen_and_nothing_is_there(with_reports: Path, tmp_path: Path, open_page: OpenPage) -> None:
+    page = open_page(with_reports, "/quality")
+    assert not page.exception
+    assert "Choose a dictionary as A" in text(page)
+    page.selectbox(key="quality_a").set_value(pair_of(with_reports)[0].id).run()
+    assert set(page.query_params) == {"d"}
+    page = open_page(tmp_path / "empty", "/quality")
+    assert not page.exception
+    assert "no dictionaries yet" in text(page)
+
+
+def test_a_damaged_report_is_told_and_the_other_is_shown(
+    with_reports: Path, tmp_path: Path, open_page: OpenPage
+) -> None:
+    root = tmp_path / "library"
+    shutil.copytree(with_reports, root)
+    first, second = pair_of(root)
+    report = Library(root).folder(first.id) / "quality.json"
+    sound = json.loads(report.read_text())
+    for change in ({"tokens": "many"}, {"series": 3}, {"id": second.id}, {"version": 0}):
+        report.write_text(json.dumps(sound | change))
+        page = open_page(root, "/quality", d=first.id, e=second.id)
+        assert not page.exception
+        assert "delete it and measure again" in page.error[0].value.replace("\\", "")
+        assert len(page.metric) == 4
+        assert "Measure A" in [button.label for button in page.button]  # which replaces it
+    (root / "saes" / SAE_ID / "manifest.json").write_text("{")
+    report.write_text(json.dumps(sound))
+    page = open_page(root, "/quality", d=first.id)
+    assert not page.exception
+    assert SAE_ID in page.error[0].value.replace("\\", "")
+
+
+def test_a_report_of_a_stranger_is_only_text(with_reports: Path, tmp_path: Path, open_page: OpenPage) -> None:
+    root = tmp_path / "library"
+    shutil.copytree(with_reports, root)
+    first, _ = pair_of(root)
+    folder = Library(root).folder(first.id)
+    mark = "![x](http://outside.invalid/a.png)"
+    series = (Series(mark, ()),)
+    write_quality(Quality(first.id, 1, 1, None, None, series, 0.0, first.files[ATOMS_FILE]), folder)
+    page = open_page(root, "/quality", d=first.id)
+    assert not page.exception
+    assert "no point of its own" in text(page)
+
+
+def test_pages_lead_there(with_reports: Path, open_page: OpenPage) -> None:
+    first, second = pair_of(with_reports)
+
+    def hrefs(page: AppTest) -> list[str | None]:
+        strips = [json.loads(each.proto.json) for each in [*page.main.get("bidi_component"),
+                                                           *page.sidebar.get("bidi_component")]]  # fmt: skip
+        return [row.get("href") for each in strips for row in each.get("rows", [])]
+
+    here = f"quality?d={first.id}"
+    assert hrefs(open_page(with_reports, "/atoms", d=first.id)).count(here) == 2  # in the sidebar too
+    assert f"{here}&e={second.id}" in hrefs(open_page(with_reports, "/compare", d=first.id, e=second.id))
+    links = [each.proto.page for each in open_page(with_reports).main.get("page_link")]
+    assert "quality" in links
