@@ -20,6 +20,7 @@ from itda_core.library import Damaged, DictionaryRecord, Library
 from itda_core.maps import read_map
 from itda_core.pair_queries import Pair
 from itda_core.passages import Decomposition
+from itda_core.probing_results import Probing, read_probing
 from itda_core.queries import Index
 from itda_core.transplant import SUMMARY_FILE as TRANSPLANT_FILE
 from itda_core.transplant import Transplant, read_transplant
@@ -104,6 +105,11 @@ def layers(a: DictionaryRecord, b: DictionaryRecord) -> LayerSimilarity | None:
     """What a job found of all layers of two dictionaries' models; None before. Raises UserError as `pair` does."""
     key_of(a, b)
     return read_layers(library(), a, b)
+
+
+def probing(record: DictionaryRecord) -> Probing | None:
+    """What a job found of how much a dictionary's atoms tell; None before. Raises DamagedError."""
+    return read_probing(record, library().folder(record.id))
 
 
 def layers_bench() -> dict[str, Any] | None:

@@ -70,7 +70,7 @@ class Probe(Score):
     auc: float
     """Area under the ROC curve on the test tokens."""
     precision: float | None
-    """Of the test tokens that the probe says have the property, the share that has it; None where it says so of none."""
+    """Of the test tokens that the probe says have it, the share that does; None where it says so of none."""
     recall: float
     """Of the test tokens that have the property, the share that the probe says so of."""
     latents: tuple[int, ...]
@@ -159,6 +159,8 @@ class Probing:
         scores = [*self.means, *(probe for each in self.properties for probe in each.probes)]
         if unknown := {score.coder for score in scores} - latents.keys():
             raise ValueError(f"it has scores of {min(unknown)[:40]!r}, which is none of its coders")
+        if len({each.name for each in self.properties}) < len(self.properties):
+            raise ValueError("it names a property twice")
         for each in self.properties:
             for probe in each.probes:
                 if any(latent >= latents[probe.coder] for latent in probe.latents):

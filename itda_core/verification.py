@@ -8,12 +8,16 @@ from itda_core import comparison, layers, transplant
 from itda_core.corpus import Corpus
 from itda_core.files import read_json
 from itda_core.library import DictionaryRecord, Library
+from itda_core.probing_results import read_probing
 from itda_core.types import UserError
 
 
 def verify_library(library: Library) -> dict[str, list[str]]:
     """Problems of everything in a library, a line each, by the name of its folder or file; none for what is sound."""
     problems = {dictionary_id: list(library.verify(dictionary_id)) for dictionary_id in library.ids()}
+    for record in library.records():
+        if isinstance(record, DictionaryRecord):
+            problems.setdefault(record.id, []).extend(_problem(read_probing, record, library.folder(record.id)))
     return problems | _of_corpora(library) | _of_comparisons(library) | _of_layers(library)
 
 

@@ -48,6 +48,9 @@ def probing_table(report: Probing) -> str:
         for words, scores in {**rows, "mean": report.means}.items():
             told = {score.k: score.accuracy.value for score in scores if score.coder == coder.name}
             lines.append(f"{words:24}" + "".join(f"{told[k]:9.3f}" if k in told else f"{'–':>9}" for k in ks))
+    lines += ["", "without the model: from nothing but the position, and from nothing but which token it is"]
+    for each in report.properties:
+        lines.append(f"{property_of(each.name).words:24}{each.by_position:9.3f}{each.by_token:9.3f}")
     lines += [f"left out: {property_of(name).words}: {why}" for name, why in report.left_out.items()]
     return "\n".join(lines)
 

@@ -3,7 +3,7 @@
 Codes are sparse; activations are as they are; projections on many directions are worked out where they are asked for.
 """
 
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 from scipy.sparse import csr_array
@@ -27,8 +27,8 @@ class Features(Protocol):
         """[n, k] some latents of all tokens, in the order asked for."""
         ...
 
-    def whole(self) -> csr_array | np.ndarray | None:
-        """All latents of all tokens, sparse unless they are few; None where that would say no more than another does."""
+    def whole(self) -> Any:
+        """[n, latents] all of all tokens, sparse unless few; None where that says no more than another does."""
         ...
 
 
@@ -38,12 +38,13 @@ class CodeFeatures:
     def __init__(self, codes: Codes, n: int, latents: int) -> None:
         """Codes of n tokens that use so many latents."""
         table = csr_array((codes.coefficient, (codes.row, codes.atom)), shape=(n, latents), dtype=np.float32)
+        self._latents = latents
         self._by_row, self._by_latent = table, table.tocsc()
 
     @property
     def latents(self) -> int:
         """How many there are."""
-        return self._by_row.shape[1]
+        return self._latents
 
     def differences(self, weights: np.ndarray) -> np.ndarray:
         """[latents] sums of each latent over the tokens, weighted by [n] weights."""
@@ -53,8 +54,8 @@ class CodeFeatures:
         """[n, k] some latents of all tokens, in the order asked for."""
         return self._by_latent[:, latents].toarray().astype(np.float64)
 
-    def whole(self) -> csr_array:
-        """All coefficients."""
+    def whole(self) -> Any:
+        """[n, latents] all coefficients, sparse, float32."""
         return self._by_row
 
 

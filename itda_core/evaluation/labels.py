@@ -203,7 +203,7 @@ def _code_blocks(text: str, lines: list[_Line]) -> np.ndarray:
 
 
 def _list_items(text: str, lines: list[_Line]) -> np.ndarray:
-    """Characters of list items, their bullets left out; an item goes on as far as it is indented more than its bullet."""
+    """Characters of list items without their bullets; an item goes on as far as it is indented more than its bullet."""
     marked = np.zeros(len(text), bool)
     indent: int | None = None  # of the item's bullet
     for line in lines:

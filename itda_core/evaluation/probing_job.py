@@ -1,7 +1,6 @@
 """Probing as a job: a dictionary beside what it is held against, on text that it was not built from."""
 
 import time
-from pathlib import Path
 
 import numpy as np
 import torch
