@@ -1,0 +1,132 @@
+"""An SAE trained by SAELens' trainer on activations that lie in memory, its curve looked at on the way.
+
+The choices, from SAELens' defaults unless said: Adam (0.9, 0.999), gradients clipped at 1; activations scaled to a mean
+norm of √d_model; the learning rate rises over the first 5 % of the steps and falls to 0 over the last 20 %; latents that
+did not fire for 5 % of the steps are dead and get the auxiliary loss of TopK. A standard SAE has no L0 of its own: its
+L1 weight is steered while it trains, up where more latents are active than were asked for and down where fewer are, so
+that one run ends near the L0 wanted and none is spent on looking for the weight.
+"""
+
+import time
+from collections.abc import Callable, Iterator
+from math import ceil, exp, log
+from typing import Any, NamedTuple
+
+import torch
+
+from itda_core.evaluation.saelens import new_sae, new_trainer, trained
+from itda_core.sae_records import SaeSettings
+from itda_core.types import UserError
+
+_WARM_UP, _DECAY, _DEAD_AFTER = 0.05, 0.2, 0.05  # shares of the steps
+_FIRST_L1 = 5.0  # with inputs of norm √d_model, as in SAELens' tutorials
+_STEER_EVERY, _GAIN = 10, 0.04  # steps; change of log L1 per unit of log (L0 / wanted)
+_STEADY = 0.2  # share of a steering step in the running mean of L0
+
+
+class Mark(NamedTuple):
+    """An SAE on its way."""
+
+    tokens: int
+    """Activations seen so far, those seen again counted again."""
+    seconds: float
+    """Time that training took up to here, without what was done at earlier marks."""
+    sae: Any
+    """The SAE as it stands, for use on activations as they are."""
+
+
+class TrainedSae(NamedTuple):
+    """An SAE at the end of its training."""
+
+    sae: Any
+    """It, as SAELens has it."""
+    tokens: int
+    """Activations seen, those seen again counted again."""
+    seconds: float
+    """Time that training took, without what was done at marks."""
+
+
+def train(
+    x: torch.Tensor,
+    settings: SaeSettings,
+    width: int,
+    k: int,
+    metadata: dict[str, str],
+    marks: tuple[int, ...] = (),
+    look: Callable[[Mark], None] = lambda _: None,
+    advance: Callable[[int], None] = lambda _: None,
+) -> TrainedSae:
+    """Train an SAE. The same arguments give the same SAE on one machine.
+
+    Args:
+        x: [n, d_model] float32; shuffled anew for each pass over it, as the seed has it.
+        settings: kind, tokens, batch, learning rate, seed.
+        width: latents.
+        k: latents that are to be active at a token: just so many of TopK, about so many on average of standard.
+        metadata: what its configuration says of where it belongs.
+        marks: numbers of tokens, rising, at which to look at it; the first step at or after each is taken.
+        look: called there; the clock stands still meanwhile.
+        advance: told of the tokens of each step.
+
+    Raises:
+        UserError: there are fewer activations than one step takes, or k is more than the width.
+    """
+    if len(x) < settings.batch:
+        raise UserError(f"{len(x):,} activations are fewer than a step's {settings.batch:,}: lower --batch")
+    if k > width:
+        raise UserError(f"k is {k} and the width {width}: no more latents can be active than there are")
+    torch.manual_seed(settings.seed)
+    start = time.perf_counter()
+    steps = ceil(settings.tokens / settings.batch)
+    sae = new_sae(settings.kind, x.shape[1], width, k, _FIRST_L1, metadata)
+    trainer = new_trainer(
+        sae,
+        x.shape[1] ** 0.5 / float(x.norm(dim=1).mean()),
+        samples=steps * settings.batch,
+        batch=settings.batch,
+        lr=settings.lr,
+        warm_up=max(1, round(_WARM_UP * steps)),
+        decay=max(1, round(_DECAY * steps)),
+        dead_after=max(1, round(_DEAD_AFTER * steps)),
+    )
+    steer = _Steering(trainer, k) if settings.kind == "standard" else None
+    waiting = list(marks)
+    away = 0.0
+    for step, batch in zip(range(steps), _batches(x, settings), strict=False):
+        output = trainer.step(batch)
+        trainer.n_training_steps += 1
+        trainer.maybe_reset_sparsity()
+        if steer is not None and step % _STEER_EVERY == 0:
+            steer.by(output.feature_acts)
+        if waiting and trainer.n_training_samples >= waiting[0]:
+            left = time.perf_counter()
+            while waiting and trainer.n_training_samples >= waiting[0]:
+                waiting.pop(0)
+            look(Mark(trainer.n_training_samples, left - start - away, trained(trainer)))
+            away += time.perf_counter() - left
+        advance(len(batch))
+    trainer.set_final_sae_metadata()
+    return TrainedSae(trained(trainer), trainer.n_training_samples, time.perf_counter() - start - away)
+
+
+class _Steering:
+    """Holds a standard SAE to the L0 wanted, by its L1 weight."""
+
+    def __init__(self, trainer: Any, wanted: int) -> None:
+        self._schedule, self._wanted, self._mean = trainer.coefficient_schedulers["l1"], wanted, 0.0
+
+    @torch.no_grad()
+    def by(self, acts: torch.Tensor) -> None:
+        active = float((acts > 0).sum()) / len(acts)
+        self._mean = (1 - _STEADY) * self._mean + _STEADY * active if self._mean else active
+        off = log(max(self._mean, 1e-3) / self._wanted)
+        self._schedule.final_value *= exp(_GAIN * max(-1.0, min(1.0, off)))
+
+
+def _batches(x: torch.Tensor, settings: SaeSettings) -> Iterator[torch.Tensor]:
+    """[batch, d_model] of activations, shuffled anew for each pass over them, without end; a pass's rest is left out."""
+    generator = torch.Generator().manual_seed(settings.seed)
+    while True:
+        order = torch.randperm(len(x), generator=generator)
+        for first in range(0, len(x) - settings.batch + 1, settings.batch):
+            yield x[order[first : first + settings.batch]]

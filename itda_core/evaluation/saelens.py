@@ -1,0 +1,185 @@
+"""SAELens: the only place where it is imported. SAEs are made, trained step by step, saved, and loaded from elsewhere.
+
+`SAETrainer` trains; its `step` is the seam that SAELens' own trainer of several SAEs uses, so that its optimiser, its
+schedule, its clipping and its count of dead latents are what run. Importing SAELens takes some seconds, and no page does.
+"""
+
+import importlib.util
+import warnings
+from pathlib import Path
+from typing import Any
+
+import httpx
+import torch
+from huggingface_hub.errors import EntryNotFoundError, RepositoryNotFoundError
+from safetensors import SafetensorError
+
+from itda_core.hub import answer_of_hub
+from itda_core.types import DamagedError, UserError, one_line
+
+WEIGHTS_FILE, CONFIG_FILE = "sae_weights.safetensors", "cfg.json"
+"""SAELens' names of the two files of an SAE."""
+ARCHITECTURES = ("standard", "topk", "jumprelu", "gated")
+"""Those whose codes are positive and of one activation each, and whose output stands for their input."""
+_INSTALL = "SAEs need SAELens: pip install 'itda-explorer[sae]', or pip install -e '.[sae]' in a clone"
+
+
+def require_saelens() -> None:
+    """Raises UserError, saying what to install, where SAELens is not here."""
+    if importlib.util.find_spec("sae_lens") is None:
+        raise UserError(_INSTALL)
+
+
+def new_sae(kind: str, d_model: int, width: int, k: int, l1: float, metadata: dict[str, str]) -> Any:
+    """An untrained SAE, its weights drawn by torch's seed.
+
+    Args:
+        kind: `topk`, or `standard`, which is ReLU with an L1 penalty.
+        d_model: width of the activations.
+        width: latents.
+        k: active latents at a token, of a TopK SAE.
+        l1: weight of the penalty, of a standard SAE.
+        metadata: what its `cfg.json` says of where it belongs.
+    """
+    require_saelens()
+    from sae_lens import StandardTrainingSAE, StandardTrainingSAEConfig, TopKTrainingSAE, TopKTrainingSAEConfig
+    from sae_lens.saes.sae import SAEMetadata
+
+    # Inputs are scaled to a mean norm of √d, as Anthropic's April 2024 update does; it is folded into the weights.
+    shared: dict[str, Any] = {
+        "d_in": d_model,
+        "d_sae": width,
+        "normalize_activations": "expected_average_only_in",
+        "metadata": SAEMetadata(**metadata),
+    }
+    if kind == "topk":
+        return TopKTrainingSAE(TopKTrainingSAEConfig(k=k, **shared))
+    return StandardTrainingSAE(StandardTrainingSAEConfig(l1_coefficient=l1, **shared))
+
+
+def new_trainer(
+    sae: Any, scale: float, *, samples: int, batch: int, lr: float, warm_up: int, decay: int, dead_after: int
+) -> Any:
+    """SAELens' trainer of an SAE.
+
+    Args:
+        sae: from `new_sae`.
+        scale: what activations are multiplied with.
+        samples: activations that it will see.
+        batch: activations in a step.
+        lr: learning rate.
+        warm_up, decay: steps over which it rises from 0, and over which it falls to 0 at the end.
+        dead_after: steps without firing after which a latent counts as dead and gets the auxiliary loss (TopK).
+    """
+    from sae_lens import LoggingConfig
+    from sae_lens.config import SAETrainerConfig
+    from sae_lens.training.sae_trainer import SAETrainer
+
+    config = SAETrainerConfig(
+        total_training_samples=samples,
+        train_batch_size_samples=batch,
+        lr=lr,
+        lr_end=lr,
+        lr_warm_up_steps=warm_up,
+        lr_decay_steps=decay,
+        dead_feature_window=dead_after,
+        logger=LoggingConfig(log_to_wandb=False),
+    )
+    trainer: Any = SAETrainer(config, sae, data_provider=iter(()))  # the steps are given their activations
+    trainer.activation_scaler.scaling_factor = scale
+    return trainer
+
+
+def trained(trainer: Any) -> Any:
+    """The SAE as it stands, for use on activations as they are: a copy, its scaling and its norms folded in."""
+    from sae_lens import SAE
+
+    sae = trainer.sae
+    weights = {name: tensor.detach().clone() for name, tensor in sae.state_dict().items()}
+    sae.process_state_dict_for_saving_inference(weights)
+    copy: Any = SAE.from_dict(sae.cfg.get_inference_sae_cfg_dict())
+    copy.load_state_dict(weights)
+    copy.fold_activation_norm_scaling_factor(trainer.activation_scaler.scaling_factor)
+    return copy.eval()
+
+
+def save_sae(sae: Any, folder: Path) -> None:
+    """Write SAELens' two files of an SAE."""
+    sae.save_model(folder)
+
+
+def load_sae(folder: Path) -> Any:
+    """Read an SAE that `save_sae` wrote, or SAELens did, onto the CPU in float32.
+
+    Raises:
+        UserError: SAELens is not here.
+        DamagedError: the files are not an SAE's.
+    """
+    require_saelens()
+    from sae_lens import SAE
+
+    try:
+        with torch.device("cpu"):
+            sae = SAE.load_from_disk(folder, device="cpu", dtype="float32")
+    except (OSError, SafetensorError, KeyError, TypeError, ValueError, RuntimeError, AttributeError) as error:
+        raise DamagedError(f"{folder.name} cannot be read as an SAE: {one_line(_first_line(error))}") from error
+    _check_finite(sae, folder.name)
+    return sae
+
+
+def fetch_sae(release: str, sae_id: str) -> Any:
+    """A pretrained SAE by SAELens' release and id, from the Hub or its cache, onto the CPU in float32.
+
+    Weights that are pickled are read by `torch.load`, whose default reads tensors only.
+
+    Raises:
+        UserError: SAELens is not here, it knows no such release or id, or the Hub does not give it.
+    """
+    require_saelens()
+    from sae_lens import SAE
+
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", UserWarning)  # a repository that is named by its own name
+            sae: Any = SAE.from_pretrained(release, sae_id, device="cpu", dtype="float32")
+    except (OSError, httpx.HTTPError, ValueError, KeyError, TypeError, RuntimeError, SafetensorError) as error:
+        raise UserError(_refusal(release, sae_id, error)) from error
+    _check_finite(sae, f"{release} {sae_id}")
+    return sae
+
+
+def official_name(model: str) -> str:
+    """TransformerLens' own name of a model that may be given by an alias of it; the name itself where it knows none."""
+    from transformer_lens.loading_from_pretrained import get_official_model_name
+
+    try:
+        return get_official_model_name(model)
+    except ValueError:
+        return model
+
+
+def _check_finite(sae: Any, name: str) -> None:
+    if not all(torch.isfinite(weight).all() for weight in sae.state_dict().values()):
+        raise DamagedError(f"{name} has a weight that is not finite: name another SAE")
+
+
+def _refusal(release: str, sae_id: str, error: BaseException) -> str:
+    """Why a pretrained SAE could not be had, in one line."""
+    from huggingface_hub import constants
+
+    named = f"{release} {sae_id}"
+    if answer := answer_of_hub(release, error):
+        return answer
+    if isinstance(error, RepositoryNotFoundError):
+        return f"there is no release {release!r}, and no such repository on the Hub: check --release"
+    if isinstance(error, EntryNotFoundError) and not constants.HF_HUB_OFFLINE and error.response is not None:
+        return f"{release} has no SAE {sae_id!r}: check --sae-id"
+    if isinstance(error, OSError | httpx.HTTPError):
+        return f"the Hub cannot be reached, and {named} is not in the cache: check the network"
+    return f"{named} cannot be loaded: {one_line(_first_line(error))}"
+
+
+def _first_line(error: BaseException) -> str:
+    if isinstance(error, KeyError):
+        return f"it has no {error}"
+    return (str(error).strip().splitlines() or [type(error).__name__])[0]
