@@ -15,7 +15,7 @@ ALL = "all"
 """How k is written where a probe reads all latents."""
 _WHAT = (
     "Take what can be read off the text itself (is this token in code? a number?), and predict it from a few latents "
-    "alone: the k that differ most, on average, between tokens of both kinds, put together by a logistic regression. "
+    "alone: the k that differ most between tokens of both kinds, put together by a logistic regression. "
     "The higher the line at small k, the more single latents mean something that has a name."
 )
 
@@ -117,7 +117,7 @@ def _show_atom(record: DictionaryRecord, probe: Probe, found: ProbedProperty, re
     """The atom that the probe of one atom reads: its source, a link to it, and what its coefficient says."""
     (number_,) = probe.latents
     way = "larger" if probe.signs[0] > 0 else "smaller"
-    st.text(f"The one atom whose coefficient differs most: it is {way} on these tokens. Its source:")
+    st.text(f"The atom that tells most on its own; its coefficient is {way} on these tokens. Its source:")
     token_strip([_source(record, resources.index(record.id), number_)], key=f"probing_atom_{found.name}")
     if probe.precision is None:
         st.caption("A probe on it alone says of no token that it has the property.")

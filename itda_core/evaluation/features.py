@@ -10,6 +10,8 @@ from scipy.sparse import csr_array
 
 from itda_core.types import Codes
 
+_ROWS_AT_ONCE = 2048  # of projections
+
 
 class Features(Protocol):
     """Latents of n tokens."""
@@ -21,6 +23,10 @@ class Features(Protocol):
 
     def differences(self, weights: np.ndarray) -> np.ndarray:
         """[latents] sums of each latent over the tokens, weighted by [n] weights."""
+        ...
+
+    def spreads(self, rows: np.ndarray) -> np.ndarray:
+        """[latents] standard deviations over some of the tokens, [n] bool."""
         ...
 
     def columns(self, latents: np.ndarray) -> np.ndarray:
@@ -50,6 +56,12 @@ class CodeFeatures:
         """[latents] sums of each latent over the tokens, weighted by [n] weights."""
         return self._by_row.T @ weights
 
+    def spreads(self, rows: np.ndarray) -> np.ndarray:
+        """[latents] standard deviations over some of the tokens, [n] bool."""
+        shares = rows / np.count_nonzero(rows)
+        squares = self._by_row.multiply(self._by_row).T @ shares
+        return np.sqrt(np.maximum(squares - self.differences(shares) ** 2, 0))
+
     def columns(self, latents: np.ndarray) -> np.ndarray:
         """[n, k] some latents of all tokens, in the order asked for."""
         return self._by_latent[:, latents].toarray().astype(np.float64)
@@ -74,6 +86,10 @@ class DenseFeatures:
     def differences(self, weights: np.ndarray) -> np.ndarray:
         """[latents] sums of each latent over the tokens, weighted by [n] weights."""
         return weights @ self._x
+
+    def spreads(self, rows: np.ndarray) -> np.ndarray:
+        """[latents] standard deviations over some of the tokens, [n] bool."""
+        return self._x[rows].std(0, dtype=np.float64)
 
     def columns(self, latents: np.ndarray) -> np.ndarray:
         """[n, k] some latents of all tokens, in the order asked for."""
@@ -100,6 +116,15 @@ class DirectionFeatures:
     def differences(self, weights: np.ndarray) -> np.ndarray:
         """[latents] sums of each latent over the tokens, weighted by [n] weights."""
         return self._directions @ (weights @ self._x)
+
+    def spreads(self, rows: np.ndarray) -> np.ndarray:
+        """[latents] standard deviations over some of the tokens, [n] bool."""
+        x = self._x[rows]
+        x = x - x.mean(0, dtype=np.float64)
+        squares = np.zeros(self.latents)
+        for first in range(0, len(x), _ROWS_AT_ONCE):
+            squares += np.square(x[first : first + _ROWS_AT_ONCE] @ self._directions.T).sum(0)
+        return np.sqrt(squares / len(x))
 
     def columns(self, latents: np.ndarray) -> np.ndarray:
         """[n, k] some latents of all tokens, in the order asked for."""

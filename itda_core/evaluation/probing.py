@@ -1,11 +1,16 @@
 """Sparse probing: how well a few latents of a dictionary tell a property of a token that is known from its text.
 
 After Gurnee et al. (2023, arXiv 2305.01610) and SAEBench (Karvonen et al. 2025, arXiv 2503.09532): of all latents, the
-k whose mean over training tokens with the property differs most from that over training tokens without it, up or down,
-are read by a logistic regression, and what counts is how often that is right on other text. The rule is SAEBench's, and
-one of those that Gurnee et al. compare; it takes one pass over sparse codes, where choosing by the weights of a
-regression on all latents takes that regression first. It hangs on a latent's scale. Dividing by the latent's spread
-chose a little better on docs-a, for every coder (by 0.001 to 0.015 of accuracy on average), and changed no order.
+k that differ most between training tokens with and without the property are read by a logistic regression, and what
+counts is how often that is right on other text.
+
+A latent differs by the difference of its two means in units of its spread over all training tokens. That is the order
+of the F statistic, one of the rules that Gurnee et al. compare. SAEBench leaves the spread out, and so did a first
+trial here. But the coefficients of pursuit differ in size from atom to atom, and the plain difference chose the atoms
+that are large everywhere. With the spread, probes of one to five latents were better for every coder (docs-a, layer 3,
+on average over the properties: 0.519, 0.533, 0.564 against 0.518, 0.531, 0.561 for atoms, 0.615, 0.653, 0.699 against
+0.612, 0.642, 0.684 for the model's dimensions), the order of the coders was the same, and the one atom that is chosen
+means what is asked. Choosing by the weights of a regression on all latents would take that regression first.
 
 What is different here: a property is of a token, not of a text whose codes are averaged, so that a latent that fires on
 one token in a thousand can tell no more than that; accuracy is balanced, where SAEBench draws equally many of each
@@ -19,6 +24,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import roc_auc_score
+from threadpoolctl import threadpool_limits
 
 from itda_core.evaluation.features import Features
 from itda_core.probing_results import ITDA, Probe, ProbedProperty, Score
@@ -83,15 +89,24 @@ def split(n_documents: int, seed: int) -> np.ndarray:
     return is_test
 
 
-def choose(features: Features, has: np.ndarray, train: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """All latents by the difference of their means between training tokens with and without a property.
+def choose(
+    features: Features, has: np.ndarray, train: np.ndarray, spreads: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """All latents by how much they differ between training tokens with and without a property.
+
+    Args:
+        features: the latents of n tokens.
+        has: [n] which tokens have the property.
+        train: [n] which are trained on; some of them have it and some do not.
+        spreads: [latents] of each latent over the training tokens.
 
     Returns:
-        [latents] the latents, the one with the largest difference, whatever its sign, first; and the differences, mean
-        with less mean without, in the order of the latents.
+        [latents] the latents, the one that differs most, up or down, first; and the differences in the latents' order:
+        mean with less mean without, in units of the spread, 0 for a latent that is the same everywhere.
     """
     weights = np.where(has, 1 / np.count_nonzero(has & train), -1 / np.count_nonzero(~has & train)) * train
     differences = np.asarray(features.differences(weights), np.float64)
+    differences = np.divide(differences, spreads, out=np.zeros_like(differences), where=spreads > 0)
     return np.argsort(-np.abs(differences), kind="stable"), differences
 
 
@@ -122,7 +137,8 @@ def run_probes(
         if why is not None:
             left_out[name] = why
         else:
-            made = _probe(name, has, tokens, coders, sides)
+            with threadpool_limits(1):  # its products are small: threads would only wait for each other
+                made = _probe(name, has, tokens, coders, sides)
             found.append(made.found)
             for key, accuracy in made.accuracies.items():
                 accuracies.setdefault(key, []).append(accuracy)
@@ -174,6 +190,7 @@ class _Sides:
     def __init__(self, tokens: Marked, is_test: np.ndarray, seed: int) -> None:
         self.test = is_test[tokens.document]
         self.train = ~self.test
+        self.spreads: dict[str, np.ndarray] = {}  # by coder, over the training tokens
         _, self._document = np.unique(tokens.document[self.test], return_inverse=True)
         self._all = tokens.document
         self._n = int(self._document.max(initial=-1)) + 1
@@ -216,7 +233,9 @@ def _probe(name: str, has: np.ndarray, tokens: Marked, coders: Mapping[str, Feat
     made: dict[_Key, dict[str, Any]] = {}
     actual = has[sides.test]
     for coder, features in coders.items():
-        order, differences = choose(features, has, sides.train)
+        if coder not in sides.spreads:
+            sides.spreads[coder] = features.spreads(sides.train)
+        order, differences = choose(features, has, sides.train, sides.spreads[coder])
         for k in (*(k for k in KS if k <= features.latents), None):
             x = features.whole() if k is None else features.columns(order[:k])
             if x is None:

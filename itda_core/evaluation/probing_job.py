@@ -12,6 +12,8 @@ from itda_core.evaluation.coders import Coder, DictionaryCoder
 from itda_core.evaluation.features import CodeFeatures, DenseFeatures, DirectionFeatures, Features
 from itda_core.evaluation.probed_tokens import ProbedTokens, random_atoms, read_tokens
 from itda_core.evaluation.probing import Marked, ProbingSettings, run_probes, split
+from itda_core.evaluation.sae_coder import SaeCoder
+from itda_core.evaluation.saelens import load_sae
 from itda_core.jobs import Job, build_lock
 from itda_core.layout import ATOMS_FILE
 from itda_core.library import DictionaryRecord, Library
@@ -26,6 +28,7 @@ from itda_core.probing_results import (
     read_probing,
     write_probing,
 )
+from itda_core.sae_records import SaeRecord, sae_folder, sae_records
 from itda_core.types import Codes, UserError
 
 _ROWS_AT_ONCE = 4096
@@ -55,13 +58,13 @@ def probe(library: Library, dictionary_id: str, job: Job, settings: ProbingSetti
 
 
 def sae_ids(library: Library, record: DictionaryRecord) -> list[str]:
-    """Ids of the sparse autoencoders of a dictionary's site, which are probed beside it."""
-    return []
+    """Ids of the sparse autoencoders of a dictionary's site, which are probed beside it; damaged ones are left out."""
+    return [each.id for each in sae_records(library) if isinstance(each, SaeRecord) and each.is_of(record)]
 
 
 def open_sae(library: Library, sae_id: str) -> Coder:
-    """A sparse autoencoder of the library, ready to encode. Raises UserError for an id that is not there."""
-    raise UserError(f"there is no SAE {sae_id!r} in this library")
+    """A sparse autoencoder of the library. Raises UserError for an id that is not there, or without SAELens."""
+    return SaeCoder(load_sae(sae_folder(library, sae_id)))
 
 
 def _kept(library: Library, record: DictionaryRecord, settings: ProbingSettings) -> Probing | None:
