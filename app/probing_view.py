@@ -10,6 +10,7 @@ from itda_core.evaluation.labels import property_of
 from itda_core.library import DictionaryRecord
 from itda_core.probing_results import ITDA, Probe, ProbedProperty, Probing, Score
 from itda_core.queries import Index
+from itda_core.types import DamagedError
 
 ALL = "all"
 """How k is written where a probe reads all latents."""
@@ -24,7 +25,11 @@ def show_probing(record: DictionaryRecord) -> None:
     """What probes found of a dictionary; where there is no report yet, the way to it."""
     st.subheader("What do single atoms tell?")
     st.caption(_WHAT)
-    report = resources.probing(record)
+    try:
+        report = resources.probing(record)
+    except DamagedError as error:  # the rest of the page is sound
+        parts.show_error(error, icon=":material/broken_image:")
+        return
     if report is None:
         jobs_view.offer_work(
             "This is measured once, on text that the dictionary was not built from, and kept.",
