@@ -99,7 +99,7 @@ def test_the_report_is_drawn_with_what_it_rests_on(open_view: Open, library: Pat
     record = records(library)[0]
     page = open_view(report_of(record))
     assert not page.exception
-    text = shown(page).replace("\\", "")
+    text = shown(page).replace("\\", "").replace("\N{WORD JOINER}", "")
     assert "trained on 2,000 tokens and tested on 1,000 of 30 other documents" in text
     assert "321 of 3,000 tokens have it, in 45 documents" in text
     assert "which token it is gives 0.66, and its position alone 0.55" in text
