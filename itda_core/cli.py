@@ -27,7 +27,7 @@ from itda_core.config import (
     parse_hooks,
     parse_layers,
 )
-from itda_core.evaluation.commands import COMMANDS as EVALUATION
+from itda_core.evaluation import commands as evaluation
 from itda_core.jobs import JOB_VARIABLE, JobState, cancel, fail_unstarted, read_jobs, running_job
 from itda_core.library import Damaged, DictionaryRecord, Library
 from itda_core.types import UserError, one_line
@@ -111,7 +111,7 @@ def _parser() -> argparse.ArgumentParser:
         similarity.add_argument(f"--{name}", type=kind, default=_default(LayersSettings, name), help=text)
     json_option(similarity)
 
-    for name, text, options, run in EVALUATION:
+    for name, text, options, run in evaluation.COMMANDS:
         options(_command(commands, name, run, text))
 
     bench = commands.add_parser(

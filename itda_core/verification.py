@@ -1,4 +1,4 @@
-"""What of a library is not as it was written: its dictionaries, its corpora, and what jobs kept of two dictionaries."""
+"""What of a library is not as it was written: its dictionaries, SAEs and corpora, and what jobs kept of two of them."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -9,6 +9,7 @@ from itda_core.corpus import Corpus
 from itda_core.files import read_json
 from itda_core.library import DictionaryRecord, Library
 from itda_core.probing_results import read_probing
+from itda_core.sae_records import sae_ids, verify_sae
 from itda_core.types import UserError
 
 
@@ -18,6 +19,7 @@ def verify_library(library: Library) -> dict[str, list[str]]:
     for record in library.records():
         if isinstance(record, DictionaryRecord):
             problems.setdefault(record.id, []).extend(_problem(read_probing, record, library.folder(record.id)))
+    problems |= {sae_id: list(verify_sae(library, sae_id)) for sae_id in sae_ids(library)}
     return problems | _of_corpora(library) | _of_comparisons(library) | _of_layers(library)
 
 

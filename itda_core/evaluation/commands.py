@@ -1,15 +1,71 @@
-"""Evaluation as commands: what each takes, runs and prints. What needs torch is imported by the one that runs."""
+"""Commands on how good a dictionary is: what each takes, runs and prints. What needs torch is imported when it runs."""
 
 import argparse
 import json
 import os
 from collections.abc import Callable
-from dataclasses import asdict
+from dataclasses import asdict, fields
+from typing import Any
 
 from itda_core.benchmarks.commands import json_option, quiet
 from itda_core.jobs import JOB_VARIABLE, running_job
 from itda_core.library import Library
-from itda_core.probing_results import Probing
+from itda_core.quality import MEASURES, read_quality
+from itda_core.sae_records import KINDS, SaeSettings, sae_folder
+from itda_core.types import UserError
+
+_TRAINING = ("kind", "width", "k", "tokens", "batch", "lr", "seed")
+
+
+def _sae_options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("id", metavar="ID", help="a dictionary's id, as itda list shows it")
+    training = parser.add_argument_group("trained on the dictionary's activations")
+    told = {field.name: field.default for field in fields(SaeSettings)}
+    training.add_argument("--kind", choices=KINDS, help=f"TopK, or ReLU with an L1 penalty (default: {told['kind']})")
+    training.add_argument("--width", type=int, help="latents (default: the dictionary's atoms)")
+    training.add_argument("--k", type=int, help="active latents at a token (default: the dictionary's L0)")
+    for name, kind, text in (
+        ("tokens", int, "activations that it sees, those seen again counted again"),
+        ("batch", int, "activations in a step"),
+        ("lr", float, "learning rate"),
+        ("seed", int, "of the weights and the order"),
+    ):
+        training.add_argument(f"--{name}", type=kind, help=f"{text} (default: {told[name]:,})")
+    pretrained = parser.add_argument_group("or pretrained")
+    pretrained.add_argument("--release", help="SAELens' name of a release, or a repository of the Hub in its format")
+    pretrained.add_argument("--sae-id", help="the SAE's id in the release")
+    json_option(parser)
+
+
+def _sae(given: argparse.Namespace) -> int:
+    training = {name: getattr(given, name) for name in _TRAINING if getattr(given, name) is not None}
+    if (given.release is None) != (given.sae_id is None):
+        raise UserError("a pretrained SAE is named by both --release and --sae-id")
+    if given.release is not None and training:
+        raise UserError(f"--release names an SAE that is trained already: leave --{next(iter(training))} out")
+    width, k = training.pop("width", None), training.pop("k", None)
+    settings = SaeSettings(**training)
+    library = Library(given.library)
+    title = f"SAE for {given.id}" if given.release is None else f"SAE {given.release} {given.sae_id} for {given.id}"
+    with running_job(given.library, title, os.environ.get(JOB_VARIABLE)) as job:
+        quiet()
+        from itda_core.evaluation.sae import adopt_sae, train_sae
+
+        if given.release is None:
+            record = train_sae(library, given.id, job, settings, width, k)
+        else:
+            record = adopt_sae(library, given.id, given.release, given.sae_id, job)
+    quality = read_quality(sae_folder(library, record.id))
+    points = [] if quality is None else [point for series in quality.series for point in series.points]
+    if given.json:
+        print(json.dumps({**record.manifest(), "quality": None if quality is None else asdict(quality)}))
+        return 0
+    seen = "" if record.tokens is None else f" from {record.tokens:,} activations"
+    print(f"{record.id}  {record.width:,} latents{seen}")
+    for point in points:
+        for name, value in point.measured.items():
+            print(f"{MEASURES[name]}: {value.value:.4f} (95 % interval {value.low:.4f} to {value.high:.4f})")
+    return 0
 
 
 def _probe_options(parser: argparse.ArgumentParser) -> None:
@@ -23,40 +79,15 @@ def _probe(given: argparse.Namespace) -> int:
         quiet()
         from itda_core.evaluation.probing import ProbingSettings
         from itda_core.evaluation.probing_job import probe
+        from itda_core.evaluation.probing_table import probing_table
 
         found = probe(Library(given.library), given.id, job, ProbingSettings(given.tokens))
-    if given.json:
-        print(json.dumps(asdict(found)))
-    else:
-        print(probing_table(found))
+    print(json.dumps(asdict(found)) if given.json else probing_table(found))
     return 0
 
 
-def probing_table(report: Probing) -> str:
-    """Balanced accuracies as lines of a terminal: a property a line, and the mean, a block for each coder."""
-    from itda_core.evaluation.labels import property_of
-
-    ks = list(dict.fromkeys(score.k for score in report.means))
-    lines = [
-        f"balanced accuracy on {report.test_tokens:,} tokens of {report.test_documents} documents, from k latents "
-        f"(0.5 by chance); trained on {report.tokens - report.test_tokens:,} tokens of others"
-    ]
-    for coder in report.coders:
-        lines += ["", f"{coder.words}: {coder.latents:,} latents, {coder.active:.1f} active a token"]
-        lines.append(f"{'':24}" + "".join(f"{'all' if k is None else f'k = {k}':>9}" for k in ks))
-        rows = {property_of(each.name).words: each.probes for each in report.properties}
-        for words, scores in {**rows, "mean": report.means}.items():
-            told = {score.k: score.accuracy.value for score in scores if score.coder == coder.name}
-            lines.append(f"{words:24}" + "".join(f"{told[k]:9.3f}" if k in told else f"{'–':>9}" for k in ks))
-    lines += ["", "without the model: from nothing but the position, and from nothing but which token it is"]
-    for each in report.properties:
-        lines.append(f"{property_of(each.name).words:24}{each.by_position:9.3f}{each.by_token:9.3f}")
-    lines += [f"left out: {property_of(name).words}: {why}" for name, why in report.left_out.items()]
-    return "\n".join(lines)
-
-
-Command = tuple[str, str, Callable[[argparse.ArgumentParser], None], Callable[[argparse.Namespace], int]]
-COMMANDS: tuple[Command, ...] = (
+COMMANDS: tuple[tuple[str, str, Callable[[argparse.ArgumentParser], Any], Callable[[argparse.Namespace], int]], ...] = (
+    ("sae", "train an SAE beside a dictionary, or take in a pretrained one, and measure it", _sae_options, _sae),
     ("probe", "find how much single atoms tell of a token, beside SAEs and random ones", _probe_options, _probe),
 )
-"""Name, what it does, what gives its parser its options, and what runs it."""
+"""Name, what it does, what adds its options to a parser, and what runs it."""
