@@ -20,6 +20,7 @@ from itda_core.library import Damaged, DictionaryRecord, Library
 from itda_core.maps import read_map
 from itda_core.pair_queries import Pair
 from itda_core.passages import Decomposition
+from itda_core.probing_results import Probing, read_probing
 from itda_core.quality import QUALITY_FILE, Quality, dictionary_quality, read_quality
 from itda_core.queries import Index
 from itda_core.sae_records import SaeRecord, sae_folder, sae_records
@@ -126,6 +127,11 @@ def sae_quality(sae_id: str) -> Quality | None:
     if found is not None and found.id != sae_id:
         raise DamagedError(f"{QUALITY_FILE} of {sae_id} is of {found.id!r}: train the SAE again")
     return found
+
+
+def probing(record: DictionaryRecord) -> Probing | None:
+    """What a job found of how much a dictionary's atoms tell; None before. Raises DamagedError."""
+    return read_probing(record, library().folder(record.id))
 
 
 def layers_bench() -> dict[str, Any] | None:

@@ -9,6 +9,7 @@ from itda_core import comparison, layers, transplant
 from itda_core.corpus import Corpus
 from itda_core.files import read_json
 from itda_core.library import DictionaryRecord, Library
+from itda_core.probing_results import read_probing
 from itda_core.quality import dictionary_quality
 from itda_core.sae_records import sae_ids, verify_sae
 from itda_core.types import UserError
@@ -19,7 +20,9 @@ def verify_library(library: Library) -> dict[str, list[str]]:
     problems = {dictionary_id: list(library.verify(dictionary_id)) for dictionary_id in library.ids()}
     for record in library.records():
         if isinstance(record, DictionaryRecord):
-            problems[record.id] += _problem(dictionary_quality, library, record)
+            own = problems.setdefault(record.id, [])
+            own += _problem(dictionary_quality, library, record)
+            own += _problem(read_probing, record, library.folder(record.id))
     problems |= {sae_id: list(verify_sae(library, sae_id)) for sae_id in sae_ids(library)}
     return problems | _of_corpora(library) | _of_comparisons(library) | _of_layers(library)
 

@@ -111,6 +111,9 @@ def loaded_after(code: str) -> set[str]:
         "sae_records",
         "evaluation.commands",
         "similarity.sources",
+        "probing_results",
+        "evaluation.labels",
+        "evaluation.commands",
     ],
 )
 def test_what_pages_need_loads_no_torch(module: str) -> None:

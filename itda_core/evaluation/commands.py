@@ -106,9 +106,28 @@ def _sae(given: argparse.Namespace) -> int:
     return 0
 
 
+def _probe_options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("id", metavar="ID", help="a dictionary's id, as itda list shows it")
+    parser.add_argument("--tokens", type=int, default=40_000, help="tokens to read at most (default: 40000)")
+    json_option(parser)
+
+
+def _probe(given: argparse.Namespace) -> int:
+    with running_job(given.library, f"Probe {given.id}", os.environ.get(JOB_VARIABLE)) as job:
+        quiet()
+        from itda_core.evaluation.probing import ProbingSettings
+        from itda_core.evaluation.probing_job import probe
+        from itda_core.evaluation.probing_table import probing_table
+
+        found = probe(Library(given.library), given.id, job, ProbingSettings(given.tokens))
+    print(json.dumps(asdict(found)) if given.json else probing_table(found))
+    return 0
+
+
 Command = tuple[str, str, Callable[[argparse.ArgumentParser], None], Callable[[argparse.Namespace], int]]
 COMMANDS: tuple[Command, ...] = (
     ("measure", "measure how good a dictionary is, beside random atoms", _measure_options, _measure),
     ("sae", "train an SAE beside a dictionary, or take in a pretrained one, and measure it", _sae_options, _sae),
+    ("probe", "find how much single atoms tell of a token, beside SAEs and random ones", _probe_options, _probe),
 )
 """Name, what it does, what gives its parser its options, and what runs it."""

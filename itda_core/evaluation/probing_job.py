@@ -1,0 +1,134 @@
+"""Probing as a job: a dictionary beside what it is held against, on text that it was not built from."""
+
+import time
+
+import numpy as np
+import torch
+
+from itda_core.corpus import Corpus
+from itda_core.decompose import open_model
+from itda_core.dictionary import Dictionary
+from itda_core.evaluation.coders import Coder, DictionaryCoder
+from itda_core.evaluation.features import CodeFeatures, DenseFeatures, DirectionFeatures, Features
+from itda_core.evaluation.probed_tokens import ProbedTokens, random_atoms, read_tokens
+from itda_core.evaluation.probing import Marked, ProbingSettings, run_probes, split
+from itda_core.evaluation.sae_coder import SaeCoder
+from itda_core.evaluation.saelens import load_sae
+from itda_core.jobs import Job, build_lock
+from itda_core.layout import ATOMS_FILE
+from itda_core.library import DictionaryRecord, Library
+from itda_core.probing_results import (
+    DIMENSIONS,
+    DIRECTIONS,
+    ITDA,
+    RANDOM_ATOMS,
+    SAE,
+    ProbedCoder,
+    Probing,
+    read_probing,
+    write_probing,
+)
+from itda_core.sae_records import SaeRecord, sae_folder, sae_records
+from itda_core.types import Codes, UserError
+
+_ROWS_AT_ONCE = 4096
+
+
+def probe(library: Library, dictionary_id: str, job: Job, settings: ProbingSettings | None = None) -> Probing:
+    """Probe a dictionary and keep the report; one that is there, of the same settings and SAEs, is read.
+
+    Raises:
+        UserError: the id is unknown, the dictionary's model is not on this machine, or the corpus has too little text
+            that it was not built from.
+    """
+    settings = settings or ProbingSettings()
+    record = library.record(dictionary_id)
+    if (found := _kept(library, record, settings)) is not None:
+        return found
+    with build_lock(library.root, f"probe-{dictionary_id}"):
+        if (found := _kept(library, record, settings)) is not None:  # by a process that had the lock a moment ago
+            return found
+        report = _probe(library, record, job, settings)
+        folder = library.folder(dictionary_id)
+        try:
+            write_probing(report, folder)
+        except OSError as error:
+            raise UserError(f"{folder} cannot be written: {error.strerror or error}") from error
+        return report
+
+
+def sae_ids(library: Library, record: DictionaryRecord) -> list[str]:
+    """Ids of the sparse autoencoders of a dictionary's site, which are probed beside it; damaged ones are left out."""
+    return [each.id for each in sae_records(library) if isinstance(each, SaeRecord) and each.is_of(record)]
+
+
+def open_sae(library: Library, sae_id: str) -> Coder:
+    """A sparse autoencoder of the library. Raises UserError for an id that is not there, or without SAELens."""
+    return SaeCoder(load_sae(sae_folder(library, sae_id)))
+
+
+def _kept(library: Library, record: DictionaryRecord, settings: ProbingSettings) -> Probing | None:
+    found = read_probing(record, library.folder(record.id))
+    if found is None or (found.asked, found.seed) != (settings.tokens, settings.seed):
+        return None
+    saes = {each.name for each in found.coders if each.name.startswith(SAE)}
+    return found if saes == {SAE + sae_id for sae_id in sae_ids(library, record)} else None
+
+
+def _probe(library: Library, record: DictionaryRecord, job: Job, settings: ProbingSettings) -> Probing:
+    began = time.monotonic()
+    dictionary = Dictionary.load(library.folder(record.id))
+    corpus = Corpus.open(library.corpora / record.corpus)
+    job.stage(f"loading {record.model}")
+    model = open_model(record, library.root)
+    tokens = read_tokens(record, corpus, model, settings.tokens, job)
+    drawn = random_atoms(record, dictionary, corpus, model, settings.seed, job)
+    coders: dict[str, Coder] = {
+        ITDA: DictionaryCoder(dictionary, record.settings.l0),
+        RANDOM_ATOMS: DictionaryCoder(drawn, record.settings.l0),
+        **{SAE + sae_id: open_sae(library, sae_id) for sae_id in sae_ids(library, record)},
+    }
+    job.stage("encoding", len(coders) * len(tokens.x), "tokens")
+    features: dict[str, Features] = {}
+    active: dict[str, float] = {}
+    for name, coder in coders.items():
+        codes = _encoded(coder, tokens.x, job)
+        features[name] = CodeFeatures(codes, len(tokens.x), coder.latents)
+        active[name] = len(codes.row) / len(tokens.x)
+    x = tokens.x.numpy()
+    features[DIMENSIONS] = DenseFeatures(x)
+    features[DIRECTIONS] = DirectionFeatures(x, len(dictionary), settings.seed)
+    job.stage("probing", len(tokens.labels), "properties")
+    found = run_probes(_marked(tokens), features, settings.seed, job.advance)
+    is_test = split(tokens.n_documents, settings.seed)
+    return Probing(
+        id=record.id,
+        atoms_sha256=record.files[ATOMS_FILE],
+        asked=settings.tokens,
+        seed=settings.seed,
+        tokens=len(tokens.x),
+        documents=tokens.n_documents,
+        test_tokens=int(np.count_nonzero(is_test[tokens.document])),
+        test_documents=int(np.count_nonzero(is_test)),
+        coders=tuple(
+            ProbedCoder(name, each.latents, active.get(name, float(each.latents))) for name, each in features.items()
+        ),
+        properties=found.properties,
+        means=found.means,
+        left_out=found.left_out,
+        seconds=time.monotonic() - began,
+    )
+
+
+def _encoded(coder: Coder, x: torch.Tensor, job: Job) -> Codes:
+    """Codes of all rows, encoded part by part."""
+    parts = []
+    for first in range(0, len(x), _ROWS_AT_ONCE):
+        codes = coder.encode(x[first : first + _ROWS_AT_ONCE])
+        parts.append(codes._replace(row=codes.row + first))
+        job.advance(len(x[first : first + _ROWS_AT_ONCE]))
+    return Codes(*(np.concatenate(columns) for columns in zip(*parts, strict=True)))
+
+
+def _marked(tokens: ProbedTokens) -> Marked:
+    return Marked(tokens.document, tokens.position, tokens.token_id, tokens.labels)

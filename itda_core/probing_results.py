@@ -1,0 +1,258 @@
+"""What a job found of how much single latents tell of a token: the report, kept beside the dictionary as JSON.
+
+Nothing here imports torch: pages read reports. `itda_core.evaluation.probing` makes them.
+"""
+
+from dataclasses import asdict, dataclass
+from math import isfinite
+from pathlib import Path
+from typing import Any
+
+from itda_core.files import read_json, write_json
+from itda_core.layout import ATOMS_FILE
+from itda_core.library import DictionaryRecord
+from itda_core.quality import Measured
+from itda_core.types import DamagedError
+
+PROBING_FILE = "probing.json"
+"""A report's name in the folder of the dictionary."""
+_VERSION = 1  # of what is measured: a report of another version is measured anew
+
+ITDA, RANDOM_ATOMS, DIMENSIONS, DIRECTIONS, SAE = "itda", "random", "raw", "directions", "sae:"
+CODER_WORDS = {
+    ITDA: "atoms",
+    RANDOM_ATOMS: "random atoms",
+    DIMENSIONS: "the model's own dimensions",
+    DIRECTIONS: "random directions",
+}
+"""What is probed, by the name that it has in a report; an SAE's name is `sae:` and its id."""
+
+
+@dataclass(frozen=True)
+class ProbedCoder:
+    """Something whose latents were probed."""
+
+    name: str
+    """One of CODER_WORDS, or `sae:` and an SAE's id."""
+    latents: int
+    """How many latents it has."""
+    active: float
+    """How many of them a token has, on average, that are not zero."""
+
+    @property
+    def words(self) -> str:
+        """What it is called on a page."""
+        is_sae = self.name.startswith(SAE)
+        return f"SAE {self.name.removeprefix(SAE)}" if is_sae else CODER_WORDS.get(self.name, self.name)
+
+
+@dataclass(frozen=True)
+class Score:
+    """How well a property is told from k latents of a coder, or all properties on average."""
+
+    coder: str
+    """Name of the coder."""
+    k: int | None
+    """Latents that the probe reads; None for all."""
+    accuracy: Measured
+    """Balanced accuracy on the test tokens: the mean of the shares of those with and of those without the property
+    that are told right. 0.5 is what any guess has that does not look. With its 95 % bootstrap interval over test
+    documents."""
+    lead: Measured | None
+    """By how much that is more than the dictionary's own atoms have with as many latents, the same documents drawn for
+    both; None for the atoms themselves."""
+
+
+@dataclass(frozen=True)
+class Probe(Score):
+    """A probe for one property."""
+
+    auc: float
+    """Area under the ROC curve on the test tokens."""
+    precision: float | None
+    """Of the test tokens that the probe says have it, the share that does; None where it says so of none."""
+    recall: float
+    """Of the test tokens that have the property, the share that the probe says so of."""
+    latents: tuple[int, ...]
+    """The latents that it reads, the one with the largest difference between the classes first; empty where all."""
+    signs: tuple[int, ...]
+    """Of each: 1 where it is larger on tokens that have the property, −1 where it is smaller."""
+
+
+@dataclass(frozen=True)
+class ProbedProperty:
+    """One property, and every probe for it."""
+
+    name: str
+    """Its name, see `evaluation.labels.property_of`."""
+    tokens: int
+    """Tokens that have it."""
+    documents: int
+    """Documents that those are of."""
+    test_tokens: int
+    """Those among the test tokens."""
+    by_position: float
+    """Balanced accuracy from nothing but the token's position in its document."""
+    by_token: float
+    """Balanced accuracy from nothing but which token it is."""
+    probes: tuple[Probe, ...]
+    """By coder and k."""
+
+
+@dataclass(frozen=True)
+class Probing:
+    """How much single latents tell, for a dictionary and what it is held against."""
+
+    id: str
+    """Id of the dictionary."""
+    atoms_sha256: str
+    """Hash of its atoms: a dictionary that was built anew has no report."""
+    asked: int
+    """Tokens that were asked for."""
+    seed: int
+    """Of the split, of random atoms and of random directions."""
+    tokens: int
+    """Tokens that were probed: none of white space, all of documents that the dictionary was not built from."""
+    documents: int
+    """Documents that they are of."""
+    test_tokens: int
+    """Those that no probe was trained on."""
+    test_documents: int
+    """Documents that those are of; none has tokens on both sides."""
+    coders: tuple[ProbedCoder, ...]
+    """What was probed, the dictionary first."""
+    properties: tuple[ProbedProperty, ...]
+    """Those that enough tokens have, and enough lack."""
+    means: tuple[Score, ...]
+    """By coder and k, the mean over all properties."""
+    left_out: dict[str, str]
+    """Properties that could not be probed → why."""
+    seconds: float
+    """Time that it took."""
+
+    @classmethod
+    def parse(cls, said: Any) -> "Probing":
+        """Read what may come from a stranger's library. Raises DamagedError."""
+        try:
+            report = cls(
+                id=_text(said["id"]),
+                atoms_sha256=_text(said["atoms_sha256"]),
+                coders=tuple(
+                    ProbedCoder(_text(each["name"]), _whole(each["latents"]), _number(each["active"]))
+                    for each in said["coders"]
+                ),
+                properties=tuple(_property(each) for each in said["properties"]),
+                means=tuple(Score(**_score(each)) for each in said["means"]),
+                left_out={_text(name): _text(why) for name, why in said["left_out"].items()},
+                seconds=_number(said["seconds"]),
+                **{name: _whole(said[name]) for name in _COUNTS},
+            )
+            report._check()
+            return report
+        except (KeyError, TypeError, ValueError, AttributeError, ArithmeticError) as error:
+            raise DamagedError(f"{PROBING_FILE} is damaged ({error}): delete it and probe again") from error
+
+    def _check(self) -> None:
+        latents = {each.name: each.latents for each in self.coders}
+        if len(latents) < len(self.coders) or ITDA not in latents:
+            raise ValueError("it names a coder twice, or not the dictionary's atoms")
+        scores = [*self.means, *(probe for each in self.properties for probe in each.probes)]
+        if unknown := {score.coder for score in scores} - latents.keys():
+            raise ValueError(f"it has scores of {min(unknown)[:40]!r}, which is none of its coders")
+        if len({each.name for each in self.properties}) < len(self.properties):
+            raise ValueError("it names a property twice")
+        for each in self.properties:
+            for probe in each.probes:
+                if any(latent >= latents[probe.coder] for latent in probe.latents):
+                    raise ValueError(f"a probe reads a latent that {probe.coder[:40]!r} does not have")
+                if len(probe.signs) != len(probe.latents):
+                    raise ValueError("a probe has not as many signs as latents")
+
+
+_COUNTS = ("asked", "seed", "tokens", "documents", "test_tokens", "test_documents")
+
+
+def write_probing(report: Probing, folder: Path) -> None:
+    """Keep a report in the folder of its dictionary. Raises OSError where it cannot be written."""
+    write_json(folder / PROBING_FILE, {"version": _VERSION, **asdict(report)})
+
+
+def read_probing(record: DictionaryRecord, folder: Path) -> Probing | None:
+    """The report on a dictionary, which lies in its folder.
+
+    None while there is none: never made, of another version, or made before the dictionary was built anew. Raises
+    DamagedError.
+    """
+    path = folder / PROBING_FILE
+    if not path.is_file():
+        return None
+    said = read_json(path)
+    if not isinstance(said, dict) or said.get("version") != _VERSION:
+        return None
+    report = Probing.parse(said)
+    if report.id != record.id:
+        raise DamagedError(f"{PROBING_FILE} is of another dictionary, {report.id[:80]!r}: delete it and probe again")
+    if (atoms := next(each.latents for each in report.coders if each.name == ITDA)) != record.n_atoms:
+        raise DamagedError(f"{PROBING_FILE} tells of {atoms} atoms: delete it and probe again")
+    return report if report.atoms_sha256 == record.files[ATOMS_FILE] else None
+
+
+def _property(said: Any) -> ProbedProperty:
+    return ProbedProperty(
+        name=_text(said["name"]),
+        tokens=_whole(said["tokens"]),
+        documents=_whole(said["documents"]),
+        test_tokens=_whole(said["test_tokens"]),
+        by_position=_share(said["by_position"]),
+        by_token=_share(said["by_token"]),
+        probes=tuple(
+            Probe(
+                **_score(each),
+                auc=_share(each["auc"]),
+                precision=None if each["precision"] is None else _share(each["precision"]),
+                recall=_share(each["recall"]),
+                latents=tuple(map(_whole, each["latents"])),
+                signs=tuple(map(_sign, each["signs"])),
+            )
+            for each in said["probes"]
+        ),
+    )
+
+
+def _score(said: Any) -> dict[str, Any]:
+    return {
+        "coder": _text(said["coder"]),
+        "k": None if said["k"] is None else _whole(said["k"]),
+        "accuracy": Measured(*map(_share, said["accuracy"])),
+        "lead": None if said["lead"] is None else Measured(*map(_number, said["lead"])),
+    }
+
+
+def _text(value: Any) -> str:
+    if not isinstance(value, str):
+        raise ValueError(f"{str(value)[:40]!r} is not text")
+    return value
+
+
+def _number(value: Any) -> float:
+    if not isinstance(value, int | float) or isinstance(value, bool) or not isfinite(value):
+        raise ValueError(f"{str(value)[:40]!r} is not a number")
+    return float(value)
+
+
+def _share(value: Any) -> float:
+    if not 0 <= _number(value) <= 1:
+        raise ValueError(f"{str(value)[:40]!r} is not a share")
+    return float(value)
+
+
+def _whole(value: Any) -> int:
+    if not isinstance(value, int) or isinstance(value, bool) or not 0 <= value < 2**63:
+        raise ValueError(f"{str(value)[:40]!r} is not a count")
+    return value
+
+
+def _sign(value: Any) -> int:
+    if isinstance(value, bool) or value not in (-1, 1):
+        raise ValueError(f"{str(value)[:40]!r} is not a sign")
+    return int(value)
