@@ -15,7 +15,7 @@ from transformers import AutoModelForCausalLM
 from itda_core.config import CutSettings, DictionarySettings
 from itda_core.dictionary import Dictionary
 from itda_core.evaluation.coders import DictionaryCoder
-from itda_core.evaluation.measures import HeldOut, Setting, measure_points, read_held_out
+from itda_core.evaluation.measures import HeldOut, Setting, _groups, measure_points, read_held_out
 from itda_core.evaluation.predictions import PredictingSite, Predictions
 from itda_core.models import Model, load_model
 from itda_core.types import Codes, Document, Site, UserError
@@ -210,6 +210,16 @@ def test_the_score_is_one_where_nothing_is_lost_and_zero_with_zeros(docs_a: Mode
     # Another pass over the same list measures the same.
     again = measure_points([Setting(1, own)], batches)
     assert again.points[0].measured == exact and again.ce_zero == found.ce_zero
+
+
+def test_windows_are_read_together_as_memory_allows(docs_a: Model) -> None:
+    windows = windows_of(docs_a, DOCUMENTS[2:] * 3)  # of two lengths, by turns
+    short, long = (len(window.tokens) for window in windows[:2])
+    assert [len(group) for group in _groups(windows, 4, 10**6)] == [4, 2]
+    assert [len(group) for group in _groups(windows, 16, 3 * long)] == [3, 3]
+    assert [len(group) for group in _groups(windows, 16, 1)] == [2, 2, 2]
+    assert [len(group) for group in _groups(windows[:5], 16, 1)] == [2, 2, 1]
+    assert short < long and list(_groups([], 16, 1)) == []
 
 
 def test_the_score_is_left_out_where_zeros_cost_nothing(tmp_path: Path) -> None:

@@ -23,7 +23,7 @@ from typing import NamedTuple
 import numpy as np
 import torch
 
-from itda_core.capture import Batch, grouped
+from itda_core.capture import Batch
 from itda_core.evaluation.coders import Coder
 from itda_core.evaluation.predictions import PredictingSite, Predictions
 from itda_core.evaluation.sums import DocumentSums, Firing, measured_ratios
@@ -35,6 +35,8 @@ from itda_core.windows import Window
 
 LARGE = 0.25
 """A negative coefficient is large below minus this share of the activation's norm."""
+_LOGITS_AT_ONCE = 1 << 27
+"""Values that the logits of one forward pass may have: half a gigabyte, of which a few copies are held."""
 _OF_TOKENS = ("relative_error", "residual", "l0", "negative", "large_negative")  # columns that are summed
 
 
@@ -83,15 +85,30 @@ def read_held_out(model: Model, site: Site, windows: Iterable[Window], batch_win
         model: a model that predicts.
         site: the place.
         windows: what it reads; those in which nothing is captured are passed over.
-        batch_windows: windows in a forward pass.
+        batch_windows: windows in a forward pass, at most; fewer where their logits would take too much memory.
 
     Raises:
         UserError: the model has no such place, or predicts no next token.
     """
     place = PredictingSite(model, site)
-    for group in grouped((window for window in windows if len(window.captured)), batch_windows, 0):
+    tokens = max(1, _LOGITS_AT_ONCE // model.tokenizer.get_vocab_size())
+    for group in _groups((window for window in windows if len(window.captured)), batch_windows, tokens):
         predictions = place.predictions(group)
         yield HeldOut(predictions.activations, predictions.sources, predictions)
+
+
+def _groups(windows: Iterable[Window], most: int, tokens: int) -> Iterator[list[Window]]:
+    """Windows that are read together: `most` at most, and of `tokens` tokens at most with padding, but never fewer than
+    two unless only one is left: a single row rounds differently."""
+    group: list[Window] = []
+    for window in windows:
+        longest = max(len(each.tokens) for each in [*group, window])
+        if len(group) >= 2 and (len(group) == most or (len(group) + 1) * longest > tokens):
+            yield group
+            group = []
+        group.append(window)
+    if group:
+        yield group
 
 
 def without_predictions(batches: Iterable[Batch], site: Site) -> Iterator[HeldOut]:
