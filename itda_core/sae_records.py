@@ -14,12 +14,13 @@ from itda_core.config import CutSettings
 from itda_core.files import read_json, sha256_of
 from itda_core.layout import MANIFEST_FILE
 from itda_core.library import Damaged, DictionaryRecord, Library
-from itda_core.quality import read_quality
+from itda_core.quality import QUALITY_FILE, Quality, read_quality
 from itda_core.types import DamagedError, Site, UserError
 
 KINDS = ("topk", "standard")
 """Those that are trained here: TopK (Gao et al. 2025), and ReLU with an L1 penalty (Bricken et al. 2023)."""
-SAE_FILES = ("cfg.json", "sae_weights.safetensors")
+WEIGHTS_FILE = "sae_weights.safetensors"
+SAE_FILES = ("cfg.json", WEIGHTS_FILE)
 """SAELens' own files of an SAE."""
 _ID = re.compile(r"[a-z0-9][a-z0-9.-]{0,119}")
 
@@ -196,6 +197,18 @@ def sae_records(library: Library) -> list[SaeRecord | Damaged]:
     return [*sound, *damaged]
 
 
+def sae_quality(library: Library, record: SaeRecord) -> Quality | None:
+    """The report on an SAE of a library; None while there is none.
+
+    Raises:
+        DamagedError: it is damaged, or of another SAE.
+    """
+    found = read_quality(sae_folder(library, record.id))
+    if found is not None and (found.id, found.of_sha256) != (record.id, record.files[WEIGHTS_FILE]):
+        raise DamagedError(f"{QUALITY_FILE} of {record.id} is of another SAE: delete it and measure again")
+    return found
+
+
 def verify_sae(library: Library, sae_id: str) -> Iterator[str]:
     """Problems of one SAE, a line each: files that are missing or changed since it was written, a damaged report."""
     folder = sae_folder(library, sae_id)
@@ -210,9 +223,7 @@ def verify_sae(library: Library, sae_id: str) -> Iterator[str]:
         elif sha256_of(folder / name) != digest:
             yield f"{name} is not the file that was written"
     try:
-        quality = read_quality(folder)
-        if quality is not None and quality.id != sae_id:
-            yield f"its report is of {quality.id}: delete it and measure again"
+        sae_quality(library, record)
     except DamagedError as error:
         yield str(error)
 

@@ -1,5 +1,5 @@
-"""What of a library is not as it was written: its dictionaries and the reports on them, its corpora, and what jobs kept
-of two dictionaries."""
+"""What of a library is not as it was written: its dictionaries, its SAEs and the reports on them, its corpora, and what
+jobs kept of two dictionaries."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -10,6 +10,7 @@ from itda_core.corpus import Corpus
 from itda_core.files import read_json
 from itda_core.library import DictionaryRecord, Library
 from itda_core.quality import dictionary_quality
+from itda_core.sae_records import sae_ids, verify_sae
 from itda_core.types import UserError
 
 
@@ -19,6 +20,7 @@ def verify_library(library: Library) -> dict[str, list[str]]:
     for record in library.records():
         if isinstance(record, DictionaryRecord):
             problems[record.id] += _problem(dictionary_quality, library, record)
+    problems |= {sae_id: list(verify_sae(library, sae_id)) for sae_id in sae_ids(library)}
     return problems | _of_corpora(library) | _of_comparisons(library) | _of_layers(library)
 
 

@@ -12,6 +12,7 @@ from itda_core.comparison import _digest, folder_of, read_comparison, read_measu
 from itda_core.config import CorpusSettings
 from itda_core.jobs import build_lock
 from itda_core.library import DictionaryRecord, Library
+from itda_core.quality import dictionary_quality
 
 
 @pytest.fixture
@@ -60,6 +61,8 @@ def test_the_demo_has_all_models_and_compares_them(
     assert set(found) == wanted | {("code-a", 3), ("docs-c", 3)}
     assert compared(root, found) == {"docs-b", "code-a", "docs-c"}
     assert len(list((root / "comparisons").iterdir())) == 3
+    quality = dictionary_quality(Library(root), found["docs-a", 3])
+    assert quality is not None and quality.ce_original is not None
     # A comparison that is damaged, and one that is under way in another process, do not keep the rest from being made.
     here, a = Library(root), found["docs-a", 3]
     folders = {name: folder_of(here, a, found[name, 3]) for name in ("docs-b", "code-a", "docs-c")}

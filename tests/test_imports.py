@@ -42,6 +42,11 @@ def test_nnsight_stands_in_three_files() -> None:
     assert importers(CORE + APP, "nnsight") <= {"models.py", "capture.py", "remote.py"}
 
 
+def test_saelens_stands_in_one_file() -> None:
+    assert importers(CORE + APP, "sae_lens") == {"saelens.py"}
+    assert importers(CORE + APP, "transformer_lens") == {"saelens.py"}
+
+
 def test_sql_stands_in_three_files() -> None:
     # One writes an index, one reads it, one reads two at once: what joins two has no place among the queries of one.
     homes = {"index.py", "queries.py", "pair_queries.py"}
@@ -96,7 +101,12 @@ def loaded_after(code: str) -> set[str]:
         "cli",
         "estimate",
         "passages",
+        "quality",
+        "resampling",
+        "evaluation.commands",
         "demo_models",
+        "sae_records",
+        "evaluation.commands",
         "similarity.sources",
     ],
 )

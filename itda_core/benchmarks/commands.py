@@ -94,6 +94,22 @@ def _layers(given: argparse.Namespace) -> int:
     return 0
 
 
+def _sae(given: argparse.Namespace) -> int:
+    quiet()
+    from itda_core.benchmarks.activations import documentation
+    from itda_core.benchmarks.sae import bench_sae
+    from itda_core.benchmarks.sae_results import FULL_SAE, SaeBench
+    from itda_core.benchmarks.sae_table import sae_table
+    from itda_core.evaluation.saelens import require_saelens
+
+    require_saelens()
+    _say("reading the installed documentation")
+    with documentation() as corpus:
+        report = bench_sae(corpus, FULL_SAE if given.full else SaeBench(), _say)
+    print(json.dumps(report.as_json()) if given.json else sae_table(report))
+    return 0
+
+
 def _activations(given: argparse.Namespace) -> Any:
     if given.activations is None:
         quiet()  # a model may have to be loaded
@@ -106,6 +122,7 @@ _MEASURES_ACTIVATIONS = {"pursuit", "scale"}
 _FULL = {
     "pursuit": "add 100,000 atoms, and the memory of a million rows",
     "scale": "20,000 atoms, in about a quarter of an hour on two cores",
+    "sae": "a second model, and SAEs that are trained for about an hour",
     "layers": "more tokens, thresholds and draws: what the README's figures come from",
 }
 
@@ -113,6 +130,7 @@ BENCHES: tuple[tuple[str, str, Callable[[argparse.Namespace], int]], ...] = (
     ("pursuit", "build and encode against the plain algorithm", _pursuit),
     ("capture", "capture through nnsight against plain forward hooks", _capture),
     ("layers", "which measure of similarity finds the same layer in another model", _layers),
+    ("sae", "how long a sparse autoencoder takes to a dictionary's quality, and the reverse", _sae),
     ("scale", "what a dictionary of Llama-3.1 70B or 405B takes, measured at its width", _scale),
 )
 """Name, what it measures, and what runs it."""

@@ -1,8 +1,8 @@
 """A sparse autoencoder as a coder, so that it is measured as dictionaries are. Needs SAELens only for what it is given.
 
-An SAE writes an activation as b_dec + Σ f_i · W_dec,i, with f_i > 0 (the paper's Eq. 1 and 2). Its codes are these f_i as
-SAELens' `encode` gives them, before any rescaling by decoder norms; `decode` is SAELens' own, so it adds the bias and
-undoes what the SAE does to its inputs.
+An SAE writes an activation as b_dec + Σ f_i · W_dec,i, with f_i > 0 (the paper's Eq. 1 and 2). Its codes are these f_i
+as SAELens' `encode` gives them, before any rescaling by decoder norms; `decode` is SAELens' own, so it adds the bias
+and undoes what the SAE does to its inputs.
 """
 
 from typing import Any
@@ -12,7 +12,7 @@ import torch
 
 from itda_core.types import Codes
 
-_ROWS = 4_096
+_ROWS = 1_024
 """Activations that are dense at once; the same blocks in both directions, so that products round alike."""
 _SCALES = ("x_norm_coeff", "ln_mu", "ln_std")
 """What SAELens keeps of the activations that it encoded, where it scales each by itself, to undo it when it decodes."""

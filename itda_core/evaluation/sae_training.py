@@ -1,10 +1,10 @@
 """An SAE trained by SAELens' trainer on activations that lie in memory, its curve looked at on the way.
 
 The choices, from SAELens' defaults unless said: Adam (0.9, 0.999), gradients clipped at 1; activations scaled to a mean
-norm of √d_model; the learning rate rises over the first 5 % of the steps and falls to 0 over the last 20 %; latents that
-did not fire for 5 % of the steps are dead and get the auxiliary loss of TopK. A standard SAE has no L0 of its own: its
-L1 weight is steered while it trains, up where more latents are active than were asked for and down where fewer are, so
-that one run ends near the L0 wanted and none is spent on looking for the weight.
+norm of √d_model; the learning rate rises over the first 5 % of the steps and falls to 0 over the last 20 %; latents
+that did not fire for 5 % of the steps are dead and get the auxiliary loss of TopK. A standard SAE has no L0 of its
+own: its L1 weight is steered while it trains, up where more latents are active than were asked for and down where
+fewer are, so that one run ends near the L0 wanted and none is spent on looking for the weight.
 """
 
 import time
@@ -20,7 +20,8 @@ from itda_core.types import UserError
 
 _WARM_UP, _DECAY, _DEAD_AFTER = 0.05, 0.2, 0.05  # shares of the steps
 _FIRST_L1 = 5.0  # with inputs of norm √d_model, as in SAELens' tutorials
-_STEER_EVERY, _GAIN = 10, 0.04  # steps; change of log L1 per unit of log (L0 / wanted)
+_STEER_EVERY = 10  # steps
+_GAIN, _REACH = 0.04, 8.0  # change of log L1 per unit of log (L0 / wanted), and that of a whole run at least
 _STEADY = 0.2  # share of a steering step in the running mean of L0
 
 
@@ -76,9 +77,9 @@ def train(
     if k > width:
         raise UserError(f"k is {k} and the width {width}: no more latents can be active than there are")
     torch.manual_seed(settings.seed)
-    start = time.perf_counter()
     steps = ceil(settings.tokens / settings.batch)
-    sae = new_sae(settings.kind, x.shape[1], width, k, _FIRST_L1, metadata)
+    sae = new_sae(settings.kind, x.shape[1], width, k, _FIRST_L1, metadata)  # the first one imports SAELens
+    start = time.perf_counter()
     trainer = new_trainer(
         sae,
         x.shape[1] ** 0.5 / float(x.norm(dim=1).mean()),
@@ -89,7 +90,7 @@ def train(
         decay=max(1, round(_DECAY * steps)),
         dead_after=max(1, round(_DEAD_AFTER * steps)),
     )
-    steer = _Steering(trainer, k) if settings.kind == "standard" else None
+    steer = _Steering(trainer, k, steps) if settings.kind == "standard" else None
     waiting = list(marks)
     away = 0.0
     for step, batch in zip(range(steps), _batches(x, settings), strict=False):
@@ -112,19 +113,20 @@ def train(
 class _Steering:
     """Holds a standard SAE to the L0 wanted, by its L1 weight."""
 
-    def __init__(self, trainer: Any, wanted: int) -> None:
+    def __init__(self, trainer: Any, wanted: int, steps: int) -> None:
         self._schedule, self._wanted, self._mean = trainer.coefficient_schedulers["l1"], wanted, 0.0
+        self._gain = max(_GAIN, _REACH * _STEER_EVERY / steps)
 
     @torch.no_grad()
     def by(self, acts: torch.Tensor) -> None:
         active = float((acts > 0).sum()) / len(acts)
         self._mean = (1 - _STEADY) * self._mean + _STEADY * active if self._mean else active
         off = log(max(self._mean, 1e-3) / self._wanted)
-        self._schedule.final_value *= exp(_GAIN * max(-1.0, min(1.0, off)))
+        self._schedule.final_value *= exp(self._gain * max(-1.0, min(1.0, off)))
 
 
 def _batches(x: torch.Tensor, settings: SaeSettings) -> Iterator[torch.Tensor]:
-    """[batch, d_model] of activations, shuffled anew for each pass over them, without end; a pass's rest is left out."""
+    """[batch, d_model] of activations, shuffled anew for each pass, without end; what is left of a pass is left out."""
     generator = torch.Generator().manual_seed(settings.seed)
     while True:
         order = torch.randperm(len(x), generator=generator)

@@ -1,9 +1,10 @@
 """SAELens: the only place where it is imported. SAEs are made, trained step by step, saved, and loaded from elsewhere.
 
 `SAETrainer` trains; its `step` is the seam that SAELens' own trainer of several SAEs uses, so that its optimiser, its
-schedule, its clipping and its count of dead latents are what run. Importing SAELens takes some seconds, and no page does.
+schedule, its clipping and its count of dead latents are what run. Importing SAELens takes seconds, and no page does.
 """
 
+import importlib.metadata
 import importlib.util
 import warnings
 from pathlib import Path
@@ -11,14 +12,17 @@ from typing import Any
 
 import httpx
 import torch
-from huggingface_hub.errors import EntryNotFoundError, RepositoryNotFoundError
+from huggingface_hub.errors import (
+    EntryNotFoundError,
+    GatedRepoError,
+    LocalEntryNotFoundError,
+    RepositoryNotFoundError,
+)
 from safetensors import SafetensorError
 
 from itda_core.hub import answer_of_hub
 from itda_core.types import DamagedError, UserError, one_line
 
-WEIGHTS_FILE, CONFIG_FILE = "sae_weights.safetensors", "cfg.json"
-"""SAELens' names of the two files of an SAE."""
 ARCHITECTURES = ("standard", "topk", "jumprelu", "gated")
 """Those whose codes are positive and of one activation each, and whose output stands for their input."""
 _INSTALL = "SAEs need SAELens: pip install 'itda-explorer[sae]', or pip install -e '.[sae]' in a clone"
@@ -28,6 +32,11 @@ def require_saelens() -> None:
     """Raises UserError, saying what to install, where SAELens is not here."""
     if importlib.util.find_spec("sae_lens") is None:
         raise UserError(_INSTALL)
+
+
+def saelens_version() -> str:
+    """The version of SAELens that is installed."""
+    return importlib.metadata.version("sae-lens")
 
 
 def new_sae(kind: str, d_model: int, width: int, k: int, l1: float, metadata: dict[str, str]) -> Any:
@@ -165,14 +174,14 @@ def _check_finite(sae: Any, name: str) -> None:
 
 def _refusal(release: str, sae_id: str, error: BaseException) -> str:
     """Why a pretrained SAE could not be had, in one line."""
-    from huggingface_hub import constants
-
     named = f"{release} {sae_id}"
-    if answer := answer_of_hub(release, error):
-        return answer
+    if isinstance(error, GatedRepoError):
+        return f"{release} is gated: accept its terms on the Hub and set HF_TOKEN to that account's token"
     if isinstance(error, RepositoryNotFoundError):
         return f"there is no release {release!r}, and no such repository on the Hub: check --release"
-    if isinstance(error, EntryNotFoundError) and not constants.HF_HUB_OFFLINE and error.response is not None:
+    if answer := answer_of_hub(release, error):
+        return answer
+    if isinstance(error, EntryNotFoundError) and not isinstance(error, LocalEntryNotFoundError):
         return f"{release} has no SAE {sae_id!r}: check --sae-id"
     if isinstance(error, OSError | httpx.HTTPError):
         return f"the Hub cannot be reached, and {named} is not in the cache: check the network"
