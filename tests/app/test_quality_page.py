@@ -9,6 +9,8 @@ from page_fixtures import OpenPage, records
 from quality_fixtures import L0S, SAE_ID, sizes_of, write_sae
 from streamlit.testing.v1 import AppTest
 
+from app import resources
+from itda_core.cli import parse
 from itda_core.layout import ATOMS_FILE
 from itda_core.library import DictionaryRecord, Library
 from itda_core.quality import MEASURES, Quality, Series, write_quality
@@ -235,6 +237,20 @@ def test_a_report_of_a_stranger_is_only_text(with_reports: Path, tmp_path: Path,
     page = open_page(root, "/quality", d=first.id)
     assert not page.exception
     assert "no point of its own" in text(page)
+
+
+def test_the_buttons_start_commands_that_there_are(
+    with_reports: Path, open_page: OpenPage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    started: list[list[str]] = []
+    monkeypatch.setattr(resources, "start", lambda *arguments: started.append(list(arguments)))
+    (bare,) = (record for record in records(with_reports) if record.site.layer == 1)
+    page = open_page(with_reports, "/quality", d=bare.id, kind="standard")
+    for at in range(2):
+        page.button[at].click().run()
+        assert not page.exception
+    assert started == [["measure", bare.id], ["sae", bare.id, "--kind", "standard"]]
+    assert [parse(arguments).id for arguments in started] == [bare.id, bare.id]
 
 
 def test_pages_lead_there(with_reports: Path, open_page: OpenPage) -> None:
