@@ -113,7 +113,6 @@ def loaded_after(code: str) -> set[str]:
         "similarity.sources",
         "probing_results",
         "evaluation.labels",
-        "evaluation.commands",
     ],
 )
 def test_what_pages_need_loads_no_torch(module: str) -> None:
