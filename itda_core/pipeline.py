@@ -32,7 +32,7 @@ from itda_core.models import Model
 from itda_core.remote import RemoteCapture
 from itda_core.shards import Packed, pack, record_activations
 from itda_core.types import DamagedError, Site, UserError
-from itda_core.windows import TokenTable, Window, cut
+from itda_core.windows import TokenTable, Window, cut, special_tokens_before
 
 _BUILDER_FILE, _STAGING_FILE, _ORIGIN_FILE = "builder.safetensors", "staging.duckdb", "origin.json"
 _LEDGER_FILE = "jobs.json"
@@ -92,11 +92,6 @@ class Pipeline:
         for dictionary_id in self._plan.ids.values():
             place_finished(self._library, dictionary_id)
             self._job.finished(dictionary_id)
-
-    @property
-    def _prefix(self) -> int:
-        """Special tokens that the tokenizer puts before a text, which other tools count as positions."""
-        return len(next(self._windows()).prefix)
 
     def _windows(self) -> Iterator[Window]:
         return cut(self._corpus.documents(), self._model.tokenizer, self._corpus.cut, self._plan.build.tokens)
@@ -210,7 +205,7 @@ class Pipeline:
             "n_layers": self._model.n_layers,
             "n_tokens": self._table.n_captured,
             "activations": self._plan.activations,
-            "prefix": self._prefix,
+            "prefix": special_tokens_before(self._model.tokenizer),  # other tools count them as positions
             "relative_error": relative_error,
             "measured_tokens": n_measured,
             "seconds": self._seconds,

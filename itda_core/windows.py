@@ -65,6 +65,12 @@ def cut(documents: Iterable[Document], tokenizer: Any, settings: CutSettings, to
                     return
 
 
+def special_tokens_before(tokenizer: Any) -> int:
+    """Special tokens that a `tokenizers.Tokenizer` puts before a text."""
+    mask = tokenizer.encode("a").special_tokens_mask
+    return next((at for at, is_special in enumerate(mask) if not is_special), len(mask))
+
+
 def windows_of(text: str, tokenizer: Any, settings: CutSettings) -> list[Window]:
     """All windows of one text, those in which nothing is captured included; none where it has no tokens."""
     (encoding,) = _encoded([text], tokenizer, settings)

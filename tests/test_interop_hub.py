@@ -24,7 +24,16 @@ from itda_core.types import Document, Site
 
 WRITER, READER = "hf_writer", "hf_reader"
 TOKENS = (WRITER, READER, UNKNOWN_TOKEN)
-FEW = ["--tokens", "1500", "--l0", "6", "--threshold", "0.25", "--max-atoms", "7"]  # too few for a map, which takes longer
+FEW = [
+    "--tokens",
+    "1500",
+    "--l0",
+    "6",
+    "--threshold",
+    "0.25",
+    "--max-atoms",
+    "7",
+]  # too few for a map, which takes longer
 
 
 @pytest.fixture(scope="module")

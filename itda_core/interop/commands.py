@@ -126,7 +126,7 @@ def _export(given: argparse.Namespace) -> int:
     with _job(given, f"Export {given.id} as {given.format}") as job:
         from itda_core.interop.exporting import export
 
-        job.stage(f"writing {folder.name}")
+        job.stage(f"writing {folder.name}", unit="")
         done = export(Library(given.library), given.id, given.format, folder, given.overwrite)
     if given.json:
         print(json.dumps(done._asdict()))

@@ -21,6 +21,7 @@ from itda_core.library import DictionaryRecord, Library
 from itda_core.model_places import model_places
 from itda_core.queries import Index
 from itda_core.types import DamagedError, Site, UserError
+from itda_core.windows import special_tokens_before
 
 ABOUT_FILE = "about.json"
 """What an export in Parquet or safetensors says of itself."""
@@ -159,12 +160,6 @@ def read_folder(folder: Path) -> Foreign:
         raise DamagedError(f"{MANIFEST_FILE} of {folder.name!r} is not a dictionary's: {error}") from error
     said = {"revision": revision} if isinstance(revision, str) else {}
     return replace(foreign_of(about, tensors, ATOMS_FILE), said=said)
-
-
-def special_tokens_before(tokenizer: Any) -> int:
-    """Special tokens that a `tokenizers.Tokenizer` puts before a text."""
-    mask = tokenizer.encode("a").special_tokens_mask
-    return next((at for at, is_special in enumerate(mask) if not is_special), len(mask))
 
 
 def _special(value: Any) -> int | None:

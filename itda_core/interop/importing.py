@@ -25,7 +25,7 @@ from itda_core.dictionary import Dictionary
 from itda_core.files import sha256_of, slug, write_json
 from itda_core.index import IndexWriter
 from itda_core.interop.adopting import adopt
-from itda_core.interop.exchange import ABOUT_FILE, moved, read_folder, special_tokens_before
+from itda_core.interop.exchange import ABOUT_FILE, moved, read_folder
 from itda_core.interop.foreign import UNKNOWN, Foreign
 from itda_core.interop.published import is_published, read_published
 from itda_core.interop.reading import Encoding, Reading
@@ -38,7 +38,7 @@ from itda_core.models import Model, load_model
 from itda_core.pipeline import part_of, place_finished, versions
 from itda_core.queries import Index
 from itda_core.types import UserError
-from itda_core.windows import TokenTable
+from itda_core.windows import TokenTable, special_tokens_before
 
 _STAGING_FILE = "staging.duckdb"
 
@@ -86,7 +86,7 @@ def import_folder(library: Library, folder: Path, reading: Reading | None, job: 
     Raises:
         UserError: the folder holds no dictionary that can be used, or model and corpus cannot be had or do not fit.
     """
-    job.stage(f"reading {folder.name}")
+    job.stage(f"reading {folder.name}", unit="")
     form, foreign = read_any(folder)
     if form == "library" and reading is None and (folder / INDEX_FILE).is_file():
         adopted = adopt(library, folder)
@@ -95,7 +95,7 @@ def import_folder(library: Library, folder: Path, reading: Reading | None, job: 
         return report_of(library, adopted)
     if reading is None:
         return _Import(library, form, foreign, job).atoms_alone()
-    job.stage(f"loading {reading.model}")
+    job.stage(f"loading {reading.model}", unit="")
     model = load_model(reading.model, reading.revision, reading.device, reading.dtype)
     if model.d_model != foreign.atoms.shape[1]:
         raise UserError(

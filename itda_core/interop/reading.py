@@ -12,7 +12,7 @@ import numpy as np
 import torch
 
 from itda_core.capture import Capture
-from itda_core.config import CorpusSettings
+from itda_core.config import BuildSettings, CorpusSettings, CutSettings
 from itda_core.corpus import Corpus
 from itda_core.dictionary import Dictionary
 from itda_core.index import IndexWriter
@@ -51,6 +51,11 @@ class Reading:
     """Where the model runs; None takes CUDA where there is one."""
     dtype: str = "float32"
     """What the model computes in."""
+
+    def __post_init__(self) -> None:
+        BuildSettings((0,), tokens=self.tokens, batch_windows=self.batch_windows)  # says what is wrong with them
+        if self.context is not None:
+            CutSettings(self.context)
 
 
 class Encoding:

@@ -82,10 +82,10 @@ def push(
     text = card(record, repo, with_text, read_quality(folder))
     api = HfApi()
     try:
-        job.stage(f"looking at {repo}")
+        job.stage(f"looking at {repo}", unit="")
         _check_repository(api, repo, dictionary_id, private, overwrite)
         api.create_repo(repo, private=private, exist_ok=True, repo_type="model")
-        job.stage(f"sending to {repo}")
+        job.stage(f"sending to {repo}", unit="")
         commit = api.create_commit(
             repo,
             [
@@ -110,7 +110,7 @@ def pull(library: Library, repo: str, revision: str | None, reading: Reading | N
             DamagedError where it holds no dictionary, or not the files that its manifest names.
     """
     _check_name(repo)
-    job.stage(f"fetching {repo}")
+    job.stage(f"fetching {repo}", unit="")
     try:
         info = HfApi().model_info(repo, revision=revision)
         listed = {file.rfilename for file in info.siblings or []}

@@ -21,7 +21,7 @@ from itda_core.interop.foreign import Foreign
 from itda_core.types import UserError
 
 ATOMS_TABLE, CODES_TABLE = "atoms.parquet", "codes.parquet"
-_LARGEST = 64 * 10**9  # bytes that the vectors of a file may say they take
+_DENSEST = 64  # bytes that the vectors may take for each byte of the file: those of activations hardly compress
 CODE_SCHEMA = pa.schema(
     [
         ("token", pa.int32()),
@@ -61,8 +61,8 @@ def read_tables(folder: Path) -> Foreign:
             kind = file.schema_arrow.field("vector").type
             if not pa.types.is_fixed_size_list(kind) or kind.value_type != pa.float32():
                 raise ValueError("its vectors are not of float32")
-            if file.metadata.num_rows * kind.list_size * 4 > _LARGEST:
-                raise ValueError("it says that it holds more than any dictionary")
+            if file.metadata.num_rows * kind.list_size * 4 > _DENSEST * (folder / ATOMS_TABLE).stat().st_size:
+                raise ValueError("it holds more vectors than such a file can")
             table = file.read(["vector", "document", "position", "admission_error"]).combine_chunks()
         vectors = table["vector"].combine_chunks()
         if vectors.null_count or vectors.flatten().null_count:
