@@ -28,6 +28,7 @@ from itda_core.config import (
     parse_hooks,
     parse_layers,
 )
+from itda_core.evaluation.commands import COMMANDS as EVALUATION
 from itda_core.jobs import JOB_VARIABLE, JobState, cancel, fail_unstarted, read_jobs, running_job
 from itda_core.library import Damaged, DictionaryRecord, Library
 from itda_core.types import UserError, one_line
@@ -110,6 +111,9 @@ def _parser() -> argparse.ArgumentParser:
     ):
         similarity.add_argument(f"--{name}", type=kind, default=_default(LayersSettings, name), help=text)
     json_option(similarity)
+
+    for name, text, options, run in EVALUATION:
+        options(_command(commands, name, run, text))
 
     bench = commands.add_parser(
         "bench", help="measure this machine's speed", description="Measure the README's figures."

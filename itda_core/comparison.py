@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from math import isfinite
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -22,23 +22,12 @@ from itda_core.kept_measures import read_side, write_side
 from itda_core.layout import INDEX_FILE
 from itda_core.library import DictionaryRecord, Library
 from itda_core.pair_queries import KEYS, Measures, Pair
+from itda_core.resampling import Interval, ratio_intervals
 from itda_core.types import DamagedError, UserError
 
 SUMMARY_FILE = "comparison.json"
 SIDE_FILES = {"a": "a.parquet", "b": "b.parquet"}
 _VERSION = 1  # of what is measured: a comparison by another version is no comparison
-_DRAWS = 2000
-_DRAWN_AT_ONCE = 1 << 22  # documents, over all draws
-_CONFIDENCE = 0.95
-
-
-class Interval(NamedTuple):
-    """A 95 % interval."""
-
-    low: float
-    """Its lower end."""
-    high: float
-    """Its upper end."""
 
 
 @dataclass(frozen=True)
@@ -265,23 +254,10 @@ def bootstrap(documents: pd.DataFrame, seed: int = 0) -> Interval:
         documents: both, a and b of each document: pairs with the same source, atoms of A alone, of B alone.
         seed: of the draws.
     """
-    random = np.random.default_rng(seed)
-    shared = documents["both"].to_numpy(np.float64)
-    union = (documents["both"] + documents["a"] + documents["b"]).to_numpy(np.float64)
-    n = len(documents)
-    found = []
-    at_once = max(1, _DRAWN_AT_ONCE // max(n, 1))
-    for first in range(0, _DRAWS, at_once):
-        times = random.multinomial(n, np.full(n, 1 / n), size=min(at_once, _DRAWS - first)) if n else np.zeros((1, 0))
-        drawn = times @ union
-        has_any = drawn > 0  # a draw without any atom says nothing
-        found.append((times @ shared)[has_any] / drawn[has_any])
-    similarities = np.concatenate(found)
-    if not len(similarities):
-        return Interval(0.0, 0.0)
-    tail = (1 - _CONFIDENCE) / 2
-    low, high = np.quantile(similarities, [tail, 1 - tail])
-    return Interval(float(low), float(high))
+    shared = documents[["both"]].to_numpy(np.float64)
+    union = documents[["both", "a", "b"]].to_numpy(np.float64).sum(1, keepdims=True)
+    (found,) = ratio_intervals(shared, union, seed)  # a draw without any atom says nothing
+    return found or Interval(0.0, 0.0)
 
 
 def _digest(a: DictionaryRecord, b: DictionaryRecord) -> str:

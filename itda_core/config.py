@@ -166,6 +166,31 @@ class LayersSettings:
         DictionarySettings(self.l0, self.threshold)  # says what is wrong with them
 
 
+@dataclass(frozen=True)
+class MeasureSettings:
+    """What a dictionary is measured at, beside its own L0."""
+
+    l0s: tuple[int, ...] = (10, 20, 40, 80)
+    """Pursuit steps for one activation."""
+    shares: tuple[float, ...] = (0.125, 0.25, 0.5, 1.0)
+    """Sizes, by cropping: shares of its atoms, in order of admission."""
+    tokens: int = 10_000
+    """Held-out tokens at most, the first ones."""
+    seed: int = 0
+    """Of the lot that the random atoms are drawn by."""
+
+    def __post_init__(self) -> None:
+        for l0 in self.l0s:
+            _at_least("L0", l0, 1)
+        for share in self.shares:
+            if isinstance(share, bool) or not isinstance(share, int | float) or not 0 < share <= 1:
+                raise UserError(f"a share of the atoms is {share}: it must be above 0, and 1 at most")
+        if not self.shares:
+            raise UserError("name at least one share of the atoms")
+        _at_least("tokens", self.tokens, 1)
+        _at_least("seed", self.seed, 0)
+
+
 def parse_layers(text: str) -> tuple[int, ...]:
     """`2,4-6` → (2, 4, 5, 6). Raises UserError for what is no list of layers."""
     layers: set[int] = set()

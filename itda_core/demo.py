@@ -1,11 +1,12 @@
-"""The demo library: dictionaries of the small models in `data/` over the installed documentation, and what comparing
-them finds. No network needed."""
+"""The demo library: dictionaries of the small models in `data/` over the installed documentation, what comparing them
+finds, and how good the first one is. No network needed."""
 
 from itda_core.build import Request, add_maps, build
 from itda_core.comparison import compare
-from itda_core.config import BuildSettings, CorpusSettings, CutSettings, DictionarySettings
+from itda_core.config import BuildSettings, CorpusSettings, CutSettings, DictionarySettings, MeasureSettings
 from itda_core.corpus import ingest
 from itda_core.demo_models import demo_models, model_folder
+from itda_core.evaluation.measuring import measure
 from itda_core.jobs import Job
 from itda_core.library import Library
 from itda_core.types import UserError
@@ -13,6 +14,7 @@ from itda_core.types import UserError
 CORPUS = CorpusSettings("docs")
 TOKENS = 40_000
 DICTIONARY = DictionarySettings(l0=20, threshold=0.2)
+_MEASURED = 1_000  # held-out tokens, enough for a page to show something
 _COMPARED = 3  # the layer of the first model, and that of each other model that it is compared with
 _FIRST = ("docs-a", (_COMPARED,))
 _THEN = (("docs-a", (1, 5)), ("docs-b", (1, _COMPARED, 5)), ("code-a", (_COMPARED,)), ("docs-c", (_COMPARED,)))
@@ -51,5 +53,9 @@ def build_demo(library: Library, job: Job) -> list[str]:
             compare(library, first, other, job)
         except UserError as error:  # damaged, or under way in another process: all else of the demo can still be read
             job.say(f"{first} and {other} are not compared: {error}")
+    try:
+        measure(library, first, job, MeasureSettings(tokens=_MEASURED))
+    except UserError as error:
+        job.say(f"{first} is not measured: {error}")
     add_maps(library, ids, job)
     return ids

@@ -81,6 +81,20 @@ def tensor_of(output: Any, rows: int, tokens: int) -> torch.Tensor:
     raise UserError(f"a module gives {list(tensor.shape)}, not one vector for each token: name another hook")
 
 
+def with_tensor(output: Any, tensor: torch.Tensor) -> Any:
+    """A module's output with other vectors in it, what else it returns as it was; `tensor_of` gives them back.
+
+    Args:
+        output: what the module returned.
+        tensor: [rows, tokens, width].
+    """
+    if isinstance(output, torch.Tensor):
+        return tensor.reshape(output.shape)
+    first, *others = output
+    changed = [tensor.reshape(first.shape), *others]
+    return changed if isinstance(output, list) else tuple(changed)
+
+
 @dataclass
 class _BlockRun:
     """What a block was seen to do in one forward pass."""

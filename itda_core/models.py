@@ -32,6 +32,7 @@ class Model:
         tokenizer: a `tokenizers.Tokenizer`, neither padding nor truncating.
         n_layers, d_model, max_tokens: from its configuration.
         pad_id: the token that windows are padded with; never attended to.
+        predicts: whether it predicts the next token; an encoder does not.
         device: where token ids go.
         lock: held during a trace, because concurrent traces on one model fail.
     """
@@ -80,8 +81,8 @@ class Model:
         read = [key for key in invented if key.startswith(f"{self._blocks}.") or _is_of(network, key, embeddings)]
         if read:
             raise UserError(f"{name} lacks {len(read)} of its weights, such as {min(read)}: name a whole model")
-        generates = network.can_generate()
-        if not generates and self.max_tokens is not None:
+        self.predicts: bool = network.can_generate()
+        if not self.predicts and self.max_tokens is not None:
             # RoBERTa and its kin count positions from 2: their tokenizers know how many tokens are left.
             self.max_tokens = min(self.max_tokens, tokenizer.model_max_length)
         spread = hasattr(network, "hf_device_map")
@@ -89,7 +90,7 @@ class Model:
             warnings.filterwarnings("ignore", message=".* has a submodule named", category=UserWarning)  # see module()
             self.nnsight = TransformersModel(
                 network,
-                task="text-generation" if generates else "feature-extraction",
+                task="text-generation" if self.predicts else "feature-extraction",
                 tokenizer=tokenizer,
                 rename={self._blocks: "blocks"},
                 device=None if spread else device,  # a model that is spread must not be moved

@@ -3,13 +3,16 @@
 Nothing here imports torch: pages read reports. `itda_core.evaluation` makes them.
 """
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from math import isfinite
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from itda_core.config import MeasureSettings
 from itda_core.files import read_json, write_json
-from itda_core.types import DamagedError
+from itda_core.layout import ATOMS_FILE
+from itda_core.library import DictionaryRecord, Library
+from itda_core.types import DamagedError, UserError
 
 QUALITY_FILE = "quality.json"
 """A report's name in the folder of what it is of."""
@@ -27,7 +30,10 @@ MEASURES = {
     "negative": "negative coefficients",
     "large_negative": "large negative coefficients",
 }
-"""What is measured, by the name it has in a report → its words on a page."""
+"""What is measured, by the name it has in a report → its words on a page; `evaluation.measures` defines each."""
+_SHARES = {"density", "dead", "negative", "large_negative"}
+_AT_MOST_ONE = {*_SHARES, "variance_explained"}
+_AT_LEAST_ZERO = {*_SHARES, "relative_error", "ce_loss", "kl", "l0"}
 
 
 class Measured(NamedTuple):
@@ -36,7 +42,7 @@ class Measured(NamedTuple):
     value: float
     """The mean over the measured tokens."""
     low: float
-    """Lower end of its 95 % bootstrap interval over documents."""
+    """Lower end of its 95 % interval over documents: a bootstrap's, for density and dead latents a jackknife's."""
     high: float
     """Upper end."""
 
@@ -82,6 +88,10 @@ class Quality:
     """Ways to code them, the dictionary's or the SAE's own first."""
     seconds: float
     """Time that measuring took."""
+    of_sha256: str = ""
+    """SHA-256 of the file of its vectors: of a dictionary `atoms.safetensors`, of an SAE its weights."""
+    settings: MeasureSettings = field(default_factory=MeasureSettings)
+    """What a dictionary was asked to be measured at; of an SAE its tokens alone."""
 
     @classmethod
     def parse(cls, said: Any) -> "Quality":
@@ -103,7 +113,7 @@ class Quality:
                                 _whole(point["latents"]),
                                 _whole(point["l0"]),
                                 {
-                                    name: Measured(*map(_number, value))
+                                    name: _measured(name, value)
                                     for name, value in point["measured"].items()
                                     if name in MEASURES
                                 },
@@ -114,9 +124,12 @@ class Quality:
                     for series in said["series"]
                 ),
                 seconds=_number(said["seconds"]),
+                of_sha256=str(said["of_sha256"]),
+                settings=MeasureSettings(**{name: _plain(value) for name, value in said["settings"].items()}),
             )
-        except (KeyError, TypeError, ValueError, AttributeError, ArithmeticError) as error:
-            raise DamagedError(f"{QUALITY_FILE} is damaged ({error}): delete it and measure again") from error
+        except (KeyError, TypeError, ValueError, AttributeError, ArithmeticError, UserError) as error:
+            what = f"it has no {error}" if isinstance(error, KeyError) else str(error)
+            raise DamagedError(f"{QUALITY_FILE} is damaged ({what}): delete it and measure again") from error
 
 
 def write_quality(quality: Quality, folder: Path) -> None:
@@ -128,6 +141,35 @@ def read_quality(folder: Path) -> Quality | None:
     """The report on what lies in a folder; None while there is none. Raises DamagedError."""
     path = folder / QUALITY_FILE
     return Quality.parse(read_json(path)) if path.is_file() else None
+
+
+def dictionary_quality(library: Library, record: DictionaryRecord) -> Quality | None:
+    """The report on a dictionary of a library; None while there is none.
+
+    Raises:
+        DamagedError: it is damaged, or of another dictionary.
+    """
+    found = read_quality(library.folder(record.id))
+    if found is None:
+        return None
+    is_of_it = (found.id, found.of_sha256) == (record.id, record.files[ATOMS_FILE])
+    if not is_of_it or any(point.latents > record.n_atoms for series in found.series for point in series.points):
+        raise DamagedError(f"{QUALITY_FILE} of {record.id} is of another dictionary: delete it and measure again")
+    return found
+
+
+def _measured(name: str, value: Any) -> Measured:
+    found = Measured(*map(_number, value))
+    if found.low > found.high:
+        raise ValueError(f"{MEASURES[name]} has an interval from {found.low:g} to {found.high:g}")
+    if (name in _AT_LEAST_ZERO and found.value < 0) or (name in _AT_MOST_ONE and found.value > 1):
+        raise ValueError(f"{MEASURES[name]} is {found.value:g}")
+    return found
+
+
+def _plain(value: Any) -> Any:
+    """A value of JSON as settings have it."""
+    return tuple(value) if isinstance(value, list) else value
 
 
 def _number(value: Any) -> float:

@@ -9,7 +9,6 @@ An atom has no transplant where B did not capture its source: with another token
 same character. An atom's own source is left out of everything that is told of it.
 """
 
-from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from math import isfinite
 from pathlib import Path
@@ -29,7 +28,6 @@ from itda_core.queries import Index
 from itda_core.types import DamagedError, UserError
 
 if TYPE_CHECKING:
-    from itda_core.capture import Batch
     from itda_core.reembedding import Reader
 
 SUMMARY_FILE = "transplant.json"
@@ -220,41 +218,18 @@ def _write(folder: Path, summary: TransplantSummary, tables: dict[str, pd.DataFr
 def _reader(library: Library, record: DictionaryRecord, job: Job) -> "Reader":
     """Gives the activations that a dictionary was built from: those that were kept, or the model's own."""
     from itda_core.build import kept_activations
-    from itda_core.capture import Capture
     from itda_core.corpus import Corpus
     from itda_core.decompose import open_model
-    from itda_core.reembedding import from_batches
-    from itda_core.shards import RecordedActivations
-    from itda_core.similarity.sources import row_keys
-    from itda_core.windows import Window, cut
+    from itda_core.site_activations import from_kept, from_model, no_activations
 
     kept = kept_activations(library, record)
     if kept is not None:
-        recorded = RecordedActivations(kept)
-        return lambda wanted: from_batches(recorded, record.site, wanted)
+        return from_kept(kept, record)
     if record.weights_sha256 is None:
-        raise UserError(
-            f"{record.model} ran on a server when {record.id} was built, and its activations are no longer kept here: "
-            f"bring activations/{record.corpus}-… back into the library, or delete the dictionary and build it again "
-            "with --remote, or where the model lies with --keep-activations"
-        )
+        raise no_activations(record)
     job.stage(f"loading {record.model}")
     model = open_model(record, library.root)
-    corpus = Corpus.open(library.corpora / record.corpus)
-
-    def windows(wanted: np.ndarray) -> Iterable[Window]:
-        """Those that hold a wanted token: the model does not run for others."""
-        for window in cut(corpus.documents(), model.tokenizer, record.cut, record.n_tokens):
-            first = window.position + window.captured.start
-            ends = row_keys([[window.document, first], [window.document, first + len(window.captured)]])
-            low, high = wanted.searchsorted(ends)
-            if low < high:
-                yield window
-
-    def batches(wanted: np.ndarray) -> "Iterable[Batch]":
-        return Capture(model, [record.site], lambda: windows(wanted))
-
-    return lambda wanted: from_batches(batches(wanted), record.site, wanted)
+    return from_model(record, model, Corpus.open(library.corpora / record.corpus))
 
 
 def _read_tables(

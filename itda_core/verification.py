@@ -1,4 +1,5 @@
-"""What of a library is not as it was written: its dictionaries, its corpora, and what jobs kept of two dictionaries."""
+"""What of a library is not as it was written: its dictionaries and the reports on them, its corpora, and what jobs kept
+of two dictionaries."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -8,12 +9,16 @@ from itda_core import comparison, layers, transplant
 from itda_core.corpus import Corpus
 from itda_core.files import read_json
 from itda_core.library import DictionaryRecord, Library
+from itda_core.quality import dictionary_quality
 from itda_core.types import UserError
 
 
 def verify_library(library: Library) -> dict[str, list[str]]:
     """Problems of everything in a library, a line each, by the name of its folder or file; none for what is sound."""
     problems = {dictionary_id: list(library.verify(dictionary_id)) for dictionary_id in library.ids()}
+    for record in library.records():
+        if isinstance(record, DictionaryRecord):
+            problems[record.id] += _problem(dictionary_quality, library, record)
     return problems | _of_corpora(library) | _of_comparisons(library) | _of_layers(library)
 
 

@@ -1,0 +1,144 @@
+"""The tokens of a dictionary's site: those that it is measured on, and those that its atoms could have come from.
+
+Measured are the held-out tokens, or all where nothing was held out, up to a number, the first ones. Atoms come from the
+others, or from all.
+"""
+
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+import torch
+
+from itda_core.build import kept_activations
+from itda_core.capture import Batch, Capture
+from itda_core.corpus import Corpus
+from itda_core.decompose import open_model
+from itda_core.dictionary import Dictionary
+from itda_core.evaluation.measures import HeldOut, read_held_out, without_predictions
+from itda_core.jobs import Job
+from itda_core.library import DictionaryRecord, Library
+from itda_core.models import Model
+from itda_core.reembedding import Reader
+from itda_core.shards import RecordedActivations
+from itda_core.similarity.sources import row_keys, sources_of
+from itda_core.site_activations import from_kept, from_model, no_activations, windows_read
+from itda_core.types import UserError
+from itda_core.windows import Window, is_held_out
+
+
+class SiteTokens(Protocol):
+    """Tokens of a dictionary's site, with their activations."""
+
+    read: Reader
+    """Gives the activations at some places."""
+
+    def held_out(self, tokens: int) -> Iterator[HeldOut]:
+        """Those that it is measured on, batch by batch, `tokens` of them at most."""
+        ...
+
+    def candidates(self) -> np.ndarray:
+        """[n, 2] int64, rising: document and position of those that its atoms could have come from."""
+        ...
+
+
+class TokensOfModel:
+    """What the model gives; with predictions, unless it makes none. The interface is `SiteTokens`."""
+
+    def __init__(self, record: DictionaryRecord, model: Model, corpus: Corpus) -> None:
+        self._record, self._model, self._corpus = record, model, corpus
+        self.read = from_model(record, model, corpus)
+
+    def held_out(self, tokens: int) -> Iterator[HeldOut]:
+        """Those that it is measured on, batch by batch, `tokens` of them at most."""
+        windows = list(self._measured(tokens))
+        if self._model.predicts:
+            return read_held_out(self._model, self._record.site, windows)
+        return without_predictions(Capture(self._model, [self._record.site], lambda: windows), self._record.site)
+
+    def candidates(self) -> np.ndarray:
+        """[n, 2] int64, rising: document and position of those that its atoms could have come from."""
+        places = [
+            (window.document, window.position + at)
+            for window in windows_read(self._record, self._model, self._corpus)
+            if not (self._record.holdout and is_held_out(window.document))
+            for at in window.captured
+        ]
+        return np.array(places, np.int64).reshape(-1, 2)
+
+    def _measured(self, tokens: int) -> Iterator[Window]:
+        left = tokens
+        for window in windows_read(self._record, self._model, self._corpus):
+            if is_held_out(window.document) or not self._record.holdout:
+                captured = window.captured[:left]
+                yield window._replace(captured=captured)
+                left -= len(captured)
+            if left == 0:
+                return
+
+
+class TokensKept:
+    """What was kept when the dictionary was built; without predictions. The interface is `SiteTokens`."""
+
+    def __init__(self, record: DictionaryRecord, folder: Path) -> None:
+        self._record, self._recorded = record, RecordedActivations(folder)
+        self.read = from_kept(folder, record)
+
+    def held_out(self, tokens: int) -> Iterator[HeldOut]:
+        """Those that it is measured on, batch by batch, `tokens` of them at most."""
+        return without_predictions(self._measured(tokens), self._record.site)
+
+    def candidates(self) -> np.ndarray:
+        """[n, 2] int64, rising: document and position of those that its atoms could have come from."""
+        sources = np.concatenate([batch.sources.numpy() for batch in self._recorded] or [np.empty((0, 2), np.int64)])
+        return sources[~is_held_out(sources[:, 0])] if self._record.holdout else sources
+
+    def _measured(self, tokens: int) -> Iterable[Batch]:
+        left = tokens
+        for batch in self._recorded:
+            measured = is_held_out(batch.sources[:, 0]) | (not self._record.holdout)
+            rows = measured.nonzero()[:left, 0]
+            yield Batch({self._record.site: batch.activations[self._record.site][rows]}, batch.sources[rows])
+            left -= len(rows)
+            if left == 0:
+                return
+
+
+def open_tokens(library: Library, record: DictionaryRecord, job: Job) -> SiteTokens:
+    """The tokens of a dictionary's site: from its model, or as they were kept where that is not on this machine.
+
+    Raises:
+        UserError: the model is not here, and nothing was kept.
+    """
+    job.stage(f"loading {record.model}")
+    try:
+        model = open_model(record, library.root)
+    except UserError as error:
+        kept = kept_activations(library, record)
+        if kept is None:
+            raise (no_activations(record) if record.weights_sha256 is None else error) from error
+        job.say(f"what predictions lose is not measured: {error}")
+        return TokensKept(record, kept)
+    return TokensOfModel(record, model, Corpus.open(library.corpora / record.corpus))
+
+
+def random_dictionary(tokens: SiteTokens, record: DictionaryRecord, seed: int) -> Dictionary:
+    """A dictionary of as many atoms, drawn by lot, without replacement, from the tokens that it was built from.
+
+    In order of the draw, so that the first atoms of it are a smaller draw of the same lot.
+
+    Raises:
+        UserError: the activations are not those of the corpus any more.
+    """
+    candidates = row_keys(tokens.candidates())
+    n = min(record.n_atoms, len(candidates))
+    drawn = np.random.default_rng(seed).choice(candidates, n, replace=False)
+    order = np.argsort(drawn)
+    atoms, seen = torch.zeros(n, record.d_model), 0
+    for index, x in tokens.read(drawn[order]):
+        atoms[torch.from_numpy(order[index])] = x.to(torch.float32)
+        seen += len(index)
+    if seen != n or not n:
+        raise UserError(f"{n:,} activations were asked for and {seen:,} found: build the dictionary again")
+    return Dictionary(torch.nn.functional.normalize(atoms, dim=1), torch.from_numpy(sources_of(drawn)), record.settings)

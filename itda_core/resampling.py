@@ -1,0 +1,54 @@
+"""How sure a figure is: 95 % intervals from drawing the documents anew, with replacement."""
+
+from typing import NamedTuple
+
+import numpy as np
+
+_DRAWS = 2000
+_DRAWN_AT_ONCE = 1 << 22  # documents, over all draws
+_CONFIDENCE = 0.95
+DEVIATIONS = 1.959964
+"""Standard deviations to either side of the mean that hold 95 % of a normal distribution."""
+
+
+class Interval(NamedTuple):
+    """A 95 % interval."""
+
+    low: float
+    """Its lower end."""
+    high: float
+    """Its upper end."""
+
+
+def ratio_intervals(numerators: np.ndarray, denominators: np.ndarray, seed: int = 0) -> list[Interval | None]:
+    """95 % percentile intervals of ratios of sums, when the documents are drawn anew, with replacement.
+
+    All ratios are measured on the same draws. A draw whose denominator is not above 0 says nothing and is left out.
+
+    Args:
+        numerators: [documents, k] what each document adds to the numerator of each ratio.
+        denominators: the same of the denominators.
+        seed: of the draws.
+
+    Returns:
+        k intervals; None for a ratio of which no draw says anything.
+    """
+    random = np.random.default_rng(seed)
+    n, k = numerators.shape
+    if n == 0:
+        return [None] * k
+    found = []
+    at_once = max(1, _DRAWN_AT_ONCE // n)
+    for first in range(0, _DRAWS, at_once):
+        times = random.multinomial(n, np.full(n, 1 / n), size=min(at_once, _DRAWS - first)).astype(np.float64)
+        drawn = times @ denominators
+        with np.errstate(divide="ignore", invalid="ignore"):
+            found.append(np.where(drawn > 0, times @ numerators / drawn, np.nan))
+    ratios = np.concatenate(found)
+    tail = (1 - _CONFIDENCE) / 2
+    intervals: list[Interval | None] = []
+    for column in ratios.T:
+        told = column[~np.isnan(column)]
+        low, high = np.quantile(told, [tail, 1 - tail]) if len(told) else (np.nan, np.nan)
+        intervals.append(Interval(float(low), float(high)) if len(told) else None)
+    return intervals
