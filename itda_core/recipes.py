@@ -18,8 +18,10 @@ CANDIDATES = 3
 """Random candidates for each atom that the published recipe admitted, at the most."""
 ROUNDS = 4
 """In how many steps the candidates are brought down to the atoms."""
-JUDGES = 8_192
-"""Activations that each step decomposes, at the most; others at every step as far as there are."""
+_CANDIDATE_SHARE = 5  # of the sample, at most one in so many is a candidate: the others judge
+_JUDGES, _JUDGES_PER_ATOM = 8_192, 4
+"""Activations that each step decomposes: so many, or so many for each atom; others at every step as far as there are.
+With fewer, an atom that is needed rarely cannot be told from one that is not needed."""
 
 
 class Chosen(NamedTuple):
@@ -89,16 +91,16 @@ def _pruned(settings: DictionarySettings, admitted: Admitted, sample: Sample) ->
     """
     n, device = len(admitted.atoms), admitted.atoms.device
     free = np.flatnonzero(~np.isin(sample.numbers, admitted.numbers))
-    drawn = free[: min(CANDIDATES * n, len(free) // 2)]
+    drawn = free[: min(CANDIDATES * n, len(free) // _CANDIDATE_SHARE)]
     rest = free[len(drawn) :]
     pool = torch.cat([admitted.atoms, sample.rows[torch.from_numpy(drawn)].to(device)])
     sources = np.concatenate([admitted.sources, sample.sources[drawn]])
     errors = np.concatenate([admitted.errors, np.full(len(drawn), np.nan)])
     row_of = np.concatenate([np.full(n, -1), drawn])  # in the sample
-    left = np.arange(len(pool))
+    left, together = np.arange(len(pool)), max(_JUDGES, _JUDGES_PER_ATOM * n)
     sizes = np.geomspace(len(pool), n, ROUNDS + 1)[1:].round().astype(int) if len(drawn) else []
     for number, size in enumerate(sizes):
-        at = np.arange(number * JUDGES, number * JUDGES + min(JUDGES, len(rest)))
+        at = np.arange(number * together, number * together + min(together, len(rest)))
         judges = sample.rows[torch.from_numpy(np.take(rest, at, mode="wrap"))].to(device)
         kept = np.argsort(-carried(pool[torch.from_numpy(left).to(device)], judges, settings), kind="stable")[:size]
         gone = np.setdiff1d(left, left[kept])

@@ -94,6 +94,19 @@ def _layers(given: argparse.Namespace) -> int:
     return 0
 
 
+def _recipes(given: argparse.Namespace) -> int:
+    quiet()
+    from itda_core.benchmarks.activations import documentation
+    from itda_core.benchmarks.recipes import RecipesBench, bench_recipes
+    from itda_core.benchmarks.recipes_table import recipes_table
+
+    _say("reading the installed documentation")
+    with documentation() as corpus:
+        report = bench_recipes(corpus, RecipesBench(), _say)
+    print(json.dumps(report.as_json()) if given.json else recipes_table(report))
+    return 0
+
+
 def _activations(given: argparse.Namespace) -> Any:
     if given.activations is None:
         quiet()  # a model may have to be loaded
@@ -113,6 +126,7 @@ BENCHES: tuple[tuple[str, str, Callable[[argparse.Namespace], int]], ...] = (
     ("pursuit", "build and encode against the plain algorithm", _pursuit),
     ("capture", "capture through nnsight against plain forward hooks", _capture),
     ("layers", "which measure of similarity finds the same layer in another model", _layers),
+    ("recipes", "which activations make the better atoms, at equal numbers of them", _recipes),
     ("scale", "what a dictionary of Llama-3.1 70B or 405B takes, measured at its width", _scale),
 )
 """Name, what it measures, and what runs it."""
