@@ -36,7 +36,15 @@ def same(a: Dictionary, b: Dictionary) -> bool:
 
 def test_the_published_recipe_is_as_it_was(activations: torch.Tensor, sources: torch.Tensor) -> None:
     settings = DictionarySettings(**SETTINGS)
-    assert "recipe" not in settings.described()
+    assert settings.described() == {  # ids are hashes of it, so that it must not change
+        "l0": 4,
+        "threshold": 0.1,
+        "error": "relative",
+        "scan": "sequential",
+        "init": "empty",
+        "max_atoms": None,
+        "method": "matching",
+    }
     assert DictionarySettings(**settings.described()) == settings
     assert DictionarySettings(**SETTINGS, recipe="pruned").described()["recipe"] == "pruned"
     builder = DictionaryBuilder(settings)

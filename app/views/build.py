@@ -277,6 +277,8 @@ def said_of_time(asked: Asked, cost: Estimate) -> str:
         said += f" Here the model does about {cost.scale:.2g} times that work for a token."
     if asked.dictionary.method == "orthogonal":
         said += " Orthogonal pursuit takes many times longer than matching pursuit."
+    if asked.dictionary.recipe == "pruned":
+        said += " Pruning comes on top: some seconds for a dictionary of a thousand atoms, and more for larger ones."
     return said + " Reading the corpus, loading the model and the maps come on top."
 
 

@@ -21,7 +21,7 @@ from itda_core.quality import Measured
 from itda_core.types import Site, UserError
 from itda_core.windows import cut, is_held_out
 
-_SEARCHES = 8
+_SEARCHES = 12
 _CLOSE = 0.05  # that the number of atoms may be off what was asked
 _GROWTH = 0.5  # atoms grow about as the threshold falls squared
 
@@ -174,12 +174,15 @@ def _read(
 
 def _threshold(x: torch.Tensor, sources: torch.Tensor, atoms: int, l0: int) -> float:
     """The relative error at which the published recipe admits about so many atoms."""
-    threshold = 0.3
+    threshold, low, high = 0.3, 0.0, 1.0  # there are too many atoms at the lower, too few at the higher
     for _ in range(_SEARCHES):
         found = len(build_dictionary([(x, sources)], l0, threshold, max_atoms=2 * atoms))
         if abs(found - atoms) <= _CLOSE * atoms:
             return threshold
-        threshold = min(0.95, threshold * (max(found, 1) / atoms) ** _GROWTH)
+        low, high = (threshold, high) if found > atoms else (low, threshold)
+        threshold *= (max(found, 1) / atoms) ** _GROWTH
+        if not low < threshold < high:
+            threshold = (low + high) / 2
     raise UserError(f"no threshold gives {atoms:,} atoms here, the last tried {found:,}: ask for others")
 
 
