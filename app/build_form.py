@@ -107,7 +107,7 @@ def check(form: BuildState) -> Checked:
         ("batch", lambda: BuildSettings((0,), batch_windows=form.batch)),
         ("l0", lambda: DictionarySettings(l0=form.l0)),
         ("threshold", lambda: DictionarySettings(threshold=form.threshold)),
-        ("max_atoms", lambda: DictionarySettings(max_atoms=form.max_atoms)),
+        ("max_atoms", lambda: DictionarySettings(max_atoms=form.max_atoms, recipe=form.recipe)),
         ("init", lambda: _check_scan(form)),
     ):
         attempt(name, make)
@@ -127,7 +127,9 @@ def check(form: BuildState) -> Checked:
         ),
         CutSettings(form.context, form.windows, form.keep_first),
         BuildSettings(layers, hooks, form.tokens, not form.no_holdout, form.keep_activations, form.batch),
-        DictionarySettings(form.l0, form.threshold, form.error, form.scan, form.init, form.max_atoms, form.method),
+        DictionarySettings(
+            form.l0, form.threshold, form.error, form.scan, form.init, form.max_atoms, form.method, form.recipe
+        ),
         form.remote,
     )
     return Checked({}, asked, shape)

@@ -62,6 +62,7 @@ def _details(record: DictionaryRecord) -> tuple[str, ...]:
         f"L0 {settings.l0}",
         settings.scan,
         settings.init,
+        "" if settings.recipe == "published" else settings.recipe,
         "" if settings.max_atoms is None else f"at most {settings.max_atoms} atoms",
         record.corpus,
         (record.revision or "")[:8],

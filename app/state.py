@@ -11,7 +11,7 @@ from dataclasses import Field, dataclass, field, fields
 from typing import Any, TypeVar
 from urllib.parse import quote_plus
 
-from itda_core.config import DTYPES, ERRORS, INITS, METHODS, SCANS, WINDOWS
+from itda_core.config import DTYPES, ERRORS, INITS, METHODS, RECIPES, SCANS, WINDOWS
 from itda_core.layers import MEASURES as LAYER_MEASURES
 from itda_core.pair_queries import PARTS, PairFilter
 from itda_core.quality import MEASURES as QUALITY_MEASURES
@@ -367,6 +367,8 @@ class BuildState:
     """What the dictionary starts from."""
     method: str = field(default="matching", metadata=_param("method", _one_of(METHODS)))
     """Of pursuit."""
+    recipe: str = field(default="published", metadata=_param("recipe", _one_of(RECIPES)))
+    """Which activations become the atoms."""
     max_atoms: int | None = field(default=None, metadata=_param("max_atoms", _whole(0)))
     """Atoms at most."""
     job: str = field(default="", metadata=_param("job", _text))

@@ -91,7 +91,7 @@ def build(library: Library, request: Request, job: Job) -> list[str]:
         "batch_windows": request.build.batch_windows,
         "half_precision": kept,  # what is kept is kept in float16
     }
-    identity = {**captured, "holdout": request.build.holdout, "settings": asdict(request.dictionary)}
+    identity = {**captured, "holdout": request.build.holdout, "settings": request.dictionary.described()}
     ids = {site: f"{slug(model.name)}-l{site.layer}-{site.hook}-{_short_hash(identity, [site])}" for site in sites}
     with ExitStack() as locks:
         for dictionary_id in ids.values():

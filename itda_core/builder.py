@@ -1,4 +1,4 @@
-"""Builds dictionaries greedily (the paper's Algorithm 1), batch by batch, from anywhere it was left at."""
+"""Builds dictionaries (the paper's Algorithm 1, and other recipes), batch by batch, from anywhere it was left at."""
 
 from collections.abc import Iterable
 
@@ -9,11 +9,18 @@ from itda_core import pursuit
 from itda_core.admission import Judge
 from itda_core.config import DictionarySettings
 from itda_core.dictionary import Dictionary, check_shape
+from itda_core.recipes import Admitted, Sample, choose
+from itda_core.reservoir import Reservoir
 from itda_core.types import Growth, UserError
 
 
 class DictionaryBuilder:
-    """Builds one dictionary from batches as they come. `add` each, then `finish`."""
+    """Builds one dictionary from batches as they come. `add` each, then `finish`.
+
+    A recipe other than the published one keeps a `Reservoir` beside the atoms that the published one admits, and
+    chooses in `finish`. Its memory beyond that of the published build is the reservoir's and, while it chooses, that of
+    a dictionary of its candidates.
+    """
 
     def __init__(self, settings: DictionarySettings) -> None:
         settings.check_scan()
@@ -22,6 +29,8 @@ class DictionaryBuilder:
         self._grown: pursuit.Pursuer | None = None
         self._sources: list[np.ndarray] = []
         self._errors: list[np.ndarray] = []
+        self._numbers: list[np.ndarray] = []  # of the rows admitted, in the stream
+        self._reservoir = None if settings.recipe == "published" else Reservoir()
         # The sequential scan judges a few rows together whatever the batches are, so rows wait here until they suffice.
         self._waiting: list[tuple[torch.Tensor, np.ndarray]] = []
         self._n_waiting = 0
@@ -45,6 +54,8 @@ class DictionaryBuilder:
         if len(x) == 0:
             return
         grown = self._begin(x.shape[1], x.device) if self._grown is None else self._grown
+        if self._reservoir is not None:
+            self._reservoir.add(x, labels, self._rows)
         self._rows += len(x)
         if self.settings.scan == "batch":
             self._add_batch(x, labels)
@@ -60,6 +71,7 @@ class DictionaryBuilder:
         grown = self._grown
         waiting = [x for x, _ in self._waiting]
         atoms = torch.zeros(0, 0) if grown is None else grown.atoms
+        sample = {} if self._reservoir is None else self._reservoir.state() | {"numbers": self._all_numbers()}
         return {
             "rows": torch.tensor(self._rows),
             "atoms": atoms.cpu().clone(),
@@ -71,6 +83,7 @@ class DictionaryBuilder:
             ),
             "history": torch.tensor([list(growth) for growth in self.history], dtype=torch.float64).reshape(-1, 3),
             "open": torch.tensor([batch.state() for batch in self._open], dtype=torch.float64).reshape(-1, 4),
+            **sample,
         }
 
     @classmethod
@@ -90,6 +103,8 @@ class DictionaryBuilder:
             return builder
         builder._begin(state["atoms"].shape[1], device).append(state["atoms"].to(device))
         builder._sources, builder._errors = [state["sources"].numpy()], [state["errors"].numpy()]
+        if builder._reservoir is not None:
+            builder._reservoir, builder._numbers = Reservoir.resume(state), [state["numbers"].numpy()]
         builder._n_waiting = len(state["waiting"])
         if builder._n_waiting:
             builder._waiting = [(state["waiting"].to(device), state["waiting_sources"].numpy())]
@@ -100,17 +115,15 @@ class DictionaryBuilder:
         return builder
 
     def finish(self) -> Dictionary:
-        """The dictionary. Raises UserError when no activation came."""
+        """The dictionary. Raises UserError when no activation came, or when a recipe cannot have so many atoms."""
         if self._grown is None or self._rows == 0:
             raise UserError("no activations came: nothing to build a dictionary from")
         self._drain(self._grown, last=True)
-        return Dictionary(
-            self._grown.atoms.cpu().clone(),
-            torch.from_numpy(self._all_sources()),
-            self.settings,
-            torch.from_numpy(self._all_errors()),
-            self.history,
-        )
+        atoms, sources, errors = self._grown.atoms.cpu().clone(), self._all_sources(), self._all_errors()
+        if self._reservoir is not None:
+            admitted = Admitted(self._grown.atoms, sources, errors, self._all_numbers().numpy())
+            atoms, sources, errors = choose(self.settings, admitted, Sample(*self._reservoir.sample()))
+        return Dictionary(atoms, torch.from_numpy(sources), self.settings, torch.from_numpy(errors), self.history)
 
     def _begin(self, d_model: int, device: torch.device) -> pursuit.Pursuer:
         self._grown = pursuit.pursuer(d_model, device, self.settings.method)
@@ -123,14 +136,19 @@ class DictionaryBuilder:
     def _all_errors(self) -> np.ndarray:
         return np.concatenate([np.zeros(0), *self._errors])
 
+    def _all_numbers(self) -> torch.Tensor:
+        return torch.from_numpy(np.concatenate([np.zeros(0, np.int64), *self._numbers]))
+
     def _add_batch(self, x: torch.Tensor, labels: np.ndarray) -> None:
         if self.settings.init == "frequent":
             taken = self._judge.start_frequent(x)
             self._sources.append(labels[taken])
             self._errors.append(np.full(len(taken), np.nan))
+            self._numbers.append(self._rows - len(x) + taken)
         errors, admitted = self._judge.judge_batch(x)
         self._sources.append(labels[admitted])
         self._errors.append(errors[admitted])
+        self._numbers.append(self._rows - len(x) + admitted)
         self.history.append(Growth(self._rows, self.n_atoms, float(errors.mean())))
 
     def _drain(self, grown: pursuit.Pursuer, last: bool) -> None:
@@ -145,6 +163,7 @@ class DictionaryBuilder:
             errors, admitted = self._judge.judge_sequential(x[start:end])
             self._sources.append(labels[start + admitted])
             self._errors.append(errors[admitted])
+            self._numbers.append(self._rows - len(x) + start + admitted)
             self._close_batches(errors, admitted, before)
         self._waiting = [(x[full:], labels[full:])] if full < len(x) else []
         self._n_waiting = len(x) - full
@@ -184,8 +203,9 @@ def build_dictionary(
     init: str = "empty",
     max_atoms: int | None = None,
     method: str = "matching",
+    recipe: str = "published",
 ) -> Dictionary:
-    """Build a dictionary greedily from activations (the paper's Algorithm 1).
+    """Build a dictionary from activations: greedily (the paper's Algorithm 1), or by another recipe.
 
     Args:
         batches: pairs of activations [n, d_model] float and sources [n, 2] int: document, position.
@@ -196,12 +216,13 @@ def build_dictionary(
         init: "empty", or "frequent", the published start, which needs scan="batch".
         max_atoms: admission stops here.
         method: how activations are pursued; see `DictionarySettings`.
+        recipe: which activations become the atoms; see `DictionarySettings`.
 
     Raises:
         ValueError: init="frequent" with a sequential scan; activations of a wrong shape or not finite.
         UserError: a setting out of range, or no activations at all.
     """
-    builder = DictionaryBuilder(DictionarySettings(l0, threshold, error, scan, init, max_atoms, method))
+    builder = DictionaryBuilder(DictionarySettings(l0, threshold, error, scan, init, max_atoms, method, recipe))
     for activations, sources in batches:
         builder.add(activations, sources)
     return builder.finish()

@@ -17,6 +17,7 @@ from itda_core.config import (
     ERRORS,
     INITS,
     METHODS,
+    RECIPES,
     SCANS,
     WINDOWS,
     BuildSettings,
@@ -186,6 +187,12 @@ def _build_options(parser: argparse.ArgumentParser) -> None:
     how.add_argument("--scan", default=_default(DictionarySettings, "scan"), choices=SCANS)
     how.add_argument("--init", default=_default(DictionarySettings, "init"), choices=INITS)
     how.add_argument("--method", default=_default(DictionarySettings, "method"), choices=METHODS, help="of pursuit")
+    how.add_argument(
+        "--recipe",
+        default=_default(DictionarySettings, "recipe"),
+        choices=RECIPES,
+        help="which activations become the atoms: published (over the threshold), or as many of them pruned, or random",
+    )
     how.add_argument("--max-atoms", type=int, help="stop admitting at this many atoms")
 
 
@@ -216,7 +223,14 @@ def _build(given: argparse.Namespace) -> int:
         given.layers, given.hook, given.tokens, not given.no_holdout, given.keep_activations, given.batch
     )
     how = DictionarySettings(
-        given.l0, given.threshold, given.error, given.scan, given.init, given.max_atoms, given.method
+        given.l0,
+        given.threshold,
+        given.error,
+        given.scan,
+        given.init,
+        given.max_atoms,
+        given.method,
+        given.recipe,
     )
     try:
         how.check_scan()

@@ -1,6 +1,7 @@
 """Settings, each a frozen dataclass that refuses what cannot work. Nothing here imports torch."""
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
+from typing import Any
 
 from itda_core.types import HOOKS, UserError
 
@@ -9,6 +10,9 @@ SCANS = ("sequential", "batch")
 INITS = ("empty", "frequent")
 WINDOWS = ("first", "all")
 METHODS = ("matching", "orthogonal", "nonnegative")
+RECIPES = ("published", "pruned", "random")
+RESERVOIR_ROWS = 32_768
+"""Activations that a recipe other than the published one keeps a sample of."""
 DTYPES = ("float32", "bfloat16", "float16")
 NDIF_KEY_VARIABLE = "NDIF_API_KEY"
 """Environment variable that holds the key of NDIF; it is never written or printed."""
@@ -90,6 +94,10 @@ class DictionarySettings:
     method: str = "matching"
     """`matching` pursuit, as the paper; `orthogonal` matching pursuit, which fits all coefficients anew at every step
     and takes far longer; `nonnegative` matching pursuit, which only ever adds atoms."""
+    recipe: str = "published"
+    """Which activations become the atoms. `published`: those over the threshold when they come. `pruned` and `random`
+    have as many atoms as that gives: `pruned` keeps those that carry most of other activations, among the published
+    ones and three times as many random ones; `random` draws them."""
 
     def __post_init__(self) -> None:
         _at_least("l0", self.l0, 1)
@@ -97,10 +105,20 @@ class DictionarySettings:
         _one_of("scan", self.scan, SCANS)
         _one_of("init", self.init, INITS)
         _one_of("method", self.method, METHODS)
+        _one_of("recipe", self.recipe, RECIPES)
         if not 0 <= self.threshold < float("inf"):
             raise UserError(f"threshold is {self.threshold}: it must be a finite number, 0 or more")
         if self.max_atoms is not None:
             _at_least("max_atoms", self.max_atoms, 1)
+            if self.recipe == "random" and self.max_atoms > RESERVOIR_ROWS:
+                raise UserError(f"max_atoms is {self.max_atoms}: {RESERVOIR_ROWS} random atoms are the most")
+
+    def described(self) -> dict[str, Any]:
+        """The settings as manifests and ids have them: as before there were recipes, where it is the published one."""
+        said = asdict(self)
+        if self.recipe == "published":
+            del said["recipe"]
+        return said
 
     def check_scan(self) -> None:
         """Refuse a start that depends on the batches with a scan that must not. Raises ValueError."""

@@ -1,6 +1,5 @@
 """A dictionary of activations: encodes and decodes; is cropped, saved and loaded."""
 
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -17,13 +16,13 @@ from itda_core.types import Codes, DamagedError, Growth, UserError
 
 
 class Dictionary:
-    """The atoms of one site, in order of admission.
+    """The atoms of one site, in order of admission, or of what they carry where a recipe pruned them.
 
     Attributes:
         atoms: [n_atoms, d_model] float32, unit norm.
         sources: [n_atoms, 2] int64, document and position of each.
-        admission_errors: [n_atoms] float64, the error that admitted each in the build's unit; NaN for atoms taken by
-            the frequent start, which no error admitted.
+        admission_errors: [n_atoms] float64, the error that admitted each in the build's unit; NaN for atoms that no
+            error admitted: those of the frequent start, and those that a recipe took from its sample.
         settings: how it was built, and the L0 that it encodes with.
         history: per batch: rows seen, atoms, mean error before admission.
     """
@@ -126,7 +125,7 @@ class Dictionary:
             "format": 1,
             "n_atoms": len(self),
             "d_model": self.d_model,
-            "settings": asdict(self.settings),
+            "settings": self.settings.described(),
             "history": [list(growth) for growth in self.history],
         }
 

@@ -13,7 +13,7 @@ from datetime import datetime
 from pathlib import Path
 from statistics import median
 
-from itda_core.config import BuildSettings, CorpusSettings, CutSettings, DictionarySettings
+from itda_core.config import RESERVOIR_ROWS, BuildSettings, CorpusSettings, CutSettings, DictionarySettings
 from itda_core.corpus import Corpus
 from itda_core.layout import INDEX_FILE
 from itda_core.library import DictionaryRecord, Library
@@ -256,6 +256,12 @@ def _memory(asked: Asked, tokens: int, runs: Sequence[Run]) -> int | None:
     width = asked.shape.d_model or 0
     # Each dictionary: its atoms, and the products of each with each in 16 bits, four GiB of them at most.
     dictionaries = asked.n_sites * (atoms * width * 4 + min(2 * atoms**2, 4 << 30))
+    if asked.dictionary.recipe != "published":
+        dictionaries += (
+            asked.n_sites * min(tokens, RESERVOIR_ROWS) * width * 5
+        )  # a sample, a quarter more while it grows
+    if asked.dictionary.recipe == "pruned":
+        dictionaries += 4 * atoms * width * 4 + min(2 * (4 * atoms) ** 2, 4 << 30)  # the candidates of one at a time
     weights = 0 if asked.remote else (asked.shape.n_parameters or 0) * _BYTES[asked.dtype]
     return PROCESS_BYTES + weights + dictionaries
 

@@ -17,6 +17,7 @@ from typing import Protocol
 import numpy as np
 import torch
 
+from itda_core.builder import DictionaryBuilder
 from itda_core.capture import Batch, Capture
 from itda_core.checkpoints import Checkpoint, Progress
 from itda_core.config import BuildSettings, DictionarySettings
@@ -138,7 +139,7 @@ class Pipeline:
             self._advance(len(batch.sources))
         for site, checkpoint in checkpoints.items():
             checkpoint.save(progress[site])
-        dictionaries = {site: each.builder.finish() for site, each in progress.items()}
+        dictionaries = self._finished({site: each.builder for site, each in progress.items()})
         for site, dictionary in dictionaries.items():
             if len(dictionary) == 0:
                 for part in self._parts.values():  # to go on with them would end here again
@@ -147,6 +148,16 @@ class Pipeline:
                     f"no activation of layer {site.layer} {site.hook} is over the threshold "
                     f"{settings.threshold:g}: lower --threshold"
                 )
+        return dictionaries
+
+    def _finished(self, builders: dict[Site, DictionaryBuilder]) -> dict[Site, Dictionary]:
+        if self._plan.dictionary.recipe == "published":
+            return {site: builder.finish() for site, builder in builders.items()}
+        self._job.stage("choosing the atoms", len(builders), "dictionaries")
+        dictionaries = {}
+        for site, builder in builders.items():
+            dictionaries[site] = builder.finish()
+            self._advance(1)
         return dictionaries
 
     def _held_out(self, batch: Batch) -> torch.Tensor:

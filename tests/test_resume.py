@@ -52,7 +52,9 @@ def tables(index: Path) -> dict[str, list[tuple]]:
         return {name: connection.execute(f"SELECT * FROM {name}").fetchall() for name in names}
 
 
-@pytest.mark.parametrize("more", [(), ("--keep-activations", "--scan", "batch", "--init", "frequent")])
+@pytest.mark.parametrize(
+    "more", [(), ("--recipe", "pruned"), ("--keep-activations", "--scan", "batch", "--init", "frequent")]
+)
 def test_a_killed_build_goes_on_to_the_same_dictionary(
     tmp_path: Path, language_reference: list[Document], more: tuple[str, ...]
 ) -> None:

@@ -182,7 +182,7 @@ def show_figures(atom: Atom, record: DictionaryRecord) -> None:
             border=True,
             help="What the dictionary could not yet say of this activation when it came by, "
             + ("as a share of its length squared" if record.settings.error == "relative" else "in the build's unit")
-            + ". – for an atom that the start took without judging it.",
+            + ". – for an atom that was taken without being judged by its error.",
         )
 
 

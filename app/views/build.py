@@ -12,7 +12,7 @@ from app.build_form import Checked, arguments, check
 from app.jobs_view import is_running, show_jobs, show_outcome
 from app.state import BuildState
 from app.text import count, inert, size, span
-from itda_core.config import DTYPES, ERRORS, INITS, METHODS, SCANS, WINDOWS
+from itda_core.config import DTYPES, ERRORS, INITS, METHODS, RECIPES, SCANS, WINDOWS
 from itda_core.corpus import Corpus
 from itda_core.demo_models import demo_models
 from itda_core.estimate import Asked, Estimate, estimate
@@ -33,10 +33,20 @@ METHOD_NAMES = {
     "orthogonal": "orthogonal, far slower",
     "nonnegative": "non-negative",
 }
+RECIPE_NAMES = {
+    "published": "over the threshold, as published",
+    "pruned": "pruned: those that carry most",
+    "random": "random",
+}
+RECIPE_HELP = (
+    "Over the threshold: an activation becomes an atom when those before it explain it badly. Pruned: as many atoms, "
+    "those that carry most among the published ones and three times as many random ones; they explain more, and take "
+    "longer to build. Random: as many, drawn by lot, to hold the others against."
+)
 DEVICES = ("", "cpu", "cuda", "mps", "auto")
 MORE = (
     "column", "split", "config", "corpus_revision", "documents", "context", "windows", "batch", "keep_first",
-    "keep_activations", "no_holdout", "scan", "init", "method", "max_atoms", "remote", "device", "dtype",
+    "keep_activations", "no_holdout", "scan", "init", "method", "recipe", "max_atoms", "remote", "device", "dtype",
 )  # fmt: skip
 """Fields that most builds leave as they are."""
 
@@ -194,6 +204,7 @@ def show_more(put: Form) -> None:
     with dictionary:
         put("max_atoms", st.number_input, "Atoms at most", min_value=0, step=1000, placeholder="no limit")
         put("method", st.selectbox, "Method", METHODS, format_func=METHOD_NAMES.__getitem__)
+        put("recipe", st.selectbox, "Atoms", RECIPES, format_func=RECIPE_NAMES.__getitem__, help=RECIPE_HELP)
         put("scan", st.selectbox, "Scan", SCANS, format_func=SCAN_NAMES.__getitem__)
         put("init", st.selectbox, "Start", INITS, format_func=INIT_NAMES.__getitem__)
         put("batch", st.number_input, "Windows in a pass", min_value=0, step=1)
@@ -266,6 +277,8 @@ def said_of_time(asked: Asked, cost: Estimate) -> str:
         said += f" Here the model does about {cost.scale:.2g} times that work for a token."
     if asked.dictionary.method == "orthogonal":
         said += " Orthogonal pursuit takes many times longer than matching pursuit."
+    if asked.dictionary.recipe == "pruned":
+        said += " Pruning comes on top: some seconds for a dictionary of a thousand atoms, and more for larger ones."
     return said + " Reading the corpus, loading the model and the maps come on top."
 
 

@@ -110,6 +110,19 @@ def _sae(given: argparse.Namespace) -> int:
     return 0
 
 
+def _recipes(given: argparse.Namespace) -> int:
+    quiet()
+    from itda_core.benchmarks.activations import documentation
+    from itda_core.benchmarks.recipes import RecipesBench, bench_recipes
+    from itda_core.benchmarks.recipes_table import recipes_table
+
+    _say("reading the installed documentation")
+    with documentation() as corpus:
+        report = bench_recipes(corpus, RecipesBench(), _say)
+    print(json.dumps(report.as_json()) if given.json else recipes_table(report))
+    return 0
+
+
 def _activations(given: argparse.Namespace) -> Any:
     if given.activations is None:
         quiet()  # a model may have to be loaded
@@ -131,6 +144,7 @@ BENCHES: tuple[tuple[str, str, Callable[[argparse.Namespace], int]], ...] = (
     ("capture", "capture through nnsight against plain forward hooks", _capture),
     ("layers", "which measure of similarity finds the same layer in another model", _layers),
     ("sae", "how long a sparse autoencoder takes to a dictionary's quality, and the reverse", _sae),
+    ("recipes", "which activations make the better atoms, at equal numbers of them", _recipes),
     ("scale", "what a dictionary of Llama-3.1 70B or 405B takes, measured at its width", _scale),
 )
 """Name, what it measures, and what runs it."""

@@ -37,7 +37,7 @@ def build_button(page: AppTest):
         ),
         BuildState(column="content", split="test", config="en", corpus_revision="v1", documents=50, context=64),
         BuildState(windows="all", keep_first=True, batch=4, keep_activations=True, no_holdout=True),
-        BuildState(scan="batch", init="frequent", method="orthogonal", max_atoms=100),
+        BuildState(scan="batch", init="frequent", method="orthogonal", recipe="pruned", max_atoms=100),
         BuildState("meta-llama/Llama-3.1-405B", layers="40,80", remote=True),
     ],
     ids=str,

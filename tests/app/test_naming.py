@@ -24,6 +24,8 @@ def test_what_shares_a_place_is_told_apart_by_what_differs(library: Path) -> Non
     assert found[first.id].endswith("· τ 0.25, L0 8")
     assert found[looser.id].endswith("· τ 0.5, L0 4")
     assert found[other.id].endswith("layer 5 resid")
+    pruned = replace(first, id="pruned-0000000003", settings=replace(first.settings, recipe="pruned"))
+    assert names([first, pruned])[pruned.id].endswith("· pruned")
     placed = rows([first, looser, other])
     assert placed[first.id] != placed[looser.id]
     assert len(set(rows([first, other]).values())) == 1

@@ -1,0 +1,45 @@
+"""`itda bench recipes`, small: a real run on a demo model, and what its table says."""
+
+from pathlib import Path
+
+import pytest
+
+from itda_core import UserError
+from itda_core.benchmarks.recipes import RecipesBench, bench_recipes
+from itda_core.benchmarks.recipes_table import recipes_table
+from itda_core.config import CorpusSettings, CutSettings
+from itda_core.corpus import ingest
+from itda_core.types import Document
+
+
+def test_a_small_run(tmp_path: Path, language_reference: list[Document]) -> None:
+    texts = tmp_path / "texts"
+    texts.mkdir()
+    for at, document in enumerate(language_reference[:60]):
+        (texts / f"{at:03}.txt").write_text(document.text)
+    corpus = ingest(CorpusSettings(str(texts)), CutSettings(), tmp_path / "corpora")
+    settings = RecipesBench(tokens=4_000, sites=(("docs-c", 2),), sizes=((120, 10), (200, 10)), draws=2)
+    report = bench_recipes(corpus, settings, lambda _: None)
+    assert report.held_out["docs-c"] > 200
+    assert [row.l0 for row in report.rows] == [10, 10]
+    for row, wanted in zip(report.rows, (120, 200), strict=True):
+        assert abs(row.atoms - wanted) <= 0.05 * wanted
+        for found in row.recipes.values():
+            assert found.unexplained[1] < found.unexplained[0] < found.unexplained[2] < 1
+            assert found.ce_loss_score[1] < found.ce_loss_score[0] < found.ce_loss_score[2] <= 1.01
+            assert found.seconds > 0
+    small, large = (row.recipes for row in report.rows)
+    for name in ("published", "pruned", "random"):
+        assert large[name].unexplained[0] < small[name].unexplained[0]
+    off = [1 - row["pruned"].unexplained[0] / row["random"].unexplained[0] for row in (small, large)]
+    assert report.ahead_of["random"].unexplained == pytest.approx(sum(off) / 2)
+    table = recipes_table(report)
+    assert f"{small['pruned'].ce_loss_score[0]:.4f}" in table
+    assert f"{report.build_ratio:.1f} ×" in table
+
+
+def test_what_cannot_be_is_refused() -> None:
+    with pytest.raises(UserError, match="one or more"):
+        RecipesBench(draws=0)
+    with pytest.raises(UserError, match="too few"):
+        RecipesBench(tokens=1_000)
