@@ -36,6 +36,7 @@ def show_probing(record: DictionaryRecord) -> None:
             "Probe this dictionary",
             ":material/troubleshoot:",
             ["probe", record.id],
+            follow=False,
         )
         return
     shown = [(each.name, each.words) for each in report.coders]

@@ -68,19 +68,18 @@ def show_built(record: DictionaryRecord | SaeRecord, side: str, names: dict[str,
     """What stands on a side, and how it was made; a link to it."""
     if isinstance(record, DictionaryRecord):
         settings = record.settings
-        recipe = getattr(settings, "recipe", "")  # a build has none from before there were recipes
         words = [
             f"{count(record.n_atoms)} atoms from {count(record.n_tokens)} tokens",
             f"L0 {settings.l0}",
             f"admitted over {parts.threshold_of(record)}",
-            f"recipe “{recipe}”" if recipe else "",
+            f"recipe “{settings.recipe}”",
         ]
         address = parts.atoms_address(record.id)
     else:
         words = [sae_view.trained(record)]
         address = parts.quality_address(replace(state.decode(state.QualityState, st.query_params), sae=record.id))
     parts.link(names[record.id], address, key=f"built_{side}", side=side)
-    st.caption(inert(", ".join(filter(None, words))))
+    st.caption(inert(", ".join(words)))
 
 
 def measured(side: str, record: DictionaryRecord | SaeRecord, name: str) -> Subject | None:
