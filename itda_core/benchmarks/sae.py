@@ -225,7 +225,7 @@ def _train(
             found = train(x, how, width, settings.l0, {})
             tried[lr] = judge.point(SaeCoder(found.sae), settings.l0, found.tokens, found.seconds).ce_loss_score
             say(f"{kind}: learning rate {lr:g}, {found.tokens:,} tokens, CE loss score {tried[lr]:.4f}")
-    lr = max(tried, key=tried.__getitem__) if tried else settings.lrs[0]
+    lr = max(settings.lrs, key=lambda each: tried.get(each, 0.0))  # of one, that one
     how = _settings(kind, rate * seconds, lr, settings)
     curve: list[CurvePoint] = []
 

@@ -3,8 +3,8 @@
 The choices, from SAELens' defaults unless said: Adam (0.9, 0.999), gradients clipped at 1; activations scaled to a mean
 norm of √d_model; the learning rate rises over the first 5 % of the steps and falls to 0 over the last 20 %; latents
 that did not fire for 5 % of the steps are dead and get the auxiliary loss of TopK. A standard SAE has no L0 of its
-own: its L1 weight is steered while it trains, up where more latents are active than were asked for and down where
-fewer are, so that one run ends near the L0 wanted and none is spent on looking for the weight.
+own: its L1 weight is steered while it trains, so that one run ends near the L0 wanted and none is spent on looking for
+the weight.
 """
 
 import time
@@ -19,10 +19,10 @@ from itda_core.sae_records import SaeSettings
 from itda_core.types import UserError
 
 _WARM_UP, _DECAY, _DEAD_AFTER = 0.05, 0.2, 0.05  # shares of the steps
-_FIRST_L1 = 5.0  # with inputs of norm √d_model, as in SAELens' tutorials
-_STEER_EVERY = 10  # steps
-_GAIN, _REACH = 0.04, 8.0  # change of log L1 per unit of log (L0 / wanted), and that of a whole run at least
-_STEADY = 0.2  # share of a steering step in the running mean of L0
+_FIRST_L1 = 0.3  # with inputs of norm √d_model
+_THERE = 0.5  # share of the steps after which a standard SAE is to have its L0
+_HOLD, _FOLLOW, _FASTEST = 0.03, 1.0, 0.1  # log L1 a step: by log (L0 / wanted), by its change; and at most
+_LEAST_L0 = 0.01
 
 
 class Mark(NamedTuple):
@@ -93,11 +93,11 @@ def train(
     steer = _Steering(trainer, k, steps) if settings.kind == "standard" else None
     waiting = list(marks)
     away = 0.0
-    for step, batch in zip(range(steps), _batches(x, settings), strict=False):
+    for _, batch in zip(range(steps), _batches(x, settings), strict=False):
         output = trainer.step(batch)
         trainer.n_training_steps += 1
         trainer.maybe_reset_sparsity()
-        if steer is not None and step % _STEER_EVERY == 0:
+        if steer is not None:
             steer.by(output.feature_acts)
         if waiting and trainer.n_training_samples >= waiting[0]:
             left = time.perf_counter()
@@ -111,18 +111,26 @@ def train(
 
 
 class _Steering:
-    """Holds a standard SAE to the L0 wanted, by its L1 weight."""
+    """Leads a standard SAE to the L0 wanted, by its L1 weight.
+
+    L0 is to fall from what it is at the start, on a line in its logarithm, until it is there after a share of the
+    steps: a weight that is too high for a while kills latents, which do not come back. The weight follows how far L0 is
+    off, and how that changes.
+    """
 
     def __init__(self, trainer: Any, wanted: int, steps: int) -> None:
-        self._schedule, self._wanted, self._mean = trainer.coefficient_schedulers["l1"], wanted, 0.0
-        self._gain = max(_GAIN, _REACH * _STEER_EVERY / steps)
+        self._schedule, self._wanted = trainer.coefficient_schedulers["l1"], log(wanted)
+        self._steps, self._step = max(1.0, _THERE * steps), 0
+        self._start = self._before = 0.0
 
     @torch.no_grad()
     def by(self, acts: torch.Tensor) -> None:
-        active = float((acts > 0).sum()) / len(acts)
-        self._mean = (1 - _STEADY) * self._mean + _STEADY * active if self._mean else active
-        off = log(max(self._mean, 1e-3) / self._wanted)
-        self._schedule.final_value *= exp(self._gain * max(-1.0, min(1.0, off)))
+        active = log(max(float((acts > 0).sum()) / len(acts), _LEAST_L0))
+        self._start = active if self._step == 0 else self._start
+        off = active - self._start - min(1.0, self._step / self._steps) * (self._wanted - self._start)
+        change = _HOLD * max(-1.0, min(1.0, off)) + (_FOLLOW * (off - self._before) if self._step else 0.0)
+        self._schedule.final_value *= exp(max(-_FASTEST, min(_FASTEST, change)))
+        self._before, self._step = off, self._step + 1
 
 
 def _batches(x: torch.Tensor, settings: SaeSettings) -> Iterator[torch.Tensor]:
