@@ -97,7 +97,7 @@ class DictionarySettings:
     recipe: str = "published"
     """Which activations become the atoms. `published`: those over the threshold when they come. `pruned` and `random`
     have as many atoms as that gives: `pruned` keeps those that carry most of other activations, among the published
-    ones and three times as many random ones; `random` draws them."""
+    ones and up to three times as many random ones; `random` draws them."""
 
     def __post_init__(self) -> None:
         _at_least("l0", self.l0, 1)

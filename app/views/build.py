@@ -40,8 +40,9 @@ RECIPE_NAMES = {
 }
 RECIPE_HELP = (
     "Over the threshold: an activation becomes an atom when those before it explain it badly. Pruned: as many atoms, "
-    "those that carry most among the published ones and three times as many random ones; they explain more, and take "
-    "longer to build. Random: as many, drawn by lot, to hold the others against."
+    "those that carry most among the published ones and three times as many random ones; they explain more of the "
+    "variance, predictions lose about as much, and building takes longer. Random: as many, drawn by lot, to hold the "
+    "others against."
 )
 DEVICES = ("", "cpu", "cuda", "mps", "auto")
 MORE = (
