@@ -72,8 +72,7 @@ def test_nothing_is_pickled() -> None:
     for path in CORE:
         if path.name != "published.py":  # the published format of ITDA is torch's own
             assert "torch.save(" not in path.read_text()
-            assert "torch.load(" not in path.read_text()
-        assert "weights_only=False" not in path.read_text()
+        assert path.read_text().count("torch.load(") == path.read_text().count("weights_only=True"), path
         assert "trust_remote_code=True" not in path.read_text()
 
 
