@@ -35,7 +35,7 @@ class SaeSettings:
     """Activations that it sees, those seen again counted again."""
     batch: int = 1_024
     """Activations in a step."""
-    lr: float = 1e-3
+    lr: float = 4e-3
     """Learning rate, where it is highest."""
     seed: int = 0
     """Of the weights and of the order of the activations."""

@@ -5,6 +5,10 @@ norm of √d_model; the learning rate rises over the first 5 % of the steps and 
 that did not fire for 5 % of the steps are dead and get the auxiliary loss of TopK. A standard SAE has no L0 of its
 own: its L1 weight is steered while it trains, so that one run ends near the L0 wanted and none is spent on looking for
 the weight.
+
+The learning rate is ten times SAELens' default, which is for far longer runs. Of the demo's docs-a, layer 3, 1,024
+latents at L0 20, 300 steps of 1,024: a TopK SAE stood at a relative error of 0.209, 0.175, 0.163, 0.158 with rates of
+1, 2, 4, 8 thousandths on held-out tokens, and a standard one at 0.295 and 0.235 with 2 and 4 (L0 19.7 and 18.1).
 """
 
 import time
@@ -21,7 +25,7 @@ from itda_core.types import UserError
 _WARM_UP, _DECAY, _DEAD_AFTER = 0.05, 0.2, 0.05  # shares of the steps
 _FIRST_L1 = 0.3  # with inputs of norm √d_model
 _THERE = 0.5  # share of the steps after which a standard SAE is to have its L0
-_HOLD, _FOLLOW, _FASTEST = 0.03, 1.0, 0.1  # log L1 a step: by log (L0 / wanted), by its change; and at most
+_HOLD, _FOLLOW, _FASTEST = 0.03, 0.3, 0.1  # log L1 a step: by log (L0 / wanted), by its change; and at most
 _LEAST_L0 = 0.01
 
 
