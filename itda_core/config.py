@@ -9,7 +9,7 @@ ERRORS = ("relative", "squared", "cosine")
 SCANS = ("sequential", "batch")
 INITS = ("empty", "frequent")
 WINDOWS = ("first", "all")
-METHODS = ("matching", "orthogonal", "nonnegative")
+METHODS = ("matching", "orthogonal", "nonnegative", "refitted")
 RECIPES = ("published", "pruned", "random")
 RESERVOIR_ROWS = 32_768
 """Activations that a recipe other than the published one keeps a sample of."""
@@ -93,7 +93,8 @@ class DictionarySettings:
     """Admission stops at this many atoms."""
     method: str = "matching"
     """`matching` pursuit, as the paper; `orthogonal` matching pursuit, which fits all coefficients anew at every step
-    and takes far longer; `nonnegative` matching pursuit, which only ever adds atoms."""
+    and takes far longer; `nonnegative` matching pursuit, which only ever adds atoms; `refitted`, matching pursuit whose
+    coefficients are fitted anew together at the end (what is admitted is judged before that)."""
     recipe: str = "published"
     """Which activations become the atoms. `published`: those over the threshold when they come. `pruned` and `random`
     have as many atoms as that gives: `pruned` keeps those that carry most of other activations, among the published

@@ -12,6 +12,7 @@ from itda_core import pursuit
 from itda_core.config import METHODS, DictionarySettings
 from itda_core.files import read_json, sha256_of, write_json
 from itda_core.layout import ATOMS_FILE, MANIFEST_FILE
+from itda_core.refit import refit
 from itda_core.types import Codes, DamagedError, Growth, UserError
 
 
@@ -77,7 +78,8 @@ class Dictionary:
         if method not in METHODS:
             raise ValueError(f"method is {method!r}: choose one of {', '.join(METHODS)}")
         check_shape(x, self.d_model)
-        return pursuit.encode(self._pursuer(x.device, method), x, steps)
+        codes = pursuit.encode(self._pursuer(x.device, method), x, steps)
+        return refit(codes, x, self.atoms) if method == "refitted" else codes
 
     def _pursuer(self, device: torch.device, method: str) -> pursuit.Pursuer:
         if (device, method) not in self._pursuers:

@@ -116,7 +116,7 @@ def test_batches_do_not_matter(activations: torch.Tensor, sources: torch.Tensor)
         assert value == pytest.approx(large.points[0].measured[name], rel=1e-5), name
 
 
-@pytest.mark.parametrize("method", ["matching", "orthogonal", "nonnegative"])
+@pytest.mark.parametrize("method", ["matching", "orthogonal", "nonnegative", "refitted"])
 def test_more_steps_never_reconstruct_worse(activations: torch.Tensor, sources: torch.Tensor, method: str) -> None:
     found = real(activations, sources, method)
     errors = [point.measured["relative_error"].value for point in found.points]

@@ -32,6 +32,7 @@ METHOD_NAMES = {
     "matching": "matching pursuit",
     "orthogonal": "orthogonal, far slower",
     "nonnegative": "non-negative",
+    "refitted": "matching pursuit, then all coefficients fitted together",
 }
 RECIPE_NAMES = {
     "published": "over the threshold, as published",

@@ -26,10 +26,11 @@ class Coder(Protocol):
 
 
 class DictionaryCoder:
-    """A dictionary that encodes with a number of pursuit steps of its own."""
+    """A dictionary that encodes with a number of pursuit steps, and by a method, of its own."""
 
-    def __init__(self, dictionary: Dictionary, l0: int) -> None:
-        self._dictionary, self._l0 = dictionary, l0
+    def __init__(self, dictionary: Dictionary, l0: int, method: str | None = None) -> None:
+        """Take a dictionary; the method is the one that it was built with unless given."""
+        self._dictionary, self._l0, self._method = dictionary, l0, method
 
     @property
     def latents(self) -> int:
@@ -38,7 +39,7 @@ class DictionaryCoder:
 
     def encode(self, x: torch.Tensor) -> Codes:
         """Sparse codes of x [n, d_model]; raises ValueError as `Dictionary.encode` does."""
-        return self._dictionary.encode(x, self._l0)
+        return self._dictionary.encode(x, self._l0, self._method)
 
     def decode(self, codes: Codes, n: int) -> torch.Tensor:
         """Reconstructions [n, d_model] of n activations from their codes."""

@@ -191,11 +191,12 @@ def write_sae_folder(source: Exported, folder: Path) -> None:
     Raises UserError for a dictionary that pursues in another way, which SAELens has no word for.
     """
     record, atoms = source.record, source.dictionary.atoms
-    if record.settings.method == "orthogonal":
+    method = record.settings.method
+    if method in ("orthogonal", "refitted"):
         raise UserError(
-            f"{record.id} decomposes by orthogonal matching pursuit, which SAELens does not have: use ItdaSae in Python"
+            f"{record.id} decomposes by {method} matching pursuit, which SAELens does not have: use ItdaSae in Python"
         )
-    weights = atoms if record.settings.method == "nonnegative" else torch.cat([atoms, -atoms])
+    weights = atoms if method == "nonnegative" else torch.cat([atoms, -atoms])
     config = {
         "architecture": "matching_pursuit",
         "d_in": atoms.shape[1],
