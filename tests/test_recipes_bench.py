@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from itda_core import UserError
-from itda_core.benchmarks.recipes import RecipesBench, bench_recipes
+from itda_core.benchmarks.recipes import REFITTED, RecipesBench, bench_recipes
 from itda_core.benchmarks.recipes_table import recipes_table
 from itda_core.config import CorpusSettings, CutSettings
 from itda_core.corpus import ingest
@@ -31,8 +31,12 @@ def test_a_small_run(tmp_path: Path, language_reference: list[Document]) -> None
     small, large = (row.recipes for row in report.rows)
     for name in ("published", "pruned", "random"):
         assert large[name].unexplained[0] < small[name].unexplained[0]
+        for row in (small, large):
+            assert row[name + REFITTED].unexplained[0] < row[name].unexplained[0]
     off = [1 - row["pruned"].unexplained[0] / row["random"].unexplained[0] for row in (small, large)]
     assert report.ahead_of["random"].unexplained == pytest.approx(sum(off) / 2)
+    more = [row["pruned" + REFITTED].ce_loss_score[0] - row["published"].ce_loss_score[0] for row in (small, large)]
+    assert report.refitted_ahead_of["published"].ce_loss_score == pytest.approx(sum(more) / 2)
     table = recipes_table(report)
     assert f"{small['pruned'].ce_loss_score[0]:.4f}" in table
     assert f"{report.build_ratio:.1f} ×" in table

@@ -1,9 +1,9 @@
 """A report of `itda bench recipes` as text for people."""
 
-from itda_core.benchmarks.recipes import RecipesReport
+from itda_core.benchmarks.recipes import REFITTED, RecipesReport
 from itda_core.benchmarks.tables import columns
 
-_SHOWN = ("published", "random", "pruned")
+_SHOWN = ("published", "random", "pruned", "pruned" + REFITTED)
 
 
 def recipes_table(report: RecipesReport) -> str:
@@ -32,9 +32,11 @@ def recipes_table(report: RecipesReport) -> str:
         ),
         "",
     ]
-    for name, lead in report.ahead_of.items():
+    leads = [("pruned", *each) for each in report.ahead_of.items()]
+    leads += [("pruned" + REFITTED, *each) for each in report.refitted_ahead_of.items()]
+    for ahead, name, lead in leads:
         lines.append(
-            f"pruned leaves {lead.unexplained:.1%} less of the variance unexplained than {name} (less in "
+            f"{ahead}: leaves {lead.unexplained:.1%} less of the variance unexplained than {name} (less in "
             f"{lead.unexplained_better} of {len(report.rows)} rows) and has a CE loss score {lead.ce_loss_score:+.4f} "
             f"(higher in {lead.ce_better})"
         )
