@@ -17,14 +17,17 @@ from itda_core.config import CorpusSettings, CutSettings
 from itda_core.corpus import ingest
 
 
-def contestant(name: str, *points: tuple[int, float, float]) -> Contestant:
-    return Contestant(name, tuple(CurvePoint(tokens, seconds, 8, score, 0.1, 2.0) for tokens, seconds, score in points))
+def contestant(name: str, *points: tuple[int, float, float], l0: tuple[float, ...] = ()) -> Contestant:
+    l0 = l0 or (2.0,) * len(points)
+    return Contestant(
+        name, tuple(CurvePoint(*at, 8, score, 0.1, n) for (*at, score), n in zip(points, l0, strict=True))
+    )
 
 
 def test_where_curves_meet_by_hand() -> None:
     itda = contestant("itda", (50, 6.0, 0.6), (100, 10.0, 0.8))
     sae = contestant("topk", (100, 100.0, 0.5), (200, 200.0, 0.7), (400, 400.0, 0.9))
-    found = versus(itda, sae)
+    found = versus(itda, sae, 2)
     # 0.8 is halfway between 0.7 and 0.9: 300 tokens, 300 s. ITDA has 100 and 10 s.
     at = found.at_itda
     assert (at.reached, at.bound) == (True, None)
@@ -39,7 +42,7 @@ def test_where_curves_meet_by_hand() -> None:
 def test_an_sae_that_never_comes_there_gives_an_upper_bound() -> None:
     itda = contestant("itda", (50, 6.0, 0.6), (100, 10.0, 0.8))
     sae = contestant("topk", (100, 100.0, 0.5), (200, 200.0, 0.7))
-    found = versus(itda, sae)
+    found = versus(itda, sae, 2)
     assert (found.at_itda.reached, found.at_itda.bound) == (False, "upper")
     assert (found.at_itda.tokens, found.at_itda.time_ratio) == (200, pytest.approx(0.05))
     # ITDA comes to 0.7 halfway between its two points: 75 tokens, 8 s.
@@ -49,8 +52,25 @@ def test_an_sae_that_never_comes_there_gives_an_upper_bound() -> None:
 
 
 def test_a_curve_that_begins_above_is_there_at_its_first_point() -> None:
-    found = versus(contestant("itda", (50, 6.0, 0.6)), contestant("topk", (100, 100.0, 0.7), (200, 200.0, 0.9)))
+    found = versus(contestant("itda", (50, 6.0, 0.6)), contestant("topk", (100, 100.0, 0.7), (200, 200.0, 0.9)), 2)
     assert (found.at_itda.reached, found.at_itda.tokens, found.at_itda.seconds) == (True, 100, 100.0)
+
+
+def test_a_score_at_more_active_latents_does_not_count() -> None:
+    itda = contestant("itda", (50, 6.0, 0.6), (100, 10.0, 0.8))
+    points = (100, 100.0, 0.9), (200, 200.0, 0.7), (300, 300.0, 0.82)
+    # At 100 tokens it is above with 6 active latents where 2 are compared; from there to 0.7 is no line of its own.
+    found = versus(itda, contestant("standard", *points, l0=(6.0, 2.4, 2.0)), 2).at_itda
+    assert (found.reached, found.tokens, found.seconds) == (
+        True,
+        pytest.approx(283.33, abs=0.01),
+        pytest.approx(283.33, abs=0.01),
+    )
+    # As soon as it is sparse enough it is there.
+    found = versus(itda, contestant("standard", *points, l0=(6.0, 6.0, 2.0)), 2).at_itda
+    assert (found.reached, found.tokens) == (True, 300)
+    found = versus(itda, contestant("standard", *points, l0=(6.0, 2.0, 2.6)), 2).at_itda
+    assert (found.reached, found.tokens, found.bound) == (False, 300, "upper")
 
 
 def test_settings_that_cannot_be_are_refused() -> None:

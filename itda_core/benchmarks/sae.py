@@ -11,7 +11,6 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Sequence
-from itertools import pairwise
 from math import ceil
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -52,7 +51,8 @@ Say = Callable[[str], None]
 """Takes a line on what is being done."""
 _COMPILE_ROWS = 4_096  # enough for every loop of a build to be called
 _FIRST_MARK = 0.02  # of an SAE's run
-_FEWEST_STEPS, _TIMED_STEPS = 10, 6
+_FEWEST_STEPS, _TIMED_STEPS = 10, 10
+_AS_SPARSE = 1.25  # times the L0 that is compared at: the most that a point may have
 
 
 def bench_sae(corpus: Corpus, settings: SaeBench, say: Say) -> SaeReport:
@@ -134,7 +134,7 @@ def _contest(site: BenchSite, corpus: Corpus, settings: SaeBench, compiling: flo
         ce_original=judge.ce_original,
         ce_zero=judge.ce_zero,
         contestants=tuple(contestants),
-        versus=tuple(versus(itda, other) for other in contestants[1:]),
+        versus=tuple(versus(itda, other, settings.l0) for other in contestants[1:]),
     )
 
 
@@ -245,13 +245,13 @@ def _settings(kind: str, tokens: float, lr: float, settings: SaeBench) -> SaeSet
 
 
 def _tokens_per_second(x: torch.Tensor, kind: str, width: int, settings: SaeBench) -> float:
-    """How fast an SAE is trained, by some steps of another whose latents count as dead at once, which is the most."""
+    """How fast an SAE is trained, by some steps of another; the auxiliary loss for dead latents comes on top."""
     if len(x) < settings.batch:
         raise UserError(f"{len(x):,} activations are fewer than a step of {settings.batch:,}: ask for more tokens")
     sae = new_sae(kind, x.shape[1], width, settings.l0, 1.0, {})
     scale = x.shape[1] ** 0.5 / float(x.norm(dim=1).mean())
     trainer = new_trainer(
-        sae, scale, samples=10**9, batch=settings.batch, lr=settings.lrs[0], warm_up=1, decay=1, dead_after=0
+        sae, scale, samples=10**9, batch=settings.batch, lr=settings.lrs[0], warm_up=1, decay=1, dead_after=10**6
     )
 
     def steps(n: int) -> None:
@@ -264,28 +264,35 @@ def _tokens_per_second(x: torch.Tensor, kind: str, width: int, settings: SaeBenc
     return _TIMED_STEPS * settings.batch / (time.perf_counter() - start)
 
 
-def versus(itda: Contestant, sae: Contestant) -> Versus:
-    """Where each comes to the other's final CE loss score."""
+def versus(itda: Contestant, sae: Contestant, l0: int) -> Versus:
+    """Where each comes to the other's final CE loss score, as sparse as it is to be: at `l0` and a quarter at most.
+
+    A standard SAE begins with most latents active, and its score there is no score at this L0.
+    """
     own, other = itda.curve[-1], sae.curve[-1]
-    tokens, seconds, reached = _first(sae.curve, own.ce_loss_score)
+    tokens, seconds, reached = _first(sae.curve, own.ce_loss_score, l0)
     at_itda = Reach(reached, tokens, seconds, own.seconds / seconds, own.tokens / tokens, None if reached else "upper")
-    tokens, seconds, reached = _first(itda.curve, other.ce_loss_score)
+    tokens, seconds, reached = _first(itda.curve, other.ce_loss_score, l0)
     at_sae = Reach(
         reached, tokens, seconds, seconds / other.seconds, tokens / other.tokens, None if reached else "lower"
     )
     return Versus(sae.name, at_itda, at_sae)
 
 
-def _first(curve: Sequence[CurvePoint], score: float) -> tuple[float, float, bool]:
+def _first(curve: Sequence[CurvePoint], score: float, l0: int) -> tuple[float, float, bool]:
     """Tokens and seconds at which a curve first comes to a score, and whether it does; those of its end if it does not.
 
-    Between two points it is taken for straight; a curve that begins above the score is there at its first point.
+    Between two points that are sparse enough it is taken for straight. Where it is there as soon as it is sparse
+    enough, it is there at that point.
     """
-    if curve[0].ce_loss_score >= score:
-        return curve[0].tokens, curve[0].seconds, True
-    for before, after in pairwise(curve):
-        if after.ce_loss_score >= score:
-            share = (score - before.ce_loss_score) / (after.ce_loss_score - before.ce_loss_score)
-            tokens = before.tokens + share * (after.tokens - before.tokens)
-            return tokens, before.seconds + share * (after.seconds - before.seconds), True
+    before: CurvePoint | None = None
+    for point in curve:
+        sparse = point.l0 <= _AS_SPARSE * l0
+        if sparse and point.ce_loss_score >= score:
+            if before is None:
+                return point.tokens, point.seconds, True
+            share = (score - before.ce_loss_score) / (point.ce_loss_score - before.ce_loss_score)
+            tokens = before.tokens + share * (point.tokens - before.tokens)
+            return tokens, before.seconds + share * (point.seconds - before.seconds), True
+        before = point if sparse else None
     return curve[-1].tokens, curve[-1].seconds, False
