@@ -117,7 +117,8 @@ def open_tokens(library: Library, record: DictionaryRecord, job: Job) -> SiteTok
     except UserError as error:
         kept = kept_activations(library, record)
         if kept is None:
-            raise (no_activations(record) if record.weights_sha256 is None else error) from error
+            ran_elsewhere = record.has_text and record.weights_sha256 is None
+            raise (no_activations(record) if ran_elsewhere else error) from error
         job.say(f"what predictions lose is not measured: {error}")
         return TokensKept(record, kept)
     return TokensOfModel(record, model, Corpus.open(library.corpora / record.corpus))

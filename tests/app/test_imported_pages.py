@@ -92,3 +92,19 @@ def test_they_decompose_and_compare_or_say_why_not(open_page: OpenPage, imported
     assert not page.exception and "was imported without its corpus" in shown(page)
     page = open_page(root, "/similarity")
     assert not page.exception
+
+
+def test_how_good_they_are_is_measured_where_there_is_a_text(
+    open_page: OpenPage, imported: tuple[Path, str, str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    root, read, alone = imported
+    assert main(["measure", read, "--tokens", "60", "--library", str(root)]) == 0
+    page = open_page(root, "/quality", d=read)
+    assert not page.exception and not page.error
+    capsys.readouterr()
+    for command in (["measure", alone], ["probe", alone]):
+        assert main([*command, "--library", str(root)]) == 2
+        said = capsys.readouterr().err.strip().splitlines()[-1]
+        assert said.startswith("itda: ") and "was imported without its model" in said
+    page = open_page(root, "/quality", d=alone)
+    assert not page.exception and not page.error
