@@ -158,13 +158,13 @@ def test_without_a_report_the_page_says_why_and_what_to_do(with_reports: Path, o
     assert not page.exception and not page.error
     assert not page.metric
     assert "is measured once and kept" in text(page)
-    assert [button.label for button in page.button] == ["Measure A", "Train a TopK SAE"]
+    assert [button.label for button in page.button] == ["Measure A", "Train a TopK SAE", "Probe this dictionary"]
     assert "None is trained yet on the activations of this site" in text(page)
     # Beside a dictionary that has one, that one is shown all the same.
     first, _ = pair_of(with_reports)
     page = open_page(with_reports, "/quality", d=first.id, e=bare.id)
     assert len(page.metric) == 4
-    assert [button.label for button in page.button] == ["Measure B", "Train a TopK SAE"]
+    assert [button.label for button in page.button] == ["Measure B", "Train a TopK SAE", "Probe this dictionary"]
 
 
 def test_the_kind_of_sae_to_train(with_reports: Path, tmp_path: Path, open_page: OpenPage) -> None:
@@ -173,12 +173,12 @@ def test_the_kind_of_sae_to_train(with_reports: Path, tmp_path: Path, open_page:
     first, _ = pair_of(root)
     write_sae(Library(root), first, "usual", settings=SaeSettings())
     page = open_page(root, "/quality", d=first.id)
-    assert not page.button
+    assert [button.label for button in page.button] == ["Probe this dictionary"]
     assert "A TopK SAE is trained beside this dictionary" in text(page)
     page = open_page(with_reports, "/quality", d=first.id)
     page.segmented_control(key="quality_kind").set_value("standard").run()
     assert page.query_params["kind"] == "standard"
-    assert [button.label for button in page.button] == ["Train a ReLU SAE"]
+    assert [button.label for button in page.button] == ["Train a ReLU SAE", "Probe this dictionary"]
 
 
 @pytest.mark.parametrize("params", [{"by": "beauty"}, {"lines": "none"}, {"d": "nobody"}, {"e": "nobody"}])
