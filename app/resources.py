@@ -35,7 +35,8 @@ if TYPE_CHECKING:  # they load torch, which only a reader who decomposes a text 
 LIBRARY_VARIABLE = "ITDA_LIBRARY"
 NO_DEMO_VARIABLE = "ITDA_NO_DEMO"
 
-LAYERS_RESULTS = DEMO_FOLDER / "results" / "layers.json"
+_RESULTS = DEMO_FOLDER / "results"
+LAYERS_RESULTS, RECIPES_RESULTS = _RESULTS / "layers.json", _RESULTS / "recipes.json"
 
 _OPEN_INDEXES = 32
 _OPEN_PAIRS = 8
@@ -137,6 +138,11 @@ def probing(record: DictionaryRecord) -> Probing | None:
 def layers_bench() -> dict[str, Any] | None:
     """The results of `itda bench layers` that come with the project; None where it was installed without them."""
     return read_json(LAYERS_RESULTS) if LAYERS_RESULTS.is_file() else None
+
+
+def recipes_bench() -> dict[str, Any] | None:
+    """The results of `itda bench recipes` that come with the project; None where it was installed without them."""
+    return read_json(RECIPES_RESULTS) if RECIPES_RESULTS.is_file() else None
 
 
 def atom_map(dictionary_id: str) -> pd.DataFrame | None:

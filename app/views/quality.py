@@ -5,7 +5,7 @@ from typing import Any
 
 import streamlit as st
 
-from app import jobs_view, parts, probing_view, quality_curves, quality_view, resources, sae_view, state
+from app import jobs_view, parts, probing_view, quality_curves, quality_view, recipes_view, resources, sae_view, state
 from app.quality_points import Subject
 from app.resources import SaeRecord
 from app.text import count, inert, visible
@@ -131,6 +131,7 @@ def show_pair(shown: state.QualityState, saes: dict[str, SaeRecord]) -> None:
         quality_curves.show_curves(subjects, shown, go)
         quality_curves.show_points(subjects, shown)
     sae_view.show_saes(a, shown, saes, go)
+    recipes_view.show_recipes()
     probing_view.show_probing(a)
 
 

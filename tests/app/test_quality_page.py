@@ -10,6 +10,7 @@ from quality_fixtures import L0S, SAE_ID, sizes_of, write_sae
 from streamlit.testing.v1 import AppTest
 
 from app import resources
+from app.recipes_view import recipes_table
 from itda_core.cli import parse
 from itda_core.layout import ATOMS_FILE
 from itda_core.library import DictionaryRecord, Library
@@ -266,3 +267,29 @@ def test_pages_lead_there(with_reports: Path, open_page: OpenPage) -> None:
     assert f"{here}&e={second.id}" in hrefs(open_page(with_reports, "/compare", d=first.id, e=second.id))
     links = [each.proto.page for each in open_page(with_reports).main.get("page_link")]
     assert "quality" in links
+
+
+def test_every_recipe_stands_beside_the_published_one(
+    with_reports: Path, open_page: OpenPage, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    first, _ = pair_of(with_reports)
+    page = open_page(with_reports, "/quality", d=first.id)
+    assert not page.exception and "Would another recipe be better?" in text(page)
+    assert "docs-b layer 2" in text(page).replace("\\", "")
+
+    def result(unexplained: float, score: float, seconds: float) -> dict:
+        return {"unexplained": [unexplained, 0, 1], "ce_loss_score": [score, 0, 1], "seconds": seconds}
+
+    recipes = [
+        {"published": result(0.4, 0.9, 1), "pruned": result(0.3, 0.91, 3), "pruned, refitted": result(0.2, 0.95, 3)},
+        {"published": result(0.2, 0.8, 1), "pruned": result(0.21, 0.79, 5), "pruned, refitted": result(0.1, 0.85, 5)},
+    ]
+    table = recipes_table({"rows": [{"model": "m", "layer": 1, "recipes": each} for each in recipes]})
+    assert table["variance unexplained"].tolist() == pytest.approx([0, (-25 + 5) / 2, -50])
+    assert table["less in"].tolist() == ["0 of 2", "1 of 2", "2 of 2"]
+    assert table["CE loss score"].tolist() == pytest.approx([0, 0, 0.05])
+    assert table["higher in"].tolist() == ["0 of 2", "1 of 2", "2 of 2"]
+    assert table["building takes"].tolist() == pytest.approx([1, 4, 4])
+    assert table["coefficients"].tolist() == ["by pursuit", "by pursuit", "fitted together"]
+    monkeypatch.setattr(resources, "RECIPES_RESULTS", tmp_path / "nothing.json")
+    assert "Would another recipe" not in text(open_page(with_reports, "/quality", d=first.id))
