@@ -31,8 +31,9 @@ def show_recipes() -> None:
         inert(
             f"With as many atoms and the same L0, in {len(bench['rows'])} settings on models that no recipe was chosen "
             f"on ({', '.join(sites)}): the mean difference from the published recipe, and in how many settings it is "
-            "for the better. Less variance left unexplained is better, and a higher CE loss score. Build has them "
-            "under More, as recipe and method; itda bench recipes measures them again."
+            "for the better. Less variance left unexplained is better, and a higher CE loss score. Fitting "
+            "makes encoding take two to seven times as long, which building does not count. Build has both under More, "
+            "as recipe and method; itda bench recipes measures them again."
         )
     )
     st.dataframe(
