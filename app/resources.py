@@ -21,9 +21,10 @@ from itda_core.maps import read_map
 from itda_core.pair_queries import Pair
 from itda_core.passages import Decomposition
 from itda_core.probing_results import Probing, read_probing
-from itda_core.quality import QUALITY_FILE, Quality, dictionary_quality, read_quality
+from itda_core.quality import QUALITY_FILE, Quality, dictionary_quality
 from itda_core.queries import Index
-from itda_core.sae_records import SaeRecord, sae_folder, sae_records
+from itda_core.sae_records import SaeRecord, sae_records
+from itda_core.sae_records import sae_quality as read_sae_quality
 from itda_core.transplant import SUMMARY_FILE as TRANSPLANT_FILE
 from itda_core.transplant import Transplant, read_transplant
 from itda_core.types import DamagedError, UserError
@@ -122,12 +123,9 @@ def saes() -> list[SaeRecord | Damaged]:
     return sae_records(library())
 
 
-def sae_quality(sae_id: str) -> Quality | None:
+def sae_quality(record: SaeRecord) -> Quality | None:
     """What a job measured of how good an SAE is; None before. Raises UserError and DamagedError as `quality` does."""
-    found = read_quality(sae_folder(library(), sae_id))
-    if found is not None and found.id != sae_id:
-        raise DamagedError(f"{QUALITY_FILE} of {sae_id} is of {found.id!r}: train the SAE again")
-    return found
+    return read_sae_quality(library(), record)
 
 
 def probing(record: DictionaryRecord) -> Probing | None:

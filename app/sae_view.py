@@ -72,7 +72,7 @@ def trained(record: SaeRecord) -> str:
 
 def subject_of(record: SaeRecord, name: str, side: str = "b") -> Subject | None:
     """An SAE with its report; None where it has none. Raises DamagedError."""
-    report = resources.sae_quality(record.id)
+    report = resources.sae_quality(record)
     return None if report is None else Subject(side, record.id, name, record.width, record.k, True, report)
 
 

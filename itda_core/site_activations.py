@@ -21,6 +21,14 @@ def windows_read(record: DictionaryRecord, model: Model, corpus: Corpus) -> Iter
     return cut(corpus.documents(), model.tokenizer, record.cut, record.n_tokens)
 
 
+def holds(window: Window, wanted: np.ndarray) -> bool:
+    """Whether a wanted token is among those captured of a window; `wanted` are `row_keys` of sources, rising."""
+    first = window.position + window.captured.start
+    ends = row_keys([[window.document, first], [window.document, first + len(window.captured)]])
+    low, high = wanted.searchsorted(ends)
+    return bool(low < high)
+
+
 def from_kept(folder: Path, record: DictionaryRecord) -> Reader:
     """A reader of the activations that were kept in a folder, as `build.kept_activations` finds it."""
     recorded = RecordedActivations(folder)
@@ -32,10 +40,7 @@ def from_model(record: DictionaryRecord, model: Model, corpus: Corpus) -> Reader
 
     def windows(wanted: np.ndarray) -> Iterable[Window]:
         for window in windows_read(record, model, corpus):
-            first = window.position + window.captured.start
-            ends = row_keys([[window.document, first], [window.document, first + len(window.captured)]])
-            low, high = wanted.searchsorted(ends)
-            if low < high:
+            if holds(window, wanted):
                 yield window
 
     def batches(wanted: np.ndarray) -> Iterable[Batch]:

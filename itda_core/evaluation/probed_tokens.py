@@ -20,6 +20,7 @@ from itda_core.library import DictionaryRecord
 from itda_core.models import Model
 from itda_core.similarity.checks import unit_rows
 from itda_core.similarity.sources import row_keys
+from itda_core.site_activations import holds, windows_read
 from itda_core.types import Document, UserError
 from itda_core.windows import Window, cut, is_held_out
 
@@ -103,13 +104,13 @@ def random_atoms(
     """As many activations as a dictionary has atoms, drawn by lot from the tokens that it was built from."""
     windows = [
         window
-        for window in cut(corpus.documents(), model.tokenizer, record.cut, record.n_tokens)
+        for window in windows_read(record, model, corpus)
         if not (record.holdout and is_held_out(window.document))
     ]
     places = np.array([(w.document, w.position + at) for w in windows for at in w.captured], np.int64)
     drawn = np.sort(np.random.default_rng(seed).choice(len(places), min(len(dictionary), len(places)), replace=False))
     wanted = row_keys(places[drawn])  # rising, as the windows do
-    windows = [window for window in windows if _holds(window, wanted)]
+    windows = [window for window in windows if holds(window, wanted)]
     job.stage("drawing random atoms", sum(len(window.captured) for window in windows), "tokens")
     atoms, sources = [], []
     for batch in _batches(model, record, windows, job):
@@ -133,8 +134,7 @@ def _choose(record: DictionaryRecord, corpus: Corpus, model: Model, tokens: int)
 
     first = 0
     if not record.holdout:
-        read = cut(corpus.documents(), model.tokenizer, record.cut, record.n_tokens)
-        first = max((window.document for window in read), default=-1) + 1
+        first = max((window.document for window in windows_read(record, model, corpus)), default=-1) + 1
     windows = list(cut(pass_on(corpus.documents(first), first), model.tokenizer, record.cut, tokens))
     return _Chosen(documents, windows)
 
@@ -161,10 +161,3 @@ def _labels(chosen: _Chosen, with_packages: bool) -> dict[str, np.ndarray]:
         named = np.array(packages)
         labels |= {name: named == name for name in sorted(set(packages))}
     return labels
-
-
-def _holds(window: Window, wanted: np.ndarray) -> bool:
-    first = window.position + window.captured.start
-    ends = row_keys(np.array([(window.document, first), (window.document, first + len(window.captured))]))
-    low, high = wanted.searchsorted(ends)
-    return bool(low < high)

@@ -12,8 +12,7 @@ from itda_core.evaluation.coders import Coder, DictionaryCoder
 from itda_core.evaluation.features import CodeFeatures, DenseFeatures, DirectionFeatures, Features
 from itda_core.evaluation.probed_tokens import ProbedTokens, random_atoms, read_tokens
 from itda_core.evaluation.probing import Marked, ProbingSettings, run_probes, split
-from itda_core.evaluation.sae_coder import SaeCoder
-from itda_core.evaluation.saelens import load_sae
+from itda_core.evaluation.sae import load_coder
 from itda_core.jobs import Job, build_lock
 from itda_core.layout import ATOMS_FILE
 from itda_core.library import DictionaryRecord, Library
@@ -28,7 +27,7 @@ from itda_core.probing_results import (
     read_probing,
     write_probing,
 )
-from itda_core.sae_records import SaeRecord, sae_folder, sae_records
+from itda_core.sae_records import SaeRecord, sae_records
 from itda_core.types import Codes, UserError
 
 _ROWS_AT_ONCE = 4096
@@ -62,11 +61,6 @@ def sae_ids(library: Library, record: DictionaryRecord) -> list[str]:
     return [each.id for each in sae_records(library) if isinstance(each, SaeRecord) and each.is_of(record)]
 
 
-def open_sae(library: Library, sae_id: str) -> Coder:
-    """A sparse autoencoder of the library. Raises UserError for an id that is not there, or without SAELens."""
-    return SaeCoder(load_sae(sae_folder(library, sae_id)))
-
-
 def _kept(library: Library, record: DictionaryRecord, settings: ProbingSettings) -> Probing | None:
     found = read_probing(record, library.folder(record.id))
     if found is None or (found.asked, found.seed) != (settings.tokens, settings.seed):
@@ -86,7 +80,7 @@ def _probe(library: Library, record: DictionaryRecord, job: Job, settings: Probi
     coders: dict[str, Coder] = {
         ITDA: DictionaryCoder(dictionary, record.settings.l0),
         RANDOM_ATOMS: DictionaryCoder(drawn, record.settings.l0),
-        **{SAE + sae_id: open_sae(library, sae_id) for sae_id in sae_ids(library, record)},
+        **{SAE + sae_id: load_coder(library, sae_id) for sae_id in sae_ids(library, record)},
     }
     job.stage("encoding", len(coders) * len(tokens.x), "tokens")
     features: dict[str, Features] = {}

@@ -14,7 +14,7 @@ from itda_core.files import sha256_of, write_json
 from itda_core.layout import ATOMS_FILE, MANIFEST_FILE
 from itda_core.library import DictionaryRecord, Library
 from itda_core.quality import Measured, Point, Quality, Series, write_quality
-from itda_core.sae_records import SAE_FILES, SaeRecord, SaeSettings
+from itda_core.sae_records import SAE_FILES, WEIGHTS_FILE, SaeRecord, SaeSettings
 
 L0S = (4, 8, 16)
 SAE_ID = "sae-topk-docs-a-l3-resid-0123456789"
@@ -65,14 +65,13 @@ def reported(library: Path, root: Path) -> Path:
     first, second = (record for record in records(root) if record.site.layer == 3)
     write_quality(report(first, 0.05), here.folder(first.id))
     write_quality(report(second, -0.05), here.folder(second.id))
-    write_sae(here, first, SAE_ID)
-    write_quality(
-        Quality(SAE_ID, 600, 12, 2.5, 7.5, (Series("sae", (point(first.n_atoms, 8, 0.9),)),), 1.0), here.saes / SAE_ID
-    )
+    weights = write_sae(here, first, SAE_ID).files[WEIGHTS_FILE]
+    series = (Series("sae", (point(first.n_atoms, 8, 0.9),)),)
+    write_quality(Quality(SAE_ID, 600, 12, 2.5, 7.5, series, 1.0, weights), here.saes / SAE_ID)
     return root
 
 
-def write_sae(here: Library, dictionary: DictionaryRecord, name: str, /, **changes: Any) -> None:
+def write_sae(here: Library, dictionary: DictionaryRecord, name: str, /, **changes: Any) -> SaeRecord:
     """An SAE beside a dictionary, as far as pages read it: its manifest, and files that they ask no more of than that
     they are there."""
     folder = here.saes / name
@@ -104,7 +103,9 @@ def write_sae(here: Library, dictionary: DictionaryRecord, name: str, /, **chang
         "versions": {"sae-lens": "6.54.12"},
         "files": {file: sha256_of(folder / file) for file in SAE_FILES},
     }
-    write_json(folder / MANIFEST_FILE, SaeRecord(**said | changes).manifest())
+    record = SaeRecord(**said | changes)
+    write_json(folder / MANIFEST_FILE, record.manifest())
+    return record
 
 
 @pytest.fixture(scope="session")

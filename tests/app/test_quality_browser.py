@@ -13,6 +13,7 @@ from test_browser import CHROMIUM, LINKS_ELSEWHERE, WAIT, Browser, open_browser,
 
 from itda_core.library import Library
 from itda_core.quality import Quality, Series, write_quality
+from itda_core.sae_records import WEIGHTS_FILE
 
 playwright = pytest.importorskip("playwright.sync_api")
 
@@ -141,8 +142,9 @@ def test_hostile_text_stays_text(
     strangers = [Series(text, found.series[0].points[:2]) for text in HOSTILE]
     write_quality(replace(found, series=(*found.series, *strangers)), here.folder(record.id))
     for at, text in enumerate(HOSTILE):
-        write_sae(here, record, f"sae-{at}", kind=text, release=text, sae_id=text, corpus=text, versions={text: text})
-        write_quality(Quality(f"sae-{at}", 9, 9, 2.0, 7.0, tuple(strangers), 1.0), here.saes / f"sae-{at}")
+        said = {"kind": text, "release": text, "sae_id": text, "corpus": text, "versions": {text: text}}
+        weights = write_sae(here, record, f"sae-{at}", **said).files[WEIGHTS_FILE]
+        write_quality(Quality(f"sae-{at}", 9, 9, 2.0, 7.0, tuple(strangers), 1.0, weights), here.saes / f"sae-{at}")
     browser = open_browser("light")
     page = browser.page
     with served(root) as address:

@@ -227,6 +227,17 @@ def test_a_damaged_report_is_told_and_the_other_is_shown(
     assert SAE_ID in page.error[0].value.replace("\\", "")
 
 
+def test_a_report_of_another_sae_is_refused(with_reports: Path, tmp_path: Path, open_page: OpenPage) -> None:
+    root = tmp_path / "library"
+    shutil.copytree(with_reports, root)
+    first, _ = pair_of(root)
+    report = Library(root).saes / SAE_ID / "quality.json"
+    report.write_text(json.dumps(json.loads(report.read_text()) | {"of_sha256": "0" * 64}))
+    page = open_page(root, "/quality", d=first.id, e=SAE_ID)
+    assert not page.exception
+    assert "is of another SAE" in page.error[0].value.replace("\\", "")
+
+
 def test_a_report_of_a_stranger_is_only_text(with_reports: Path, tmp_path: Path, open_page: OpenPage) -> None:
     root = tmp_path / "library"
     shutil.copytree(with_reports, root)
