@@ -9,7 +9,6 @@ kept of A and B is read mirrored for B and A.
 import hashlib
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
-from math import isfinite
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +21,7 @@ from itda_core.kept_measures import read_side, write_side
 from itda_core.layout import INDEX_FILE
 from itda_core.library import DictionaryRecord, Library
 from itda_core.pair_queries import KEYS, Measures, Pair
+from itda_core.parsing import share, whole
 from itda_core.resampling import Interval, ratio_intervals
 from itda_core.types import DamagedError, UserError
 
@@ -84,7 +84,7 @@ class Comparison:
         try:
             shares = ("jaccard", "coverage", "coverage_a", "coverage_b", "chance", "chance_frequency")
             counts = ("shared", "only_a", "only_b", "candidates", "documents")
-            low, high = (_share(value) for value in said["interval"])
+            low, high = (share(value) for value in said["interval"])
             if said["key"] not in KEYS:
                 raise ValueError(f"no key {said['key']!r}")
             return cls(
@@ -92,8 +92,8 @@ class Comparison:
                 b=str(said["b"]),
                 key=said["key"],
                 interval=Interval(low, high),
-                **{name: _share(said[name]) for name in shares},
-                **{name: _whole(said[name]) for name in counts},
+                **{name: share(said[name]) for name in shares},
+                **{name: whole(said[name]) for name in counts},
             )
         except (KeyError, TypeError, ValueError, ArithmeticError) as error:
             raise DamagedError(f"{SUMMARY_FILE} of a comparison is damaged ({error}): delete its folder") from error
@@ -277,15 +277,3 @@ def _measure(pair: Pair, job: Job) -> Measures:
 
     job.stage("matching atoms", int(pair.fires("a").sum()) * passes(pair), "codes")
     return best_matches(pair, job.reached)
-
-
-def _share(value: Any) -> float:
-    if not isinstance(value, int | float) or isinstance(value, bool) or not isfinite(value) or not 0 <= value <= 1:
-        raise ValueError(f"{str(value)[:40]!r} is not a share")
-    return float(value)
-
-
-def _whole(value: Any) -> int:
-    if not isinstance(value, int) or isinstance(value, bool) or not 0 <= value < 2**63:
-        raise ValueError(f"{str(value)[:40]!r} is not a count")
-    return value

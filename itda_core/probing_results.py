@@ -4,13 +4,13 @@ Nothing here imports torch: pages read reports. `itda_core.evaluation.probing` m
 """
 
 from dataclasses import asdict, dataclass
-from math import isfinite
 from pathlib import Path
 from typing import Any
 
 from itda_core.files import read_json, write_json
 from itda_core.layout import ATOMS_FILE
 from itda_core.library import DictionaryRecord
+from itda_core.parsing import number, plain_text, share, whole
 from itda_core.quality import Measured
 from itda_core.types import DamagedError
 
@@ -135,17 +135,17 @@ class Probing:
         """Read what may come from a stranger's library. Raises DamagedError."""
         try:
             report = cls(
-                id=_text(said["id"]),
-                atoms_sha256=_text(said["atoms_sha256"]),
+                id=plain_text(said["id"]),
+                atoms_sha256=plain_text(said["atoms_sha256"]),
                 coders=tuple(
-                    ProbedCoder(_text(each["name"]), _whole(each["latents"]), _number(each["active"]))
+                    ProbedCoder(plain_text(each["name"]), whole(each["latents"]), number(each["active"]))
                     for each in said["coders"]
                 ),
                 properties=tuple(_property(each) for each in said["properties"]),
                 means=tuple(Score(**_score(each)) for each in said["means"]),
-                left_out={_text(name): _text(why) for name, why in said["left_out"].items()},
-                seconds=_number(said["seconds"]),
-                **{name: _whole(said[name]) for name in _COUNTS},
+                left_out={plain_text(name): plain_text(why) for name, why in said["left_out"].items()},
+                seconds=number(said["seconds"]),
+                **{name: whole(said[name]) for name in _COUNTS},
             )
             report._check()
             return report
@@ -199,19 +199,19 @@ def read_probing(record: DictionaryRecord, folder: Path) -> Probing | None:
 
 def _property(said: Any) -> ProbedProperty:
     return ProbedProperty(
-        name=_text(said["name"]),
-        tokens=_whole(said["tokens"]),
-        documents=_whole(said["documents"]),
-        test_tokens=_whole(said["test_tokens"]),
-        by_position=_share(said["by_position"]),
-        by_token=_share(said["by_token"]),
+        name=plain_text(said["name"]),
+        tokens=whole(said["tokens"]),
+        documents=whole(said["documents"]),
+        test_tokens=whole(said["test_tokens"]),
+        by_position=share(said["by_position"]),
+        by_token=share(said["by_token"]),
         probes=tuple(
             Probe(
                 **_score(each),
-                auc=_share(each["auc"]),
-                precision=None if each["precision"] is None else _share(each["precision"]),
-                recall=_share(each["recall"]),
-                latents=tuple(map(_whole, each["latents"])),
+                auc=share(each["auc"]),
+                precision=None if each["precision"] is None else share(each["precision"]),
+                recall=share(each["recall"]),
+                latents=tuple(map(whole, each["latents"])),
                 signs=tuple(map(_sign, each["signs"])),
             )
             for each in said["probes"]
@@ -221,35 +221,11 @@ def _property(said: Any) -> ProbedProperty:
 
 def _score(said: Any) -> dict[str, Any]:
     return {
-        "coder": _text(said["coder"]),
-        "k": None if said["k"] is None else _whole(said["k"]),
-        "accuracy": Measured(*map(_share, said["accuracy"])),
-        "lead": None if said["lead"] is None else Measured(*map(_number, said["lead"])),
+        "coder": plain_text(said["coder"]),
+        "k": None if said["k"] is None else whole(said["k"]),
+        "accuracy": Measured(*map(share, said["accuracy"])),
+        "lead": None if said["lead"] is None else Measured(*map(number, said["lead"])),
     }
-
-
-def _text(value: Any) -> str:
-    if not isinstance(value, str):
-        raise ValueError(f"{str(value)[:40]!r} is not text")
-    return value
-
-
-def _number(value: Any) -> float:
-    if not isinstance(value, int | float) or isinstance(value, bool) or not isfinite(value):
-        raise ValueError(f"{str(value)[:40]!r} is not a number")
-    return float(value)
-
-
-def _share(value: Any) -> float:
-    if not 0 <= _number(value) <= 1:
-        raise ValueError(f"{str(value)[:40]!r} is not a share")
-    return float(value)
-
-
-def _whole(value: Any) -> int:
-    if not isinstance(value, int) or isinstance(value, bool) or not 0 <= value < 2**63:
-        raise ValueError(f"{str(value)[:40]!r} is not a count")
-    return value
 
 
 def _sign(value: Any) -> int:

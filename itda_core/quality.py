@@ -4,7 +4,6 @@ Nothing here imports torch: pages read reports. `itda_core.evaluation` makes the
 """
 
 from dataclasses import asdict, dataclass, field
-from math import isfinite
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -12,6 +11,7 @@ from itda_core.config import MeasureSettings
 from itda_core.files import read_json, write_json
 from itda_core.layout import ATOMS_FILE
 from itda_core.library import DictionaryRecord, Library
+from itda_core.parsing import number, whole
 from itda_core.types import DamagedError, UserError
 
 QUALITY_FILE = "quality.json"
@@ -101,17 +101,17 @@ class Quality:
                 raise ValueError(f"it is of version {said['version']!r}")
             return cls(
                 id=str(said["id"]),
-                tokens=_whole(said["tokens"]),
-                documents=_whole(said["documents"]),
-                ce_original=None if said["ce_original"] is None else _number(said["ce_original"]),
-                ce_zero=None if said["ce_zero"] is None else _number(said["ce_zero"]),
+                tokens=whole(said["tokens"]),
+                documents=whole(said["documents"]),
+                ce_original=None if said["ce_original"] is None else number(said["ce_original"]),
+                ce_zero=None if said["ce_zero"] is None else number(said["ce_zero"]),
                 series=tuple(
                     Series(
                         str(series["name"]),
                         tuple(
                             Point(
-                                _whole(point["latents"]),
-                                _whole(point["l0"]),
+                                whole(point["latents"]),
+                                whole(point["l0"]),
                                 {
                                     name: _measured(name, value)
                                     for name, value in point["measured"].items()
@@ -123,7 +123,7 @@ class Quality:
                     )
                     for series in said["series"]
                 ),
-                seconds=_number(said["seconds"]),
+                seconds=number(said["seconds"]),
                 of_sha256=str(said["of_sha256"]),
                 settings=MeasureSettings(**{name: _plain(value) for name, value in said["settings"].items()}),
             )
@@ -159,7 +159,7 @@ def dictionary_quality(library: Library, record: DictionaryRecord) -> Quality | 
 
 
 def _measured(name: str, value: Any) -> Measured:
-    found = Measured(*map(_number, value))
+    found = Measured(*map(number, value))
     if found.low > found.high:
         raise ValueError(f"{MEASURES[name]} has an interval from {found.low:g} to {found.high:g}")
     if (name in _AT_LEAST_ZERO and found.value < 0) or (name in _AT_MOST_ONE and found.value > 1):
@@ -170,15 +170,3 @@ def _measured(name: str, value: Any) -> Measured:
 def _plain(value: Any) -> Any:
     """A value of JSON as settings have it."""
     return tuple(value) if isinstance(value, list) else value
-
-
-def _number(value: Any) -> float:
-    if not isinstance(value, int | float) or isinstance(value, bool) or not isfinite(value):
-        raise ValueError(f"{str(value)[:40]!r} is not a number")
-    return float(value)
-
-
-def _whole(value: Any) -> int:
-    if not isinstance(value, int) or isinstance(value, bool) or not 0 <= value < 2**63:
-        raise ValueError(f"{str(value)[:40]!r} is not a count")
-    return value

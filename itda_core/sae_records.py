@@ -3,7 +3,6 @@
 Nothing here imports torch or SAELens: pages read records. `itda_core.evaluation.sae` makes and loads SAEs.
 """
 
-import re
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from math import isfinite
@@ -13,7 +12,8 @@ from typing import Any
 from itda_core.config import CutSettings
 from itda_core.files import read_json, sha256_of
 from itda_core.layout import MANIFEST_FILE
-from itda_core.library import Damaged, DictionaryRecord, Library
+from itda_core.library import Damaged, DictionaryRecord, Library, is_id
+from itda_core.parsing import plain_text, whole
 from itda_core.quality import QUALITY_FILE, Quality, read_quality
 from itda_core.types import DamagedError, Site, UserError
 
@@ -22,7 +22,6 @@ KINDS = ("topk", "standard")
 WEIGHTS_FILE = "sae_weights.safetensors"
 SAE_FILES = ("cfg.json", WEIGHTS_FILE)
 """SAELens' own files of an SAE."""
-_ID = re.compile(r"[a-z0-9][a-z0-9.-]{0,119}")
 
 
 @dataclass(frozen=True)
@@ -111,31 +110,31 @@ class SaeRecord:
         try:
             if manifest["id"] != sae_id:
                 raise ValueError(f"it names another id, {manifest['id']!r}")
-            files = {name: _text(manifest["files"][name]) for name in SAE_FILES}
+            files = {name: plain_text(manifest["files"][name]) for name in SAE_FILES}
             settings = None if manifest["settings"] is None else SaeSettings(**manifest["settings"])
             return cls(
                 id=sae_id,
-                kind=_text(manifest["kind"]),
-                width=_count(manifest["width"], 1),
-                k=None if manifest["k"] is None else _count(manifest["k"], 1),
-                d_model=_count(manifest["d_model"], 1),
+                kind=plain_text(manifest["kind"]),
+                width=whole(manifest["width"], 1),
+                k=None if manifest["k"] is None else whole(manifest["k"], 1),
+                d_model=whole(manifest["d_model"], 1),
                 release=_optional_text(manifest["release"]),
                 sae_id=_optional_text(manifest["sae_id"]),
                 settings=settings,
-                tokens=None if manifest["tokens"] is None else _count(manifest["tokens"]),
-                distinct_tokens=None if manifest["distinct_tokens"] is None else _count(manifest["distinct_tokens"]),
+                tokens=None if manifest["tokens"] is None else whole(manifest["tokens"]),
+                distinct_tokens=None if manifest["distinct_tokens"] is None else whole(manifest["distinct_tokens"]),
                 seconds=None if manifest["seconds"] is None else _seconds(manifest["seconds"]),
-                model=_text(manifest["model"]),
+                model=plain_text(manifest["model"]),
                 revision=_optional_text(manifest["revision"]),
                 weights_sha256=_optional_text(manifest["weights_sha256"]),
-                tokenizer_sha256=_text(manifest["tokenizer_sha256"]),
-                site=Site(_count(manifest["layer"]), _text(manifest["hook"])),
-                dictionary=_text(manifest["dictionary"]),
-                corpus=_text(manifest["corpus"]),
+                tokenizer_sha256=plain_text(manifest["tokenizer_sha256"]),
+                site=Site(whole(manifest["layer"]), plain_text(manifest["hook"])),
+                dictionary=plain_text(manifest["dictionary"]),
+                corpus=plain_text(manifest["corpus"]),
                 cut=CutSettings(**manifest["cut"]),
                 holdout=bool(manifest["holdout"]),
-                created=_text(manifest["created"]),
-                versions={_text(name): _text(version) for name, version in manifest["versions"].items()},
+                created=plain_text(manifest["created"]),
+                versions={plain_text(name): plain_text(version) for name, version in manifest["versions"].items()},
                 files=files,
             )
         except (KeyError, TypeError, ValueError, AttributeError, ArithmeticError, UserError) as error:
@@ -162,12 +161,12 @@ def sae_ids(library: Library) -> list[str]:
     """Ids of a library's SAEs, damaged ones included, in alphabetical order."""
     if not library.saes.is_dir():
         return []
-    return sorted(path.name for path in library.saes.iterdir() if path.is_dir() and _ID.fullmatch(path.name))
+    return sorted(path.name for path in library.saes.iterdir() if path.is_dir() and is_id(path.name))
 
 
 def sae_folder(library: Library, sae_id: str) -> Path:
     """Folder of an SAE. Raises UserError, naming those there are, for an id that is not here."""
-    if not _ID.fullmatch(sae_id) or not (library.saes / sae_id).is_dir():
+    if not is_id(sae_id) or not (library.saes / sae_id).is_dir():
         known = ", ".join(sae_ids(library)[:10]) or "none; train one with itda sae"
         raise UserError(f"there is no SAE {sae_id[:200]!r} in this library: there is {known}")
     return library.saes / sae_id
@@ -228,23 +227,11 @@ def verify_sae(library: Library, sae_id: str) -> Iterator[str]:
         yield str(error)
 
 
-def _count(value: Any, lowest: int = 0) -> int:
-    if not isinstance(value, int) or isinstance(value, bool) or not lowest <= value < 2**63:
-        raise ValueError(f"{str(value)[:40]!r} is not a count")
-    return value
-
-
 def _seconds(value: Any) -> float:
     if not isinstance(value, int | float) or isinstance(value, bool) or not (isfinite(value) and value >= 0):
         raise ValueError(f"{str(value)[:40]!r} is not a time")
     return float(value)
 
 
-def _text(value: Any) -> str:
-    if not isinstance(value, str):
-        raise ValueError(f"{str(value)[:40]!r} is not text")
-    return value
-
-
 def _optional_text(value: Any) -> str | None:
-    return None if value is None else _text(value)
+    return None if value is None else plain_text(value)
