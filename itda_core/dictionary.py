@@ -78,8 +78,9 @@ class Dictionary:
         if method not in METHODS:
             raise ValueError(f"method is {method!r}: choose one of {', '.join(METHODS)}")
         check_shape(x, self.d_model)
-        codes = pursuit.encode(self._pursuer(x.device, method), x, steps)
-        return refit(codes, x, self.atoms) if method == "refitted" else codes
+        is_refitted = method == "refitted"  # pursued as ever: one Gram matrix serves both
+        codes = pursuit.encode(self._pursuer(x.device, "matching" if is_refitted else method), x, steps)
+        return refit(codes, x, self.atoms) if is_refitted else codes
 
     def _pursuer(self, device: torch.device, method: str) -> pursuit.Pursuer:
         if (device, method) not in self._pursuers:
