@@ -74,7 +74,7 @@ def test_a_score_at_more_active_latents_does_not_count() -> None:
 
 
 def test_settings_that_cannot_be_are_refused() -> None:
-    for wrong in ({"sites": ()}, {"marks": 1}, {"lrs": ()}, {"sae_seconds": (("topk", 0.0),)}):
+    for wrong in ({"sites": ()}, {"marks": 1}, {"lrs": ()}, {"sae_seconds": (("topk", 0.0),)}, {"sae_tokens": 9}):
         with pytest.raises(UserError):
             SaeBench(**wrong)
 
@@ -89,6 +89,7 @@ def small_run(tmp_path_factory: pytest.TempPathFactory, language_reference: list
         sites=(BenchSite("docs-a", 3, 0.4),),
         l0=8,
         tokens=4_000,
+        sae_tokens=8_000,
         measured_tokens=300,
         sae_seconds=(("topk", 1.0), ("standard", 1.0)),
         batch=256,
@@ -120,7 +121,8 @@ def test_a_small_run_holds_what_the_contract_says(small_run) -> None:
         for name in ("tokens", "seconds"):
             values = [getattr(point, name) for point in each.curve]
             assert values == sorted(values)
-    assert itda.curve[-1].tokens == contest.tokens
+    assert itda.curve[-1].tokens == contest.tokens <= 4_000
+    assert 4_000 < contest.sae_tokens <= 8_000
     assert itda.curve[-1].latents == contest.latents == saes[0].curve[-1].latents
     assert all(point.seconds >= report.compile_seconds for point in itda.curve)
     assert report.compile_seconds > 0

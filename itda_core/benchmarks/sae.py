@@ -1,9 +1,10 @@
 """`itda bench sae`: how long an SAE takes to come to a dictionary's CE loss score, and a dictionary to an SAE's.
 
-All contestants have the same activations of the same documents, the same width, L0 and threads, and are measured on the
-same tokens of other documents. A clock runs while a contestant is built or trained: it leaves out capture, and what
-measuring the curves takes; ITDA's has compiling in it, from nothing, as after installing. An atom of the dictionary is
-never taken back, so that ITDA at fewer tokens is its first atoms.
+All contestants read the same documents in one order, with the same width, L0 and threads, and are measured on the same
+tokens of other documents. The dictionary stops after some of them; SAEs go on, so that they see many different
+activations before they see one again. A clock runs while a contestant is built or trained: it leaves out capture, and
+what measuring the curves takes; ITDA's has compiling in it, from nothing, as after installing. An atom of the
+dictionary is never taken back, so that ITDA at fewer tokens is its first atoms.
 """
 
 import os
@@ -112,12 +113,12 @@ def compile_seconds(settings: SaeBench, threads: int) -> float:
 
 def _contest(site: BenchSite, corpus: Corpus, settings: SaeBench, compiling: float, say: Say) -> SiteContest:
     model = load_model(str(model_folder(site.model)), device="cpu")
-    say(f"capturing {settings.tokens:,} tokens of {site.model}, layer {site.layer}")
+    say(f"capturing {settings.sae_tokens:,} tokens, or all there are, of {site.model}, layer {site.layer}")
     start = time.perf_counter()
     given = _given(model, site, corpus, settings)
     capture = time.perf_counter() - start
     judge = _Judge(model, site, given.windows, settings)
-    say(f"building from {len(given.x):,} activations")
+    say(f"building from {given.own:,} activations")
     itda = _build(given, site, settings, compiling, judge)
     width = itda.curve[-1].latents
     contestants = [itda]
@@ -128,7 +129,8 @@ def _contest(site: BenchSite, corpus: Corpus, settings: SaeBench, compiling: flo
         site=site,
         d_model=given.x.shape[1],
         latents=width,
-        tokens=len(given.x),
+        tokens=given.own,
+        sae_tokens=len(given.x),
         measured_tokens=judge.tokens,
         capture_seconds=capture,
         ce_original=judge.ce_original,
@@ -142,25 +144,31 @@ class _Given(NamedTuple):
     """What the contestants of a site have."""
 
     x: torch.Tensor
-    """[n, d_model] float32."""
+    """[n, d_model] float32: what the SAEs learn from."""
     sources: torch.Tensor
     """[n, 2] int64."""
+    own: int
+    """So many of them, the first, the dictionary is built from."""
     windows: list[Window]
-    """Those of the documents held out."""
+    """Those of the documents held out, of the same text as the dictionary's."""
 
 
 def _given(model: Model, site: BenchSite, corpus: Corpus, settings: SaeBench) -> _Given:
-    windows = list(cut(corpus.documents(), model.tokenizer, corpus.cut, settings.tokens))
-    found = sum(len(window.captured) for window in windows)
-    if found < settings.tokens:
+    def read(tokens: int) -> list[Window]:
+        return list(cut(corpus.documents(), model.tokenizer, corpus.cut, tokens))
+
+    first = read(settings.tokens)
+    if (found := sum(len(window.captured) for window in first)) < settings.tokens:
         raise UserError(f"{corpus.id} has {found:,} tokens, {settings.tokens:,} were asked: name a larger corpus")
-    used = [window for window in windows if not is_held_out(window.document)]
+    used = [window for window in read(settings.sae_tokens) if not is_held_out(window.document)]
+    own = sum(len(window.captured) for window in first if not is_held_out(window.document))
     place = Site(site.layer)
     batches = list(Capture(model, [place], lambda: used, BuildSettings((site.layer,)).batch_windows))
     return _Given(
         torch.cat([batch.activations[place] for batch in batches]),
         torch.cat([batch.sources for batch in batches]),
-        [window for window in windows if is_held_out(window.document)],
+        own,
+        [window for window in first if is_held_out(window.document)],
     )
 
 
@@ -197,8 +205,8 @@ def _build(given: _Given, site: BenchSite, settings: SaeBench, compiling: float,
     warm.finish()
     seconds: list[float] = []
     start = time.perf_counter()
-    for first in range(0, len(given.x), settings.build_rows):
-        rows = slice(first, first + settings.build_rows)
+    for first in range(0, given.own, settings.build_rows):
+        rows = slice(first, min(first + settings.build_rows, given.own))
         build.add(given.x[rows], given.sources[rows])
         seconds.append(time.perf_counter() - start)
     dictionary = build.finish()

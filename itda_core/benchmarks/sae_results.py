@@ -27,10 +27,14 @@ class SaeBench:
     l0: int = 20
     """Pursuit steps, and k of the SAEs."""
     tokens: int = 40_000
-    """Tokens captured; those of every tenth document are for measuring."""
+    """Tokens that the dictionary is built from, the first of the corpus; those of every tenth document are for
+    measuring."""
+    sae_tokens: int = 500_000
+    """Tokens that the SAEs learn from, those of the dictionary first; all that there are where the corpus has fewer.
+    Also without every tenth document."""
     measured_tokens: int = 3_000
-    """Of these, so many at least are measured on, to the end of a batch of windows."""
-    sae_seconds: tuple[tuple[str, float], ...] = (("topk", 250.0), ("standard", 40.0))
+    """Of `tokens`, so many at least are measured on, to the end of a batch of windows."""
+    sae_seconds: tuple[tuple[str, float], ...] = (("topk", 220.0), ("standard", 40.0))
     """By kind: time that an SAE is trained for, about: some steps are timed first, and as many tokens as fit in are
     what it sees. The learning rate falls at their end."""
     batch: int = 1_024
@@ -50,17 +54,20 @@ class SaeBench:
     def __post_init__(self) -> None:
         if not self.sites or self.marks < 2:
             raise UserError("the bench needs a site and two marks at least")
+        if self.sae_tokens < self.tokens:
+            raise UserError("the SAEs have the dictionary's tokens at least: sae_tokens is tokens or more")
         if not self.sae_seconds or not self.lrs or any(seconds <= 0 for _, seconds in self.sae_seconds):
             raise UserError("the bench needs a learning rate, an SAE at least, and some time for each")
 
 
 FULL_SAE = SaeBench(
-    sites=(BenchSite("docs-a", 3, 0.15), BenchSite("docs-c", 3, 0.2)),
-    sae_seconds=(("topk", 1_200.0), ("standard", 600.0)),
-    lrs=(2e-3, 4e-3, 8e-3),
+    sites=(BenchSite("docs-a", 3, 0.15), BenchSite("docs-c", 3, 0.05), BenchSite("code-a", 3, 0.15)),
+    sae_tokens=2_000_000,
+    sae_seconds=(("topk", 450.0), ("standard", 90.0)),
+    lrs=(2e-3, 4e-3),
 )
-"""A second model, with another tokenizer and width; longer training, at the best of three learning rates. Some 90
-minutes."""
+"""Other models beside, one with another tokenizer and width; longer training on the whole corpus, at the better of two
+learning rates. Some 50 minutes."""
 
 
 @dataclass(frozen=True)
@@ -128,7 +135,7 @@ class Versus:
 
 @dataclass(frozen=True)
 class SiteContest:
-    """One place: ITDA and the SAEs on the same activations, of one width, at one L0."""
+    """One place: ITDA and the SAEs, of one width, at one L0."""
 
     site: BenchSite
     """Which."""
@@ -137,7 +144,9 @@ class SiteContest:
     latents: int
     """Atoms of the dictionary, and latents of each SAE."""
     tokens: int
-    """Different activations that all of them were made from."""
+    """Activations that the dictionary was built from."""
+    sae_tokens: int
+    """Different activations that the SAEs learn from, those among them."""
     measured_tokens: int
     """Tokens that all of them were measured on, of other documents."""
     capture_seconds: float

@@ -21,8 +21,9 @@ def _contest(report: SaeReport, contest: SiteContest) -> list[str]:
     site, itda = contest.site, contest.contestants[0].curve[-1]
     lines = [
         f"{site.model}, layer {site.layer}, width {contest.d_model}: {contest.latents:,} latents, L0 "
-        f"{report.settings.l0}, {contest.tokens:,} activations (captured in {contest.capture_seconds:.1f} s); measured "
-        f"on {contest.measured_tokens:,} tokens of other documents",
+        f"{report.settings.l0}; {contest.tokens:,} activations for ITDA, {contest.sae_tokens:,} for the SAEs "
+        f"(captured in {contest.capture_seconds:.1f} s); measured on {contest.measured_tokens:,} tokens of other "
+        "documents",
         f"ITDA: CE loss score {itda.ce_loss_score:.4f} from {itda.tokens:,} tokens in {itda.seconds:.1f} s",
         *columns([_HEADS, *(row for versus in contest.versus for row in _rows(versus, contest))]),
         "",
