@@ -28,6 +28,6 @@ def show_iou(
         "95 % interval",
         "–" if interval is None else " to ".join(map(number, interval)),
         border=True,
-        help="How far the IoU hangs on which documents were read: a bootstrap over documents.",
+        help="How far the IoU depends on which documents were read: a bootstrap over documents.",
     )
     st.metric("By chance", number(chance), border=True, help=f"The IoU to expect if {blind}.")

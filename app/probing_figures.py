@@ -21,13 +21,12 @@ _GREY = "#8a8f94"
 """To be seen on light and dark pages."""
 
 
-def probe_lines(points: pd.DataFrame, coders: Sequence[tuple[str, str]], is_large: bool = False) -> go.Figure:
+def probe_lines(points: pd.DataFrame, coders: Sequence[tuple[str, str]]) -> go.Figure:
     """Balanced accuracy against the number of latents, a line with 95 % intervals for each coder; 0.5 is chance.
 
     Args:
         points: coder (its name), k (as text, in the order of the axis), accuracy, low, high.
         coders: name and words of each, so that each has the same colour in every such figure.
-        is_large: whether it has room for the names.
     """
     others = [name for name, _ in coders if name not in _SHAPES]
     figure = go.Figure()
@@ -54,12 +53,18 @@ def probe_lines(points: pd.DataFrame, coders: Sequence[tuple[str, str]], is_larg
             hovertemplate="%{y:.3f}",
         )
     figure.add_hline(y=0.5, line={"color": _GREY, "dash": "dot", "width": 1})
-    figure.update_xaxes(title="latents read", type="category", categoryorder="array", categoryarray=ks, fixedrange=True)
+    figure.update_xaxes(
+        title="latents that the probe reads, k",
+        type="category",
+        categoryorder="array",
+        categoryarray=ks,
+        fixedrange=True,
+    )
     figure.update_yaxes(title="balanced accuracy", range=[0.44, 1.02], dtick=0.1, fixedrange=True)
     figure.update_layout(
-        height=400 if is_large else 250,
+        height=400,
         margin={"l": 8, "r": 8, "t": 8, "b": 8},
-        showlegend=is_large,
+        showlegend=True,
         legend={"orientation": "h", "x": 0, "y": -0.2, "yanchor": "top"},
         dragmode=False,
         hovermode="x unified",

@@ -1,5 +1,7 @@
 """How much single atoms tell of a token: the report on probes, for the page on how good a dictionary is."""
 
+from collections.abc import Callable, Mapping
+
 import pandas as pd
 import streamlit as st
 
@@ -8,21 +10,32 @@ from app.components.token_strip import Row, Token, token_strip
 from app.text import count, inert, share, signed
 from itda_core.evaluation.labels import property_of
 from itda_core.library import DictionaryRecord
-from itda_core.probing_results import ITDA, Probe, ProbedProperty, Probing, Score
+from itda_core.probing_results import ITDA, SAE, Probe, ProbedProperty, Probing, Score
 from itda_core.queries import Index
-from itda_core.types import DamagedError
+from itda_core.types import DamagedError, UserError
 
 ALL = "all"
 """How k is written where a probe reads all latents."""
 _WHAT = (
-    "Take what can be read off the text itself (is this token in code? a number?), and predict it from a few latents "
-    "alone: the k that differ most between tokens of both kinds, put together by a logistic regression. "
-    "The higher the line at small k, the more single latents mean something that has a name."
+    "Sparse probing: a logistic regression predicts a property that can be read off the text (is this token in code? "
+    "is it a number?) from k latents alone, those that differ most between tokens with and without it. The higher a "
+    "line is at small k, the more single latents say about such properties."
 )
 
 
-def show_probing(record: DictionaryRecord) -> None:
-    """What probes found of a dictionary; where there is no report yet, the way to it."""
+Go = Callable[..., None]
+"""Changes what the page shows, as `parts.change` does."""
+
+
+def show_probing(record: DictionaryRecord, chosen: str, go: Go, saes: Mapping[str, str]) -> None:
+    """What probes found of a dictionary, on average or for one property; without a report, the way to it.
+
+    Args:
+        record: the dictionary.
+        chosen: name of the property; empty for all of them on average.
+        go: called with `probed` where another one is chosen.
+        saes: names of the SAEs of its site, by id.
+    """
     st.subheader("What do single atoms tell?")
     st.caption(_WHAT)
     try:
@@ -39,24 +52,41 @@ def show_probing(record: DictionaryRecord) -> None:
             follow=False,
         )
         return
-    shown = [(each.name, each.words) for each in report.coders]
-    points = points_of("mean", report.means, report)
-    parts.figure(
-        probing_figures.probe_lines(points, shown, is_large=True),
-        points,
-        key="probing_mean",
-        alt="Balanced accuracy against the number of latents, mean of all properties; the download has the numbers",
-        file=f"{record.id}-probing-mean.csv",
+    found = next((each for each in report.properties if each.name == chosen), None)
+    if chosen and found is None:
+        known = ", ".join(each.name for each in report.properties)
+        parts.show_error(UserError(f"no property {chosen!r} was probed; these were: {known}"))
+    _choose(report, found, go)
+    coders = {each.name: saes.get(each.name.removeprefix(SAE), each.words) for each in report.coders}
+    if found is None:
+        _show_mean(record, report, coders)
+    else:
+        _show_property(record, report, found, coders)
+    st.caption(_how_to_read(report))
+    _show_table(record, report, coders)
+    probed = {each.name for each in report.coders}
+    if missing := [name for sae, name in saes.items() if SAE + sae not in probed]:
+        jobs_view.offer_work(
+            f"Not in this report yet: {', '.join(missing)}.",
+            "Probe again",
+            ":material/troubleshoot:",
+            ["probe", record.id],
+            follow=False,
+        )
+
+
+def _choose(report: Probing, found: ProbedProperty | None, go: Go) -> None:
+    """Which property is shown; it lives in the address."""
+    words = {"": "all, on average"} | {each.name: property_of(each.name).words for each in report.properties}
+    st.session_state["quality_probed"] = "" if found is None else found.name
+    st.pills(
+        "Property of a token",
+        list(words),
+        format_func=lambda name: inert(words[name]),
+        required=True,
+        key="quality_probed",
+        on_change=lambda: go(probed=st.session_state["quality_probed"]),
     )
-    st.caption(inert(_about(report)))
-    with st.grid(2, min_column_width=340):
-        for each in report.properties:
-            with st.container(border=True):
-                _show_property(record, report, each, shown)
-    if report.left_out:
-        said = (f"{property_of(name).words} ({why})" for name, why in report.left_out.items())
-        st.caption(inert(f"Left out: {'; '.join(said)}."))
-    _show_table(record, report)
 
 
 def points_of(words: str, scores: tuple[Score, ...], report: Probing) -> pd.DataFrame:
@@ -79,60 +109,71 @@ def points_of(words: str, scores: tuple[Score, ...], report: Probing) -> pd.Data
     return pd.DataFrame(rows)
 
 
-def _about(report: Probing) -> str:
-    """What the lines are, and what they rest on."""
-    atoms = next(each for each in report.coders if each.name == ITDA)
-    return (
-        f"The mean over {len(report.properties)} properties. Balanced accuracy is the mean of the share of tokens with "
-        "a property, and of those without it, that are told right; 0.5 (dotted) is what a guess has. Probes were "
-        f"trained on {count(report.tokens - report.test_tokens)} tokens and tested on {count(report.test_tokens)} of "
-        f"{count(report.test_documents)} other documents; bars are 95 % intervals over these. An atom is active on "
-        f"{share(atoms.active / max(1, atoms.latents))} of the tokens on average, and what is never active on a token "
-        "can tell nothing of it; a dimension of the model, and a random direction, is never silent, and has no source "
-        "to read. Random atoms are as many activations drawn by lot; random directions are as many, and all of them "
-        "together tell what the model's dimensions tell, so they have no last point."
+def _show_lines(
+    record: DictionaryRecord, points: pd.DataFrame, name: str, words: str, coders: Mapping[str, str]
+) -> None:
+    """Accuracy against the number of latents, a line for each coder."""
+    parts.figure(
+        probing_figures.probe_lines(points, list(coders.items())),
+        points,
+        key=f"probing_of_{name}",
+        alt=f"Balanced accuracy against the number of latents, {words}; the download has the numbers",
+        file=f"{record.id}-probing-{name.replace(':', '-')}.csv",
     )
 
 
-def _show_property(
-    record: DictionaryRecord, report: Probing, found: ProbedProperty, shown: list[tuple[str, str]]
-) -> None:
+def _show_mean(record: DictionaryRecord, report: Probing, coders: Mapping[str, str]) -> None:
+    st.caption(f"The mean over {len(report.properties)} properties.")
+    _show_lines(record, points_of("mean", report.means, report), "mean", "mean of all properties", coders)
+    if report.left_out:
+        said = (f"{property_of(name).words} ({why})" for name, why in report.left_out.items())
+        st.caption(inert(f"Left out: {'; '.join(said)}."))
+
+
+def _show_property(record: DictionaryRecord, report: Probing, found: ProbedProperty, coders: Mapping[str, str]) -> None:
     about = property_of(found.name)
-    st.markdown(f"**{inert(about.words[:1].upper() + about.words[1:])}**")
     st.caption(
         inert(
             f"{about.said} {count(found.tokens)} of {count(report.tokens)} tokens have it, in "
-            f"{count(found.documents)} documents. Without the model, knowing which token it is gives "
-            f"{found.by_token:.2f}, and its position alone {found.by_position:.2f}."
+            f"{count(found.documents)} documents. Baselines without the model: {found.by_token:.2f} from which token it "
+            f"is, {found.by_position:.2f} from its position."
         )
     )
-    points = points_of(about.words, found.probes, report)
-    parts.figure(
-        probing_figures.probe_lines(points, shown),
-        points,
-        key=f"probing_of_{found.name}",
-        alt=f"Balanced accuracy for {about.words} against the number of latents; the download has the numbers",
-        file=f"{record.id}-probing-{found.name.replace(':', '-')}.csv",
-    )
+    _show_lines(record, points_of(about.words, found.probes, report), found.name, about.words, coders)
     best = next((probe for probe in found.probes if (probe.coder, probe.k) == (ITDA, 1)), None)
     if best is not None:
         _show_atom(record, best, found, report)
+
+
+def _how_to_read(report: Probing) -> str:
+    """What the lines are, and what they rest on."""
+    atoms = next(each for each in report.coders if each.name == ITDA)
+    return inert(
+        "Balanced accuracy is the mean of two shares: of the tokens with the property, and of those without it, that "
+        "are classified correctly. Guessing gives 0.5 (dotted). Probes were trained on "
+        f"{count(report.tokens - report.test_tokens)} tokens and tested on {count(report.test_tokens)} of "
+        f"{count(report.test_documents)} other documents; bars are 95 % intervals over these. An atom is active on "
+        f"{share(atoms.active / max(1, atoms.latents))} of the tokens on average, and says nothing about the "
+        "others. A dimension of the model, or a random direction, has a value at every token, but no source to read. "
+        "Random atoms are as many activations drawn at random; random directions are as many as the atoms, and are not "
+        "probed all together, which would be much the same as probing the model's dimensions."
+    )
 
 
 def _show_atom(record: DictionaryRecord, probe: Probe, found: ProbedProperty, report: Probing) -> None:
     """The atom that the probe of one atom reads: its source, a link to it, and what its coefficient says."""
     (number_,) = probe.latents
     way = "larger" if probe.signs[0] > 0 else "smaller"
-    st.text(f"The atom that tells most on its own; its coefficient is {way} on these tokens. Its source:")
+    st.text(f"The atom that differs most with this property: its coefficient is {way} on tokens that have it.")
     token_strip([_source(record, resources.index(record.id), number_)], key=f"probing_atom_{found.name}")
     if probe.precision is None:
-        st.caption("A probe on it alone says of no token that it has the property.")
+        st.caption("A probe on it alone never predicts this property.")
         return
     st.caption(
         inert(
-            f"Where a probe on it alone says yes, that is right for {share(probe.precision)}, against "
-            f"{share(found.test_tokens / report.test_tokens)} of all tokens; it says so of {share(probe.recall)} of "
-            "the tokens that have the property."
+            f"A probe on it alone has a precision of {share(probe.precision)} "
+            f"({share(found.test_tokens / report.test_tokens)} of all tokens have the property) and a recall of "
+            f"{share(probe.recall)}."
         )
     )
 
@@ -144,23 +185,23 @@ def _source(record: DictionaryRecord, index: Index, number_: int) -> Row:
     return Row(tokens, href=parts.atom_address(record.id, number_), lead=str(number_), note=note)
 
 
-def _show_table(record: DictionaryRecord, report: Probing) -> None:
+def _show_table(record: DictionaryRecord, report: Probing, coders: Mapping[str, str]) -> None:
     """Every accuracy, a line for each property and coder, with all that there is of each probe as CSV."""
     ks = [ALL if k is None else str(k) for k in _ks(report)]
     parts_ = [("mean", report.means), *((property_of(each.name).words, each.probes) for each in report.properties)]
     rows = []
     for words, scores in parts_:
-        for coder in report.coders:
-            told = {score.k: score.accuracy.value for score in scores if score.coder == coder.name}
+        for coder, named in coders.items():
+            told = {score.k: score.accuracy.value for score in scores if score.coder == coder}
             columns = {f"k = {k}": told.get(None if k == ALL else int(k)) for k in ks}
-            rows.append({"property": words, "latents": coder.words, **columns})
+            rows.append({"property": words, "latents": named, **columns})
     with st.expander("All accuracies", type="compact"):
         st.dataframe(
             pd.DataFrame(rows),
             hide_index=True,
             column_config={f"k = {k}": st.column_config.NumberColumn(format="%.3f") for k in ks},
         )
-        st.caption(inert(_leads(report)))
+        st.caption(inert(_leads(report, coders)))
         parts.download(
             lambda: pd.concat([points_of(words, scores, report) for words, scores in parts_], ignore_index=True),
             key="probing_csv",
@@ -173,9 +214,8 @@ def _ks(report: Probing) -> list[int | None]:
     return list(dict.fromkeys(score.k for score in report.means))
 
 
-def _leads(report: Probing) -> str:
+def _leads(report: Probing, words: Mapping[str, str]) -> str:
     """By how much the others are ahead of the atoms on average, for each number of latents."""
-    words = {each.name: each.words for each in report.coders}
     said = []
     for k in _ks(report):
         leads = [
@@ -185,4 +225,7 @@ def _leads(report: Probing) -> str:
             if score.k == k and score.lead is not None
         ]
         said += [f"{'all' if k is None else f'k = {k}'}: {', '.join(leads)}"] if leads else []
-    return f"Against the atoms, on average over the properties, with 95 % intervals. {'; '.join(said)}."
+    return (
+        "Lead in balanced accuracy over the dictionary's atoms, mean of the properties, with 95 % intervals. "
+        f"{'; '.join(said)}."
+    )

@@ -25,8 +25,8 @@ from app.quality_view import SAID
 from app.text import count
 from itda_core.quality import MEASURES
 
-LINES = {"own": "as it was built", "all": "every size and L0"}
-AXES = {"l0": "L0, atoms at a token", "latents": "size, number of atoms"}
+LINES = {"own": "as built", "all": "every size and L0"}
+AXES = {"l0": "L0", "latents": "size (atoms or latents)"}
 _MOST_ROWS = 400
 
 Go = Callable[..., None]
@@ -123,7 +123,10 @@ def words_of_lines(subjects: list[Subject]) -> str:
     if has_random:
         words.append("Solid lines are a dictionary’s own atoms, dotted ones as many random activations.")
     if any(not each.is_sae for each in subjects):
-        words.append("A smaller size is the same dictionary cropped: its first atoms, in order of admission.")
+        words.append(
+            "A smaller size is the same dictionary cropped to its first atoms: those admitted first, or, of a pruned "
+            "dictionary, those used most."
+        )
     words.append("Bars are 95 % intervals. Click a point to open what it stands for.")
     return " ".join(words)
 
@@ -161,7 +164,7 @@ def show_points(subjects: list[Subject], now: state.QualityState) -> None:
     with st.expander("Every point"):
         if len(rows) > _MOST_ROWS:
             st.caption(f"The first {_MOST_ROWS} of {count(len(rows))}; the download has all.")
-        columns = ["Atoms", "number", "L0", *(MEASURES[name] for name in measures), f"{main}, 95 %"]
+        columns = ["Atoms", "size", "L0", *(MEASURES[name] for name in measures), f"{main}, 95 %"]
         token_strip(rows[:_MOST_ROWS], key="points", columns=columns, style="table")
     parts.download(
         lambda: table_of(subjects), key="points_csv", file=f"{subjects[0].id}-quality.csv", label="Every point as CSV"

@@ -39,7 +39,7 @@ def quality_lines(
     figure = go.Figure()
     has_sides = len(set(points["side"])) > 1
     for side, own in points.groupby("side", sort=True):
-        # The largest first: its line is the widest, and its symbol does not hang on how many smaller ones there are.
+        # The largest first: its line is the widest, and its symbol does not depend on how many smaller ones there are.
         for rank, key in enumerate(sorted(own[by].unique(), reverse=True)):
             width = max(_THINNEST, _WIDEST - 0.4 * rank)
             for series, line in own.loc[own[by].eq(key), :].groupby("series", sort=True):
@@ -86,7 +86,9 @@ def _line(
     colour, symbol, width = drawn
     is_random = series == _RANDOM
     what = {"itda": "own atoms", _RANDOM: "random atoms", "sae": "latents of the SAE"}.get(series, series)
-    opens = "the entry of this SAE" if series == "sae" else "the dictionary’s own atoms of this size"
+    opens = {"sae": "click for this SAE", _RANDOM: "click for as many of the dictionary’s own atoms"}.get(
+        series, "click to list these atoms"
+    )
     return go.Scatter(
         x=line[across],
         y=line["value"],
@@ -106,7 +108,7 @@ def _line(
         customdata=[f"{point.side} {point.latents}" for point in each(line)],
         hovertext=[
             f"{point.side.upper()}: {count(point.latents)} {in_figure(what)}, L0 {point.l0}<br>{shown(point.value)} "
-            f"({shown(point.low)} to {shown(point.high)})<br>click for {opens}"
+            f"({shown(point.low)} to {shown(point.high)})<br>{opens}"
             for point in each(line)
         ],
         hovertemplate="%{hovertext}<extra></extra>",

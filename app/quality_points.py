@@ -148,11 +148,11 @@ def verdict(found: dict[str, int], who: str, than: str) -> str:
         than: what it is held against.
     """
     if not found:
-        return f"There is no measure by which to hold it against {than}"
+        return f"No comparison with {than}: neither score was measured for both"
     if len(values := set(found.values())) == 1:
-        words = {1: "better than", 0: "not measurably different from", -1: "worse than"}[values.pop()]
+        words = {1: "better than", 0: "not clearly different from", -1: "worse than"}[values.pop()]
         return f"{who[:1].upper()}{who[1:]} {words} {than}"
-    short = {1: "better", 0: "not measurably different", -1: "worse"}
+    short = {1: "better", 0: "not clearly different", -1: "worse"}
     by = [f"{short[value]} by {MEASURES[name]}" for name, value in found.items()]
     return f"Against {than}, {who} {' and '.join(by)}"
 

@@ -19,18 +19,16 @@ from itda_core.quality import MEASURES, Point
 SAID = {
     "ce_loss_score": "How well the model predicts when it runs on the reconstructions: 1 is as well as on its own "
     "activations, 0 is no better than with zeros in their place. Larger is better.",
-    "variance_explained": "The share of the activations’ spread around their mean that the reconstructions have. "
-    "Larger is better, 1 at most.",
-    "relative_error": "What the reconstruction leaves of an activation’s squared length, on average over tokens. "
-    "Smaller is better.",
-    "ce_loss": "How badly the model predicts the next token when it runs on the reconstructions, in nats a token. "
-    "Smaller is better.",
+    "variance_explained": "The share of the activations’ variance that the reconstructions explain. Larger is "
+    "better, 1 at most.",
+    "relative_error": "The squared error as a share of the activation’s squared length, mean over tokens. Smaller is better.",
+    "ce_loss": "The model’s next-token cross-entropy when it runs on the reconstructions, in nats a token. Smaller is better.",
     "kl": "How far the predictions move away from those of the unchanged model when it runs on the reconstructions, "
     "in nats a token. Smaller is better.",
-    "l0": "How many atoms take part in one activation. It stays below the pursuit steps where an atom is picked twice.",
-    "density": "The share of tokens that an atom is active on, of those atoms that are active at all; the mean is "
+    "l0": "Coefficients that are not 0, mean over tokens. It is below the pursuit steps where an atom is picked twice.",
+    "density": "The share of tokens that a latent is active on, of those latents that are active at all; the mean is "
     "geometric, as a few are active nearly everywhere.",
-    "dead": "The share of atoms that are active on none of the measured tokens. Smaller is better, and it falls with "
+    "dead": "The share of latents that are active on none of the measured tokens. Smaller is better, and it falls with "
     "the number of tokens that are measured.",
     "negative": "The share of coefficients below zero: the atom is taken away rather than added.",
     "large_negative": "The share of coefficients below zero by more than a quarter of the activation’s length.",
@@ -51,7 +49,7 @@ def show_answer(subject: Subject, is_alone: bool) -> None:
         random = None  # of another setting, it would be no comparison
     if random is not None:
         who = "these atoms are" if is_alone else f"{subject.side.upper()}’s atoms are"
-        st.subheader(inert(verdict(judged(own, random), who, "as many random ones")))
+        st.subheader(inert(verdict(judged(own, random), who, "equally many random atoms")))
     is_exact = subject.is_sae or (own.latents, own.l0) == (subject.latents, subject.l0)
     at = "With" if is_exact else "Nearest to how it was built: with"
     st.caption(f"{at} {setting(own, 'latents' if subject.is_sae else 'atoms')}")
@@ -80,10 +78,14 @@ def show_between(a: Subject, b: Subject) -> None:
         return
     if are_alike_measured(a.quality, b.quality):
         st.subheader(inert(verdict(judged(one, other), "A is", "B")))
+        settings = [setting(point, "latents" if each.is_sae else "atoms") for each, point in ((a, one), (b, other))]
+        is_equal = (one.latents, one.l0) == (other.latents, other.l0)
+        unlike = "" if is_equal else " They differ in size or L0: compare the curves where they are equal."
+        st.caption(f"A with {settings[0]}, B with {settings[1]}.{unlike}")
     else:
         st.caption(
-            "A and B are not measured on the same predictions of one model: hold their scores against each other "
-            "only roughly, and their losses not at all."
+            "A and B were not measured on the same predictions of one model. Compare their scores only roughly, and do "
+            "not compare their losses."
         )
 
 
@@ -96,9 +98,9 @@ def show_basis(subjects: list[Subject]) -> None:
         for subject, words in zip(subjects, said, strict=True):
             st.caption(inert(f"{subject.side.upper()} is measured {words}"))
     st.caption(
-        "Random atoms are as many activations of the same text, drawn by lot. Intervals are of 95 % and say how far a "
-        "value hangs on which documents were read. Better and worse mean that two intervals do not overlap, by CE loss "
-        "score and by variance explained."
+        "Random atoms are as many activations of the same text, drawn at random. 95 % intervals show how much a value "
+        "depends on which documents were read. Better and worse mean that two intervals do not overlap, by CE loss "
+        "score and by variance explained. That is a strict rule: overlapping intervals do not show that two are equal."
     )
 
 
@@ -107,7 +109,7 @@ def basis_of(subject: Subject) -> str:
     quality = subject.quality
     on = f"on {count(quality.tokens)} tokens of {count(quality.documents)} documents"
     if quality.ce_original is None or quality.ce_zero is None:
-        return f"{on}. The model could not be run, so nothing is said of its loss."
+        return f"{on}. The model could not be run, so there are no losses."
     return (
         f"{on}. There the unchanged model’s loss is {number(quality.ce_original)} nats a token, and "
         f"{number(quality.ce_zero)} with zeros in place of these activations."

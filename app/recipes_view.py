@@ -15,7 +15,7 @@ PUBLISHED, FITTED = "published", ", refitted"
 WORDS = {
     "published": "over the threshold, as published",
     "random": "random",
-    "pruned": "pruned: those that carry most",
+    "pruned": "pruned: those used most",
 }
 
 
@@ -26,23 +26,22 @@ def show_recipes() -> None:
         return
     table = recipes_table(bench)
     sites = dict.fromkeys(f"{row['model']} layer {row['layer']}" for row in bench["rows"])
-    st.subheader("Would another recipe be better?")
+    st.subheader("Recipes, on this project’s models")
     st.caption(
         inert(
-            f"With as many atoms and the same L0, in {len(bench['rows'])} settings on models that no recipe was chosen "
-            f"on ({', '.join(sites)}): the mean difference from the published recipe, and in how many settings it is "
-            "for the better. Less variance left unexplained is better, and a higher CE loss score. Fitting "
-            "makes encoding take two to seven times as long, which building does not count. Build has both under More, "
-            "as recipe and method; itda bench recipes measures them again."
+            f"These figures are not of the dictionary above. At equal size and L0, in {len(bench['rows'])} settings on "
+            f"models that no recipe was chosen on ({', '.join(sites)}): the mean difference from the published recipe, "
+            "and in how many settings it is better. Less unexplained variance is better, and a higher CE loss score. "
+            "Build has both under More, as Recipe and Method."
         )
     )
     st.dataframe(
         table,
         hide_index=True,
         column_config={
-            "variance unexplained": st.column_config.NumberColumn(format="%+.1f %%"),
-            "CE loss score": st.column_config.NumberColumn(format="%+.4f"),
-            "building takes": st.column_config.NumberColumn(format="%.1f ×"),
+            "unexplained variance, change": st.column_config.NumberColumn(format="%+.1f %%"),
+            "CE loss score, change": st.column_config.NumberColumn(format="%+.4f"),
+            "build time": st.column_config.NumberColumn(format="%.1f ×"),
         },
     )
     parts.download(table, key="recipes_csv", file="recipes.csv")
@@ -60,12 +59,12 @@ def recipes_table(bench: dict[str, Any]) -> pd.DataFrame:
         rows.append(
             {
                 "atoms": WORDS[name.removesuffix(FITTED)],
-                "coefficients": "fitted together" if name.endswith(FITTED) else "by pursuit",
-                "variance unexplained": sum(left) / len(left),
-                "less in": f"{sum(each < 0 for each in left)} of {len(left)}",
-                "CE loss score": sum(score) / len(score),
+                "coefficients": "fitted" if name.endswith(FITTED) else "pursuit",
+                "unexplained variance, change": sum(left) / len(left),
+                "less unexplained in": f"{sum(each < 0 for each in left)} of {len(left)}",
+                "CE loss score, change": sum(score) / len(score),
                 "higher in": f"{sum(each > 0 for each in score)} of {len(score)}",
-                "building takes": spent[name] / spent[PUBLISHED],
+                "build time": spent[name] / spent[PUBLISHED],
             }
         )
     return pd.DataFrame(rows)

@@ -87,11 +87,11 @@ def show_saes(dictionary: DictionaryRecord, now: state.QualityState, saes: dict[
         columns = ["SAE", "tokens", "time", *(MEASURES[name] for name in LISTED), ""]
         token_strip([row_of(each, called[each.id], now) for each in here], key="saes", columns=columns, style="table")
         st.caption(
-            "Tokens and time are what training took; a token counts each time it was read. Click one to lay it over "
-            "the curves of the dictionary."
+            "Tokens and time are those of training; a token counts each time it was read. Click an SAE to compare it "
+            "with the dictionary."
         )
     else:
-        st.text("None is trained yet on the activations of this site.")
+        st.text("There is no SAE of this site yet.")
     for each in resources.saes():
         if isinstance(each, Damaged):
             st.error(f"**{inert(each.id)}**: {inert(each.reason)}", icon=":material/broken_image:")
@@ -110,8 +110,8 @@ def show_saes(dictionary: DictionaryRecord, now: state.QualityState, saes: dict[
     settings = SaeSettings(kind=now.sae_kind)
     if any((each.settings, each.dictionary) == (settings, dictionary.id) for each in here):
         st.text(
-            f"A {KINDS[now.sae_kind]} SAE is trained beside this dictionary. The command itda sae trains others: wider "
-            "ones, of another L0, for longer, or takes in one that was trained elsewhere."
+            f"This dictionary has a {KINDS[now.sae_kind]} SAE. The command itda sae trains others (wider, of another L0, "
+            "for longer), or takes in one that was trained elsewhere."
         )
         return
     jobs_view.offer_work(
@@ -146,7 +146,7 @@ def row_of(record: SaeRecord, name: str, now: state.QualityState) -> Row:
         href=parts.quality_address(laid),
         sides="b" if record.id == now.b else "",
         is_current=record.id == now.b,
-        links=[("entry", parts.quality_address(replace(now, sae=record.id)), "")],
+        links=[("details", parts.quality_address(replace(now, sae=record.id)), "")],
     )
 
 
@@ -165,15 +165,17 @@ def entry_of(record: SaeRecord) -> dict[str, str]:
         "Kind": kind_of(record),
         "From": "" if record.release is None else f"{record.release} {record.sae_id or ''}",
         "Latents": count(record.width),
-        "L0": "" if record.k is None else f"{record.k}" + ("" if record.kind == "topk" else " wanted, on average"),
-        "Place": f"layer {record.site.layer} {record.site.hook} of {record.model}",
+        "L0": ""
+        if record.k is None
+        else f"{record.k}" + ("" if record.kind == "topk" else " wanted, mean over tokens"),
+        "Site": f"layer {record.site.layer} {record.site.hook} of {record.model}",
         "Corpus": record.corpus,
-        "Tokens read": "" if record.tokens is None else count(record.tokens),
-        "Different tokens": "" if record.distinct_tokens is None else count(record.distinct_tokens),
-        "Time": "" if record.seconds is None else duration(record.seconds),
-        "Tokens in a step": "" if settings is None else count(settings.batch),
+        "Training tokens": "" if record.tokens is None else count(record.tokens),
+        "Distinct tokens": "" if record.distinct_tokens is None else count(record.distinct_tokens),
+        "Training time": "" if record.seconds is None else duration(record.seconds),
+        "Batch, in tokens": "" if settings is None else count(settings.batch),
         "Learning rate": "" if settings is None else f"{settings.lr:g}",
-        "Made": f"{record.created[:16].replace('T', ' ')} UTC",
+        "Created": f"{record.created[:16].replace('T', ' ')} UTC",
         "Versions": ", ".join(f"{name} {version}" for name, version in record.versions.items()),
     }
     return {name: inert(value) for name, value in said.items() if value}

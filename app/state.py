@@ -306,6 +306,8 @@ class QualityState:
     """Id of the SAE whose entry is open; empty for none."""
     sae_kind: str = field(default="topk", metadata=_param("kind", _one_of(SAE_KINDS)))
     """Which kind of SAE would be trained."""
+    probed: str = field(default="", metadata=_param("p", _text))
+    """Name of the property whose probes are shown; empty for all of them on average."""
 
 
 @dataclass(frozen=True)

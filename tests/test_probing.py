@@ -17,8 +17,9 @@ from itda_core.corpus import Corpus
 from itda_core.decompose import open_model
 from itda_core.dictionary import Dictionary
 from itda_core.evaluation.features import CodeFeatures, DenseFeatures, DirectionFeatures
-from itda_core.evaluation.probed_tokens import random_atoms, read_tokens
+from itda_core.evaluation.probed_tokens import read_tokens
 from itda_core.evaluation.probing import KS, Marked, ProbingSettings, choose, run_probes, split
+from itda_core.evaluation.site_tokens import TokensOfModel, random_dictionary
 from itda_core.jobs import running_job
 from itda_core.library import Library
 from itda_core.probing_results import PROBING_FILE, Probe, Probing, read_probing
@@ -252,8 +253,8 @@ def test_tokens_are_of_documents_that_were_held_out_and_atoms_of_those_that_were
     documents = list(corpus.documents())
     with running_job(library.root, "a test", None) as job:
         tokens = read_tokens(record, corpus, model, 1500, job)
-        drawn = random_atoms(record, dictionary, corpus, model, 0, job)
-        again = random_atoms(record, dictionary, corpus, model, 0, job)
+        drawn = random_dictionary(TokensOfModel(record, model, corpus), record, 0)
+        again = random_dictionary(TokensOfModel(record, model, corpus), record, 0)
     held_out = [document.text for document in documents[9::10]]
     assert 1000 < len(tokens.x) <= 1500
     for document in range(tokens.n_documents):

@@ -142,7 +142,7 @@ def show_first(n_atoms: int, now: int | None) -> None:
         value = st.session_state[key]
         go(first=None if value >= n_atoms else value)
 
-    st.slider("Among the first admitted", 1, n_atoms, key=key, on_change=changed)
+    st.slider("Among the first atoms", 1, n_atoms, key=key, on_change=changed)
 
 
 def show_map(record: DictionaryRecord, shown: state.AtomsState, index: Index, matching: pd.DataFrame) -> None:

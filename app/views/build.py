@@ -206,7 +206,7 @@ def show_more(put: Form) -> None:
     with dictionary:
         put("max_atoms", st.number_input, "Atoms at most", min_value=0, step=1000, placeholder="no limit")
         put("method", st.selectbox, "Method", METHODS, format_func=METHOD_NAMES.__getitem__)
-        put("recipe", st.selectbox, "Atoms", RECIPES, format_func=RECIPE_NAMES.__getitem__, help=RECIPE_HELP)
+        put("recipe", st.selectbox, "Recipe", RECIPES, format_func=RECIPE_NAMES.__getitem__, help=RECIPE_HELP)
         put("scan", st.selectbox, "Scan", SCANS, format_func=SCAN_NAMES.__getitem__)
         put("init", st.selectbox, "Start", INITS, format_func=INIT_NAMES.__getitem__)
         put("batch", st.number_input, "Windows in a pass", min_value=0, step=1)
@@ -263,7 +263,7 @@ def show_cost(asked: Asked, cost: Estimate) -> None:
 def said_of_time(asked: Asked, cost: Estimate) -> str:
     """What the time rests on."""
     if asked.remote:
-        return "Time cannot be told: it hangs on NDIF's queue. What has come is kept if the build is stopped."
+        return "Time cannot be told: it depends on NDIF's queue. What has come is kept if the build is stopped."
     if not cost.runs:
         if asked.shape.d_model is None:
             return "Time cannot be told: this model is not on the machine yet, and no run of it is in the library."

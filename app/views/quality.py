@@ -14,9 +14,8 @@ from itda_core.library import DictionaryRecord
 from itda_core.types import DamagedError, UserError
 
 MEASURE = (
-    "How well the model runs on its reconstructions, and how much of the activations they leave out, is measured once "
-    "and kept, for several numbers of atoms and of pursuit steps, and for as many activations drawn by lot. The model "
-    "reads held-out text for it, which takes some minutes for a small one."
+    "Measuring takes some minutes for a small model, is done once, and is kept. The model reads held-out text, or all "
+    "of it where nothing was held out, and the dictionary is measured at several sizes and L0, beside random atoms."
 )
 
 
@@ -31,7 +30,11 @@ def show_chooser(shown: state.QualityState, saes: dict[str, SaeRecord]) -> None:
     a = next((record for record in parts.sound_records() if record.id == shown.a), None)
     others = names | sae_view.names(saes.values(), a)
     for column, side, now, label in zip(
-        st.columns(2), ("a", "b"), (shown.a, shown.b), ("Dictionary A", "B, a dictionary or an SAE"), strict=True
+        st.columns(2),
+        ("a", "b"),
+        (shown.a, shown.b),
+        ("Dictionary A", "Compare with B, a dictionary or an SAE"),
+        strict=True,
     ):
         choices = names if side == "a" else others
         key = f"quality_{side}"
@@ -46,7 +49,7 @@ def show_chooser(shown: state.QualityState, saes: dict[str, SaeRecord]) -> None:
                 list(choices),
                 index=None,
                 format_func=choices.__getitem__,
-                placeholder="choose a dictionary" if side == "a" else "nothing laid over it",
+                placeholder="choose a dictionary" if side == "a" else "none",
                 key=key,
                 on_change=changed,
             )
@@ -71,8 +74,8 @@ def show_built(record: DictionaryRecord | SaeRecord, side: str, names: dict[str,
         words = [
             f"{count(record.n_atoms)} atoms from {count(record.n_tokens)} tokens",
             f"L0 {settings.l0}",
-            f"admitted over {parts.threshold_of(record)}",
-            f"recipe “{settings.recipe}”",
+            f"threshold {parts.threshold_of(record)}",
+            f"recipe: {settings.recipe}",
         ]
         address = parts.atoms_address(record.id)
     else:
@@ -90,7 +93,7 @@ def measured(side: str, record: DictionaryRecord | SaeRecord, name: str) -> Subj
     if not isinstance(record, DictionaryRecord):
         subject = sae_view.subject_of(record, name, side)
         if subject is None:
-            st.text("It is not measured: train it again, which measures it.")
+            st.text("This SAE is not measured. Run the itda sae command that made it once more: it then measures it.")
         return subject
     try:
         report = resources.quality(record.id)
@@ -132,7 +135,8 @@ def show_pair(shown: state.QualityState, saes: dict[str, SaeRecord]) -> None:
         quality_curves.show_points(subjects, shown)
     sae_view.show_saes(a, shown, saes, go)
     recipes_view.show_recipes()
-    probing_view.show_probing(a)
+    beside = sae_view.names((each for each in saes.values() if each.is_of(a)), a)
+    probing_view.show_probing(a, shown.probed, go, beside)
 
 
 def show_quality() -> None:
@@ -155,7 +159,7 @@ def show_quality() -> None:
     saes = sae_view.known()
     show_chooser(shown, saes)
     if not shown.a:
-        st.text("Choose a dictionary as A. A second one, or an SAE of its site, can be laid over it as B.")
+        st.text("Choose a dictionary as A. To compare, choose a second one, or an SAE, as B.")
         return
     try:
         show_pair(shown, saes)

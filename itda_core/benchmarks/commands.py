@@ -136,7 +136,7 @@ _FULL = {
     "pursuit": "add 100,000 atoms, and the memory of a million rows",
     "scale": "20,000 atoms, in about a quarter of an hour on two cores",
     "sae": "a second model, and SAEs that are trained for about an hour",
-    "layers": "more tokens, thresholds and draws: what the README's figures come from",
+    "layers": "more tokens, thresholds and draws than the README's figures come from",
 }
 
 BENCHES: tuple[tuple[str, str, Callable[[argparse.Namespace], int]], ...] = (

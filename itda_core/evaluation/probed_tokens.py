@@ -13,14 +13,11 @@ import torch
 
 from itda_core.capture import Batch, Capture
 from itda_core.corpus import Corpus
-from itda_core.dictionary import Dictionary
 from itda_core.evaluation.labels import package_of, token_labels
 from itda_core.jobs import Job
 from itda_core.library import DictionaryRecord
 from itda_core.models import Model
-from itda_core.similarity.checks import unit_rows
-from itda_core.similarity.sources import row_keys
-from itda_core.site_activations import holds, windows_read
+from itda_core.site_activations import windows_read
 from itda_core.types import Document, UserError
 from itda_core.windows import Window, cut, is_held_out
 
@@ -96,30 +93,6 @@ def read_tokens(record: DictionaryRecord, corpus: Corpus, model: Model, tokens: 
         numbers[:, 2],
         {name: has[kept] for name, has in labels.items()},
     )
-
-
-def random_atoms(
-    record: DictionaryRecord, dictionary: Dictionary, corpus: Corpus, model: Model, seed: int, job: Job
-) -> Dictionary:
-    """As many activations as a dictionary has atoms, drawn by lot from the tokens that it was built from."""
-    windows = [
-        window
-        for window in windows_read(record, model, corpus)
-        if not (record.holdout and is_held_out(window.document))
-    ]
-    places = np.array([(w.document, w.position + at) for w in windows for at in w.captured], np.int64)
-    drawn = np.sort(np.random.default_rng(seed).choice(len(places), min(len(dictionary), len(places)), replace=False))
-    wanted = row_keys(places[drawn])  # rising, as the windows do
-    windows = [window for window in windows if holds(window, wanted)]
-    job.stage("drawing random atoms", sum(len(window.captured) for window in windows), "tokens")
-    atoms, sources = [], []
-    for batch in _batches(model, record, windows, job):
-        is_wanted = torch.from_numpy(np.isin(row_keys(batch.sources.numpy()), wanted, assume_unique=True))
-        atoms.append(batch.activations[record.site][is_wanted])
-        sources.append(batch.sources[is_wanted])
-    x = torch.cat(atoms)
-    has_direction = x.norm(dim=1) > 0  # a zero row is no atom
-    return Dictionary(unit_rows(x[has_direction]), torch.cat(sources)[has_direction], dictionary.settings)
 
 
 def _choose(record: DictionaryRecord, corpus: Corpus, model: Model, tokens: int) -> _Chosen:

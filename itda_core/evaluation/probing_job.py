@@ -10,9 +10,10 @@ from itda_core.decompose import open_model
 from itda_core.dictionary import Dictionary
 from itda_core.evaluation.coders import Coder, DictionaryCoder
 from itda_core.evaluation.features import CodeFeatures, DenseFeatures, DirectionFeatures, Features
-from itda_core.evaluation.probed_tokens import ProbedTokens, random_atoms, read_tokens
+from itda_core.evaluation.probed_tokens import ProbedTokens, read_tokens
 from itda_core.evaluation.probing import Marked, ProbingSettings, run_probes, split
 from itda_core.evaluation.sae import load_coder
+from itda_core.evaluation.site_tokens import TokensOfModel, random_dictionary
 from itda_core.jobs import Job, build_lock
 from itda_core.layout import ATOMS_FILE
 from itda_core.library import DictionaryRecord, Library
@@ -76,7 +77,8 @@ def _probe(library: Library, record: DictionaryRecord, job: Job, settings: Probi
     job.stage(f"loading {record.model}")
     model = open_model(record, library.root)
     tokens = read_tokens(record, corpus, model, settings.tokens, job)
-    drawn = random_atoms(record, dictionary, corpus, model, settings.seed, job)
+    job.stage("drawing random atoms")
+    drawn = random_dictionary(TokensOfModel(record, model, corpus), record, settings.seed)
     coders: dict[str, Coder] = {
         ITDA: DictionaryCoder(dictionary, record.settings.l0),
         RANDOM_ATOMS: DictionaryCoder(drawn, record.settings.l0),

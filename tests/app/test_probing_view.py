@@ -1,10 +1,12 @@
 """What probes found, as a page shows it: offered, drawn, and each atom that a probe chose with its source."""
 
+import base64
 import json
 import shutil
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pytest
 import streamlit as st
 from page_fixtures import records
@@ -24,7 +26,9 @@ PAGE = """
 import streamlit as st
 from app import parts
 from app.probing_view import show_probing
-show_probing(next(each for each in parts.sound_records() if each.id == {id!r}))
+def go(probed):
+    st.session_state["gone"] = probed
+show_probing(next(each for each in parts.sound_records() if each.id == {id!r}), {chosen!r}, go, {saes!r})
 st.text("what follows on the page")
 """
 HOSTILE = "<script>window.hacked=1</script> ![x](http://outside.invalid/x.png)"
@@ -62,23 +66,47 @@ def report_of(record: DictionaryRecord, name: str = "code") -> Probing:
     )
 
 
-Open = Callable[[Probing | None], AppTest]
+Open = Callable[..., AppTest]
+
+
+def plain(page: AppTest) -> str:
+    return shown(page).replace("\\", "").replace("\N{WORD JOINER}", "")
+
+
+def figures(page: AppTest) -> list[dict]:
+    return [json.loads(each.proto.spec) for each in page.get("plotly_chart")]
+
+
+def lines(page: AppTest) -> dict[str, list[float]]:
+    """Of the one figure: name of each line, and its values."""
+    (figure,) = figures(page)
+    return {line["name"]: pytest.approx(values(line["y"])) for line in figure["data"]}
+
+
+def values(encoded: dict | list[float]) -> list[float]:
+    """Plotly writes arrays in base 64."""
+    if isinstance(encoded, list):
+        return encoded
+    return np.frombuffer(base64.b64decode(encoded["bdata"]), encoded["dtype"]).tolist()
 
 
 @pytest.fixture
 def open_view(library: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Open:
-    """`open_view(report)` runs the part alone over a copy of the library whose first dictionary has that report."""
+    """`open_view(report, chosen)` runs the part alone; the first dictionary of a copy of the library has that report.
+
+    `chosen` is the name of the property that the address has.
+    """
     root = tmp_path / "library"
     shutil.copytree(library, root)
     monkeypatch.setenv("ITDA_LIBRARY", str(root))
     st.cache_resource.clear()
     st.cache_data.clear()
 
-    def open_it(report: Probing | None) -> AppTest:
+    def open_it(report: Probing | None, chosen: str = "", saes: dict[str, str] | None = None) -> AppTest:
         record = records(root)[0]
         if report is not None:
             write_probing(report, root / "dictionaries" / record.id)
-        return AppTest.from_string(PAGE.format(id=record.id), default_timeout=60).run()
+        return AppTest.from_string(PAGE.format(id=record.id, chosen=chosen, saes=saes or {}), default_timeout=60).run()
 
     return open_it
 
@@ -99,27 +127,17 @@ def test_the_report_is_drawn_with_what_it_rests_on(open_view: Open, library: Pat
     record = records(library)[0]
     page = open_view(report_of(record))
     assert not page.exception
-    text = shown(page).replace("\\", "").replace("\N{WORD JOINER}", "")
+    text = plain(page)
     assert "trained on 2,000 tokens and tested on 1,000 of 30 other documents" in text
-    assert "321 of 3,000 tokens have it, in 45 documents" in text
-    assert "which token it is gives 0.66, and its position alone 0.55" in text
+    assert "The mean over 1 properties" in text
     assert "Left out: in a list" in text
-    assert "smaller on these tokens" in text
-    assert "right for 25 %, against 10 % of all tokens" in text
-    assert "says so of 12 % of the tokens" in text
-    figures = [json.loads(each.proto.spec) for each in page.get("plotly_chart")]
-    assert len(figures) == 2
-    for figure in figures:
-        assert [line["name"] for line in figure["data"]] == [
-            "atoms",
-            "the model's own dimensions",
-            "random directions",
-            "SAE topk-x",
-        ]
-        atoms, _, directions, _ = figure["data"]
-        assert (list(atoms["x"]), list(directions["x"])) == (["1", "all"], ["1"])
-        assert len({line["line"]["color"] for line in figure["data"]}) == 4
-    assert figures[0]["layout"]["showlegend"]
+    assert lines(page)["atoms"] == [0.6, 0.7]
+    assert (lines(page)["random directions"], lines(page)["SAE topk-x"]) == ([0.75], [0.65, 0.75])
+    (figure,) = figures(page)
+    assert figure["layout"]["showlegend"]
+    atoms, _, directions, _ = figure["data"]
+    assert (list(atoms["x"]), list(directions["x"])) == (["1", "all"], ["1"])
+    assert len({line["line"]["color"] for line in figure["data"]}) == 4
     (table,) = page.dataframe
     rows = table.value.set_index(["property", "latents"])
     assert rows.at[("in code", "atoms"), "k = 1"] == 0.6
@@ -127,9 +145,34 @@ def test_the_report_is_drawn_with_what_it_rests_on(open_view: Open, library: Pat
     assert rows.isna().sum().sum() == 2  # random directions have no probe of all
 
 
+def test_one_property_is_drawn_where_it_is_chosen(open_view: Open, library: Path) -> None:
+    page = open_view(report_of(records(library)[0]), "code")
+    assert not page.exception
+    text = plain(page)
+    assert "321 of 3,000 tokens have it, in 45 documents" in text
+    assert "which token it is gives 0.66, and its position alone 0.55" in text
+    assert "smaller on these tokens" in text
+    assert "right for 25 %, against 10 % of all tokens" in text
+    assert "says so of 12 % of the tokens" in text
+    assert "The mean over" not in text and "Left out" not in text
+    assert lines(page)["atoms"] == [0.6, 0.7]
+    (pills,) = page.get("button_group")
+    assert pills.value == "code"
+    assert [each.content for each in pills.options] == ["all, on average", "in code"]
+    pills.set_value("").run()
+    assert page.session_state["gone"] == ""
+
+
+def test_a_property_that_was_not_probed_is_said_and_those_that_were(open_view: Open, library: Path) -> None:
+    page = open_view(report_of(records(library)[0]), "colour")
+    assert not page.exception
+    assert "No property 'colour' was probed; these were: code" in plain(page)
+    assert "The mean over 1 properties" in plain(page)
+
+
 def test_the_atom_that_a_probe_chose_is_a_link_with_its_source(open_view: Open, library: Path) -> None:
     record = records(library)[0]
-    page = open_view(report_of(record))
+    page = open_view(report_of(record), "code")
     atom = Index(Library(library).index_path(record.id)).atom(ATOM)
     (row,) = [row for strip in strips(page) for row in strip["rows"]]
     assert row["href"] == f"atom?d={record.id}&a={ATOM}"
@@ -140,10 +183,11 @@ def test_the_atom_that_a_probe_chose_is_a_link_with_its_source(open_view: Open, 
 
 def test_a_property_with_a_hostile_name_is_text(open_view: Open, library: Path) -> None:
     report = report_of(records(library)[0], HOSTILE)
-    page = open_view(report)
-    assert not page.exception
-    assert "<script>" not in shown(page)
-    assert "![x]" not in shown(page)
+    for chosen in ("", HOSTILE):
+        page = open_view(report, chosen)
+        assert not page.exception
+        assert "<script>" not in shown(page)
+        assert "![x]" not in shown(page)
 
 
 def test_a_damaged_report_is_said_in_one_line(open_view: Open, library: Path, tmp_path: Path) -> None:
@@ -165,3 +209,18 @@ def test_the_table_for_downloads_has_all_there_is_of_a_probe(library: Path) -> N
     assert (first["k"], first["accuracy"], first["AUC"], first["precision"]) == ("1", 0.6, 0.7, 0.25)
     assert first["latents"] == str(ATOM)
     assert points["lead over atoms"].isna().tolist() == [True, True, *[False] * 5]
+
+
+def test_saes_have_the_page_s_names_and_one_that_is_missing_can_be_probed(
+    open_view: Open,
+    library: Path,
+    started: list[list[str]],  # noqa: F811
+) -> None:
+    record = records(library)[0]
+    page = open_view(report_of(record), saes={"topk-x": "TopK SAE · 4 latents"})
+    assert "TopK SAE · 4 latents" in lines(page)
+    assert "Probe again" not in labels(page)
+    page = open_view(report_of(record), saes={"topk-x": "TopK SAE", "topk-y": "another SAE"})
+    assert "Not in this report yet: another SAE." in plain(page)
+    page.button[labels(page).index("Probe again")].click().run()
+    assert started == [["probe", record.id]]
