@@ -135,8 +135,8 @@ def _show_property(record: DictionaryRecord, report: Probing, found: ProbedPrope
     st.caption(
         inert(
             f"{about.said} {count(found.tokens)} of {count(report.tokens)} tokens have it, in "
-            f"{count(found.documents)} documents. Baselines without the model: {found.by_token:.2f} from which token it "
-            f"is, {found.by_position:.2f} from its position."
+            f"{count(found.documents)} documents. Baselines without the model: {found.by_token:.2f} from which token "
+            f"it is, {found.by_position:.2f} from its position."
         )
     )
     _show_lines(record, points_of(about.words, found.probes, report), found.name, about.words, coders)

@@ -21,8 +21,10 @@ SAID = {
     "activations, 0 is no better than with zeros in their place. Larger is better.",
     "variance_explained": "The share of the activations’ variance that the reconstructions explain. Larger is "
     "better, 1 at most.",
-    "relative_error": "The squared error as a share of the activation’s squared length, mean over tokens. Smaller is better.",
-    "ce_loss": "The model’s next-token cross-entropy when it runs on the reconstructions, in nats a token. Smaller is better.",
+    "relative_error": "The squared error as a share of the activation’s squared length, mean over tokens. Smaller is "
+    "better.",
+    "ce_loss": "The model’s next-token cross-entropy when it runs on the reconstructions, in nats a token. "
+    "Smaller is better.",
     "kl": "How far the predictions move away from those of the unchanged model when it runs on the reconstructions, "
     "in nats a token. Smaller is better.",
     "l0": "Coefficients that are not 0, mean over tokens. It is below the pursuit steps where an atom is picked twice.",

@@ -110,8 +110,8 @@ def show_saes(dictionary: DictionaryRecord, now: state.QualityState, saes: dict[
     settings = SaeSettings(kind=now.sae_kind)
     if any((each.settings, each.dictionary) == (settings, dictionary.id) for each in here):
         st.text(
-            f"This dictionary has a {KINDS[now.sae_kind]} SAE. The command itda sae trains others (wider, of another L0, "
-            "for longer), or takes in one that was trained elsewhere."
+            f"This dictionary has a {KINDS[now.sae_kind]} SAE. The command itda sae trains others (wider, of another "
+            "L0, for longer), or takes in one that was trained elsewhere."
         )
         return
     jobs_view.offer_work(
@@ -165,9 +165,7 @@ def entry_of(record: SaeRecord) -> dict[str, str]:
         "Kind": kind_of(record),
         "From": "" if record.release is None else f"{record.release} {record.sae_id or ''}",
         "Latents": count(record.width),
-        "L0": ""
-        if record.k is None
-        else f"{record.k}" + ("" if record.kind == "topk" else " wanted, mean over tokens"),
+        "L0": "" if record.k is None else f"{record.k}" + ("" if record.kind == "topk" else " wanted, on average"),
         "Site": f"layer {record.site.layer} {record.site.hook} of {record.model}",
         "Corpus": record.corpus,
         "Training tokens": "" if record.tokens is None else count(record.tokens),

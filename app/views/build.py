@@ -42,8 +42,8 @@ RECIPE_NAMES = {
 RECIPE_HELP = (
     "Over the threshold: an activation becomes an atom when those before it explain it badly. Pruned: as many atoms, "
     "those that carry most among the published ones and three times as many random ones; they explain more of the "
-    "variance, predictions lose about as much, and building takes longer. Random: as many, drawn by lot, to hold the "
-    "others against."
+    "variance, predictions lose about as much, and building takes longer. Random: as many, drawn at random, to compare "
+    "the others with."
 )
 DEVICES = ("", "cpu", "cuda", "mps", "auto")
 MORE = (

@@ -33,7 +33,7 @@ def show_chooser(shown: state.QualityState, saes: dict[str, SaeRecord]) -> None:
         st.columns(2),
         ("a", "b"),
         (shown.a, shown.b),
-        ("Dictionary A", "Compare with B, a dictionary or an SAE"),
+        ("Dictionary A", "Compare with B (or an SAE)"),
         strict=True,
     ):
         choices = names if side == "a" else others
