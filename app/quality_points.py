@@ -6,14 +6,12 @@ import numpy as np
 import pandas as pd
 
 from app.text import count, number, share
-from itda_core.quality import MEASURES, Measured, Point, Quality, Series
+from itda_core.quality import MEASURES, PAIRED, Measured, Point, Quality, Series, lead
 
 OWN, RANDOM, SAE = "itda", "random", "sae"
 """Names of series in a report."""
 SERIES = {OWN: "own atoms", RANDOM: "random atoms", SAE: "SAE"}
 """What they are called on the page."""
-JUDGED = ("ce_loss_score", "variance_explained")
-"""By what the page answers whether one is better than another; larger is better for each."""
 SHARES = ("density", "dead", "negative", "large_negative")
 """Measures that are read as percentages."""
 COLUMNS = ["side", "of", "series", "latents", "l0"]
@@ -128,32 +126,42 @@ def interval(measure: str, measured: Measured) -> str:
     return f"{shown(measure, measured.low)} to {shown(measure, measured.high)}"
 
 
-def judged(one: Point, other: Point) -> dict[str, int]:
-    """By each measure of JUDGED that both have: 1 where the one is better beyond both intervals, −1 where the other
-    is, and 0 where the intervals overlap."""
-    found = {}
-    for name in JUDGED:
-        if name in one.measured and name in other.measured:
-            x, y = one.measured[name], other.measured[name]
-            found[name] = int(x.low > y.high) - int(y.low > x.high)
-    return found
+def leads(one: Point, of_one: Quality, other: Point, of_other: Quality) -> dict[str, Measured]:
+    """By each measure of PAIRED that both have, on the same documents: by how much the one is above the other."""
+    found = {name: lead(one, of_one, other, of_other, name) for name in PAIRED}
+    return {name: value for name, value in found.items() if value is not None}
 
 
-def verdict(found: dict[str, int], who: str, than: str) -> str:
-    """What judgements come to, in a line.
+def said_of_leads(found: dict[str, Measured], who: str) -> str:
+    """Leads in words: `A is ahead by 0.012 (0.010 to 0.014) in CE loss score and behind by …`."""
+    if not found:
+        return ""
+    words = []
+    for name, by in found.items():
+        low, high = (by.low, by.high) if by.value >= 0 else (-by.high, -by.low)
+        words.append(
+            f"{'ahead' if by.value >= 0 else 'behind'} by {number(abs(by.value), 2)} ({number(low, 2)} to {number(high, 2)}) in "
+            f"{MEASURES[name]}"
+        )
+    return f"{who[:1].upper()}{who[1:]} {' and '.join(words)}."
+
+
+def verdict(found: dict[str, Measured], who: str, than: str) -> str:
+    """What leads come to, in a line: better or worse where the whole interval of the difference is on one side of 0.
 
     Args:
-        found: as `judged` returns it.
+        found: as `leads` returns it.
         who: who is judged, with its verb, as inside a sentence: `A is`, `these atoms are`.
         than: what it is held against.
     """
     if not found:
-        return f"No comparison with {than}: neither score was measured for both"
-    if len(values := set(found.values())) == 1:
+        return f"No comparison with {than}: they were not measured on the same documents"
+    signs = {name: int(by.low > 0) - int(by.high < 0) for name, by in found.items()}
+    if len(values := set(signs.values())) == 1:
         words = {1: "better than", 0: "not clearly different from", -1: "worse than"}[values.pop()]
         return f"{who[:1].upper()}{who[1:]} {words} {than}"
     short = {1: "better", 0: "not clearly different", -1: "worse"}
-    by = [f"{short[value]} by {MEASURES[name]}" for name, value in found.items()]
+    by = [f"{short[value]} by {MEASURES[name]}" for name, value in signs.items()]
     return f"Against {than}, {who} {' and '.join(by)}"
 
 

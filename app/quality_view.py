@@ -7,8 +7,9 @@ from app.quality_points import (
     Subject,
     are_alike_measured,
     interval,
-    judged,
+    leads,
     own_point,
+    said_of_leads,
     setting,
     shown,
     verdict,
@@ -51,7 +52,9 @@ def show_answer(subject: Subject, is_alone: bool) -> None:
         random = None  # of another setting, it would be no comparison
     if random is not None:
         who = "these atoms are" if is_alone else f"{subject.side.upper()}’s atoms are"
-        st.subheader(inert(verdict(judged(own, random), who, "equally many random atoms")))
+        ahead = leads(own, subject.quality, random, subject.quality)
+        st.subheader(inert(verdict(ahead, who, "equally many random atoms")))
+        st.caption(inert(said_of_leads(ahead, who)))
     is_exact = subject.is_sae or (own.latents, own.l0) == (subject.latents, subject.l0)
     at = "With" if is_exact else "Nearest to how it was built: with"
     st.caption(f"{at} {setting(own, 'latents' if subject.is_sae else 'atoms')}")
@@ -79,11 +82,12 @@ def show_between(a: Subject, b: Subject) -> None:
     if one is None or other is None:
         return
     if are_alike_measured(a.quality, b.quality):
-        st.subheader(inert(verdict(judged(one, other), "A is", "B")))
+        ahead = leads(one, a.quality, other, b.quality)
+        st.subheader(inert(verdict(ahead, "A is", "B")))
         settings = [setting(point, "latents" if each.is_sae else "atoms") for each, point in ((a, one), (b, other))]
         is_equal = (one.latents, one.l0) == (other.latents, other.l0)
         unlike = "" if is_equal else " They differ in size or L0: compare the curves where they are equal."
-        st.caption(f"A with {settings[0]}, B with {settings[1]}.{unlike}")
+        st.caption(inert(f"A with {settings[0]}, B with {settings[1]}. {said_of_leads(ahead, 'A is')}{unlike}"))
     else:
         st.caption(
             "A and B were not measured on the same predictions of one model. Compare their scores only roughly, and do "
@@ -101,8 +105,8 @@ def show_basis(subjects: list[Subject]) -> None:
             st.caption(inert(f"{subject.side.upper()} is measured {words}"))
     st.caption(
         "Random atoms are as many activations of the same text, drawn at random. 95 % intervals show how much a value "
-        "depends on which documents were read. Better and worse mean that two intervals do not overlap, by CE loss "
-        "score and by variance explained. That is a strict rule: overlapping intervals do not show that two are equal."
+        "depends on which documents were read. Better and worse are by the interval of the difference, of "
+        "the same documents drawn for both: that is surer than two intervals side by side, which may overlap all the same."
     )
 
 

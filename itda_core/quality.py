@@ -7,16 +7,19 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import numpy as np
+
 from itda_core.config import MeasureSettings
 from itda_core.files import read_json, write_json
 from itda_core.layout import ATOMS_FILE
 from itda_core.library import DictionaryRecord, Library
 from itda_core.parsing import number, whole
+from itda_core.resampling import difference_interval
 from itda_core.types import DamagedError, UserError
 
 QUALITY_FILE = "quality.json"
 """A report's name in the folder of what it is of."""
-_VERSION = 1  # of what is measured: a report of another version is no report
+_VERSION = 2  # of what is measured: a report of another version is no report
 
 MEASURES = {
     "ce_loss_score": "CE loss score",
@@ -31,6 +34,9 @@ MEASURES = {
     "large_negative": "large negative coefficients",
 }
 """What is measured, by the name it has in a report → its words on a page; `evaluation.measures` defines each."""
+PAIRED = ("ce_loss_score", "variance_explained")
+"""Measures that are kept by document too, so that two settings can be compared on the same draws of documents; larger
+is better for each."""
 _SHARES = {"density", "dead", "negative", "large_negative"}
 _AT_MOST_ONE = {*_SHARES, "variance_explained"}
 _AT_LEAST_ZERO = {*_SHARES, "relative_error", "ce_loss", "kl", "l0"}
@@ -57,6 +63,8 @@ class Point:
     """Pursuit steps; of an SAE the active latents that it allows, or the mean where it allows any number."""
     measured: dict[str, Measured]
     """By name, of MEASURES; what cannot be measured is left out."""
+    by_document: dict[str, tuple[float, ...]] = field(default_factory=dict)
+    """Of each of PAIRED that was measured: what each document adds to its numerator."""
 
 
 @dataclass(frozen=True)
@@ -64,7 +72,7 @@ class Series:
     """One way to code the same activations, at several settings."""
 
     name: str
-    """`itda`: the dictionary's own atoms; `random`: as many activations drawn by lot; `sae`: an SAE's latents."""
+    """`itda`: the dictionary's own atoms; `random`: as many activations drawn at random; `sae`: an SAE's latents."""
     points: tuple[Point, ...]
     """In order of latents and L0."""
 
@@ -88,6 +96,10 @@ class Quality:
     """Ways to code them, the dictionary's or the SAE's own first."""
     seconds: float
     """Time that measuring took."""
+    sources: tuple[int, ...] = ()
+    """The documents, by their ordinals in the corpus, rising."""
+    by_document: dict[str, tuple[float, ...]] = field(default_factory=dict)
+    """Of each of PAIRED: what each document adds to its denominator, which is the same for all points."""
     of_sha256: str = ""
     """SHA-256 of the file of its vectors: of a dictionary `atoms.safetensors`, of an SAE its weights."""
     settings: MeasureSettings = field(default_factory=MeasureSettings)
@@ -117,6 +129,7 @@ class Quality:
                                     for name, value in point["measured"].items()
                                     if name in MEASURES
                                 },
+                                _by_document(point["by_document"], len(said["sources"])),
                             )
                             for point in series["points"]
                         ),
@@ -124,6 +137,8 @@ class Quality:
                     for series in said["series"]
                 ),
                 seconds=number(said["seconds"]),
+                sources=tuple(map(whole, said["sources"])),
+                by_document=_by_document(said["by_document"], len(said["sources"])),
                 of_sha256=str(said["of_sha256"]),
                 settings=MeasureSettings(**{name: _plain(value) for name, value in said["settings"].items()}),
             )
@@ -155,6 +170,39 @@ def dictionary_quality(library: Library, record: DictionaryRecord) -> Quality | 
     is_of_it = (found.id, found.of_sha256) == (record.id, record.files[ATOMS_FILE])
     if not is_of_it or any(point.latents > record.n_atoms for series in found.series for point in series.points):
         raise DamagedError(f"{QUALITY_FILE} of {record.id} is of another dictionary: delete it and measure again")
+    return found
+
+
+def lead(one: Point, of_one: Quality, other: Point, of_other: Quality, measure: str) -> Measured | None:
+    """By how much one point is above another in one of PAIRED, with the 95 % interval of the difference.
+
+    Both are drawn the same documents. None where either was not measured so, or not on the same documents.
+
+    Args:
+        one: a point of the report `of_one`.
+        of_one: that report.
+        other: a point of the report `of_other`.
+        of_other: that report, or the same one.
+        measure: which.
+    """
+    if of_one.sources != of_other.sources:
+        return None
+    numerators = [point.by_document.get(measure) for point in (one, other)]
+    denominators = [report.by_document.get(measure) for report in (of_one, of_other)]
+    if None in numerators or None in denominators:
+        return None
+    above, below = np.array(numerators, np.float64).T, np.array(denominators, np.float64).T
+    interval = difference_interval(above, below)
+    if interval is None or (below.sum(0) <= 0).any():
+        return None
+    first, second = above.sum(0) / below.sum(0)
+    return Measured(float(first - second), *interval)
+
+
+def _by_document(said: Any, documents: int) -> dict[str, tuple[float, ...]]:
+    found = {name: tuple(map(number, said[name])) for name in PAIRED if name in said}
+    if any(len(values) != documents for values in found.values()):
+        raise ValueError("it has not one value for each document")
     return found
 
 

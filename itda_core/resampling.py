@@ -33,10 +33,31 @@ def ratio_intervals(numerators: np.ndarray, denominators: np.ndarray, seed: int 
     Returns:
         k intervals; None for a ratio of which no draw says anything.
     """
+    return [_interval(drawn) for drawn in _drawn_ratios(numerators, denominators, seed).T]
+
+
+def difference_interval(numerators: np.ndarray, denominators: np.ndarray, seed: int = 0) -> Interval | None:
+    """95 % percentile interval of the first of two ratios less the second, both of the same draws of documents.
+
+    What makes a document hard for both is in both ratios and so not in their difference, which is far surer than either.
+
+    Args:
+        numerators, denominators: [documents, 2].
+        seed: of the draws.
+
+    Returns:
+        None where no draw says anything of both.
+    """
+    drawn = _drawn_ratios(numerators, denominators, seed)
+    return _interval(drawn[:, 0] - drawn[:, 1])
+
+
+def _drawn_ratios(numerators: np.ndarray, denominators: np.ndarray, seed: int) -> np.ndarray:
+    """[draws, k] the ratios as each draw has them; NaN where its denominator is not above 0."""
     random = np.random.default_rng(seed)
     n, k = numerators.shape
     if n == 0:
-        return [None] * k
+        return np.empty((0, k))
     found = []
     at_once = max(1, _DRAWN_AT_ONCE // n)
     for first in range(0, _DRAWS, at_once):
@@ -44,11 +65,13 @@ def ratio_intervals(numerators: np.ndarray, denominators: np.ndarray, seed: int 
         drawn = times @ denominators
         with np.errstate(divide="ignore", invalid="ignore"):
             found.append(np.where(drawn > 0, times @ numerators / drawn, np.nan))
-    ratios = np.concatenate(found)
+    return np.concatenate(found)
+
+
+def _interval(drawn: np.ndarray) -> Interval | None:
+    told = drawn[~np.isnan(drawn)]
+    if not len(told):
+        return None
     tail = (1 - _CONFIDENCE) / 2
-    intervals: list[Interval | None] = []
-    for column in ratios.T:
-        told = column[~np.isnan(column)]
-        low, high = np.quantile(told, [tail, 1 - tail]) if len(told) else (np.nan, np.nan)
-        intervals.append(Interval(float(low), float(high)) if len(told) else None)
-    return intervals
+    low, high = np.quantile(told, [tail, 1 - tail])
+    return Interval(float(low), float(high))

@@ -29,7 +29,7 @@ from itda_core.evaluation.predictions import PredictingSite, Predictions
 from itda_core.evaluation.sums import DocumentSums, Firing, measured_ratios
 from itda_core.models import Model
 from itda_core.pipeline import relative_errors
-from itda_core.quality import Measured, Point
+from itda_core.quality import PAIRED, Measured, Point
 from itda_core.types import Codes, Site, UserError
 from itda_core.windows import Window
 
@@ -73,6 +73,10 @@ class Measurement(NamedTuple):
     """Mean cross-entropy of the unchanged model over the predictions that count, in nats; None without a model."""
     ce_zero: float | None
     """The same with zeros for the activations."""
+    sources: tuple[int, ...]
+    """The documents, rising."""
+    by_document: dict[str, tuple[float, ...]]
+    """As `Quality` has it."""
 
 
 def read_held_out(model: Model, site: Site, windows: Iterable[Window], batch_windows: int = 16) -> Iterator[HeldOut]:
@@ -145,18 +149,22 @@ def measure_points(
     if not len(documents):
         raise UserError("there are no tokens to measure on: give --tokens more, or build with more tokens")
     told = shared.over(documents)
-    points = tuple(
-        Point(setting.coder.latents, setting.l0, _measured(sums, told))
-        for setting, sums in zip(settings, own, strict=True)
-    )
+    points = []
+    for setting, sums in zip(settings, own, strict=True):
+        ratios = _ratios(sums, told)
+        measured = _measured(ratios, sums, told)
+        by_document = {name: tuple(ratios[name][0].tolist()) for name in PAIRED if name in measured}
+        points.append(Point(setting.coder.latents, setting.l0, measured, by_document))
     total = told.predictions.sum(0)
     has_any = total[0] > 0
     return Measurement(
-        points,
+        tuple(points),
         int(told.tokens.sum()),
         len(documents),
         float(total[1] / total[0]) if has_any else None,
         float(total[2] / total[0]) if has_any else None,
+        tuple(documents.tolist()),
+        {name: tuple(values.tolist()) for name, values in told.denominators.items()},
     )
 
 
@@ -171,6 +179,13 @@ class _Told(NamedTuple):
     """[documents] Σ|x − x̄|²."""
     predictions: np.ndarray
     """[documents, 3] predictions, and sums of their cross-entropy: unchanged, and with zeros."""
+
+    @property
+    def denominators(self) -> dict[str, np.ndarray]:
+        """By each of PAIRED that can be measured, [documents] what each adds to its denominator."""
+        _, original, zero = self.predictions.T
+        losses = {"ce_loss_score": zero - original} if self.predictions.any() else {}
+        return losses | {"variance_explained": self.variance}
 
 
 class _Shared:
@@ -220,19 +235,29 @@ class _Sums:
             self.predictions.add(batch.predictions.documents, np.column_stack(losses))
 
 
-def _measured(sums: _Sums, told: _Told) -> dict[str, Measured]:
+def _ratios(sums: _Sums, told: _Told) -> dict[str, tuple[np.ndarray, np.ndarray]]:
+    """By measure, [documents] what each adds to its numerator and to its denominator."""
+    denominators = told.denominators
     of_tokens = dict(zip(_OF_TOKENS, sums.tokens.over(told.documents).T, strict=True))
     ratios = {
         "relative_error": (of_tokens["relative_error"], told.tokens),
-        "variance_explained": (told.variance - of_tokens["residual"], told.variance),
+        "variance_explained": (told.variance - of_tokens["residual"], denominators["variance_explained"]),
         "l0": (of_tokens["l0"], told.tokens),
         "negative": (of_tokens["negative"], of_tokens["l0"]),
         "large_negative": (of_tokens["large_negative"], of_tokens["l0"]),
     }
     if told.predictions.any():
-        n, original, zero = told.predictions.T
+        n, _, zero = told.predictions.T
         ce, kl = sums.predictions.over(told.documents).T
-        ratios |= {"ce_loss_score": (zero - ce, zero - original), "ce_loss": (ce, n), "kl": (kl, n)}
+        ratios |= {
+            "ce_loss_score": (zero - ce, denominators["ce_loss_score"]),
+            "ce_loss": (ce, n),
+            "kl": (kl, n),
+        }
+    return ratios
+
+
+def _measured(ratios: dict[str, tuple[np.ndarray, np.ndarray]], sums: _Sums, told: _Told) -> dict[str, Measured]:
     numerators, denominators = (np.column_stack(columns) for columns in zip(*ratios.values(), strict=True))
     found = dict(zip(ratios, measured_ratios(numerators, denominators), strict=True))
     fired = sums.firing.measure(told.documents, told.tokens)

@@ -6,11 +6,10 @@ from itda_core.config import MeasureSettings
 from itda_core.dictionary import Dictionary
 from itda_core.evaluation.coders import DictionaryCoder
 from itda_core.evaluation.measures import Measurement, Setting, measure_points
-from itda_core.evaluation.site_tokens import SiteTokens, open_tokens, random_dictionary
+from itda_core.evaluation.site_tokens import SiteTokens, may_run, open_tokens, random_dictionary
 from itda_core.jobs import Job, build_lock
 from itda_core.layout import ATOMS_FILE
 from itda_core.library import DictionaryRecord, Library
-from itda_core.model_places import model_places
 from itda_core.quality import QUALITY_FILE, Quality, Series, dictionary_quality, write_quality
 from itda_core.types import DamagedError, UserError
 
@@ -39,7 +38,7 @@ def measure(library: Library, dictionary_id: str, job: Job, settings: MeasureSet
     record = library.record(dictionary_id)
     with build_lock(library.root, f"measure-{record.id}"):
         found = _kept(library, record, job)
-        if found is not None and found.settings == settings and (found.ce_original or not _may_run(library, record)):
+        if found is not None and found.settings == settings and (found.ce_original or not may_run(library, record)):
             return found
         made = _measure(library, record, job, settings)
         folder = library.folder(record.id)
@@ -74,6 +73,8 @@ def _measure(library: Library, record: DictionaryRecord, job: Job, settings: Mea
         documents=own.documents,
         ce_original=own.ce_original,
         ce_zero=own.ce_zero,
+        sources=own.sources,
+        by_document=own.by_document,
         series=tuple(Series(name, measured.points) for name, measured in found.items()),
         seconds=time.perf_counter() - started,
         of_sha256=record.files[ATOMS_FILE],
@@ -90,11 +91,3 @@ def _points(
     coders = [Setting(l0, DictionaryCoder(cropped, l0)) for cropped in map(dictionary.crop, sizes) for l0 in l0s]
     job.stage(_STAGES[name], min(settings.tokens, record.measured_tokens))
     return measure_points(coders, tokens.held_out(settings.tokens), job.advance)
-
-
-def _may_run(library: Library, record: DictionaryRecord) -> bool:
-    """Whether the model seems to be on this machine."""
-    try:
-        return bool(model_places(record, library.root))
-    except UserError:
-        return False

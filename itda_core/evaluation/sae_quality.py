@@ -40,6 +40,8 @@ def measure_sae(library: Library, record: SaeRecord, coder: SaeCoder, tokens: Si
         documents=found.documents,
         ce_original=found.ce_original,
         ce_zero=found.ce_zero,
+        sources=found.sources,
+        by_document=found.by_document,
         series=(Series("sae", (point,)),),
         seconds=time.perf_counter() - start,
         of_sha256=record.files[WEIGHTS_FILE],

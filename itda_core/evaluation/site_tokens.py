@@ -19,6 +19,7 @@ from itda_core.dictionary import Dictionary
 from itda_core.evaluation.measures import HeldOut, read_held_out, without_predictions
 from itda_core.jobs import Job
 from itda_core.library import DictionaryRecord, Library
+from itda_core.model_places import model_places
 from itda_core.models import Model
 from itda_core.reembedding import Reader
 from itda_core.shards import RecordedActivations
@@ -122,6 +123,14 @@ def open_tokens(library: Library, record: DictionaryRecord, job: Job) -> SiteTok
         job.say(f"what predictions lose is not measured: {error}")
         return TokensKept(record, kept)
     return TokensOfModel(record, model, Corpus.open(library.corpora / record.corpus))
+
+
+def may_run(library: Library, record: DictionaryRecord) -> bool:
+    """Whether a dictionary's model seems to be on this machine."""
+    try:
+        return bool(model_places(record, library.root))
+    except UserError:
+        return False
 
 
 def random_dictionary(tokens: SiteTokens, record: DictionaryRecord, seed: int) -> Dictionary:
