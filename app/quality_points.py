@@ -138,11 +138,8 @@ def said_of_leads(found: dict[str, Measured], who: str) -> str:
         return ""
     words = []
     for name, by in found.items():
-        low, high = (by.low, by.high) if by.value >= 0 else (-by.high, -by.low)
-        words.append(
-            f"{'ahead' if by.value >= 0 else 'behind'} by {number(abs(by.value), 2)} ({number(low, 2)} to {number(high, 2)}) in "
-            f"{MEASURES[name]}"
-        )
+        way, low, high = ("ahead", by.low, by.high) if by.value >= 0 else ("behind", -by.high, -by.low)
+        words.append(f"{way} by {number(abs(by.value), 2)} ({number(low, 2)} to {number(high, 2)}) in {MEASURES[name]}")
     return f"{who[:1].upper()}{who[1:]} {' and '.join(words)}."
 
 

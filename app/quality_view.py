@@ -50,7 +50,7 @@ def show_answer(subject: Subject, is_alone: bool) -> None:
     random = own_point(subject.series(RANDOM), subject)
     if random is not None and (random.latents, random.l0) != (own.latents, own.l0):
         random = None  # of another setting, it would be no comparison
-    if random is not None:
+    if random is not None and not subject.quality.is_seen:
         who = "these atoms are" if is_alone else f"{subject.side.upper()}’s atoms are"
         ahead = leads(own, subject.quality, random, subject.quality)
         st.subheader(inert(verdict(ahead, who, "equally many random atoms")))
@@ -81,6 +81,8 @@ def show_between(a: Subject, b: Subject) -> None:
     one, other = own_point(a.own, a), own_point(b.own, b)
     if one is None or other is None:
         return
+    if a.quality.is_seen or b.quality.is_seen:
+        return
     if are_alike_measured(a.quality, b.quality):
         ahead = leads(one, a.quality, other, b.quality)
         st.subheader(inert(verdict(ahead, "A is", "B")))
@@ -105,8 +107,8 @@ def show_basis(subjects: list[Subject]) -> None:
             st.caption(inert(f"{subject.side.upper()} is measured {words}"))
     st.caption(
         "Random atoms are as many activations of the same text, drawn at random. 95 % intervals show how much a value "
-        "depends on which documents were read. Better and worse are by the interval of the difference, of "
-        "the same documents drawn for both: that is surer than two intervals side by side, which may overlap all the same."
+        "depends on which documents were read. Better and worse are told by the interval of the difference, "
+        "with the same documents drawn for both: it is surer than two intervals side by side, which may still overlap."
     )
 
 
@@ -114,6 +116,10 @@ def basis_of(subject: Subject) -> str:
     """On what one side was measured."""
     quality = subject.quality
     on = f"on {count(quality.tokens)} tokens of {count(quality.documents)} documents"
+    if quality.is_seen:
+        on += (
+            ", from which the dictionary was built: nothing was held out, so the figures flatter, and nothing is judged"
+        )
     if quality.ce_original is None or quality.ce_zero is None:
         return f"{on}. The model could not be run, so there are no losses."
     return (

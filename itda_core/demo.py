@@ -3,7 +3,7 @@ finds, and how good the first one is. No network needed."""
 
 from itda_core.build import Request, add_maps, build
 from itda_core.comparison import compare
-from itda_core.config import BuildSettings, CorpusSettings, CutSettings, DictionarySettings, MeasureSettings
+from itda_core.config import BuildSettings, CorpusSettings, CutSettings, DictionarySettings
 from itda_core.corpus import ingest
 from itda_core.demo_models import demo_models, model_folder
 from itda_core.evaluation.measuring import measure
@@ -14,7 +14,6 @@ from itda_core.types import UserError
 CORPUS = CorpusSettings("docs")
 TOKENS = 40_000
 DICTIONARY = DictionarySettings(l0=20, threshold=0.2)
-_MEASURED = 1_000  # held-out tokens, enough for a page to show something
 _COMPARED = 3  # the layer of the first model, and that of each other model that it is compared with
 _FIRST = ("docs-a", (_COMPARED,))
 _THEN = (("docs-a", (1, 5)), ("docs-b", (1, _COMPARED, 5)), ("code-a", (_COMPARED,)), ("docs-c", (_COMPARED,)))
@@ -54,7 +53,7 @@ def build_demo(library: Library, job: Job) -> list[str]:
         except UserError as error:  # damaged, or under way in another process: all else of the demo can still be read
             job.say(f"{first} and {other} are not compared: {error}")
     try:
-        measure(library, first, job, MeasureSettings(tokens=_MEASURED))
+        measure(library, first, job)
     except UserError as error:
         job.say(f"{first} is not measured: {error}")
     add_maps(library, ids, job)

@@ -13,7 +13,7 @@ from itda_core.config import MeasureSettings
 from itda_core.files import read_json, write_json
 from itda_core.layout import ATOMS_FILE
 from itda_core.library import DictionaryRecord, Library
-from itda_core.parsing import number, whole
+from itda_core.parsing import flag, number, plain_text, whole
 from itda_core.resampling import difference_interval
 from itda_core.types import DamagedError, UserError
 
@@ -79,12 +79,12 @@ class Series:
 
 @dataclass(frozen=True)
 class Quality:
-    """How good a dictionary or an SAE is, on tokens that it was not built from."""
+    """How good a dictionary or an SAE is, on tokens that it was not built from, if there are any."""
 
     id: str
     """Id of the dictionary or the SAE."""
     tokens: int
-    """Tokens measured: held-out ones, or all where nothing was held out."""
+    """Tokens measured."""
     documents: int
     """Documents that they are of; the intervals draw these anew."""
     ce_original: float | None
@@ -96,6 +96,11 @@ class Quality:
     """Ways to code them, the dictionary's or the SAE's own first."""
     seconds: float
     """Time that measuring took."""
+    with_model: bool = True
+    """Whether the model was run. Where it makes no predictions, they are not measured all the same."""
+    is_seen: bool = False
+    """Whether the dictionary was built from the measured tokens: nothing was held out, and there is no other text. Such
+    figures flatter, random atoms as well."""
     sources: tuple[int, ...] = ()
     """The documents, by their ordinals in the corpus, rising."""
     by_document: dict[str, tuple[float, ...]] = field(default_factory=dict)
@@ -112,14 +117,14 @@ class Quality:
             if said["version"] != _VERSION:
                 raise ValueError(f"it is of version {said['version']!r}")
             return cls(
-                id=str(said["id"]),
+                id=plain_text(said["id"]),
                 tokens=whole(said["tokens"]),
                 documents=whole(said["documents"]),
                 ce_original=None if said["ce_original"] is None else number(said["ce_original"]),
                 ce_zero=None if said["ce_zero"] is None else number(said["ce_zero"]),
                 series=tuple(
                     Series(
-                        str(series["name"]),
+                        plain_text(series["name"]),
                         tuple(
                             Point(
                                 whole(point["latents"]),
@@ -137,9 +142,11 @@ class Quality:
                     for series in said["series"]
                 ),
                 seconds=number(said["seconds"]),
+                with_model=flag(said["with_model"]),
+                is_seen=flag(said["is_seen"]),
                 sources=tuple(map(whole, said["sources"])),
                 by_document=_by_document(said["by_document"], len(said["sources"])),
-                of_sha256=str(said["of_sha256"]),
+                of_sha256=plain_text(said["of_sha256"]),
                 settings=MeasureSettings(**{name: _plain(value) for name, value in said["settings"].items()}),
             )
         except (KeyError, TypeError, ValueError, AttributeError, ArithmeticError, UserError) as error:

@@ -39,7 +39,7 @@ def ratio_intervals(numerators: np.ndarray, denominators: np.ndarray, seed: int 
 def difference_interval(numerators: np.ndarray, denominators: np.ndarray, seed: int = 0) -> Interval | None:
     """95 % percentile interval of the first of two ratios less the second, both of the same draws of documents.
 
-    What makes a document hard for both is in both ratios and so not in their difference, which is far surer than either.
+    What makes a document hard for both is in both ratios, and so not in their difference, which is far surer.
 
     Args:
         numerators, denominators: [documents, 2].

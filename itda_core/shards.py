@@ -6,12 +6,13 @@ fits.
 """
 
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from pathlib import Path
 from typing import NamedTuple
 from uuid import uuid4
 
 import torch
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save_file
 
 from itda_core.capture import Batch
@@ -64,20 +65,39 @@ class RecordedActivations:
     def __iter__(self) -> Iterator[Batch]:
         return self.batches()
 
-    def batches(self, first: int = 0) -> Iterator[Batch]:
-        """The batches from number `first` on. Raises DamagedError for a shard that is missing or was changed."""
+    def sources(self) -> torch.Tensor:
+        """[n, 2] int64, document and position of all rows: what stands in the shards, which are not checked for it.
+
+        Raises DamagedError for a shard that cannot be read.
+        """
+        found = [torch.empty(0, 2, dtype=torch.int64)]
+        for name in self._shards:
+            try:
+                with safe_open(self._folder / name, "pt") as file:
+                    found.append(file.get_tensor("sources"))
+            except (OSError, SafetensorError) as error:
+                raise self._damaged(name) from error
+        return torch.cat(found)
+
+    def batches(self, first: int = 0, sites: Collection[Site] | None = None) -> Iterator[Batch]:
+        """The batches from number `first` on, of all sites unless some are named.
+
+        Raises DamagedError for a shard that is missing or was changed.
+        """
         for name in self._shards[first:]:
             path = self._folder / name
             if not path.is_file() or not _is_whole(path):
-                raise DamagedError(
-                    f"{name} of {self._folder.name} is missing or changed: delete the folder, build again"
-                )
+                raise self._damaged(name)
             tensors = load_file(path)
             activations = {
                 site: tensors[f"{key}.unit"].float() * tensors[f"{key}.norm"][:, None]
                 for key, site in self._sites.items()
+                if sites is None or site in sites
             }
             yield Batch(activations, tensors["sources"])
+
+    def _damaged(self, name: str) -> DamagedError:
+        return DamagedError(f"{name} of {self._folder.name} is missing or changed: delete the folder, build again")
 
 
 def record_activations(

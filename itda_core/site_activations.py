@@ -21,6 +21,13 @@ def windows_read(record: DictionaryRecord, model: Model, corpus: Corpus) -> Iter
     return cut(corpus.documents(), model.tokenizer, record.cut, record.n_tokens)
 
 
+def windows_after(record: DictionaryRecord, model: Model, corpus: Corpus, tokens: int) -> Iterator[Window]:
+    """Windows of the documents after those that the model of a dictionary read, until `tokens` tokens are captured."""
+    first = max((window.document for window in windows_read(record, model, corpus)), default=-1) + 1
+    for window in cut(corpus.documents(first), model.tokenizer, record.cut, tokens):
+        yield window._replace(document=first + window.document)
+
+
 def holds(window: Window, wanted: np.ndarray) -> bool:
     """Whether a wanted token is among those captured of a window; `wanted` are `row_keys` of sources, rising."""
     first = window.position + window.captured.start
@@ -32,7 +39,7 @@ def holds(window: Window, wanted: np.ndarray) -> bool:
 def from_kept(folder: Path, record: DictionaryRecord) -> Reader:
     """A reader of the activations that were kept in a folder, as `build.kept_activations` finds it."""
     recorded = RecordedActivations(folder)
-    return lambda wanted: from_batches(recorded, record.site, wanted)
+    return lambda wanted: from_batches(recorded.batches(sites=[record.site]), record.site, wanted)
 
 
 def from_model(record: DictionaryRecord, model: Model, corpus: Corpus) -> Reader:

@@ -21,7 +21,7 @@ from itda_core.evaluation.measuring import measure
 from itda_core.evaluation.site_tokens import open_tokens, random_dictionary
 from itda_core.jobs import Job, running_job
 from itda_core.library import DictionaryRecord, Library
-from itda_core.quality import MEASURES, Quality, Series, dictionary_quality, read_quality, write_quality
+from itda_core.quality import MEASURES, Quality, Series, dictionary_quality, lead, read_quality, write_quality
 from itda_core.types import DamagedError, Document, UserError
 from itda_core.windows import is_held_out
 
@@ -175,8 +175,8 @@ def test_settings_that_cannot_be_are_refused() -> None:
 def kept(tmp_path_factory: pytest.TempPathFactory, language_reference: list[Document]) -> Path:
     """A library whose activations are kept, of a nonnegative dictionary of an MLP, and nothing held out."""
     folder = tmp_path_factory.mktemp("kept")
-    (folder / "texts.jsonl").write_text("".join(json.dumps({"text": d.text}) + "\n" for d in language_reference[:20]))
-    options = ["--layers", "3", "--hook", "mlp", "--l0", "6", "--threshold", "0.4", "--tokens", "900", "--no-holdout"]
+    (folder / "texts.jsonl").write_text("".join(json.dumps({"text": d.text}) + "\n" for d in language_reference[:8]))
+    options = ["--layers", "3", "--hook", "mlp", "--l0", "6", "--threshold", "0.4", "--tokens", "5000", "--no-holdout"]
     more = ["--method", "nonnegative", "--keep-activations", "--max-atoms", "120"]
     root = folder / "library"
     texts = ["--corpus", str(folder / "texts.jsonl")]
@@ -184,15 +184,42 @@ def kept(tmp_path_factory: pytest.TempPathFactory, language_reference: list[Docu
     return root
 
 
-def test_where_nothing_was_held_out_all_is_measured_by_the_method_of_the_build(kept: Path, tmp_path: Path) -> None:
+def test_where_there_is_no_other_text_what_was_read_is_measured_by_the_method_of_the_build(
+    kept: Path, tmp_path: Path
+) -> None:
     root = Path(shutil.copytree(kept, tmp_path / "library"))
     found = measure_in(root, MeasureSettings(l0s=(3,), shares=(1.0,)))
-    assert found.tokens == 900 and any(not is_held_out(document) for document in range(found.documents))
+    record = of_layer_3(root)
+    assert (found.tokens, found.is_seen) == (record.n_tokens, True)
+    assert found.sources == tuple(range(8))
     for series in found.series:
         assert [point.measured["negative"].value for point in series.points] == [0, 0]
     assert found.series[0].points[1].measured["relative_error"].value == pytest.approx(
         of_layer_3(root).relative_error, rel=1e-3
     )
+
+
+def test_where_nothing_was_held_out_the_text_after_what_was_read_is_measured(
+    tmp_path: Path, language_reference: list[Document]
+) -> None:
+    texts, root = tmp_path / "texts.jsonl", tmp_path / "library"
+    texts.write_text("".join(json.dumps({"text": document.text}) + "\n" for document in language_reference[:12]))
+    options = ["--layers", "3", "--l0", "6", "--threshold", "0.4", "--tokens", "600", "--no-holdout"]
+    assert main(["build", str(MODEL_A), "--corpus", str(texts), *options, "--library", str(root)]) == 0
+    found = measure_in(root, MeasureSettings(l0s=(3,), shares=(1.0,), tokens=300))
+    here, record = Library(root), of_layer_3(root)
+    with job_of(root) as job:
+        read = set(open_tokens(here, record, job).candidates()[:, 0].tolist())
+    assert (found.tokens, found.is_seen) == (300, False)
+    assert min(found.sources) == max(read) + 1  # neither its atoms nor random ones can be of these
+    own, other = (series.points[0] for series in found.series)
+    assert set(own.by_document) == {"ce_loss_score", "variance_explained"}
+    by = lead(own, found, other, found, "ce_loss_score")
+    assert by is not None
+    scores = [point.measured["ce_loss_score"].value for point in (own, other)]
+    assert by.value == pytest.approx(scores[0] - scores[1])
+    assert by.low <= by.value <= by.high
+    assert lead(own, found, own, found, "variance_explained") == (0, 0, 0)
 
 
 def test_without_the_model_reconstruction_is_measured_on_what_was_kept(kept: Path, tmp_path: Path) -> None:
@@ -239,9 +266,9 @@ def changed_reports(said: dict[str, Any]) -> Iterator[tuple[str, str]]:
     for name in said:
         yield f"without {name}", json.dumps({key: value for key, value in said.items() if key != name})
     for name, value in (
-        ("version", 2), ("tokens", -1), ("tokens", 10**30), ("tokens", 1.5), ("documents", "many"), ("seconds", None),
+        ("version", 1), ("tokens", -1), ("tokens", 10**30), ("tokens", 1.5), ("documents", "many"), ("seconds", None),
         ("ce_original", True), ("ce_zero", "high"), ("series", [{"name": "itda"}]), ("settings", {"tokens": 0}),
-        ("settings", {"more": 1}), ("settings", []),
+        ("settings", {"more": 1}), ("settings", []), ("is_seen", 1), ("sources", [9]), ("by_document", {"ce_loss_score": [1]}),
     ):  # fmt: skip
         yield f"{name} {value}", json.dumps(said | {name: value})
     for name, value in (
@@ -272,7 +299,7 @@ def test_damaged_reports_are_refused_in_one_line_verified_and_measured_anew(
             dictionary_quality(here, record)
         assert "\n" not in str(refused.value), what
         ways += 1
-    assert ways == 2 + len(said) + 12 + 6 + 4
+    assert ways == 2 + len(said) + 15 + 6 + 4
     assert main(["verify", "--library", str(copy)]) == 1
     assert f"{record.id}: quality.json of {record.id} is of another dictionary" in capsys.readouterr().out
     again = measure_in(copy)
@@ -302,7 +329,10 @@ def test_of_a_model_that_predicts_nothing_reconstruction_is_measured(
     assert main(["build", str(folder), "--corpus", str(texts), *options]) == 0
     (dictionary_id,) = Library(root).ids()
     with job_of(root) as job:
-        found = measure(Library(root), dictionary_id, job, MeasureSettings(l0s=(2,), shares=(1.0,), tokens=50))
+        settings = MeasureSettings(l0s=(2,), shares=(1.0,), tokens=50)
+        found = measure(Library(root), dictionary_id, job, settings)
+        assert found.with_model
+        assert measure(Library(root), dictionary_id, job, settings).seconds == found.seconds  # read, not measured again
     assert found.ce_original is None and found.tokens == min(50, Library(root).record(dictionary_id).measured_tokens)
     for series in found.series:
         assert set(series.points[0].measured) >= {"relative_error", "variance_explained", "l0", "dead"}

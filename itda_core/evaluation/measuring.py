@@ -38,7 +38,7 @@ def measure(library: Library, dictionary_id: str, job: Job, settings: MeasureSet
     record = library.record(dictionary_id)
     with build_lock(library.root, f"measure-{record.id}"):
         found = _kept(library, record, job)
-        if found is not None and found.settings == settings and (found.ce_original or not may_run(library, record)):
+        if found is not None and found.settings == settings and (found.with_model or not may_run(library, record)):
             return found
         made = _measure(library, record, job, settings)
         folder = library.folder(record.id)
@@ -73,6 +73,8 @@ def _measure(library: Library, record: DictionaryRecord, job: Job, settings: Mea
         documents=own.documents,
         ce_original=own.ce_original,
         ce_zero=own.ce_zero,
+        with_model=tokens.with_model,
+        is_seen=tokens.is_seen,
         sources=own.sources,
         by_document=own.by_document,
         series=tuple(Series(name, measured.points) for name, measured in found.items()),
@@ -89,5 +91,6 @@ def _points(
     sizes = sorted({max(1, round(share * len(dictionary))) for share in settings.shares})
     l0s = sorted({*settings.l0s, record.settings.l0})
     coders = [Setting(l0, DictionaryCoder(cropped, l0)) for cropped in map(dictionary.crop, sizes) for l0 in l0s]
-    job.stage(_STAGES[name], min(settings.tokens, record.measured_tokens))
+    is_other_text = not record.holdout and not tokens.is_seen  # of which there may be any number
+    job.stage(_STAGES[name], settings.tokens if is_other_text else min(settings.tokens, record.measured_tokens))
     return measure_points(coders, tokens.held_out(settings.tokens), job.advance)

@@ -1,10 +1,12 @@
 """The tokens of a dictionary's site: those that it is measured on, and those that its atoms could have come from.
 
-Measured are the held-out tokens, or all where nothing was held out, up to a number, the first ones. Atoms come from the
-others, or from all.
+Measured are the held-out tokens, up to a number, the first ones. Where nothing was held out, those of the documents
+after the ones that were read; and where there are none, those that were read. Atoms come from what was read and not
+held out.
 """
 
 from collections.abc import Iterable, Iterator
+from functools import cached_property
 from pathlib import Path
 from typing import Protocol
 
@@ -24,7 +26,7 @@ from itda_core.models import Model
 from itda_core.reembedding import Reader
 from itda_core.shards import RecordedActivations
 from itda_core.similarity.sources import row_keys, sources_of
-from itda_core.site_activations import from_kept, from_model, no_activations, windows_read
+from itda_core.site_activations import from_kept, from_model, no_activations, windows_after, windows_read
 from itda_core.types import UserError
 from itda_core.windows import Window, is_held_out
 
@@ -34,6 +36,13 @@ class SiteTokens(Protocol):
 
     read: Reader
     """Gives the activations at some places."""
+    with_model: bool
+    """Whether they come from the model, so that its predictions can be measured if it makes any."""
+
+    @property
+    def is_seen(self) -> bool:
+        """Whether there is nothing to measure on but tokens that the dictionary was built from."""
+        ...
 
     def held_out(self, tokens: int) -> Iterator[HeldOut]:
         """Those that it is measured on, batch by batch, `tokens` of them at most."""
@@ -50,6 +59,12 @@ class TokensOfModel:
     def __init__(self, record: DictionaryRecord, model: Model, corpus: Corpus) -> None:
         self._record, self._model, self._corpus = record, model, corpus
         self.read = from_model(record, model, corpus)
+        self.with_model = True
+
+    @cached_property
+    def is_seen(self) -> bool:
+        """Whether there is nothing to measure on but tokens that the dictionary was built from."""
+        return not self._record.holdout and not list(windows_after(self._record, self._model, self._corpus, 1))
 
     def held_out(self, tokens: int) -> Iterator[HeldOut]:
         """Those that it is measured on, batch by batch, `tokens` of them at most."""
@@ -60,15 +75,17 @@ class TokensOfModel:
 
     def candidates(self) -> np.ndarray:
         """[n, 2] int64, rising: document and position of those that its atoms could have come from."""
-        places = [
-            (window.document, window.position + at)
-            for window in windows_read(self._record, self._model, self._corpus)
-            if not (self._record.holdout and is_held_out(window.document))
-            for at in window.captured
-        ]
-        return np.array(places, np.int64).reshape(-1, 2)
+        places = [np.empty((0, 2), np.int64)]
+        for window in windows_read(self._record, self._model, self._corpus):
+            if not (self._record.holdout and is_held_out(window.document)):
+                positions = window.position + np.asarray(window.captured)
+                places.append(np.column_stack([np.full(len(positions), window.document), positions]))
+        return np.concatenate(places)
 
     def _measured(self, tokens: int) -> Iterator[Window]:
+        if not self._record.holdout and not self.is_seen:
+            yield from windows_after(self._record, self._model, self._corpus, tokens)
+            return
         left = tokens
         for window in windows_read(self._record, self._model, self._corpus):
             if is_held_out(window.document) or not self._record.holdout:
@@ -85,6 +102,7 @@ class TokensKept:
     def __init__(self, record: DictionaryRecord, folder: Path) -> None:
         self._record, self._recorded = record, RecordedActivations(folder)
         self.read = from_kept(folder, record)
+        self.with_model, self.is_seen = False, not record.holdout
 
     def held_out(self, tokens: int) -> Iterator[HeldOut]:
         """Those that it is measured on, batch by batch, `tokens` of them at most."""
@@ -92,12 +110,12 @@ class TokensKept:
 
     def candidates(self) -> np.ndarray:
         """[n, 2] int64, rising: document and position of those that its atoms could have come from."""
-        sources = np.concatenate([batch.sources.numpy() for batch in self._recorded] or [np.empty((0, 2), np.int64)])
+        sources = self._recorded.sources().numpy()
         return sources[~is_held_out(sources[:, 0])] if self._record.holdout else sources
 
     def _measured(self, tokens: int) -> Iterable[Batch]:
         left = tokens
-        for batch in self._recorded:
+        for batch in self._recorded.batches(sites=[self._record.site]):
             measured = is_held_out(batch.sources[:, 0]) | (not self._record.holdout)
             rows = measured.nonzero()[:left, 0]
             yield Batch({self._record.site: batch.activations[self._record.site][rows]}, batch.sources[rows])
@@ -134,7 +152,7 @@ def may_run(library: Library, record: DictionaryRecord) -> bool:
 
 
 def random_dictionary(tokens: SiteTokens, record: DictionaryRecord, seed: int) -> Dictionary:
-    """A dictionary of as many atoms, drawn by lot, without replacement, from the tokens that it was built from.
+    """A dictionary of as many atoms, drawn at random, without replacement, from the tokens that it was built from.
 
     In order of the draw, so that the first atoms of it are a smaller draw of the same lot.
 

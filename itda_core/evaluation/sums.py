@@ -115,7 +115,7 @@ class Firing:
         lost = np.bincount(row, np.log(np.where(is_all, 1, rest)) - np.log(total[latent]), len(documents))
         left_out = (logs + lost) / (alive - alone) - np.log(np.maximum(tokens.sum() - tokens, 1))
         log_density = _jackknife(logs / alive - np.log(tokens.sum()), left_out)
-        return Fired(Measured(*np.exp(log_density).tolist()), dead)
+        return Fired(Measured(*np.minimum(np.exp(log_density), 1.0).tolist()), dead)
 
 
 def _jackknife(value: float, left_out: np.ndarray) -> Measured:

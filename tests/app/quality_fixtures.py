@@ -13,10 +13,13 @@ from page_fixtures import records
 from itda_core.files import sha256_of, write_json
 from itda_core.layout import ATOMS_FILE, MANIFEST_FILE
 from itda_core.library import DictionaryRecord, Library
-from itda_core.quality import Measured, Point, Quality, Series, write_quality
+from itda_core.quality import PAIRED, Measured, Point, Quality, Series, write_quality
 from itda_core.sae_records import SAE_FILES, WEIGHTS_FILE, SaeRecord, SaeSettings
 
 L0S = (4, 8, 16)
+DOCUMENTS = 12
+WEIGHTS = {name: (1.0,) * DOCUMENTS for name in PAIRED}
+"""What each document adds to a denominator, in every report here."""
 SAE_ID = "sae-topk-docs-a-l3-resid-0123456789"
 
 
@@ -26,6 +29,7 @@ def point(latents: int, l0: int, score: float) -> Point:
     def around(value: float) -> Measured:
         return Measured(value, value - 0.01, value + 0.01)
 
+    by_document = {name: apart(score - less) for name, less in zip(PAIRED, (0.0, 0.05), strict=True)}
     return Point(
         latents,
         l0,
@@ -36,6 +40,26 @@ def point(latents: int, l0: int, score: float) -> Point:
             "ce_loss": around(2.5 + 5 * (1 - score)),
             "dead": Measured(0.08, 0.07, 0.09),
         },
+        by_document,
+    )
+
+
+def apart(mean: float) -> tuple[float, ...]:
+    """A value for each document, by turns a tenth above and below the mean: for every point alike."""
+    return tuple(mean + (0.1 if document % 2 else -0.1) for document in range(DOCUMENTS))
+
+
+def quality_of(
+    of: str,
+    series: tuple[Series, ...],
+    seconds: float,
+    of_sha256: str,
+    by_document: dict[str, tuple[float, ...]] = WEIGHTS,
+) -> Quality:
+    """A report with these series, on 600 tokens of the fixture's documents."""
+    sources = tuple(range(9, 10 * DOCUMENTS, 10))
+    return Quality(
+        of, 600, DOCUMENTS, 2.5, 7.5, series, seconds, sources=sources, by_document=by_document, of_sha256=of_sha256
     )
 
 
@@ -55,7 +79,7 @@ def report(record: DictionaryRecord, ahead: float) -> Quality:
         )
 
     series = (Series("itda", points(0.0)), Series("random", points(ahead)))
-    return Quality(record.id, 600, 12, 2.5, 7.5, series, 4.0, record.files[ATOMS_FILE])
+    return quality_of(record.id, series, 4.0, record.files[ATOMS_FILE])
 
 
 def reported(library: Path, root: Path) -> Path:
@@ -67,7 +91,7 @@ def reported(library: Path, root: Path) -> Path:
     write_quality(report(second, -0.05), here.folder(second.id))
     weights = write_sae(here, first, SAE_ID).files[WEIGHTS_FILE]
     series = (Series("sae", (point(first.n_atoms, 8, 0.9),)),)
-    write_quality(Quality(SAE_ID, 600, 12, 2.5, 7.5, series, 1.0, weights), here.saes / SAE_ID)
+    write_quality(quality_of(SAE_ID, series, 1.0, weights), here.saes / SAE_ID)
     return root
 
 

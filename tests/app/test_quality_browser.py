@@ -144,7 +144,9 @@ def test_hostile_text_stays_text(
     for at, text in enumerate(HOSTILE):
         said = {"kind": text, "release": text, "sae_id": text, "corpus": text, "versions": {text: text}}
         weights = write_sae(here, record, f"sae-{at}", **said).files[WEIGHTS_FILE]
-        write_quality(Quality(f"sae-{at}", 9, 9, 2.0, 7.0, tuple(strangers), 1.0, weights), here.saes / f"sae-{at}")
+        write_quality(
+            Quality(f"sae-{at}", 9, 9, 2.0, 7.0, tuple(strangers), 1.0, of_sha256=weights), here.saes / f"sae-{at}"
+        )
     browser = open_browser("light")
     page = browser.page
     with served(root) as address:

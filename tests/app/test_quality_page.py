@@ -43,7 +43,7 @@ def test_the_answer_comes_first(with_reports: Path, open_page: OpenPage) -> None
     page = open_page(with_reports, "/quality", d=first.id)
     assert not page.exception and not page.error
     assert page.title[0].value == "How good is this dictionary?"
-    assert page.subheader[0].value == "These atoms are better than as many random ones"
+    assert page.subheader[0].value == "These atoms are better than equally many random atoms"
     # Of its whole size and its own L0, 8: 0.6 + 2 · 0.05 + 1 · 0.04.
     figures = {metric.label: metric.value for metric in page.metric}
     assert figures == {
@@ -55,8 +55,11 @@ def test_the_answer_comes_first(with_reports: Path, open_page: OpenPage) -> None
     assert "Random atoms: 0.690" in text(page)
     assert "0.730 to 0.750" in text(page)
     assert "on 600 tokens of 12 documents" in text(page)
+    # Every document has the same lead, so that its interval has no width; the two intervals side by side overlap.
+    assert "These atoms are ahead by 0.050 (0.050 to 0.050) in CE loss score and ahead by 0.050" in text(page)
     page = open_page(with_reports, "/quality", d=second.id)
-    assert page.subheader[0].value == "These atoms are worse than as many random ones"
+    assert "These atoms are behind by 0.050 (0.050 to 0.050) in CE loss score" in text(page)
+    assert page.subheader[0].value == "These atoms are worse than equally many random atoms"
 
 
 def test_every_point_is_a_link_to_its_atoms(with_reports: Path, open_page: OpenPage) -> None:
@@ -83,10 +86,10 @@ def test_two_dictionaries(with_reports: Path, open_page: OpenPage) -> None:
     assert not page.exception and not page.error
     said = [each.value for each in page.subheader]
     assert said[:2] == [
-        "A’s atoms are better than as many random ones",
-        "B’s atoms are worse than as many random ones",
+        "A’s atoms are better than equally many random atoms",
+        "B’s atoms are worse than equally many random atoms",
     ]
-    assert "A is not measurably different from B" in said
+    assert "A is not clearly different from B" in said
     assert len(page.metric) == 8
     rows = strip(page, "Atoms")["rows"]
     assert [row["sides"] for row in rows].count("b") == 2 * len(sizes_of(second)) * len(L0S)
@@ -103,7 +106,7 @@ def test_an_sae_over_a_dictionary(with_reports: Path, open_page: OpenPage) -> No
     assert listed["sides"] == "b" and listed["current"]
     of_sae = [row for row in strip(page, "Atoms")["rows"] if row["sides"] == "b"]
     assert [row["href"] for row in of_sae] == [f"quality?d={first.id}&e={SAE_ID}&sae={SAE_ID}"]
-    assert page.table[0].value.loc["Different tokens"].item().replace("\\", "") == "5,000"
+    assert page.table[0].value.loc["Distinct tokens"].item().replace("\\", "") == "5,000"
     assert page.selectbox(key="quality_b").value == SAE_ID
     assert "trained on 120,000 tokens for 1 min 35 s" in text(page)
 
@@ -128,7 +131,7 @@ def test_saes_of_all_kinds(with_reports: Path, tmp_path: Path, open_page: OpenPa
     # What has no report says so; and one of another site can be laid over it all the same.
     page = open_page(root, "/quality", d=first.id, e="pretrained-0", sae="pretrained-0")
     assert not page.exception
-    assert "It is not measured" in text(page) and "trained elsewhere" in text(page)
+    assert "This SAE is not measured" in text(page) and "trained elsewhere" in text(page)
     page = open_page(root, "/quality", d=first.id, e="foreign-2")
     assert "foreign-2" in {row["href"].rpartition("=")[2] for row in strip(page, "SAE")["rows"]}
 
@@ -158,9 +161,9 @@ def test_without_a_report_the_page_says_why_and_what_to_do(with_reports: Path, o
     page = open_page(with_reports, "/quality", d=bare.id)
     assert not page.exception and not page.error
     assert not page.metric
-    assert "is measured once and kept" in text(page)
+    assert "is done once, and is kept" in text(page)
     assert [button.label for button in page.button] == ["Measure A", "Train a TopK SAE", "Probe this dictionary"]
-    assert "None is trained yet on the activations of this site" in text(page)
+    assert "There is no SAE of this site yet" in text(page)
     # Beside a dictionary that has one, that one is shown all the same.
     first, _ = pair_of(with_reports)
     page = open_page(with_reports, "/quality", d=first.id, e=bare.id)
@@ -175,7 +178,7 @@ def test_the_kind_of_sae_to_train(with_reports: Path, tmp_path: Path, open_page:
     write_sae(Library(root), first, "usual", settings=SaeSettings())
     page = open_page(root, "/quality", d=first.id)
     assert [button.label for button in page.button] == ["Probe this dictionary"]
-    assert "A TopK SAE is trained beside this dictionary" in text(page)
+    assert "This dictionary has a TopK SAE" in text(page)
     page = open_page(with_reports, "/quality", d=first.id)
     page.segmented_control(key="quality_kind").set_value("standard").run()
     assert page.query_params["kind"] == "standard"
@@ -245,7 +248,7 @@ def test_a_report_of_a_stranger_is_only_text(with_reports: Path, tmp_path: Path,
     folder = Library(root).folder(first.id)
     mark = "![x](http://outside.invalid/a.png)"
     series = (Series(mark, ()),)
-    write_quality(Quality(first.id, 1, 1, None, None, series, 0.0, first.files[ATOMS_FILE]), folder)
+    write_quality(Quality(first.id, 1, 1, None, None, series, 0.0, of_sha256=first.files[ATOMS_FILE]), folder)
     page = open_page(root, "/quality", d=first.id)
     assert not page.exception
     assert "no point of its own" in text(page)

@@ -1,6 +1,7 @@
 """What the Quality page tells of reports, and its figures: worked by hand."""
 
 import json
+from dataclasses import replace
 
 import pandas as pd
 import pytest
@@ -10,10 +11,11 @@ from app.quality_points import (
     Subject,
     are_alike_measured,
     interval,
-    judged,
+    leads,
     offered,
     own_point,
     points_of,
+    said_of_leads,
     shown,
     table_of,
     verdict,
@@ -29,11 +31,13 @@ def point(latents: int, l0: int, score: float, error: float = 0.2, width: float 
             "ce_loss_score": Measured(score, score - width, score + width),
             "variance_explained": Measured(1 - error, 1 - error - width, 1 - error + width),
         },
+        {"ce_loss_score": (score + 0.2, score - 0.2), "variance_explained": (1 - error - 0.2, 1 - error + 0.2)},
     )
 
 
-def quality(*series: Series, ce_original: float | None = 2.5, tokens: int = 400) -> Quality:
-    return Quality("x", tokens, 10, ce_original, 7.5, series, 3.0)
+def quality(*series: Series, ce_original: float | None = 2.5, tokens: int = 400, sources=(9, 19)) -> Quality:
+    weights = {"ce_loss_score": (1.0, 1.0), "variance_explained": (1.0, 1.0)}
+    return Quality("x", tokens, 10, ce_original, 7.5, series, 3.0, sources=sources, by_document=weights)
 
 
 ITDA = Series("itda", (point(50, 10, 0.6), point(50, 20, 0.7), point(100, 10, 0.8), point(100, 20, 0.9)))
@@ -55,30 +59,44 @@ def test_the_own_point_is_the_one_it_was_built_for() -> None:
 @pytest.mark.parametrize(
     ("one", "other", "found", "words"),
     [
-        # 0.9 ± 0.01 and 0.85 ± 0.01 are apart; 0.9 ± 0.01 and 0.89 ± 0.01 overlap.
-        (point(1, 1, 0.9, 0.1), point(1, 1, 0.85, 0.2), (1, 1), "A is better than B"),
-        (point(1, 1, 0.9, 0.2), point(1, 1, 0.89, 0.2), (0, 0), "A is not measurably different from B"),
-        (point(1, 1, 0.8, 0.3), point(1, 1, 0.9, 0.2), (-1, -1), "A is worse than B"),
+        # Both are 0.4 apart from document to document, and ahead by as much in each of the two.
+        (point(1, 1, 0.9, 0.1), point(1, 1, 0.85, 0.2), (0.05, 0.1), "A is better than B"),
+        (point(1, 1, 0.9, 0.2), point(1, 1, 0.9, 0.2), (0, 0), "A is not clearly different from B"),
+        (point(1, 1, 0.8, 0.3), point(1, 1, 0.9, 0.2), (-0.1, -0.1), "A is worse than B"),
         (
             point(1, 1, 0.9, 0.3),
             point(1, 1, 0.8, 0.2),
-            (1, -1),
+            (0.1, -0.1),
             "Against B, A is better by CE loss score and worse by variance explained",
         ),
     ],
 )
-def test_better_and_worse_are_beyond_both_intervals(
-    one: Point, other: Point, found: tuple[int, int], words: str
+def test_better_and_worse_are_of_the_same_documents(
+    one: Point, other: Point, found: tuple[float, float], words: str
 ) -> None:
-    judgement = judged(one, other)
-    assert tuple(judgement.values()) == found
-    assert verdict(judgement, "A is", "B") == words
+    ahead = leads(one, quality(), other, quality())
+    assert [by.value for by in ahead.values()] == pytest.approx(found)
+    assert [by.high - by.low for by in ahead.values()] == pytest.approx([0, 0])
+    assert verdict(ahead, "A is", "B") == words
 
 
-def test_without_a_loss_the_variance_decides() -> None:
-    one, other = (Point(1, 1, {"variance_explained": Measured(value, value, value)}) for value in (0.5, 0.4))
-    assert judged(one, other) == {"variance_explained": 1}
-    assert verdict({}, "A is", "B") == "There is no measure by which to hold it against B"
+def test_a_lead_that_hangs_on_the_documents_is_none() -> None:
+    # Ahead by 0.3 in one document and behind by 0.1 in the other: draws have 0.3, 0.1 or −0.1.
+    one, other = (replace(point(1, 1, 0.9), by_document={"ce_loss_score": each}) for each in ((0.9, 0.5), (0.6, 0.6)))
+    (by,) = leads(one, quality(), other, quality()).values()
+    assert by == pytest.approx((0.1, -0.1, 0.3))
+    assert verdict({"ce_loss_score": by}, "A is", "B") == "A is not clearly different from B"
+    assert said_of_leads({"ce_loss_score": by}, "A is") == "A is ahead by 0.10 (−0.10 to 0.30) in CE loss score."
+    behind = leads(other, quality(), one, quality())
+    assert said_of_leads(behind, "A is") == "A is behind by 0.10 (−0.10 to 0.30) in CE loss score."
+
+
+def test_reports_on_other_documents_have_no_lead() -> None:
+    one = point(1, 1, 0.9)
+    assert leads(one, quality(), one, quality(sources=(9, 29))) == {}
+    assert leads(one, quality(), replace(one, by_document={}), quality()) == {}
+    assert verdict({}, "A is", "B") == "No comparison with B: they were not measured on the same documents"
+    assert said_of_leads({}, "A is") == ""
 
 
 def test_the_table_has_every_point_with_its_intervals() -> None:
