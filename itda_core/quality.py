@@ -3,9 +3,10 @@
 Nothing here imports torch: pages read reports. `itda_core.evaluation` makes them.
 """
 
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 
@@ -180,16 +181,30 @@ def dictionary_quality(library: Library, record: DictionaryRecord) -> Quality | 
     return found
 
 
-def lead(one: Point, of_one: Quality, other: Point, of_other: Quality, measure: str) -> Measured | None:
+class ByDocument(Protocol):
+    """What points were measured on, as `Quality` has it."""
+
+    @property
+    def sources(self) -> tuple[int, ...]:
+        """The documents."""
+        ...
+
+    @property
+    def by_document(self) -> Mapping[str, tuple[float, ...]]:
+        """Of each of PAIRED: what each document adds to its denominator."""
+        ...
+
+
+def lead(one: Point, of_one: ByDocument, other: Point, of_other: ByDocument, measure: str) -> Measured | None:
     """By how much one point is above another in one of PAIRED, with the 95 % interval of the difference.
 
     Both are drawn the same documents. None where either was not measured so, or not on the same documents.
 
     Args:
-        one: a point of the report `of_one`.
-        of_one: that report.
-        other: a point of the report `of_other`.
-        of_other: that report, or the same one.
+        one: a point.
+        of_one: what it was measured on.
+        other: another point.
+        of_other: what that was measured on.
         measure: which.
     """
     if of_one.sources != of_other.sources:

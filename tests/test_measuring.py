@@ -268,7 +268,8 @@ def changed_reports(said: dict[str, Any]) -> Iterator[tuple[str, str]]:
     for name, value in (
         ("version", 1), ("tokens", -1), ("tokens", 10**30), ("tokens", 1.5), ("documents", "many"), ("seconds", None),
         ("ce_original", True), ("ce_zero", "high"), ("series", [{"name": "itda"}]), ("settings", {"tokens": 0}),
-        ("settings", {"more": 1}), ("settings", []), ("is_seen", 1), ("sources", [9]), ("by_document", {"ce_loss_score": [1]}),
+        ("settings", {"more": 1}), ("settings", []), ("is_seen", 1), ("sources", [9]),
+        ("by_document", {"ce_loss_score": [1]}),
     ):  # fmt: skip
         yield f"{name} {value}", json.dumps(said | {name: value})
     for name, value in (

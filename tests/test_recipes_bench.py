@@ -27,7 +27,11 @@ def test_a_small_run(tmp_path: Path, language_reference: list[Document]) -> None
         for found in row.recipes.values():
             assert found.unexplained[1] < found.unexplained[0] < found.unexplained[2] < 1
             assert found.ce_loss_score[1] < found.ce_loss_score[0] < found.ce_loss_score[2] <= 1.01
-            assert found.seconds > 0
+            assert found.seconds > 0 and found.encode_seconds > 0
+            value, low, high = found.ce_lead
+            assert low <= value <= high
+            assert value == pytest.approx(found.ce_loss_score[0] - row.recipes["published"].ce_loss_score[0])
+        assert row.recipes["published"].ce_lead == (0, 0, 0)
     small, large = (row.recipes for row in report.rows)
     for name in ("published", "pruned", "random"):
         assert large[name].unexplained[0] < small[name].unexplained[0]
@@ -37,6 +41,11 @@ def test_a_small_run(tmp_path: Path, language_reference: list[Document]) -> None
     assert report.ahead_of["random"].unexplained == pytest.approx(sum(off) / 2)
     more = [row["pruned" + REFITTED].ce_loss_score[0] - row["published"].ce_loss_score[0] for row in (small, large)]
     assert report.refitted_ahead_of["published"].ce_loss_score == pytest.approx(sum(more) / 2)
+    assert report.surely["random"] == (
+        sum(row.recipes["random"].ce_lead[1] > 0 for row in report.rows),
+        sum(row.recipes["random"].ce_lead[2] < 0 for row in report.rows),
+    )
+    assert report.refit_ratio > 0
     table = recipes_table(report)
     assert f"{small['pruned'].ce_loss_score[0]:.4f}" in table
     assert f"{report.build_ratio:.1f} ×" in table

@@ -6,7 +6,7 @@ import torch
 
 from itda_core import Dictionary
 from itda_core.config import DictionarySettings
-from itda_core.refit import RIDGE, refit
+from itda_core.refit import RIDGE, _fit_on_device, refit
 from itda_core.types import Codes
 
 
@@ -84,3 +84,14 @@ def test_a_dictionary_that_was_built_so_encodes_so(activations: torch.Tensor, so
     d.save(tmp_path)
     found, expected = Dictionary.load(tmp_path).encode(activations), plain.encode(activations, method="refitted")
     assert np.array_equal(found.coefficient, expected.coefficient)
+
+
+def test_torch_fits_what_the_compiled_loops_fit(activations: torch.Tensor) -> None:
+    d = dictionary(activations[:50], 5)
+    x = activations[50:].clone()
+    x[3] = 0  # a row without a term among others
+    codes = d.encode(x)
+    found = np.empty_like(codes.coefficient)
+    bounds = np.searchsorted(codes.row, np.arange(len(x) + 1))
+    _fit_on_device(bounds, 5, codes.atom, x, d.atoms, found)
+    assert refit(codes, x, d.atoms).coefficient == pytest.approx(found, rel=1e-5, abs=1e-6)
