@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 
 from app.text import count, number, share
-from itda_core.quality import MEASURES, PAIRED, Measured, Point, Quality, Series, lead
+from itda_core.quality import MEASURES, Measured, Point, Quality, Series
 
 OWN, RANDOM, SAE = "itda", "random", "sae"
 """Names of series in a report."""
@@ -126,12 +126,6 @@ def interval(measure: str, measured: Measured) -> str:
     return f"{shown(measure, measured.low)} to {shown(measure, measured.high)}"
 
 
-def leads(one: Point, of_one: Quality, other: Point, of_other: Quality) -> dict[str, Measured]:
-    """By each measure of PAIRED that both have, on the same documents: by how much the one is above the other."""
-    found = {name: lead(one, of_one, other, of_other, name) for name in PAIRED}
-    return {name: value for name, value in found.items() if value is not None}
-
-
 def said_of_leads(found: dict[str, Measured], who: str) -> str:
     """Leads in words: `A is ahead by 0.012 (0.010 to 0.014) in CE loss score and behind by …`."""
     if not found:
@@ -147,7 +141,7 @@ def verdict(found: dict[str, Measured], who: str, than: str) -> str:
     """What leads come to, in a line: better or worse where the whole interval of the difference is on one side of 0.
 
     Args:
-        found: as `leads` returns it.
+        found: as `quality.leads` returns it.
         who: who is judged, with its verb, as inside a sentence: `A is`, `these atoms are`.
         than: what it is held against.
     """

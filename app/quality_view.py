@@ -7,7 +7,6 @@ from app.quality_points import (
     Subject,
     are_alike_measured,
     interval,
-    leads,
     own_point,
     said_of_leads,
     setting,
@@ -15,7 +14,7 @@ from app.quality_points import (
     verdict,
 )
 from app.text import count, inert, number
-from itda_core.quality import MEASURES, Point
+from itda_core.quality import MEASURES, Point, leads
 
 SAID = {
     "ce_loss_score": "How well the model predicts when it runs on the reconstructions: 1 is as well as on its own "

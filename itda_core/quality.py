@@ -15,7 +15,7 @@ from itda_core.files import read_json, write_json
 from itda_core.layout import ATOMS_FILE
 from itda_core.library import DictionaryRecord, Library
 from itda_core.parsing import flag, number, plain_text, whole
-from itda_core.resampling import difference_interval
+from itda_core.resampling import difference_intervals
 from itda_core.types import DamagedError, UserError
 
 QUALITY_FILE = "quality.json"
@@ -195,30 +195,32 @@ class ByDocument(Protocol):
         ...
 
 
-def lead(one: Point, of_one: ByDocument, other: Point, of_other: ByDocument, measure: str) -> Measured | None:
-    """By how much one point is above another in one of PAIRED, with the 95 % interval of the difference.
+def leads(one: Point, of_one: ByDocument, other: Point, of_other: ByDocument) -> dict[str, Measured]:
+    """By how much one point is above another, in each of PAIRED, with the 95 % interval of the difference.
 
-    Both are drawn the same documents. None where either was not measured so, or not on the same documents.
+    Both are drawn the same documents. A measure that either lacks is left out; all are where they were not measured on
+    the same documents.
 
     Args:
         one: a point.
         of_one: what it was measured on.
         other: another point.
         of_other: what that was measured on.
-        measure: which.
     """
     if of_one.sources != of_other.sources:
-        return None
-    numerators = [point.by_document.get(measure) for point in (one, other)]
-    denominators = [report.by_document.get(measure) for report in (of_one, of_other)]
-    if None in numerators or None in denominators:
-        return None
-    above, below = np.array(numerators, np.float64).T, np.array(denominators, np.float64).T
-    interval = difference_interval(above, below)
-    if interval is None or (below.sum(0) <= 0).any():
-        return None
-    first, second = above.sum(0) / below.sum(0)
-    return Measured(float(first - second), *interval)
+        return {}
+    parts = (one.by_document, of_one.by_document, other.by_document, of_other.by_document)
+    names = [name for name in PAIRED if all(name in part for part in parts)]
+    if not names:
+        return {}
+    above, below, others_above, others_below = (np.array([part[name] for name in names]).T for part in parts)
+    found = {}
+    intervals = difference_intervals(above, below, others_above, others_below)
+    for at, (name, interval) in enumerate(zip(names, intervals, strict=True)):
+        totals = [float(each[:, at].sum()) for each in (above, below, others_above, others_below)]
+        if interval is not None and totals[1] > 0 and totals[3] > 0:
+            found[name] = Measured(totals[0] / totals[1] - totals[2] / totals[3], *interval)
+    return found
 
 
 def _by_document(said: Any, documents: int) -> dict[str, tuple[float, ...]]:

@@ -36,20 +36,24 @@ def ratio_intervals(numerators: np.ndarray, denominators: np.ndarray, seed: int 
     return [_interval(drawn) for drawn in _drawn_ratios(numerators, denominators, seed).T]
 
 
-def difference_interval(numerators: np.ndarray, denominators: np.ndarray, seed: int = 0) -> Interval | None:
-    """95 % percentile interval of the first of two ratios less the second, both of the same draws of documents.
+def difference_intervals(
+    numerators: np.ndarray, denominators: np.ndarray, of_others: np.ndarray, below_others: np.ndarray, seed: int = 0
+) -> list[Interval | None]:
+    """95 % percentile intervals of ratios less others, both of the same draws of documents.
 
     What makes a document hard for both is in both ratios, and so not in their difference, which is far surer.
 
     Args:
-        numerators, denominators: [documents, 2].
+        numerators, denominators: [documents, k] of the ratios.
+        of_others, below_others: [documents, k] numerators and denominators of the others.
         seed: of the draws.
 
     Returns:
-        None where no draw says anything of both.
+        k intervals; None where no draw says anything of both.
     """
-    drawn = _drawn_ratios(numerators, denominators, seed)
-    return _interval(drawn[:, 0] - drawn[:, 1])
+    k = numerators.shape[1]
+    drawn = _drawn_ratios(np.hstack([numerators, of_others]), np.hstack([denominators, below_others]), seed)
+    return [_interval(difference) for difference in (drawn[:, :k] - drawn[:, k:]).T]
 
 
 def _drawn_ratios(numerators: np.ndarray, denominators: np.ndarray, seed: int) -> np.ndarray:

@@ -21,7 +21,7 @@ from itda_core.evaluation.measuring import measure
 from itda_core.evaluation.site_tokens import open_tokens, random_dictionary
 from itda_core.jobs import Job, running_job
 from itda_core.library import DictionaryRecord, Library
-from itda_core.quality import MEASURES, Quality, Series, dictionary_quality, lead, read_quality, write_quality
+from itda_core.quality import MEASURES, Quality, Series, dictionary_quality, leads, read_quality, write_quality
 from itda_core.types import DamagedError, Document, UserError
 from itda_core.windows import is_held_out
 
@@ -214,12 +214,11 @@ def test_where_nothing_was_held_out_the_text_after_what_was_read_is_measured(
     assert min(found.sources) == max(read) + 1  # neither its atoms nor random ones can be of these
     own, other = (series.points[0] for series in found.series)
     assert set(own.by_document) == {"ce_loss_score", "variance_explained"}
-    by = lead(own, found, other, found, "ce_loss_score")
-    assert by is not None
+    by = leads(own, found, other, found)["ce_loss_score"]
     scores = [point.measured["ce_loss_score"].value for point in (own, other)]
     assert by.value == pytest.approx(scores[0] - scores[1])
     assert by.low <= by.value <= by.high
-    assert lead(own, found, own, found, "variance_explained") == (0, 0, 0)
+    assert leads(own, found, own, found)["variance_explained"] == (0, 0, 0)
 
 
 def test_without_the_model_reconstruction_is_measured_on_what_was_kept(kept: Path, tmp_path: Path) -> None:

@@ -17,7 +17,7 @@ from itda_core.dictionary import Dictionary
 from itda_core.evaluation.coders import DictionaryCoder
 from itda_core.evaluation.measures import HeldOut, Measurement, Setting, measure_points, read_held_out
 from itda_core.models import load_model
-from itda_core.quality import Measured, Point, lead
+from itda_core.quality import Measured, Point, leads
 from itda_core.types import Site, UserError
 from itda_core.windows import cut, is_held_out
 
@@ -253,10 +253,10 @@ def _measure(
 
 
 def _ahead(point: Point, other: Point, measurement: Measurement) -> Measured:
-    found = lead(point, measurement, other, measurement, "ce_loss_score")
-    if found is None:
+    found = leads(point, measurement, other, measurement)
+    if "ce_loss_score" not in found:
         raise UserError("the held-out tokens have no predictions: ask for more tokens")
-    return found
+    return found["ce_loss_score"]
 
 
 def _left(explained: Measured) -> Measured:

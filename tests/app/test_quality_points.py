@@ -11,7 +11,6 @@ from app.quality_points import (
     Subject,
     are_alike_measured,
     interval,
-    leads,
     offered,
     own_point,
     points_of,
@@ -20,7 +19,7 @@ from app.quality_points import (
     table_of,
     verdict,
 )
-from itda_core.quality import Measured, Point, Quality, Series
+from itda_core.quality import Measured, Point, Quality, Series, leads
 
 
 def point(latents: int, l0: int, score: float, error: float = 0.2, width: float = 0.01) -> Point:
