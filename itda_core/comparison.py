@@ -254,7 +254,7 @@ def chance(strata: pd.DataFrame, n_a: int, n_b: int) -> float:
 def bootstrap(documents: pd.DataFrame, seed: int = 0) -> Interval:
     """95 % percentile interval of the Jaccard similarity when the documents are drawn anew, with replacement.
 
-    It says how far the similarity hangs on which documents were read; the two dictionaries stay as they are.
+    It says how far the similarity depends on which documents were read; the two dictionaries stay as they are.
 
     Args:
         documents: both, a and b of each document: pairs with the same source, atoms of A alone, of B alone.

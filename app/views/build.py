@@ -36,12 +36,12 @@ METHOD_NAMES = {
 }
 RECIPE_NAMES = {
     "published": "over the threshold, as published",
-    "pruned": "pruned: those that carry most",
+    "pruned": "pruned: those used most",
     "random": "random",
 }
 RECIPE_HELP = (
     "Over the threshold: an activation becomes an atom when those before it explain it badly. Pruned: as many atoms, "
-    "those that carry most among the published ones and three times as many random ones; they explain more of the "
+    "those used most of the published ones and three times as many random ones; they explain more of the "
     "variance, predictions lose about as much, and building takes longer. Random: as many, drawn at random, to compare "
     "the others with."
 )

@@ -74,7 +74,7 @@ def test_every_point_is_a_link_to_its_atoms(with_reports: Path, open_page: OpenP
     listed = open_page(with_reports, "/atoms", d=first.id, first=str(small))
     assert not listed.exception
     assert f"{small:,} of {first.n_atoms:,} atoms" in text(listed)
-    assert f"Only the first {small:,} that were admitted" in text(listed)
+    assert f"Only the first {small:,} of its atoms" in text(listed)
     assert listed.slider(key="atoms_first").value == small
     listed.slider(key="atoms_first").set_value(first.n_atoms).run()
     assert "first" not in listed.query_params
