@@ -73,8 +73,8 @@ def build_sites(model: LayerActivations, l0: int, threshold: float) -> list[Site
 def equal_threshold(model: LayerActivations, l0: int, sources: int) -> float:
     """The threshold at which the layers of a model together have so many distinct sources, to 1 % where it can be.
 
-    Models of different widths admit very different numbers of atoms at one threshold, and what two sets share depends on
-    their sizes first of all.
+    Models of different widths admit very different numbers of atoms at one threshold, and what two sets share depends
+    on their sizes first of all.
 
     Raises UserError where no threshold gives a layer two atoms or so many sources.
     """
