@@ -31,7 +31,8 @@ def show_recipes() -> None:
         inert(
             f"These figures are not of the dictionary above. At equal size and L0, in {len(bench['rows'])} settings on "
             f"models that no recipe was chosen on ({', '.join(sites)}): the mean difference from the published recipe, "
-            "and in how many settings it is better. Less unexplained variance is better, and a higher CE loss score. "
+            "and in how many settings it is better. Less unexplained variance is better, and a higher CE loss score; "
+            "surely means that the whole 95 % interval of the difference is above 0, or below it. "
             "Build has both under More, as Recipe and Method."
         )
     )
@@ -64,7 +65,12 @@ def recipes_table(bench: dict[str, Any]) -> pd.DataFrame:
                 "less unexplained in": f"{sum(each < 0 for each in left)} of {len(left)}",
                 "CE loss score, change": sum(score) / len(score),
                 "higher in": f"{sum(each > 0 for each in score)} of {len(score)}",
+                "surely higher, lower": _surely([own["ce_lead"] for own, _ in pairs]),
                 "build time": spent[name] / spent[PUBLISHED],
             }
         )
     return pd.DataFrame(rows)
+
+
+def _surely(leads: list[list[float]]) -> str:
+    return f"{sum(low > 0 for _, low, _ in leads)}, {sum(high < 0 for *_, high in leads)}"

@@ -129,7 +129,7 @@ def test_what_is_there_is_read_and_other_settings_measure_anew(
 def test_the_command_prints_one_document(copy: Path, capsys: pytest.CaptureFixture[str]) -> None:
     record = of_layer_3(copy)
     assert main(["measure", record.id, "--tokens", "100", "--json", "--library", str(copy)]) == 0
-    found = Quality.parse({"version": 1, **json.loads(capsys.readouterr().out)})
+    found = Quality.parse({"version": 2, **json.loads(capsys.readouterr().out)})
     assert found.settings == MeasureSettings(tokens=100)
     sizes = sorted({round(record.n_atoms * share) for share in (0.125, 0.25, 0.5, 1)})
     wanted = [(size, l0) for size in sizes for l0 in (8, 10, 20, 40, 80)]

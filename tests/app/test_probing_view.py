@@ -150,10 +150,9 @@ def test_one_property_is_drawn_where_it_is_chosen(open_view: Open, library: Path
     assert not page.exception
     text = plain(page)
     assert "321 of 3,000 tokens have it, in 45 documents" in text
-    assert "which token it is gives 0.66, and its position alone 0.55" in text
-    assert "smaller on these tokens" in text
-    assert "right for 25 %, against 10 % of all tokens" in text
-    assert "says so of 12 % of the tokens" in text
+    assert "0.66 from which token it is, 0.55 from its position" in text
+    assert "its coefficient is smaller on tokens that have it" in text
+    assert "a precision of 25 % (10 % of all tokens have the property) and a recall of 12 %" in text
     assert "The mean over" not in text and "Left out" not in text
     assert lines(page)["atoms"] == [0.6, 0.7]
     (pills,) = page.get("button_group")

@@ -288,22 +288,32 @@ def test_every_recipe_stands_beside_the_published_one(
 ) -> None:
     first, _ = pair_of(with_reports)
     page = open_page(with_reports, "/quality", d=first.id)
-    assert not page.exception and "Would another recipe be better?" in text(page)
+    assert not page.exception and "Recipes, on this project’s models" in text(page)
     assert "docs-b layer 2" in text(page).replace("\\", "")
 
-    def result(unexplained: float, score: float, seconds: float) -> dict:
-        return {"unexplained": [unexplained, 0, 1], "ce_loss_score": [score, 0, 1], "seconds": seconds}
+    def result(unexplained: float, score: float, seconds: float, *lead: float) -> dict:
+        scores = {"ce_loss_score": [score, 0, 1], "ce_lead": list(lead or (0, 0, 0))}
+        return {"unexplained": [unexplained, 0, 1], "seconds": seconds, **scores}
 
     recipes = [
-        {"published": result(0.4, 0.9, 1), "pruned": result(0.3, 0.91, 3), "pruned, refitted": result(0.2, 0.95, 3)},
-        {"published": result(0.2, 0.8, 1), "pruned": result(0.21, 0.79, 5), "pruned, refitted": result(0.1, 0.85, 5)},
+        {
+            "published": result(0.4, 0.9, 1),
+            "pruned": result(0.3, 0.91, 3, 0.01, -0.01, 0.03),
+            "pruned, refitted": result(0.2, 0.95, 3, 0.05, 0.02, 0.08),
+        },
+        {
+            "published": result(0.2, 0.8, 1),
+            "pruned": result(0.21, 0.79, 5, -0.01, -0.02, -0.001),
+            "pruned, refitted": result(0.1, 0.85, 5, 0.05, 0.01, 0.09),
+        },
     ]
     table = recipes_table({"rows": [{"model": "m", "layer": 1, "recipes": each} for each in recipes]})
-    assert table["variance unexplained"].tolist() == pytest.approx([0, (-25 + 5) / 2, -50])
-    assert table["less in"].tolist() == ["0 of 2", "1 of 2", "2 of 2"]
-    assert table["CE loss score"].tolist() == pytest.approx([0, 0, 0.05])
+    assert table["unexplained variance, change"].tolist() == pytest.approx([0, (-25 + 5) / 2, -50])
+    assert table["less unexplained in"].tolist() == ["0 of 2", "1 of 2", "2 of 2"]
+    assert table["CE loss score, change"].tolist() == pytest.approx([0, 0, 0.05])
+    assert table["surely higher, lower"].tolist() == ["0, 0", "0, 1", "2, 0"]
     assert table["higher in"].tolist() == ["0 of 2", "1 of 2", "2 of 2"]
-    assert table["building takes"].tolist() == pytest.approx([1, 4, 4])
-    assert table["coefficients"].tolist() == ["by pursuit", "by pursuit", "fitted together"]
+    assert table["build time"].tolist() == pytest.approx([1, 4, 4])
+    assert table["coefficients"].tolist() == ["pursuit", "pursuit", "fitted"]
     monkeypatch.setattr(resources, "RECIPES_RESULTS", tmp_path / "nothing.json")
-    assert "Would another recipe" not in text(open_page(with_reports, "/quality", d=first.id))
+    assert "Recipes, on this" not in text(open_page(with_reports, "/quality", d=first.id))
