@@ -18,11 +18,11 @@ from itda_core.decompose import open_model
 from itda_core.dictionary import Dictionary
 from itda_core.evaluation.features import CodeFeatures, DenseFeatures, DirectionFeatures
 from itda_core.evaluation.probed_tokens import read_tokens
-from itda_core.evaluation.probing import KS, Marked, ProbingSettings, choose, run_probes, split
+from itda_core.evaluation.probing import KS, Marked, choose, run_probes, split
 from itda_core.evaluation.site_tokens import TokensOfModel, random_dictionary
 from itda_core.jobs import running_job
 from itda_core.library import Library
-from itda_core.probing_results import PROBING_FILE, Probe, Probing, read_probing
+from itda_core.probing_results import PROBING_FILE, Probe, Probing, ProbingSettings, read_probing
 from itda_core.types import Codes, DamagedError, Document, UserError
 from itda_core.verification import verify_library
 
