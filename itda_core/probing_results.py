@@ -1,8 +1,9 @@
-"""What a job found of how much single latents tell of a token: the report, kept beside the dictionary as JSON.
+"""What a job is asked for and found of how much single latents tell of a token: the report lies beside the dictionary.
 
 Nothing here imports torch: pages read reports. `itda_core.evaluation.probing` makes them.
 """
 
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,7 @@ from itda_core.layout import ATOMS_FILE
 from itda_core.library import DictionaryRecord
 from itda_core.parsing import number, plain_text, share, whole
 from itda_core.quality import Measured
-from itda_core.types import DamagedError
+from itda_core.types import DamagedError, UserError
 
 PROBING_FILE = "probing.json"
 """A report's name in the folder of the dictionary."""
@@ -26,6 +27,22 @@ CODER_WORDS = {
     DIRECTIONS: "random directions",
 }
 """What is probed, by the name that it has in a report; an SAE's name is `sae:` and its id."""
+
+
+@dataclass(frozen=True)
+class ProbingSettings:
+    """How much is probed."""
+
+    tokens: int = 40_000
+    """Tokens to read at most."""
+    seed: int = 0
+    """Of the split, of random atoms and of random directions."""
+
+    def __post_init__(self) -> None:
+        if not 1000 <= self.tokens < 2**31:
+            raise UserError(f"tokens is {self.tokens}: probes need 1000 or more, and take fewer than 2^31")
+        if not 0 <= self.seed < 2**32:
+            raise UserError(f"seed is {self.seed}: give a whole number from 0 to 2^32 − 1")
 
 
 @dataclass(frozen=True)
@@ -161,12 +178,23 @@ class Probing:
             raise ValueError(f"it has scores of {min(unknown)[:40]!r}, which is none of its coders")
         if len({each.name for each in self.properties}) < len(self.properties):
             raise ValueError("it names a property twice")
+        if not self.means or not self.properties:
+            raise ValueError("it has no scores")
+        if not 0 < self.test_tokens < self.tokens or not 0 < self.test_documents < self.documents:
+            raise ValueError("it has not some tokens and documents to train on and others to test on")
         for each in self.properties:
+            trained, all_trained = each.tokens - each.test_tokens, self.tokens - self.test_tokens
+            if not 0 < each.test_tokens < self.test_tokens or not 0 < trained < all_trained:
+                raise ValueError("a property is one of no token or of all, to train on or to test on")
+            if not each.probes:
+                raise ValueError("it names a property without a probe")
             for probe in each.probes:
                 if any(latent >= latents[probe.coder] for latent in probe.latents):
                     raise ValueError(f"a probe reads a latent that {probe.coder[:40]!r} does not have")
                 if len(probe.signs) != len(probe.latents):
                     raise ValueError("a probe has not as many signs as latents")
+                if len(probe.latents) != (probe.k or 0):
+                    raise ValueError("a probe does not read as many latents as it says")
 
 
 _COUNTS = ("asked", "seed", "tokens", "documents", "test_tokens", "test_documents")
@@ -222,10 +250,17 @@ def _property(said: Any) -> ProbedProperty:
 def _score(said: Any) -> dict[str, Any]:
     return {
         "coder": plain_text(said["coder"]),
-        "k": None if said["k"] is None else whole(said["k"]),
-        "accuracy": Measured(*map(share, said["accuracy"])),
-        "lead": None if said["lead"] is None else Measured(*map(number, said["lead"])),
+        "k": None if said["k"] is None else whole(said["k"], 1),
+        "accuracy": _measured(said["accuracy"], share),
+        "lead": None if said["lead"] is None else _measured(said["lead"], number),
     }
+
+
+def _measured(said: Any, of: Callable[[Any], float]) -> Measured:
+    found = Measured(*map(of, said))
+    if found.low > found.high:
+        raise ValueError(f"an interval is from {found.low:g} to {found.high:g}")
+    return found
 
 
 def _sign(value: Any) -> int:

@@ -13,7 +13,7 @@ from itda_core.config import CutSettings
 from itda_core.files import read_json, sha256_of
 from itda_core.layout import MANIFEST_FILE
 from itda_core.library import Damaged, DictionaryRecord, Library, is_id
-from itda_core.parsing import plain_text, whole
+from itda_core.parsing import number, plain_text, whole
 from itda_core.quality import QUALITY_FILE, Quality, read_quality
 from itda_core.types import DamagedError, Site, UserError
 
@@ -228,9 +228,10 @@ def verify_sae(library: Library, sae_id: str) -> Iterator[str]:
 
 
 def _seconds(value: Any) -> float:
-    if not isinstance(value, int | float) or isinstance(value, bool) or not (isfinite(value) and value >= 0):
-        raise ValueError(f"{str(value)[:40]!r} is not a time")
-    return float(value)
+    seconds = number(value)
+    if seconds < 0:
+        raise ValueError(f"{seconds:g} is not a time")
+    return seconds
 
 
 def _optional_text(value: Any) -> str | None:

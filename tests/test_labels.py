@@ -1,11 +1,14 @@
 """What is read of tokens from the text: worked by hand on texts that are short enough to see."""
 
 import re
+import time
 
 import numpy as np
 import pytest
 
+from itda_core.evaluation import labels
 from itda_core.evaluation.labels import PROPERTIES, character_marks, package_of, property_of, token_labels
+from itda_core.types import Document
 
 
 def marked(text: str, name: str) -> list[str]:
@@ -105,6 +108,34 @@ def test_tokens_of_nothing_have_no_label() -> None:
     found = token_labels("ab", [(0, 0), (2, 2), (0, 2)])
     assert found["blank"].tolist() == [True, True, False]
     assert all(len(each) == 0 and each.dtype == bool for each in token_labels("", []).values())
+
+
+def test_what_follows_the_last_token_s_paragraph_is_not_read_and_changes_nothing(
+    language_reference: list[Document], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read: list[int] = []
+    monkeypatch.setattr(labels, "character_marks", lambda text: read.append(len(text)) or character_marks(text))
+    made = [SESSION * 2, "Text::\n\n\n    Code = 1. Code\n  \n\nTitle\n=====\n\nMore `of\n\nit`.\n\n"]
+    for text in [*made, *(document.text for document in language_reference[:20])]:
+        spans = words(text)
+        whole = token_labels(text, spans)
+        for n in {0, 1, 2, 5, len(spans) // 3, len(spans) // 2, len(spans) - 1}:
+            part = token_labels(text, spans[:n])
+            assert all(np.array_equal(part[name], whole[name][:n]) for name in whole), (text[:40], n)
+    read.clear()
+    token_labels("One `a b` two.\nAnd so.\n \nNever read.", [(0, 3), (4, 5)])
+    assert read == [len("One `a b` two.\nAnd so.")]
+
+
+def test_a_long_paragraph_takes_no_longer_than_many_short_ones() -> None:
+    short = "It is so. And again, cf. Paris. " * 4
+    times = {}
+    for gap in ("\n", "\n\n"):
+        start = time.process_time()
+        found = character_marks((short + gap) * 700)["sentence"].sum()
+        times[gap] = time.process_time() - start
+        assert found == 2 * 4 * 700
+    assert times["\n"] < 4 * times["\n\n"] + 0.2
 
 
 @pytest.mark.parametrize(

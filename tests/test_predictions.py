@@ -1,5 +1,6 @@
 """What predictions lose when a place's activations are replaced, held against plain hooks of transformers."""
 
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -7,7 +8,6 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-import transformers
 from conftest import MODEL_A
 from test_families import BERT, LAYERS, LISTED, UNLISTED, Family, named
 from transformers import AutoModelForCausalLM
@@ -245,5 +245,41 @@ def test_half_precision_is_replaced_in_its_own_precision(tmp_path: Path) -> None
     assert got.activations.dtype == torch.float32
     same = got.replaced(got.activations)
     assert np.array_equal(same.ce, got.original) and not same.kl.any()
-    network = transformers.AutoModelForCausalLM.from_pretrained(folder, dtype=torch.bfloat16)
-    assert next(network.parameters()).dtype == torch.bfloat16
+    fine = reconstruction_of(got.activations)
+    coarse = fine.bfloat16().float()
+    assert not torch.equal(fine, coarse)
+    one, other = got.replaced(fine), got.replaced(coarse)
+    assert np.array_equal(one.ce, other.ce) and np.array_equal(one.kl, other.kl)
+    assert one.kl.max() > 1e-4
+
+
+def test_predictions_that_are_not_finite_are_refused(docs_a: Model, tmp_path: Path) -> None:
+    windows = windows_of(docs_a)
+    got = PredictingSite(docs_a, Site(5)).predictions(windows)
+    broken = got.activations.clone()
+    broken[-2, 0] = torch.inf
+    with pytest.raises(UserError, match=r"docs-a makes predictions that are not finite: .* another --dtype"):
+        got.replaced(broken)
+    # The unchanged model's: a token that no text here has makes no activation, and is predicted all the same.
+    folder = tmp_path / "broken"
+    shutil.copytree(MODEL_A, folder)
+    network = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32)
+    unused = next(
+        at for at in reversed(range(network.config.vocab_size)) if not any(at in window.tokens for window in windows)
+    )
+    with torch.no_grad():
+        network.get_output_embeddings().weight[unused] = torch.nan
+    network.save_pretrained(folder)
+    with pytest.raises(UserError, match="broken makes predictions that are not finite"):
+        PredictingSite(load_model(str(folder), device="cpu"), Site(5)).predictions(windows)
+
+
+def test_the_unchanged_model_s_probabilities_are_worked_out_once(
+    docs_a: Model, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    got = PredictingSite(docs_a, Site(5)).predictions(windows_of(docs_a))
+    worked_out: list[int] = []
+    own = torch.Tensor.log_softmax
+    monkeypatch.setattr(torch.Tensor, "log_softmax", lambda x, *more: worked_out.append(len(x)) or own(x, *more))
+    got.replaced(got.activations)
+    assert sum(worked_out) == len(got.original)

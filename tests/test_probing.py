@@ -18,11 +18,12 @@ from itda_core.decompose import open_model
 from itda_core.dictionary import Dictionary
 from itda_core.evaluation.features import CodeFeatures, DenseFeatures, DirectionFeatures
 from itda_core.evaluation.probed_tokens import read_tokens
-from itda_core.evaluation.probing import KS, Marked, ProbingSettings, choose, run_probes, split
+from itda_core.evaluation.probing import KS, Marked, _Sides, choose, run_probes, split
 from itda_core.evaluation.site_tokens import TokensOfModel, random_dictionary
 from itda_core.jobs import running_job
 from itda_core.library import Library
-from itda_core.probing_results import PROBING_FILE, Probe, Probing, read_probing
+from itda_core.probing_results import PROBING_FILE, Probe, Probing, ProbingSettings, read_probing
+from itda_core.sae_records import sae_folder, sae_ids
 from itda_core.types import Codes, DamagedError, Document, UserError
 from itda_core.verification import verify_library
 
@@ -112,7 +113,7 @@ def test_the_baselines_know_the_token_and_the_position_alone(table: np.ndarray) 
     assert (third.tokens, third.documents) == (np.count_nonzero(np.arange(N) % 7 == 3), DOCUMENTS)
 
 
-def test_no_document_is_on_both_sides() -> None:
+def test_a_third_of_the_documents_is_drawn_for_testing() -> None:
     for seed in range(5):
         is_test = split(DOCUMENTS, seed)
         assert is_test.shape == (DOCUMENTS,)
@@ -130,6 +131,30 @@ def test_what_testing_documents_hold_has_no_part_in_training(table: np.ndarray) 
     for a, b in zip(one.properties[0].probes, other.properties[0].probes, strict=True):
         assert (a.latents, a.signs) == (b.latents, b.signs)
         assert a.accuracy.value == pytest.approx(1 - b.accuracy.value)
+    # Nor does what their latents are, of which each has a spread.
+    stretched = np.where(is_test[:, None], table * np.geomspace(1, 100, LATENTS, dtype=np.float32), table)
+    other = run_probes(marks(p=has), {"itda": sparse(stretched)}, seed=0)
+    for a, b in zip(one.properties[0].probes, other.properties[0].probes, strict=True):
+        assert (a.latents, a.signs) == (b.latents, b.signs)
+
+
+def test_every_draw_is_of_documents() -> None:
+    random = np.random.default_rng(2)
+    is_test = split(DOCUMENTS, 0)
+    sides = _Sides(marks(), is_test, seed=4)
+    n = int(is_test.sum())
+    has, said = random.random((2, n * EACH)) < 0.3
+    keys = ("itda", 1), ("itda", None)
+    found = sides.accuracies(has, dict(zip(keys, (said, has), strict=True)))
+    times = np.random.default_rng(4).multinomial(n, np.full(n, 1 / n), size=2000)
+    drawn = found[keys[0]].drawn
+    assert drawn.shape == (2000,)
+    for draw in range(0, 2000, 100):
+        weights = np.repeat(times[draw], EACH)
+        assert drawn[draw] == pytest.approx(balanced_accuracy_score(has, said, sample_weight=weights))
+    assert found[keys[0]].value == pytest.approx(balanced_accuracy_score(has, said))
+    assert found[keys[0]].measured[1:] == pytest.approx(np.quantile(drawn, [0.025, 0.975]))
+    assert found[keys[1]].measured == (1, 1, 1)
 
 
 def test_probes_are_what_scikit_learn_finds_on_the_dense_table(table: np.ndarray) -> None:
@@ -313,6 +338,19 @@ def test_a_corpus_without_other_text_is_refused_in_a_line(library: Path, capsys:
         (lambda said: said["properties"][0]["probes"][0].update(latents=[10**6]), "does not have"),
         (lambda said: said["properties"][0]["probes"][0].update(signs=[1, 1]), "as many signs"),
         (lambda said: said["properties"][0]["probes"][0].update(signs=[0]), "not a sign"),
+        (lambda said: said["properties"][0]["probes"][0].update(latents=[], signs=[]), "as many latents as it says"),
+        (lambda said: said["properties"][0]["probes"][0].update(latents=[0, 1], signs=[1, 1]), "as many latents as"),
+        (lambda said: said["properties"][0]["probes"][0].update(k=0), "not a count"),
+        (lambda said: said["properties"][0]["probes"][0].update(accuracy=[0.5, 0.6, 0.4]), "an interval is from"),
+        (lambda said: said["means"][0].update(lead=[0, 1, -1]), "an interval is from"),
+        (lambda said: said.update(means=[]), "no scores"),
+        (lambda said: said.update(properties=[]), "no scores"),
+        (lambda said: said["properties"][0].update(probes=[]), "without a probe"),
+        (lambda said: said.update(test_tokens=0), "others to test on"),
+        (lambda said: said.update(test_tokens=said["tokens"]), "others to test on"),
+        (lambda said: said.update(test_documents=0), "others to test on"),
+        (lambda said: said["properties"][0].update(test_tokens=0), "of no token or of all"),
+        (lambda said: said["properties"][0].update(tokens=said["tokens"]), "of no token or of all"),
         (lambda said: said["properties"][0].update(by_token=2), "not a share"),
         (lambda said: said["means"][0].update(accuracy=[0.5, 0.4]), "damaged"),
         (lambda said: said.update(tokens=-1), "not a count"),
@@ -331,6 +369,46 @@ def test_a_damaged_report_is_refused_and_verify_says_so(probed: Path, tmp_path: 
         read_probing(record, path.parent)
     (line,) = verify_library(library)[record.id]
     assert PROBING_FILE in line
+
+
+def test_a_damaged_report_is_replaced(probed: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    root = tmp_path / "library"
+    shutil.copytree(probed, root)
+    _, record, path = only(root)
+    path.write_text("{")
+    assert main(["probe", record.id, "--tokens", "6000", "--library", str(root)]) == 0
+    assert "probing anew" in capsys.readouterr().err
+    assert read_probing(record, path.parent) is not None
+
+
+def test_an_sae_that_cannot_be_read_is_said_and_left_out(
+    probed: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    pytest.importorskip("sae_lens", reason="SAELens is not installed: pip install -e '.[sae]'")
+    root = tmp_path / "library"
+    shutil.copytree(probed, root)
+    library, record, path = only(root)
+    train = ["sae", record.id, "--tokens", "512", "--batch", "128", "--library", str(root)]
+    assert main(train) == 0
+    (sae_id,) = sae_ids(library)
+    weights = sae_folder(library, sae_id) / "sae_weights.safetensors"
+    whole = weights.read_bytes()
+    weights.write_bytes(whole[:-1] + bytes([whole[-1] ^ 1]))
+    written = path.stat().st_mtime_ns
+    capsys.readouterr()
+    # The report of the rest is whole.
+    assert main(["probe", record.id, "--tokens", "20000", "--library", str(root)]) == 0
+    assert f"left out: sae_weights.safetensors of SAE {sae_id}" in capsys.readouterr().err
+    assert path.stat().st_mtime_ns == written
+    # One for other tokens is made without it, and again once it can be read.
+    probe = ["probe", record.id, "--tokens", "6000", "--library", str(root)]
+    for is_there in (False, True):
+        assert main(probe) == 0
+        report = read_probing(record, path.parent)
+        assert report is not None and report.asked == 6000
+        assert (f"sae:{sae_id}" in [each.name for each in report.coders]) == is_there
+        if not is_there:
+            assert main(train) == 0  # damaged, so it is trained again
 
 
 def test_a_report_of_other_atoms_or_another_version_is_none(probed: Path, tmp_path: Path) -> None:

@@ -10,6 +10,7 @@ from itda_core.benchmarks.commands import json_option, quiet
 from itda_core.config import MeasureSettings
 from itda_core.jobs import JOB_VARIABLE, running_job
 from itda_core.library import Library
+from itda_core.probing_results import ProbingSettings
 from itda_core.quality import MEASURES, Quality, read_quality
 from itda_core.sae_records import KINDS, SaeSettings, sae_folder
 from itda_core.types import UserError
@@ -108,14 +109,14 @@ def _sae(given: argparse.Namespace) -> int:
 
 def _probe_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("id", metavar="ID", help="a dictionary's id, as itda list shows it")
-    parser.add_argument("--tokens", type=int, default=40_000, help="tokens to read at most (default: 40000)")
+    most = ProbingSettings().tokens
+    parser.add_argument("--tokens", type=int, default=most, help=f"tokens to read at most (default: {most})")
     json_option(parser)
 
 
 def _probe(given: argparse.Namespace) -> int:
     with running_job(given.library, f"Probe {given.id}", os.environ.get(JOB_VARIABLE)) as job:
         quiet()
-        from itda_core.evaluation.probing import ProbingSettings
         from itda_core.evaluation.probing_job import probe
         from itda_core.evaluation.probing_table import probing_table
 

@@ -74,6 +74,7 @@ _OPENING = r"[\"'“‘(\[*_`]*"
 _WORD = r"([^\W\d_]+)(?!\w|\(|\.\w| :)"  # no name such as Series.first, and nothing that is defined: `Tuple : …`
 _FIRST = re.compile(rf"\s*{_OPENING}{_WORD}")
 _NEXT = re.compile(rf"[.!?][\"'”’)\]*_`]*\s+{_OPENING}{_WORD}")
+_LONGEST = 16  # characters, of what _ABBREVIATED looks at: it must not read a whole paragraph for each sentence
 _ABBREVIATED = re.compile(r"(?:^|[\s(])(?:e\.g|i\.e|cf|vs|al|approx|resp|Fig|Eq|Eqs|Ref|Sec|Dr|Mr|No|Vol|pp?|[A-Z])$")
 
 
@@ -97,13 +98,14 @@ def token_labels(text: str, spans: Sequence[tuple[int, int]]) -> dict[str, np.nd
 
     Args:
         text: the document.
-        spans: of each token its characters, [start, stop).
+        spans: of each token its characters, [start, stop). What follows the paragraph of the last one is not read.
 
     Returns:
         For each of PROPERTIES, and `blank` for tokens without a visible character, [n] booleans. A token is in code,
         or in a list, where its first visible character is; it is a number, or starts a sentence, where any of its
         characters does.
     """
+    text = text[: _paragraph_end(text, max((stop for _, stop in spans), default=0))]
     marks = character_marks(text)
     visible = np.array([not character.isspace() for character in text], bool)
     # Of every character the next visible one; the last entry stands for none.
@@ -121,6 +123,12 @@ def token_labels(text: str, spans: Sequence[tuple[int, int]]) -> dict[str, np.nd
             total = np.concatenate([[0], np.cumsum(marked)])
             found[name] = ~blank & (total[stop] > total[start])
     return found
+
+
+def _paragraph_end(text: str, reached: int) -> int:
+    """Where the paragraph ends that comes as far, or further; no mark before it depends on what comes after it."""
+    ends = (match.start() for match in _PARAGRAPH.finditer(text))
+    return next((end for end in ends if end >= reached), len(text))
 
 
 def character_marks(text: str) -> dict[str, np.ndarray]:
@@ -240,7 +248,8 @@ def _sentence_starts(text: str, lines: list[_Line]) -> np.ndarray:
     begins = 0
     for end in [*(match.start() for match in _PARAGRAPH.finditer(text)), len(text)]:
         for match in _NEXT.finditer(text, begins, end):
-            if _is_capital(match[1]) and not _ABBREVIATED.search(text, begins, match.start()):
+            before = match.start()
+            if _is_capital(match[1]) and not _ABBREVIATED.search(text, max(begins, before - _LONGEST), before):
                 marked[match.start(1)] = True
         begins = end
     return marked

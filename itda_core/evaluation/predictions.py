@@ -10,7 +10,7 @@ unchanged model's own logits when nothing is replaced; of a model where it does 
 """
 
 import gc
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -22,7 +22,7 @@ from itda_core.models import Model
 from itda_core.types import Site, UserError
 from itda_core.windows import Window
 
-_VALUES_AT_ONCE = 1 << 22  # of the logits that are turned into probabilities, of each of two models
+_VALUES_AT_ONCE = 1 << 22  # of the logits that are turned into probabilities
 _SAME = 1e-3  # of the largest logit: what running a part of the model may be off by
 
 
@@ -60,9 +60,10 @@ class Predictions:
         )
         tensor = self._tensor()
         self.activations = tensor[self._fed.kept.to(tensor.device)].to("cpu", torch.float32)
-        self._unchanged = run.logits[counted.to(run.logits.device)]
+        self._unchanged = _log_probabilities(run.logits[counted.to(run.logits.device)])
+        self.original = self._cross_entropy(self._unchanged, slice(None))
+        self._must_be_finite(self.original)
         place.check(self._fed, run)
-        self.original = self._judge(self._unchanged).ce
         self.zero = self.replaced(torch.zeros_like(self.activations)).ce
 
     def replaced(self, reconstruction: torch.Tensor) -> Losses:
@@ -70,6 +71,9 @@ class Predictions:
 
         Args:
             reconstruction: [n, d_model] float32, in order of `sources`.
+
+        Raises:
+            UserError: a loss is not finite.
         """
         if reconstruction.shape != self.activations.shape:
             raise ValueError(
@@ -87,16 +91,24 @@ class Predictions:
     def _judge(self, logits: torch.Tensor) -> Losses:
         """Losses of logits [m, vocabulary] of the predictions that count."""
         found = Losses(np.empty(len(logits)), np.empty(len(logits)))
-        rows = max(1, _VALUES_AT_ONCE // logits.shape[1])
-        for first in range(0, len(logits), rows):
-            here = slice(first, first + rows)
-            told = logits[here].float().log_softmax(1)
-            before = self._unchanged[here].float().log_softmax(1)
-            target = self._targets[here, None].to(told.device)
-            found.ce[here] = -told.gather(1, target)[:, 0].double().cpu().numpy()
+        for here in _parts(logits):
+            told, before = logits[here].float().log_softmax(1), self._unchanged[here]
+            found.ce[here] = self._cross_entropy(told, here)
             divergence = (before.exp() * (before - told)).sum(1)
             found.kl[here] = divergence.clamp_min(0).double().cpu().numpy()  # below 0 by rounding alone
+        self._must_be_finite(*found)
         return found
+
+    def _cross_entropy(self, told: torch.Tensor, here: slice) -> np.ndarray:
+        """[some] float64 of log-probabilities [some, vocabulary], of the predictions `here`."""
+        return -told.gather(1, self._targets[here, None].to(told.device))[:, 0].double().cpu().numpy()
+
+    def _must_be_finite(self, *losses: np.ndarray) -> None:
+        if not all(np.isfinite(each).all() for each in losses):
+            raise UserError(
+                f"{self._place.model.name} makes predictions that are not finite: build the dictionary with another "
+                "--dtype"
+            )
 
 
 class _Run(NamedTuple):
@@ -130,7 +142,7 @@ class PredictingSite:
         """Run the model over windows, at least one, as they come: side by side in one pass, and once more with zeros.
 
         Raises:
-            UserError: a window is longer than the model reads, or a value is not finite.
+            UserError: a window is longer than the model reads, or a value is not finite, of a prediction too.
         """
         return Predictions(self, windows)
 
@@ -194,6 +206,20 @@ class PredictingSite:
 
     def _inputs(self, fed: Fed) -> dict[str, torch.Tensor]:
         return {"input_ids": fed.ids.to(self.model.device), "attention_mask": fed.mask.to(self.model.device)}
+
+
+def _parts(logits: torch.Tensor) -> Iterator[slice]:
+    """Rows of logits [m, vocabulary] that are judged at once."""
+    rows = max(1, _VALUES_AT_ONCE // logits.shape[1])
+    return (slice(first, first + rows) for first in range(0, len(logits), rows))
+
+
+def _log_probabilities(logits: torch.Tensor) -> torch.Tensor:
+    """[m, vocabulary] float32; logits in float32 are written over."""
+    found = logits.float()
+    for here in _parts(found):
+        found[here] = found[here].log_softmax(1)
+    return found
 
 
 def _kept(output: Any, shape: torch.Size) -> Any:

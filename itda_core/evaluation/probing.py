@@ -18,7 +18,6 @@ class; and no document has tokens both in training and in testing.
 """
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -29,6 +28,7 @@ from threadpoolctl import threadpool_limits
 from itda_core.evaluation.features import Features
 from itda_core.probing_results import ITDA, Probe, ProbedProperty, Score
 from itda_core.quality import Measured
+from itda_core.resampling import _drawn_ratios, _interval
 from itda_core.types import UserError
 
 KS = (1, 2, 5, 20, 100)
@@ -37,25 +37,7 @@ TEST_SHARE = 1 / 3
 """Of the documents."""
 FEWEST_TOKENS, FEWEST_TEXTS = 50, 5
 """Tokens with a property, and without it, that training and testing need each, and documents that they are of."""
-_DRAWS = 2000
-_TAIL = 0.025  # on either side of a 95 % interval
 _MOST_STEPS = 2000  # of a regression
-
-
-@dataclass(frozen=True)
-class ProbingSettings:
-    """How much is probed."""
-
-    tokens: int = 40_000
-    """Tokens to read at most."""
-    seed: int = 0
-    """Of the split, of random atoms and of random directions."""
-
-    def __post_init__(self) -> None:
-        if not 1000 <= self.tokens < 2**31:
-            raise UserError(f"tokens is {self.tokens}: probes need 1000 or more, and take fewer than 2^31")
-        if not 0 <= self.seed < 2**32:
-            raise UserError(f"seed is {self.seed}: give a whole number from 0 to 2^32 − 1")
 
 
 class Found(NamedTuple):
@@ -170,9 +152,10 @@ class _Accuracy(NamedTuple):
     @property
     def measured(self) -> Measured:
         """With its interval; a draw without a token of either class says nothing."""
-        drawn = self.drawn[np.isfinite(self.drawn)]
-        low, high = np.quantile(drawn, [_TAIL, 1 - _TAIL])
-        return Measured(self.value, float(low), float(high))
+        interval = _interval(self.drawn)
+        if interval is None:
+            raise UserError("no draw of the test documents has tokens of both classes: give --tokens more")
+        return Measured(self.value, *interval)
 
 
 _Key = tuple[str, int | None]
@@ -193,9 +176,7 @@ class _Sides:
         self.spreads: dict[str, np.ndarray] = {}  # by coder, over the training tokens
         _, self._document = np.unique(tokens.document[self.test], return_inverse=True)
         self._all = tokens.document
-        self._n = int(self._document.max(initial=-1)) + 1
-        shares = np.full(self._n, 1 / max(self._n, 1))
-        self._times = np.random.default_rng(seed).multinomial(self._n, shares, size=_DRAWS).astype(np.float64)
+        self._n, self._seed = int(self._document.max(initial=-1)) + 1, seed
 
     def lacking(self, has: np.ndarray) -> str | None:
         """Why a property cannot be probed; None where it can."""
@@ -210,14 +191,18 @@ class _Sides:
                     )
         return None
 
-    def accuracy(self, has: np.ndarray, said: np.ndarray) -> _Accuracy:
-        """Balanced accuracy of what is said of the test tokens. Both are [n test tokens] bool."""
-        counts = [self._per_document(part) for part in (has & said, has, ~has & ~said, ~has)]
-        drawn = [self._times @ count for count in counts]
-        with np.errstate(invalid="ignore"):
-            shares = (drawn[0] / drawn[1] + drawn[2] / drawn[3]) / 2
-        hit, positive, rejected, negative = (count.sum() for count in counts)
-        return _Accuracy(float((hit / positive + rejected / negative) / 2), shares)
+    def accuracies(self, has: np.ndarray, said: Mapping[_Key, np.ndarray]) -> dict[_Key, _Accuracy]:
+        """Balanced accuracies of what probes say of the test tokens, each [n test tokens] bool, as `has` is.
+
+        All are drawn the same documents, those for other properties too.
+        """
+        right = [self._per_document(part) for each in said.values() for part in (has & each, ~has & ~each)]
+        of = [self._per_document(part) for part in (has, ~has)] * len(said)
+        drawn = _drawn_ratios(np.column_stack(right), np.column_stack(of), self._seed)
+        return {
+            key: _Accuracy(_balanced(has, each), drawn[:, 2 * at : 2 * at + 2].mean(1))
+            for at, (key, each) in enumerate(said.items())
+        }
 
     def _per_document(self, rows: np.ndarray) -> np.ndarray:
         return np.bincount(self._document[rows], minlength=self._n).astype(np.float64)
@@ -229,7 +214,7 @@ class _Made(NamedTuple):
 
 
 def _probe(name: str, has: np.ndarray, tokens: Marked, coders: Mapping[str, Features], sides: _Sides) -> _Made:
-    accuracies: dict[_Key, _Accuracy] = {}
+    told: dict[_Key, np.ndarray] = {}
     made: dict[_Key, dict[str, Any]] = {}
     actual = has[sides.test]
     for coder, features in coders.items():
@@ -247,7 +232,7 @@ def _probe(name: str, has: np.ndarray, tokens: Marked, coders: Mapping[str, Feat
             score = probe.decision_function(x[sides.test])
             said = score > 0
             chosen = [] if k is None else order[:k].tolist()
-            accuracies[coder, k] = sides.accuracy(actual, said)
+            told[coder, k] = said
             made[coder, k] = {
                 "auc": float(roc_auc_score(actual, score)),
                 "precision": float(actual[said].mean()) if said.any() else None,
@@ -255,18 +240,24 @@ def _probe(name: str, has: np.ndarray, tokens: Marked, coders: Mapping[str, Feat
                 "latents": tuple(chosen),
                 "signs": tuple(1 if differences[latent] >= 0 else -1 for latent in chosen),
             }
+    accuracies = sides.accuracies(actual, told)
     return _Made(
         ProbedProperty(
             name=name,
             tokens=int(np.count_nonzero(has)),
             documents=len(np.unique(tokens.document[has])),
             test_tokens=int(np.count_nonzero(actual)),
-            by_position=sides.accuracy(actual, _by_position(tokens.position, has, sides)).value,
-            by_token=sides.accuracy(actual, _by_token(tokens.token_id, has, sides)).value,
+            by_position=_balanced(actual, _by_position(tokens.position, has, sides)),
+            by_token=_balanced(actual, _by_token(tokens.token_id, has, sides)),
             probes=tuple(Probe(*key, *_told(accuracies, *key), **made[key]) for key in made),
         ),
         accuracies,
     )
+
+
+def _balanced(has: np.ndarray, said: np.ndarray) -> float:
+    """Balanced accuracy of what is said of tokens: the mean of the shares that are right with and without."""
+    return float((said[has].mean() + (~said)[~has].mean()) / 2)
 
 
 def _spread(x: np.ndarray) -> np.ndarray:

@@ -1,6 +1,7 @@
 """Probing as a job: a dictionary beside what it is held against, on text that it was not built from."""
 
 import time
+from collections.abc import Iterable, Iterator
 
 import numpy as np
 import torch
@@ -11,7 +12,7 @@ from itda_core.dictionary import Dictionary
 from itda_core.evaluation.coders import Coder, DictionaryCoder
 from itda_core.evaluation.features import CodeFeatures, DenseFeatures, DirectionFeatures, Features
 from itda_core.evaluation.probed_tokens import ProbedTokens, read_tokens
-from itda_core.evaluation.probing import Marked, ProbingSettings, run_probes, split
+from itda_core.evaluation.probing import Marked, run_probes, split
 from itda_core.evaluation.sae import load_coder
 from itda_core.evaluation.site_tokens import TokensOfModel, random_dictionary
 from itda_core.jobs import Job, build_lock
@@ -25,11 +26,12 @@ from itda_core.probing_results import (
     SAE,
     ProbedCoder,
     Probing,
+    ProbingSettings,
     read_probing,
     write_probing,
 )
 from itda_core.sae_records import SaeRecord, sae_records
-from itda_core.types import Codes, UserError
+from itda_core.types import Codes, DamagedError, UserError
 
 _ROWS_AT_ONCE = 4096
 
@@ -37,16 +39,18 @@ _ROWS_AT_ONCE = 4096
 def probe(library: Library, dictionary_id: str, job: Job, settings: ProbingSettings | None = None) -> Probing:
     """Probe a dictionary and keep the report; one that is there, of the same settings and SAEs, is read.
 
+    SAEs that cannot be read are said and left out; a damaged report is replaced.
+
     Raises:
         UserError: the id is unknown, the dictionary's model is not on this machine, or the corpus has too little text
             that it was not built from.
     """
     settings = settings or ProbingSettings()
     record = library.record(dictionary_id)
-    if (found := _kept(library, record, settings)) is not None:
+    if (found := _kept(library, record, job, settings)) is not None:
         return found
     with build_lock(library.root, f"probe-{dictionary_id}"):
-        if (found := _kept(library, record, settings)) is not None:  # by a process that had the lock a moment ago
+        if (found := _kept(library, record, job, settings)) is not None:  # by a process that had the lock a moment ago
             return found
         report = _probe(library, record, job, settings)
         folder = library.folder(dictionary_id)
@@ -58,22 +62,39 @@ def probe(library: Library, dictionary_id: str, job: Job, settings: ProbingSetti
 
 
 def sae_ids(library: Library, record: DictionaryRecord) -> list[str]:
-    """Ids of the sparse autoencoders of a dictionary's site, which are probed beside it; damaged ones are left out."""
+    """Ids of the sparse autoencoders of a dictionary's site, which are probed beside it if they can be read."""
     return [each.id for each in sae_records(library) if isinstance(each, SaeRecord) and each.is_of(record)]
 
 
-def _kept(library: Library, record: DictionaryRecord, settings: ProbingSettings) -> Probing | None:
-    found = read_probing(record, library.folder(record.id))
+def _coders(library: Library, ids: Iterable[str], job: Job) -> Iterator[tuple[str, Coder]]:
+    """SAEs with the names that they have in a report; one that cannot be read is said and left out."""
+    for sae_id in ids:
+        try:
+            yield SAE + sae_id, load_coder(library, sae_id)
+        except DamagedError as error:
+            job.say(f"left out: {error}")
+
+
+def _kept(library: Library, record: DictionaryRecord, job: Job, settings: ProbingSettings) -> Probing | None:
+    try:
+        found = read_probing(record, library.folder(record.id))
+    except DamagedError as error:
+        job.say(f"probing anew: {error}")
+        return None
     if found is None or (found.asked, found.seed) != (settings.tokens, settings.seed):
         return None
-    saes = {each.name for each in found.coders if each.name.startswith(SAE)}
-    return found if saes == {SAE + sae_id for sae_id in sae_ids(library, record)} else None
+    probed = {each.name.removeprefix(SAE) for each in found.coders if each.name.startswith(SAE)}
+    there = set(sae_ids(library, record))
+    # One that was left out is still left out if it cannot be read: a report without it is whole.
+    is_whole = probed <= there and next(_coders(library, sorted(there - probed), job), None) is None
+    return found if is_whole else None
 
 
 def _probe(library: Library, record: DictionaryRecord, job: Job, settings: ProbingSettings) -> Probing:
     began = time.monotonic()
     dictionary = Dictionary.load(library.folder(record.id))
     corpus = Corpus.open(library.corpora / record.corpus)
+    saes = dict(_coders(library, sae_ids(library, record), job))
     job.stage(f"loading {record.model}")
     model = open_model(record, library.root)
     tokens = read_tokens(record, corpus, model, settings.tokens, job)
@@ -82,7 +103,7 @@ def _probe(library: Library, record: DictionaryRecord, job: Job, settings: Probi
     coders: dict[str, Coder] = {
         ITDA: DictionaryCoder(dictionary, record.settings.l0),
         RANDOM_ATOMS: DictionaryCoder(drawn, record.settings.l0),
-        **{SAE + sae_id: load_coder(library, sae_id) for sae_id in sae_ids(library, record)},
+        **saes,
     }
     job.stage("encoding", len(coders) * len(tokens.x), "tokens")
     features: dict[str, Features] = {}

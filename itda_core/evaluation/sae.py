@@ -13,19 +13,23 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 
+from itda_core.config import MeasureSettings
+from itda_core.estimate import machine_memory
 from itda_core.evaluation.sae_coder import SaeCoder
 from itda_core.evaluation.sae_quality import measure_sae
 from itda_core.evaluation.sae_sites import check_site, hook_name
-from itda_core.evaluation.sae_training import train
+from itda_core.evaluation.sae_training import steps_of, train
 from itda_core.evaluation.saelens import fetch_sae, load_sae, require_saelens, saelens_version, save_sae
-from itda_core.evaluation.site_tokens import SiteTokens, open_tokens
-from itda_core.files import sha256_of, slug, write_json
+from itda_core.evaluation.site_tokens import SiteTokens, may_run, open_tokens
+from itda_core.files import read_json, sha256_of, slug, write_json
 from itda_core.jobs import Job, build_lock
 from itda_core.layout import MANIFEST_FILE
 from itda_core.library import DictionaryRecord, Library
 from itda_core.pipeline import versions
+from itda_core.quality import Quality
 from itda_core.sae_records import SAE_FILES, SaeRecord, SaeSettings, sae_folder, sae_ids, sae_quality, sae_record
 from itda_core.similarity.sources import row_keys
 from itda_core.types import DamagedError, UserError
@@ -40,6 +44,9 @@ def train_sae(
     k: int | None = None,
 ) -> SaeRecord:
     """Train an SAE beside a dictionary, on its activations, and measure it; what is there already is read.
+
+    A report that is damaged or of other settings is replaced; so is one without predictions where the model seems to
+    be on this machine.
 
     Args:
         library: the library.
@@ -61,7 +68,7 @@ def train_sae(
     identity = {"training": asdict(settings), "width": width, "k": k}
 
     def make(tokens: SiteTokens) -> tuple[Any, dict[str, Any]]:
-        x = _built_from(tokens, record, job)
+        x = _built_from(tokens, record, job, steps_of(settings) * settings.batch, settings.seed)
         if len(x) < settings.batch:
             raise UserError(f"{record.id} has {len(x):,} activations, fewer than a step's: lower --batch")
         job.stage(f"training a {settings.kind} SAE", settings.tokens)
@@ -72,7 +79,7 @@ def train_sae(
             "k": k,
             "settings": settings,
             "tokens": found.tokens,
-            "distinct_tokens": min(len(x), found.tokens),
+            "distinct_tokens": found.distinct,
             "seconds": found.seconds,
         }
 
@@ -81,6 +88,8 @@ def train_sae(
 
 def adopt_sae(library: Library, dictionary_id: str, release: str, sae_id: str, job: Job) -> SaeRecord:
     """Take in a pretrained SAE for a dictionary's site, and measure it; what is there already is read.
+
+    Its report is replaced as that of a trained one is.
 
     Args:
         library: the library.
@@ -119,14 +128,22 @@ def load_coder(library: Library, sae_id: str) -> SaeCoder:
         if sha256_of(folder / name) != digest:
             raise DamagedError(f"{name} of SAE {sae_id} is not the file that was written: train or fetch it again")
     sae = load_sae(folder)
-    if (sae.cfg.d_in, sae.cfg.d_sae) != (record.d_model, record.width):
-        raise DamagedError(f"SAE {sae_id} has another size than its manifest says: train or fetch it again")
+    if (sae.cfg.d_in, sae.cfg.d_sae, sae.cfg.architecture()) != (record.d_model, record.width, record.kind):
+        raise DamagedError(f"SAE {sae_id} has another kind or size than its manifest says: train or fetch it again")
     return SaeCoder(sae)
 
 
-def _built_from(tokens: SiteTokens, record: DictionaryRecord, job: Job) -> torch.Tensor:
-    """[n, d_model] float32: the activations that a dictionary was built from, all of them in memory."""
+def _built_from(tokens: SiteTokens, record: DictionaryRecord, job: Job, most: int, seed: int) -> torch.Tensor:
+    """[n, d_model] float32: the activations that a dictionary was built from, or as many of them, drawn by lot."""
     wanted = row_keys(tokens.candidates())
+    if len(wanted) > most:
+        wanted = np.sort(np.random.default_rng(seed).choice(wanted, most, replace=False))
+    size, memory = 4 * len(wanted) * record.d_model, machine_memory()
+    if memory is not None and size > memory:
+        raise UserError(
+            f"{len(wanted):,} activations take {size / 1e9:.0f} GB, and this machine has {memory / 1e9:.0f}: lower "
+            "--tokens"
+        )
     job.stage("capturing", len(wanted))
     x, seen = torch.empty(len(wanted), record.d_model), 0
     for index, rows in tokens.read(wanted):
@@ -157,13 +174,25 @@ def _keep(
             sae, told = make(tokens)
             _write(library, record, new_id, sae, told)
         found = sae_record(library, new_id)
-        if sae_quality(library, found) is None:
+        report = _report(library, found, job)
+        if report is None or (report.ce_original is None and may_run(library, record)):
             tokens = open_tokens(library, record, job) if tokens is None else tokens
             measure_sae(library, found, load_coder(library, new_id), tokens, job)
     return found
 
 
+def _report(library: Library, record: SaeRecord, job: Job) -> Quality | None:
+    """The report on an SAE; None where there is none, or none of as many tokens, which is all that is asked of one."""
+    try:
+        found = sae_quality(library, record)
+    except DamagedError as error:
+        job.say(f"measuring anew: {error}")
+        return None
+    return found if found is not None and found.settings.tokens == MeasureSettings().tokens else None
+
+
 def _write(library: Library, record: DictionaryRecord, new_id: str, sae: Any, told: dict[str, Any]) -> None:
+    """Write an SAE's folder, or nothing."""
     part, folder = library.saes / f".{new_id}.part", library.saes / new_id
     try:
         shutil.rmtree(part, ignore_errors=True)
@@ -171,11 +200,14 @@ def _write(library: Library, record: DictionaryRecord, new_id: str, sae: Any, to
         save_sae(sae, part)
         made = _record(record, new_id, sae, told, part)
         write_json(part / MANIFEST_FILE, made.manifest())
+        SaeRecord.parse(new_id, read_json(part / MANIFEST_FILE))  # or it could never be read again
         if folder.exists():  # damaged, or it would not have been made again
             shutil.rmtree(folder)
         part.rename(folder)
     except OSError as error:
         raise UserError(f"{library.saes} cannot be written: {error.strerror or error}") from error
+    finally:
+        shutil.rmtree(part, ignore_errors=True)
 
 
 def _record(record: DictionaryRecord, new_id: str, sae: Any, told: dict[str, Any], part: Path) -> SaeRecord:

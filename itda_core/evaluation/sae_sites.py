@@ -10,7 +10,11 @@ _HOOKS = {"resid": "hook_resid_post", "mlp": "hook_mlp_out", "attn": "hook_attn_
 
 
 def hook_name(site: Site) -> str:
-    """TransformerLens' name of a site: `blocks.3.hook_resid_post`."""
+    """TransformerLens' name of a site: `blocks.3.hook_resid_post`.
+
+    `mlp` and `attn` are what a block's MLP and attention add to the stream. TransformerLens' hooks of these names are
+    their outputs, which is the same but for families that norm them first, such as Gemma 2.
+    """
     return f"blocks.{site.layer}.{_HOOKS[site.hook]}"
 
 

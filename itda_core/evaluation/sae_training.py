@@ -47,6 +47,8 @@ class TrainedSae(NamedTuple):
     """It, as SAELens has it."""
     tokens: int
     """Activations seen, those seen again counted again."""
+    distinct: int
+    """Different ones among them."""
     seconds: float
     """Time that training took, without what was done at marks."""
 
@@ -81,7 +83,8 @@ def train(
     if k > width:
         raise UserError(f"k is {k} and the width {width}: no more latents can be active than there are")
     torch.manual_seed(settings.seed)
-    steps = ceil(settings.tokens / settings.batch)
+    steps = steps_of(settings)
+    seen = torch.zeros(len(x), dtype=torch.bool)
     sae = new_sae(settings.kind, x.shape[1], width, k, _FIRST_L1, metadata)  # the first one imports SAELens
     start = time.perf_counter()
     trainer = new_trainer(
@@ -97,7 +100,9 @@ def train(
     steer = _Steering(trainer, k, steps) if settings.kind == "standard" else None
     waiting = list(marks)
     away = 0.0
-    for _, batch in zip(range(steps), _batches(x, settings), strict=False):
+    for _, rows in zip(range(steps), _batches(len(x), settings), strict=False):
+        batch = x[rows]
+        seen[rows] = True
         output = trainer.step(batch)
         trainer.n_training_steps += 1
         trainer.maybe_reset_sparsity()
@@ -111,7 +116,13 @@ def train(
             away += time.perf_counter() - left
         advance(len(batch))
     trainer.set_final_sae_metadata()
-    return TrainedSae(trained(trainer), trainer.n_training_samples, time.perf_counter() - start - away)
+    spent = time.perf_counter() - start - away
+    return TrainedSae(trained(trainer), trainer.n_training_samples, int(seen.sum()), spent)
+
+
+def steps_of(settings: SaeSettings) -> int:
+    """Steps that training takes: each of a batch, and so of a few more tokens than asked for."""
+    return ceil(settings.tokens / settings.batch)
 
 
 class _Steering:
@@ -137,10 +148,10 @@ class _Steering:
         self._before, self._step = off, self._step + 1
 
 
-def _batches(x: torch.Tensor, settings: SaeSettings) -> Iterator[torch.Tensor]:
-    """[batch, d_model] of activations, shuffled anew for each pass, without end; what is left of a pass is left out."""
+def _batches(n: int, settings: SaeSettings) -> Iterator[torch.Tensor]:
+    """[batch] int64 of n rows, shuffled anew for each pass, without end; what is left of a pass is left out."""
     generator = torch.Generator().manual_seed(settings.seed)
     while True:
-        order = torch.randperm(len(x), generator=generator)
-        for first in range(0, len(x) - settings.batch + 1, settings.batch):
-            yield x[order[first : first + settings.batch]]
+        order = torch.randperm(n, generator=generator)
+        for first in range(0, n - settings.batch + 1, settings.batch):
+            yield order[first : first + settings.batch]

@@ -25,6 +25,9 @@ from itda_core.types import DamagedError, UserError, one_line
 
 ARCHITECTURES = ("standard", "topk", "jumprelu", "gated")
 """Those whose codes are positive and of one activation each, and whose output stands for their input."""
+_APPLIED = ("none", "layer_norm", "constant_norm_rescale")
+"""What SAELens does to activations itself wherever an SAE is used. Anything else is for training: whatever scales them
+then has to be folded into the weights, after which `normalize_activations` is `none`."""
 _INSTALL = "SAEs need SAELens: pip install 'itda-explorer[sae]', or pip install -e '.[sae]' in a clone"
 
 
@@ -122,7 +125,7 @@ def load_sae(folder: Path) -> Any:
 
     Raises:
         UserError: SAELens is not here.
-        DamagedError: the files are not an SAE's.
+        DamagedError: the files are not an SAE's, or are of one that cannot be used as it is.
     """
     require_saelens()
     from sae_lens import SAE
@@ -132,7 +135,7 @@ def load_sae(folder: Path) -> Any:
             sae = SAE.load_from_disk(folder, device="cpu", dtype="float32")
     except (OSError, SafetensorError, KeyError, TypeError, ValueError, RuntimeError, AttributeError) as error:
         raise DamagedError(f"{folder.name} cannot be read as an SAE: {one_line(_first_line(error))}") from error
-    _check_finite(sae, folder.name)
+    _check(sae, folder.name)
     return sae
 
 
@@ -142,18 +145,20 @@ def fetch_sae(release: str, sae_id: str) -> Any:
     Weights that are pickled are read by `torch.load`, whose default reads tensors only.
 
     Raises:
-        UserError: SAELens is not here, it knows no such release or id, or the Hub does not give it.
+        UserError: SAELens is not here, it knows no such release or id, the Hub does not give it, or what it gives is
+            no SAE that can be used as it is.
     """
     require_saelens()
     from sae_lens import SAE
 
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore", UserWarning)  # a repository that is named by its own name
+            # Of a repository that is named by its own name, and of a scale that is not kept: `_check` refuses that.
+            warnings.simplefilter("ignore", UserWarning)
             sae: Any = SAE.from_pretrained(release, sae_id, device="cpu", dtype="float32")
-    except (OSError, httpx.HTTPError, ValueError, KeyError, TypeError, RuntimeError, SafetensorError) as error:
+    except Exception as error:  # a stranger's files can end in any of them, a pickle above all
         raise UserError(_refusal(release, sae_id, error)) from error
-    _check_finite(sae, f"{release} {sae_id}")
+    _check(sae, f"{release} {sae_id}")
     return sae
 
 
@@ -167,7 +172,16 @@ def official_name(model: str) -> str:
         return model
 
 
-def _check_finite(sae: Any, name: str) -> None:
+def _check(sae: Any, name: str) -> None:
+    """Refuse an SAE that would run, and give other codes than its own, or none. Raises DamagedError."""
+    k = sae.cfg.k if sae.cfg.architecture() == "topk" else 1
+    if not isinstance(k, int) or isinstance(k, bool) or not 1 <= k <= sae.cfg.d_sae:
+        raise DamagedError(f"{name} says that {str(k)[:40]!r} latents are active at a token: name another SAE")
+    if sae.cfg.normalize_activations not in _APPLIED:
+        raise DamagedError(
+            f"{name} is for activations that are scaled first ({str(sae.cfg.normalize_activations)[:40]}), and does "
+            "not say by what: name another SAE"
+        )
     if not all(torch.isfinite(weight).all() for weight in sae.state_dict().values()):
         raise DamagedError(f"{name} has a weight that is not finite: name another SAE")
 
