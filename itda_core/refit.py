@@ -9,6 +9,7 @@ matrix in 16 bits would be too coarse for two atoms that are nearly the same. On
 core; elsewhere torch does, many rows at a time.
 """
 
+from functools import partial
 from typing import Any
 
 import numba
@@ -25,7 +26,7 @@ RIDGE = 1e-6
 that cancel, and bounds the loss: |x − x̂|² is at most the pursuit's, and this share of its squared coefficients."""
 _VALUES_AT_ONCE = 1 << 22  # of the picked atoms of some rows, or of the rows
 
-_loop: Any = numba.njit(cache=True, error_model="numpy", _nrt=False, fastmath={"reassoc", "contract"})
+_compiled: Any = partial(numba.njit, cache=True, error_model="numpy")
 
 
 def refit(codes: Codes, x: torch.Tensor, atoms: torch.Tensor) -> Codes:
@@ -62,7 +63,7 @@ def _fit_here(
             _fit(bounds[first : first + len(rows) + 1], atom, rows, exact, RIDGE, picked, system, out)
 
 
-@numba.njit(cache=True, error_model="numpy", parallel=True)
+@_compiled(parallel=True)
 def _fit(bounds, atom, x, atoms, ridge, picked, system, out):
     """Fill out[bounds[0] : bounds[-1]], the coefficients of rows x [n, d].
 
@@ -73,7 +74,7 @@ def _fit(bounds, atom, x, atoms, ridge, picked, system, out):
         _fit_row(bounds[row], bounds[row + 1], atom, x, row, atoms, ridge, picked, system, get_thread_id(), out)
 
 
-@_loop
+@_compiled(_nrt=False, fastmath={"reassoc", "contract"})
 def _fit_row(first, last, atom, x, row, atoms, ridge, picked, system, core, out):
     n, width = last - first, x.shape[1]
     right = system.shape[1] - 1

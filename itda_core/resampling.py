@@ -33,7 +33,7 @@ def ratio_intervals(numerators: np.ndarray, denominators: np.ndarray, seed: int 
     Returns:
         k intervals; None for a ratio of which no draw says anything.
     """
-    return [_interval(drawn) for drawn in _drawn_ratios(numerators, denominators, seed).T]
+    return [interval_of(drawn) for drawn in drawn_ratios(numerators, denominators, seed).T]
 
 
 def difference_intervals(
@@ -52,12 +52,15 @@ def difference_intervals(
         k intervals; None where no draw says anything of both.
     """
     k = numerators.shape[1]
-    drawn = _drawn_ratios(np.hstack([numerators, of_others]), np.hstack([denominators, below_others]), seed)
-    return [_interval(difference) for difference in (drawn[:, :k] - drawn[:, k:]).T]
+    drawn = drawn_ratios(np.hstack([numerators, of_others]), np.hstack([denominators, below_others]), seed)
+    return [interval_of(difference) for difference in (drawn[:, :k] - drawn[:, k:]).T]
 
 
-def _drawn_ratios(numerators: np.ndarray, denominators: np.ndarray, seed: int) -> np.ndarray:
-    """[draws, k] the ratios as each draw has them; NaN where its denominator is not above 0."""
+def drawn_ratios(numerators: np.ndarray, denominators: np.ndarray, seed: int) -> np.ndarray:
+    """[draws, k] ratios of sums over documents, [documents, k] each, as each draw of documents has them.
+
+    NaN where a draw's denominator is not above 0.
+    """
     random = np.random.default_rng(seed)
     n, k = numerators.shape
     if n == 0:
@@ -72,7 +75,8 @@ def _drawn_ratios(numerators: np.ndarray, denominators: np.ndarray, seed: int) -
     return np.concatenate(found)
 
 
-def _interval(drawn: np.ndarray) -> Interval | None:
+def interval_of(drawn: np.ndarray) -> Interval | None:
+    """The 95 % percentile interval of what [draws] draws gave, those that are NaN left out; None where all are."""
     told = drawn[~np.isnan(drawn)]
     if not len(told):
         return None

@@ -83,7 +83,7 @@ def read_held_out(model: Model, site: Site, windows: Iterable[Window], batch_win
     """Run a model over windows: what `measure_points` measures coders on, predictions included.
 
     A list of what this gives can be measured on again and again without running the unchanged model: it keeps the
-    logits of the predictions, so it is for few tokens.
+    log-probabilities of the predictions, so it is for few tokens.
 
     Args:
         model: a model that predicts.

@@ -28,7 +28,7 @@ from threadpoolctl import threadpool_limits
 from itda_core.evaluation.features import Features
 from itda_core.probing_results import ITDA, Probe, ProbedProperty, Score
 from itda_core.quality import Measured
-from itda_core.resampling import _drawn_ratios, _interval
+from itda_core.resampling import drawn_ratios, interval_of
 from itda_core.types import UserError
 
 KS = (1, 2, 5, 20, 100)
@@ -152,7 +152,7 @@ class _Accuracy(NamedTuple):
     @property
     def measured(self) -> Measured:
         """With its interval; a draw without a token of either class says nothing."""
-        interval = _interval(self.drawn)
+        interval = interval_of(self.drawn)
         if interval is None:
             raise UserError("no draw of the test documents has tokens of both classes: give --tokens more")
         return Measured(self.value, *interval)
@@ -198,7 +198,7 @@ class _Sides:
         """
         right = [self._per_document(part) for each in said.values() for part in (has & each, ~has & ~each)]
         of = [self._per_document(part) for part in (has, ~has)] * len(said)
-        drawn = _drawn_ratios(np.column_stack(right), np.column_stack(of), self._seed)
+        drawn = drawn_ratios(np.column_stack(right), np.column_stack(of), self._seed)
         return {
             key: _Accuracy(_balanced(has, each), drawn[:, 2 * at : 2 * at + 2].mean(1))
             for at, (key, each) in enumerate(said.items())

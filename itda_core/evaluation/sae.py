@@ -175,7 +175,7 @@ def _keep(
             _write(library, record, new_id, sae, told)
         found = sae_record(library, new_id)
         report = _report(library, found, job)
-        if report is None or (report.ce_original is None and may_run(library, record)):
+        if report is None or (not report.with_model and may_run(library, record)):
             tokens = open_tokens(library, record, job) if tokens is None else tokens
             measure_sae(library, found, load_coder(library, new_id), tokens, job)
     return found

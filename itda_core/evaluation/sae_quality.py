@@ -40,6 +40,8 @@ def measure_sae(library: Library, record: SaeRecord, coder: SaeCoder, tokens: Si
         documents=found.documents,
         ce_original=found.ce_original,
         ce_zero=found.ce_zero,
+        with_model=tokens.with_model,
+        is_seen=tokens.is_seen,
         sources=found.sources,
         by_document=found.by_document,
         series=(Series("sae", (point,)),),

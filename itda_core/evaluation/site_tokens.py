@@ -61,10 +61,14 @@ class TokensOfModel:
         self.read = from_model(record, model, corpus)
         self.with_model = True
 
-    @cached_property
+    @property
     def is_seen(self) -> bool:
         """Whether there is nothing to measure on but tokens that the dictionary was built from."""
-        return not self._record.holdout and not list(windows_after(self._record, self._model, self._corpus, 1))
+        return not self._record.holdout and not self._has_more
+
+    @cached_property
+    def _has_more(self) -> bool:
+        return bool(list(windows_after(self._record, self._model, self._corpus, 1)))
 
     def held_out(self, tokens: int) -> Iterator[HeldOut]:
         """Those that it is measured on, batch by batch, `tokens` of them at most."""
