@@ -20,7 +20,8 @@ def writing_routes(url: str, folder: Path, writers: Set[str], oid: str, requests
 
     Args:
         url: the server's address.
-        folder: what it serves; private repositories are noted in `.private`, those that another commits to whenever
+        folder: what it serves; noted there are private repositories in `.private`, owners whose repositories are
+            private unless they say otherwise in `.private-owners`, and repositories that another commits to whenever
             they have been looked at in `.moved`; large files wait in `.lfs`.
         writers: tokens that may write.
         oid: the commit that every commit becomes.
@@ -53,7 +54,8 @@ def writing_routes(url: str, folder: Path, writers: Set[str], oid: str, requests
         if (folder / name).is_dir():
             return JSONResponse({"error": "You already created this model repo", **made}, 409)
         (folder / name).mkdir(parents=True)
-        if asked.get("visibility") == "private":
+        default = "private" if (folder / ".private-owners" / asked["organization"]).exists() else "public"
+        if asked.get("visibility", default) == "private":
             (folder / ".private" / name).mkdir(parents=True)
         return JSONResponse(made)
 
