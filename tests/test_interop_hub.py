@@ -155,7 +155,7 @@ def test_texts_of_an_earlier_push_do_not_stay(hub: Hub, small: Library, tmp_path
     assert done.returncode == 0, done.stderr
     assert "earlier commits of me/texts still hold it" in done.stderr and "still hold it" not in done.stdout
     assert sorted(path.name for path in there.iterdir()) == sorted([ATOMS_FILE, MANIFEST_FILE, "README.md"])
-    found = run(hub, tmp_path, "pull", "me/texts", "--library", str(tmp_path / "b"), "--json")
+    found = run(hub, tmp_path / "new", "pull", "me/texts", "--library", str(tmp_path / "b"), "--json")
     assert found.returncode == 0, found.stderr
     assert json.loads(found.stdout)["atoms"] == 3
 

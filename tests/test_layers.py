@@ -220,7 +220,7 @@ def test_a_corpus_elsewhere_is_not_read(compared: Library, tmp_path: Path) -> No
         path = Library(root).folder(record.id) / "manifest.json"
         path.write_text(json.dumps(json.loads(path.read_text()) | {"corpus": f"../corpora/{record.corpus}"}))
     a, b = pair_of(Library(root))
-    with pytest.raises(DamagedError, match="no id of one"), running_job(root, "Compare") as job:
+    with pytest.raises(DamagedError, match="which no library has"), running_job(root, "Compare") as job:
         compare_layers(Library(root), a.id, b.id, job, SETTINGS)
 
 

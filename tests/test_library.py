@@ -104,7 +104,7 @@ def test_a_corpus_elsewhere_is_no_corpus(copy: Library) -> None:
     record = copy.record(copy.ids()[0])
     assert copy.corpus_folder(record) == copy.corpora / record.corpus
     for name in ("../jobs", "/etc", "a/b", ".", "some/texts", ""):
-        with pytest.raises(DamagedError, match="no id of one"):
+        with pytest.raises(DamagedError, match="which no library has"):
             copy.corpus_folder(replace(record, corpus=name))
 
 
