@@ -460,7 +460,7 @@ class Index:
     # Everything, for other tools
 
     def check_numbers(self) -> None:
-        """Raises DamagedError unless atoms, tokens and documents are numbered from 0 on, none left out nor there twice."""
+        """Raises DamagedError unless atoms, tokens and documents are numbered from 0 on, each there once."""
         for name, table in (("atom", "atoms"), ("token", "tokens"), ("document", "documents")):
             sql = f"""
                 SELECT count(*) = count(DISTINCT {name}) AND coalesce(min({name}), 0) = 0
