@@ -271,7 +271,7 @@ def _verify(given: argparse.Namespace) -> int:
         print(json.dumps({"checked": list(problems), "problems": found}))
     else:
         for name, lines in found.items():
-            print(*(f"{name}: {line}" for line in lines), sep="\n")
+            print(*(one_line(f"{name}: {line}") for line in lines), sep="\n")
         print(f"{len(problems) - len(found)} of {len(problems)} are as they were built")
     return FAULT if found else DONE
 
@@ -385,7 +385,7 @@ def _similarity(given: argparse.Namespace) -> int:
         best = ", ".join(str(max(range(len(row)), key=row.__getitem__)) for row in rows)
         print(f"{MEASURES[name]}: most like layers 0 to {len(rows) - 1} of A are {best} of B")
     for name, why in found.left_out.items():
-        print(f"{MEASURES[name]}: {why}")
+        print(one_line(f"{MEASURES[name]}: {why}"))
     return DONE
 
 

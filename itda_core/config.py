@@ -3,6 +3,7 @@
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from itda_core.parsing import MOST, is_number
 from itda_core.types import HOOKS, UserError
 
 ERRORS = ("relative", "squared", "cosine")
@@ -17,14 +18,23 @@ DTYPES = ("float32", "bfloat16", "float16")
 NDIF_KEY_VARIABLE = "NDIF_API_KEY"
 """Environment variable that holds the key of NDIF; it is never written or printed."""
 
-_DEEPEST = 9999
+DEEPEST = 9999
+"""The last layer that any model has."""
+_MOST_STEPS = 10_000  # of pursuit: each takes room for every activation
 
 
-def _at_least(name: str, value: int, lowest: int) -> None:
+def _at_least(name: str, value: int, lowest: int, highest: int = MOST) -> None:
     if not isinstance(value, int) or isinstance(value, bool):
-        raise UserError(f"{name} is {value!r}: it must be a whole number")
+        raise UserError(f"{name} is {str(value)[:80]!r}: it must be a whole number")
     if value < lowest:
         raise UserError(f"{name} is {value}: it must be at least {lowest}")
+    if value > highest:
+        raise UserError(f"{name} is {str(value)[:40]}: it must be {highest:,} at most")
+
+
+def _is_bool(name: str, value: bool) -> None:
+    if not isinstance(value, bool):
+        raise UserError(f"{name} is {str(value)[:80]!r}: it is either true or false")
 
 
 def _one_of(name: str, value: str, choices: tuple[str, ...]) -> None:
@@ -70,6 +80,7 @@ class CutSettings:
     def __post_init__(self) -> None:
         _at_least("context", self.context, 2)
         _one_of("windows", self.windows, WINDOWS)
+        _is_bool("keep_first", self.keep_first)
 
 
 @dataclass(frozen=True)
@@ -101,14 +112,14 @@ class DictionarySettings:
     ones and up to three times as many random ones; `random` draws them."""
 
     def __post_init__(self) -> None:
-        _at_least("l0", self.l0, 1)
+        _at_least("l0", self.l0, 1, _MOST_STEPS)
         _one_of("error", self.error, ERRORS)
         _one_of("scan", self.scan, SCANS)
         _one_of("init", self.init, INITS)
         _one_of("method", self.method, METHODS)
         _one_of("recipe", self.recipe, RECIPES)
-        if not 0 <= self.threshold < float("inf"):
-            raise UserError(f"threshold is {self.threshold}: it must be a finite number, 0 or more")
+        if not is_number(self.threshold) or self.threshold < 0:
+            raise UserError(f"threshold is {str(self.threshold)[:40]}: it must be a finite number, 0 or more")
         if self.max_atoms is not None:
             _at_least("max_atoms", self.max_atoms, 1)
             if self.recipe == "random" and self.max_atoms > RESERVOIR_ROWS:
@@ -182,10 +193,10 @@ class MeasureSettings:
 
     def __post_init__(self) -> None:
         for l0 in self.l0s:
-            _at_least("L0", l0, 1)
+            _at_least("L0", l0, 1, _MOST_STEPS)
         for share in self.shares:
-            if isinstance(share, bool) or not isinstance(share, int | float) or not 0 < share <= 1:
-                raise UserError(f"a share of the atoms is {share}: it must be above 0, and 1 at most")
+            if not is_number(share) or not 0 < share <= 1:
+                raise UserError(f"a share of the atoms is {str(share)[:40]}: it must be above 0, and 1 at most")
         if not self.shares:
             raise UserError("name at least one share of the atoms")
         _at_least("tokens", self.tokens, 1)
@@ -200,7 +211,7 @@ def parse_layers(text: str) -> tuple[int, ...]:
         is_number = first.isdecimal() and (last.isdecimal() or not dash)
         if not is_number or (dash and int(last) < int(first)):
             raise UserError(f"layers are {text!r}: write a list such as 2,4-6")
-        if int(last or first) > _DEEPEST:
+        if int(last or first) > DEEPEST:
             raise UserError(f"layers are {text!r}: no model has a layer {last or first}")
         layers.update(range(int(first), int(last or first) + 1))
     return tuple(sorted(layers))

@@ -12,6 +12,7 @@ from itda_core import pursuit
 from itda_core.config import METHODS, DictionarySettings
 from itda_core.files import read_json, sha256_of, write_json
 from itda_core.layout import ATOMS_FILE, MANIFEST_FILE
+from itda_core.library import parse_growth
 from itda_core.refit import refit
 from itda_core.types import Codes, DamagedError, Growth, UserError
 
@@ -139,7 +140,7 @@ class Dictionary:
         manifest = read_json(folder / MANIFEST_FILE)
         try:
             settings = DictionarySettings(**manifest["settings"])
-            history = [Growth(int(rows), int(atoms), float(error)) for rows, atoms, error in manifest["history"]]
+            history = parse_growth(manifest["history"])
         except (KeyError, TypeError, ValueError, UserError) as error:
             raise DamagedError(f"{folder / MANIFEST_FILE} is not a dictionary's manifest: {error}") from error
         try:

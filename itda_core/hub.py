@@ -5,6 +5,7 @@ safetensors. Whatever the user can mend is a UserError of one line.
 """
 
 import json
+import re
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -42,6 +43,8 @@ _SMALL_FILES = (
     "*.model",  # sentencepiece
 )
 _FOLDERS = "*/*"
+_WEIGHTS_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,199}\.safetensors")
+"""Nothing that leads out of a folder, is read as a pattern, or is obeyed by a terminal."""
 _OTHER_WEIGHTS = {
     ".gguf": "GGUF",
     ".bin": "pickle",
@@ -109,21 +112,15 @@ def weight_files(folder: Path) -> list[str]:
     if not index.is_file():
         return [WEIGHTS_FILE]
     try:
-        names = sorted(set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values()))
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        names = set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values())
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise UserError(f"{INDEX_FILE} of {folder.name} is damaged: fetch the model again") from error
     for name in names:
-        # A separator or a leading dot could lead out of the folder, and *?[ would be read as patterns.
-        if (
-            Path(name).name != name
-            or not name.endswith(".safetensors")
-            or name.startswith(".")
-            or set(name) & set("*?[")
-        ):
+        if not isinstance(name, str) or not _WEIGHTS_NAME.fullmatch(name):
             raise UserError(
-                f"{INDEX_FILE} of {folder.name} names {name!r}, which is no weight file: name another model"
+                f"{INDEX_FILE} of {folder.name} names {str(name)[:80]!r}, which is no weight file: name another model"
             )
-    return names
+    return sorted(names)
 
 
 class _Bytes(tqdm):

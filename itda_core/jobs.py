@@ -108,7 +108,13 @@ class Job:
         state.stage, state.done, state.total, state.unit, state.rate, state.note = name, done, total, unit, None, ""
         self._stage_started, self._done_before = time.monotonic(), done
         self._bar = tqdm(
-            total=total, desc=name, unit=f" {unit}", unit_scale=True, initial=done, file=sys.stderr, mininterval=0.5
+            total=total,
+            desc=one_line(name),
+            unit=f" {unit}",
+            unit_scale=True,
+            initial=done,
+            file=sys.stderr,
+            mininterval=0.5,
         )
         self._write(force=True)
 
@@ -127,7 +133,7 @@ class Job:
 
     def say(self, line: str) -> None:
         """Say something of this stage, in the log and where the job is followed."""
-        tqdm.write(line, file=sys.stderr)
+        tqdm.write(one_line(line), file=sys.stderr)
         self.state.note = line
         self._write()
 

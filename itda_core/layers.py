@@ -8,7 +8,6 @@ document and position, with two the tokens that end at the same character. A job
 import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
-from math import isfinite
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -20,6 +19,7 @@ from itda_core.config import LayersSettings
 from itda_core.files import read_json, slug, write_json
 from itda_core.jobs import Job, build_lock
 from itda_core.library import DictionaryRecord, Library
+from itda_core.parsing import number, plain_text, share, whole
 from itda_core.types import DamagedError, UserError
 
 if TYPE_CHECKING:
@@ -100,32 +100,30 @@ class LayerSimilarity:
     def parse(cls, said: Any) -> "LayerSimilarity":
         """Read what may come from a stranger's library. Raises DamagedError."""
         try:
-            atoms = tuple(tuple(int(n) for n in side) for side in said["atoms"])
+            atoms = tuple(tuple(map(whole, side)) for side in said["atoms"])
             shape = tuple(map(len, atoms))
             values = {name: _matrix(rows, shape) for name, rows in said["values"].items() if name in MEASURES}
             if not values or len(shape) != 2 or said["key"] not in ("token", "characters"):
                 raise ValueError("it says nothing of two models")
-            low, high = said["union_interval"]
-            (shares,) = _matrix([[said["union"], low, high, said["union_chance"]]], (1, 4))
-            if not all(0 <= share <= 1 for share in shares):
-                raise ValueError("a union that is no share")
+            (hook_a, hook_b), (coverage_a, coverage_b) = said["hooks"], said["coverage"]
+            (low, high), (sources_a, sources_b) = said["union_interval"], said["union_sources"]
             return cls(
-                a=str(said["a"]),
-                b=str(said["b"]),
-                hooks=(str(said["hooks"][0]), str(said["hooks"][1])),
-                corpus=str(said["corpus"]),
-                key=str(said["key"]),
-                tokens=int(said["tokens"]),
-                coverage=(float(said["coverage"][0]), float(said["coverage"][1])),
-                l0=int(said["l0"]),
-                threshold=float(said["threshold"]),
+                a=plain_text(said["a"]),
+                b=plain_text(said["b"]),
+                hooks=(plain_text(hook_a), plain_text(hook_b)),
+                corpus=plain_text(said["corpus"]),
+                key=said["key"],
+                tokens=whole(said["tokens"]),
+                coverage=(share(coverage_a), share(coverage_b)),
+                l0=whole(said["l0"], 1),
+                threshold=number(said["threshold"]),
                 atoms=(atoms[0], atoms[1]),
-                union=shares[0],
-                union_interval=Interval(shares[1], shares[2]),
-                union_chance=shares[3],
-                union_sources=(int(said["union_sources"][0]), int(said["union_sources"][1])),
+                union=share(said["union"]),
+                union_interval=Interval(share(low), share(high)),
+                union_chance=share(said["union_chance"]),
+                union_sources=(whole(sources_a), whole(sources_b)),
                 values=values,
-                left_out={name: str(why) for name, why in said["left_out"].items() if name in MEASURES},
+                left_out={name: plain_text(why) for name, why in said["left_out"].items() if name in MEASURES},
             )
         except (KeyError, TypeError, ValueError, IndexError, AttributeError, ArithmeticError) as error:
             raise DamagedError(f"a report on layers is damaged ({error}): delete its file in comparisons/") from error
@@ -209,7 +207,7 @@ def _read(library: Library, record: DictionaryRecord, tokens: int, job: Job) -> 
 
     job.stage(f"loading {record.model}", None, "tokens")
     model = open_model(record, library.root)
-    corpus = Corpus.open(library.corpora / record.corpus)
+    corpus = Corpus.open(library.corpus_folder(record))
     windows = list(cut(corpus.documents(), model.tokenizer, record.cut, tokens))
     job.stage(f"reading with {record.model}", sum(len(window.captured) for window in windows), "tokens")
     return capture_layers(model, windows, record.site.hook, advance=job.advance)
@@ -300,9 +298,7 @@ def _union(a: "Sequence[torch.Tensor]", b: "Sequence[torch.Tensor]", keys: np.nd
 
 
 def _matrix(rows: Any, shape: tuple[int, ...]) -> tuple[tuple[float, ...], ...]:
-    found = tuple(tuple(float(value) for value in row) for row in rows)
+    found = tuple(tuple(map(number, row)) for row in rows)
     if (len(found), {len(row) for row in found}) != (shape[0], {shape[1]}):
         raise ValueError("a matrix of another shape than the models have")
-    if not all(isfinite(value) for row in found for value in row):
-        raise ValueError("a value that is not finite")
     return found

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from itda_core.config import DTYPES, CutSettings, DictionarySettings
+from itda_core.config import DEEPEST, DTYPES, CutSettings, DictionarySettings
 from itda_core.files import read_json, sha256_of
 from itda_core.layout import (
     ACTIVATIONS,
@@ -20,10 +20,14 @@ from itda_core.layout import (
     MAP_FILE,
     SAES,
 )
+from itda_core.parsing import number, plain_text, whole
 from itda_core.types import DamagedError, Growth, Site, UserError
 
 _ID = re.compile(r"[a-z0-9][a-z0-9.-]{0,119}")
+_FILE = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,99}")
 _WIDEST, _LONGEST = 10**7, 10**9  # of activations, and seconds that a build took
+MOST_SPECIAL = 999
+"""Special tokens that a tokenizer may put before a text."""
 
 
 @dataclass(frozen=True)
@@ -75,6 +79,8 @@ class DictionaryRecord:
     """Versions of the packages that made it."""
     files: dict[str, str]
     """SHA-256 of every file that never changes."""
+    prefix: int | None = None
+    """Special tokens that the tokenizer puts before a text; None where that is not said."""
 
     @classmethod
     def parse(cls, dictionary_id: str, manifest: Any) -> "DictionaryRecord":
@@ -82,33 +88,34 @@ class DictionaryRecord:
         try:
             if manifest["id"] != dictionary_id:
                 raise ValueError(f"it names another id, {manifest['id']!r}")
-            if 0 < _count(manifest["n_layers"]) <= _count(manifest["layer"]):
-                raise ValueError(f"a model of {manifest['n_layers']} layers has no layer {manifest['layer']}")
+            n_layers, layer = whole(manifest["n_layers"], 0, DEEPEST + 1), whole(manifest["layer"], 0, DEEPEST)
+            if 0 < n_layers <= layer:
+                raise ValueError(f"a model of {n_layers} layers has no layer {layer}")
+            error, prefix = manifest["relative_error"], manifest.get("prefix")
             return cls(
                 id=dictionary_id,
-                model=_text(manifest["model"]),
-                revision=None if manifest["revision"] is None else _text(manifest["revision"]),
-                weights_sha256=None if manifest["weights_sha256"] is None else _text(manifest["weights_sha256"]),
+                model=plain_text(manifest["model"]),
+                revision=None if manifest["revision"] is None else plain_text(manifest["revision"]),
+                weights_sha256=None if manifest["weights_sha256"] is None else plain_text(manifest["weights_sha256"]),
                 dtype=_dtype(manifest["dtype"]),
-                tokenizer_sha256=_text(manifest["tokenizer_sha256"]),
-                n_layers=_count(manifest["n_layers"]),
-                site=Site(_count(manifest["layer"]), _text(manifest["hook"])),
-                corpus=_text(manifest["corpus"]),
+                tokenizer_sha256=plain_text(manifest["tokenizer_sha256"]),
+                n_layers=n_layers,
+                site=Site(layer, plain_text(manifest["hook"])),
+                corpus=plain_text(manifest["corpus"]),
                 cut=CutSettings(**manifest["cut"]),
                 settings=DictionarySettings(**manifest["settings"]),
-                n_atoms=_count(manifest["n_atoms"]),
-                d_model=_within(_count(manifest["d_model"]), 1, _WIDEST),
-                n_tokens=_count(manifest["n_tokens"]),
-                holdout=bool(manifest["holdout"]),
-                relative_error=None if manifest["relative_error"] is None else float(manifest["relative_error"]),
-                measured_tokens=_count(manifest["measured_tokens"]),
-                seconds=_within(float(manifest["seconds"]), 0, _LONGEST),
-                created=_text(manifest["created"]),
-                history=tuple(
-                    Growth(_count(rows), _count(atoms), float(error)) for rows, atoms, error in manifest["history"]
-                ),
-                versions={_text(name): _text(version) for name, version in manifest["versions"].items()},
-                files={_file_name(name): _text(digest) for name, digest in manifest["files"].items()},
+                n_atoms=whole(manifest["n_atoms"]),
+                d_model=whole(manifest["d_model"], 1, _WIDEST),
+                n_tokens=whole(manifest["n_tokens"]),
+                holdout=_holdout(manifest["holdout"]),
+                relative_error=None if error is None else number(error),
+                measured_tokens=whole(manifest["measured_tokens"]),
+                seconds=_seconds(manifest["seconds"]),
+                created=plain_text(manifest["created"]),
+                history=tuple(parse_growth(manifest["history"])),
+                versions={plain_text(name): plain_text(version) for name, version in manifest["versions"].items()},
+                files={_file_name(name): plain_text(digest) for name, digest in manifest["files"].items()},
+                prefix=None if prefix is None else whole(prefix, 0, MOST_SPECIAL),
             )
         except (KeyError, TypeError, ValueError, AttributeError, ArithmeticError, UserError) as error:
             what = f"it has no {error}" if isinstance(error, KeyError) else str(error)
@@ -135,6 +142,11 @@ class DictionaryRecord:
             "scan": self.settings.scan,
             "relative_error": self.relative_error,
         }
+
+
+def parse_growth(history: Any) -> list[Growth]:
+    """The growth of a dictionary as its manifest has it. Raises ValueError or TypeError for what is none."""
+    return [Growth(whole(rows), whole(atoms), number(error)) for rows, atoms, error in history]
 
 
 def is_id(text: str) -> bool:
@@ -233,6 +245,14 @@ class Library:
         """The dictionary's map, which is written after the dictionary and may not be there yet."""
         return self.folder(dictionary_id) / MAP_FILE
 
+    def corpus_folder(self, record: DictionaryRecord) -> Path:
+        """Folder of the corpus that a dictionary was built from. Raises DamagedError for a name that none can have."""
+        if not is_id(record.corpus):
+            raise DamagedError(
+                f"{record.id} names the corpus {record.corpus[:80]!r}, which no library has by that name"
+            )
+        return self.corpora / record.corpus
+
     def verify(self, dictionary_id: str) -> Iterator[str]:
         """Problems of one dictionary, a line each: files that are missing or changed since it was built."""
         folder = self.folder(dictionary_id)
@@ -257,21 +277,16 @@ class Library:
         return f"there is {shown}" + (f" and {len(ids) - 10} more" if len(ids) > 10 else "")
 
 
-def _within(value: Any, lowest: float, highest: float) -> Any:
-    if not lowest <= value <= highest:
-        raise ValueError(f"{value} is not between {lowest:g} and {highest:g}")
-    return value
+def _seconds(value: Any) -> float:
+    found = number(value)
+    if not 0 <= found <= _LONGEST:
+        raise ValueError(f"a build that took {found:g} seconds")
+    return found
 
 
-def _count(value: Any) -> int:
-    if not isinstance(value, int) or isinstance(value, bool) or not 0 <= value < 2**63:
-        raise ValueError(f"{str(value)[:40]!r} is not a count")
-    return value
-
-
-def _text(value: Any) -> str:
-    if not isinstance(value, str):
-        raise ValueError(f"{value!r} is not text")
+def _holdout(value: Any) -> bool:
+    if not isinstance(value, bool):
+        raise ValueError(f"whether documents were held out is {str(value)[:40]!r}")
     return value
 
 
@@ -282,6 +297,6 @@ def _dtype(value: Any) -> str:
 
 
 def _file_name(value: Any) -> str:
-    if not isinstance(value, str) or not value or "/" in value or "\\" in value or value.startswith("."):
-        raise ValueError(f"{value!r} is not the name of a file beside it")
+    if not isinstance(value, str) or not _FILE.fullmatch(value):
+        raise ValueError(f"{str(value)[:80]!r} is not the name of a file beside it")
     return value

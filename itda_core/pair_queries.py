@@ -14,7 +14,7 @@ import duckdb
 import numpy as np
 import pandas as pd
 
-from itda_core.queries import literal
+from itda_core.queries import check_file, check_tables, literal
 from itda_core.similarity.sources import row_keys
 from itda_core.types import DamagedError, UserError, has_half_characters
 
@@ -137,8 +137,7 @@ class Pair:
         """
         self._names = {path.parent.name for path in (path_a, path_b)}
         for path in (path_a, path_b):
-            if not path.is_file():
-                raise DamagedError(f"{path.name} of dictionary {path.parent.name} is missing: build it again")
+            check_file(path)
         self._key, self._joining, self._is_joined = key, threading.Lock(), False
         self._connection = duckdb.connect(":memory:")
         try:
@@ -146,6 +145,9 @@ class Pair:
         except duckdb.Error as error:
             self._connection.close()
             raise self._damaged(error) from error
+        except DamagedError:
+            self._connection.close()
+            raise
 
     def _open(self, path_a: Path, path_b: Path, key: str, measures: Measures | None) -> None:
         run = self._connection.execute
@@ -154,6 +156,7 @@ class Pair:
         files = list(dict.fromkeys((path_a, path_b)))  # no file can be attached twice
         for at, path in enumerate(files):
             run(f"ATTACH {literal(path)} AS file_{at} (READ_ONLY)")
+            check_tables(self._connection, path, f"file_{at}")
         for side in ("a", "b"):
             run(f"CREATE SCHEMA {side}")
             columns = ", ".join(f"{name} {_TYPES[name]}" for name in MEASURES)

@@ -1,28 +1,39 @@
 """Values out of JSON that may be a stranger's, each checked to be what it has to be; ValueError says what is not."""
 
-from math import isfinite
-from typing import Any
+from sys import float_info
+from typing import Any, TypeGuard
+
+MOST = 2**63 - 1
+"""The largest count there is."""
 
 
-def whole(value: Any, lowest: int = 0) -> int:
-    """A count, of 64 bits."""
-    if not isinstance(value, int) or isinstance(value, bool) or not lowest <= value < 2**63:
+def is_number(value: Any) -> TypeGuard[int | float]:
+    """Whether a value is a number that is finite as a float: neither 10**400 nor a boolean is."""
+    return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) <= float_info.max
+
+
+def whole(value: Any, lowest: int = 0, highest: int = MOST) -> int:
+    """A count within bounds, 64 bits at the most."""
+    if not isinstance(value, int) or isinstance(value, bool):
         raise ValueError(f"{str(value)[:40]!r} is not a count")
+    if not lowest <= value <= highest:
+        raise ValueError(f"{str(value)[:40]} is not between {lowest} and {highest}")
     return value
 
 
 def number(value: Any) -> float:
     """A number that is finite."""
-    if not isinstance(value, int | float) or isinstance(value, bool) or not isfinite(value):
+    if not is_number(value):
         raise ValueError(f"{str(value)[:40]!r} is not a number")
     return float(value)
 
 
 def share(value: Any) -> float:
     """A number from 0 to 1."""
-    if not isinstance(value, int | float) or isinstance(value, bool) or not isfinite(value) or not 0 <= value <= 1:
-        raise ValueError(f"{str(value)[:40]!r} is not a share")
-    return float(value)
+    found = number(value)
+    if not 0 <= found <= 1:
+        raise ValueError(f"{found:g} is not a share")
+    return found
 
 
 def plain_text(value: Any) -> str:

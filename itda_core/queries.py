@@ -33,6 +33,19 @@ INTERVAL_EXAMPLES = 5
 _LOCKED_DOWN: dict[str, str | bool | int | float | list[str]] = {
     "enable_external_access": "false",
     "lock_configuration": "true",
+    "memory_limit": "2GB",
+    "temp_directory": "",
+}
+_TABLES = {
+    "activations",
+    "atoms",
+    "codes",
+    "cofiring",
+    "documents",
+    "examples",
+    "histograms",
+    "neighbours",
+    "tokens",
 }
 _CANDIDATES = 200  # activations looked at for examples that read differently
 _LISTED = (
@@ -113,15 +126,21 @@ class Index:
     def __init__(self, path: Path) -> None:
         """Open an index. Raises DamagedError when the file is missing or not an index."""
         self._path = path
-        if not path.is_file():
-            raise DamagedError(f"{path.name} of dictionary {path.parent.name} is missing: build the dictionary again")
+        check_file(path)
         try:
             self._connection = duckdb.connect(str(path), read_only=True, config=_LOCKED_DOWN)
         except duckdb.Error as error:
             raise self._damaged(error) from error
         try:
+            # A function of the file's own would stand in for DuckDB's wherever a query names that.
+            if self._value("SELECT count(*) FROM duckdb_functions() WHERE NOT internal"):
+                raise _not_plain(path, "functions of its own")
+            check_tables(self._connection, path, str(self._value("SELECT current_database()")))
             self.n_atoms = int(self._value("SELECT count(*) FROM atoms"))
             self.n_tokens = int(self._value("SELECT count(*) FROM tokens WHERE error IS NOT NULL"))
+        except duckdb.Error as error:
+            self._connection.close()
+            raise self._damaged(error) from error
         except DamagedError:
             self._connection.close()
             raise
@@ -440,6 +459,20 @@ class Index:
 
     # Everything, for other tools
 
+    def check_numbers(self) -> None:
+        """Raises DamagedError unless atoms, tokens and documents are numbered from 0 on, each there once."""
+        for name, table in (("atom", "atoms"), ("token", "tokens"), ("document", "documents")):
+            sql = f"""
+                SELECT count(*) = count(DISTINCT {name}) AND coalesce(min({name}), 0) = 0
+                    AND coalesce(max({name}), -1) + 1 = count(*)
+                FROM {table}
+                """
+            if not self._value(sql):
+                raise DamagedError(
+                    f"{self._path.name} of dictionary {self._path.parent.name} does not number its {table}: build the "
+                    "dictionary again"
+                )
+
     def origins(self) -> pd.DataFrame:
         """Where all atoms came from, in their order.
 
@@ -507,6 +540,39 @@ class Index:
 
     def _value(self, sql: str, values: Sequence[Any] = ()) -> Any:
         return self._frame(sql, values).iat[0, 0]
+
+
+def check_file(path: Path) -> None:
+    """Raises DamagedError where an index is missing, or has changes beside it that are no part of its hash."""
+    if not path.is_file():
+        raise DamagedError(f"{path.name} of dictionary {path.parent.name} is missing: build the dictionary again")
+    log = path.with_name(f"{path.name}.wal")
+    if log.exists() or log.is_symlink():
+        raise DamagedError(f"{log.name} of dictionary {path.parent.name} is no part of an index: delete it")
+
+
+def check_tables(connection: duckdb.DuckDBPyConnection, path: Path, database: str) -> None:
+    """Refuse an index in which something is computed where a table is expected: a stranger may have put it there.
+
+    Args:
+        connection: where it is open.
+        path: its file, for the message.
+        database: its name there.
+
+    Raises DamagedError, or duckdb.Error where the file cannot be read.
+    """
+    found = connection.execute(
+        "SELECT table_name, sql FROM duckdb_tables() WHERE database_name = ? AND schema_name = 'main'", [database]
+    ).fetchall()
+    plain = {name for name, sql in found if "GENERATED ALWAYS" not in sql}
+    if missing := sorted(_TABLES - plain):
+        raise _not_plain(path, f"no plain table {missing[0]}")
+
+
+def _not_plain(path: Path, what: str) -> DamagedError:
+    return DamagedError(
+        f"{path.name} of dictionary {path.parent.name} holds {what}, and is no index: build the dictionary again"
+    )
 
 
 def literal(path: Path) -> str:

@@ -229,7 +229,7 @@ def _reader(library: Library, record: DictionaryRecord, job: Job) -> "Reader":
         raise no_activations(record)
     job.stage(f"loading {record.model}")
     model = open_model(record, library.root)
-    return from_model(record, model, Corpus.open(library.corpora / record.corpus))
+    return from_model(record, model, Corpus.open(library.corpus_folder(record)))
 
 
 def _read_tables(

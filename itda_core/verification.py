@@ -23,8 +23,11 @@ def verify_library(library: Library) -> dict[str, list[str]]:
             own = problems.setdefault(record.id, [])
             own += _problem(dictionary_quality, library, record)
             own += _problem(read_probing, record, library.folder(record.id))
-    problems |= {sae_id: list(verify_sae(library, sae_id)) for sae_id in sae_ids(library)}
-    return problems | _of_corpora(library) | _of_comparisons(library) | _of_layers(library)
+    saes = {sae_id: list(verify_sae(library, sae_id)) for sae_id in sae_ids(library)}
+    for more in (saes, _of_corpora(library), _of_comparisons(library), _of_layers(library)):
+        for name, lines in more.items():  # two of one name, which a stranger may give them, hide nothing of each other
+            problems.setdefault(name, []).extend(lines)
+    return problems
 
 
 def _of_corpora(library: Library) -> dict[str, list[str]]:

@@ -20,7 +20,9 @@ def writing_routes(url: str, folder: Path, writers: Set[str], oid: str, requests
 
     Args:
         url: the server's address.
-        folder: what it serves; private repositories are noted in `.private`, large files wait in `.lfs`.
+        folder: what it serves; noted there are private repositories in `.private`, owners whose repositories are
+            private unless they say otherwise in `.private-owners`, and repositories that another commits to whenever
+            they have been looked at in `.moved`; large files wait in `.lfs`.
         writers: tokens that may write.
         oid: the commit that every commit becomes.
         requests: every request is noted here.
@@ -52,7 +54,8 @@ def writing_routes(url: str, folder: Path, writers: Set[str], oid: str, requests
         if (folder / name).is_dir():
             return JSONResponse({"error": "You already created this model repo", **made}, 409)
         (folder / name).mkdir(parents=True)
-        if asked.get("visibility") == "private":
+        default = "private" if (folder / ".private-owners" / asked["organization"]).exists() else "public"
+        if asked.get("visibility", default) == "private":
             (folder / ".private" / name).mkdir(parents=True)
         return JSONResponse(made)
 
@@ -77,10 +80,16 @@ def writing_routes(url: str, folder: Path, writers: Set[str], oid: str, requests
         return JSONResponse({})
 
     async def commit(request: Request) -> Response:
-        root = folder / "models" / request.path_params["owner"] / request.path_params["name"]
-        for line in (await request.body()).splitlines():
-            said = json.loads(line)
-            if said["key"] == "file":
+        name = Path("models") / request.path_params["owner"] / request.path_params["name"]
+        root = folder / name
+        lines = [json.loads(line) for line in (await request.body()).splitlines()]
+        head = "0" * 40 if (folder / ".moved" / name).exists() else oid
+        if lines[0]["value"].get("parentCommit", head) != head:
+            return _refusal(412, "A commit has happened since. Please refresh and try again.")
+        for said in lines:
+            if said["key"] == "deletedFile":
+                (root / said["value"]["path"]).unlink()
+            elif said["key"] == "file":
                 (root / said["value"]["path"]).write_bytes(base64.b64decode(said["value"]["content"]))
             elif said["key"] == "lfsFile":
                 content = (folder / ".lfs" / said["value"]["oid"]).read_bytes()

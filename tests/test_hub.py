@@ -15,7 +15,8 @@ from conftest import MODEL_A
 from hub_server import COMMIT, UNKNOWN_TOKEN, Hub, hub_environment, serve
 from transformers import AutoModelForCausalLM
 
-from itda_core.types import Document
+from itda_core.hub import weight_files
+from itda_core.types import Document, UserError
 
 PARTS = [f"model-{part:05}-of-00004.safetensors" for part in range(1, 5)]
 
@@ -165,6 +166,31 @@ def test_what_cannot_be_had_is_told_in_one_line(hub: Hub, tmp_path: Path) -> Non
     }
     for case, line in expected.items():
         assert lines[case].startswith("itda: ") and line in lines[case], lines[case]
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        '{"weight_map": {"a": 1, "b": 2}}',
+        '{"weight_map": {"a": "one.safetensors", "b": null}}',
+        '{"weight_map": {"a": "\\u001b[31m.safetensors"}}',
+        '{"weight_map": {"a": "*.safetensors"}}',
+        '{"weight_map": {"a": ["one.safetensors"]}}',
+        '{"weight_map": {"a": "sub/one.safetensors"}}',
+        '{"weight_map": 3}',
+        "[" * 100_000,
+    ],
+)
+def test_a_list_of_weights_that_is_none(said: str, tmp_path: Path) -> None:
+    (tmp_path / "model.safetensors.index.json").write_text(said)
+    with pytest.raises(UserError, match=r"names '.*', which is no weight file|is damaged: fetch the model again"):
+        weight_files(tmp_path)
+
+
+def test_weights_in_parts(tmp_path: Path) -> None:
+    names = {"a": PARTS[1], "b": PARTS[0], "c": PARTS[1]}
+    (tmp_path / "model.safetensors.index.json").write_text(json.dumps({"weight_map": names}))
+    assert weight_files(tmp_path) == PARTS[:2]
 
 
 def test_a_token_that_is_not_known_or_not_let_in(hub: Hub, tmp_path: Path) -> None:

@@ -313,7 +313,7 @@ REFUSED = {
     "a list": "it is no list of names and values",
     "no text": "metadata.yaml of 'run' cannot be read",
     "long": "it has more than 65,536 bytes",
-    "no layer": "layer is 'three', not a count",
+    "no layer": "layer: 'three' is not a count",
     "no place": "submodule_name is 'mlp.gate', which is no place known here",
     "no model": "it names no lm_name",
     "no L0": "l0 is 0: it must be at least 1",

@@ -13,6 +13,7 @@ import pytest
 import torch
 from conftest import MODEL_A
 from hub_server import UNKNOWN_TOKEN, Hub, hub_environment, serve
+from small_library import spoil_atoms, write_library
 
 from itda_core import Dictionary
 from itda_core.cli import main
@@ -143,6 +144,35 @@ def test_pushing_again_replaces_its_own_and_nothing_else(hub: Hub, small: Librar
     assert "ITDA dictionary" in (other / "README.md").read_text()
 
 
+def test_texts_of_an_earlier_push_do_not_stay(hub: Hub, small: Library, tmp_path: Path) -> None:
+    pushed(hub, tmp_path, small, "me/texts", "--with-text")
+    there = hub.folder / "models" / "me" / "texts"
+    assert (there / INDEX_FILE).is_file()
+    other = write_library(tmp_path / "other")
+    arguments = ["push", *other.ids(), "me/texts", "--library", str(other.root), "--json"]
+    assert "is not of" in refused(hub, tmp_path, *arguments, HF_TOKEN=WRITER)
+    done = run(hub, tmp_path, *arguments, "--overwrite", HF_TOKEN=WRITER)
+    assert done.returncode == 0, done.stderr
+    assert "earlier commits of me/texts still hold it" in done.stderr and "still hold it" not in done.stdout
+    assert sorted(path.name for path in there.iterdir()) == sorted([ATOMS_FILE, MANIFEST_FILE, "README.md"])
+    found = run(hub, tmp_path / "new", "pull", "me/texts", "--library", str(tmp_path / "b"), "--json")
+    assert found.returncode == 0, found.stderr
+    assert json.loads(found.stdout)["atoms"] == 3
+
+
+def test_what_another_commits_meanwhile_is_not_replaced(hub: Hub, small: Library, tmp_path: Path) -> None:
+    pushed(hub, tmp_path, small, "me/busy")
+    (hub.folder / ".moved" / "models" / "me" / "busy").mkdir(parents=True)
+    arguments = ["push", *small.ids(), "me/busy", "--library", str(small.root)]
+    assert "was made or changed by another" in refused(hub, tmp_path, *arguments, HF_TOKEN=WRITER)
+
+
+def test_an_owner_whose_repositories_are_private_keeps_them_so(hub: Hub, tmp_path: Path) -> None:
+    (hub.folder / ".private-owners" / "lab").mkdir(parents=True)
+    pushed(hub, tmp_path, write_library(tmp_path / "small"), "lab/inner")
+    assert (hub.folder / ".private" / "models" / "lab" / "inner").exists()
+
+
 def test_private_is_private(hub: Hub, small: Library, tmp_path: Path) -> None:
     pushed(hub, tmp_path, small, "me/hidden", "--private")
     assert (hub.folder / ".private" / "models" / "me" / "hidden").exists()
@@ -183,6 +213,9 @@ def test_what_is_not_as_its_manifest_says_is_not_taken(hub: Hub, small: Library,
             content = bytearray((there / ATOMS_FILE).read_bytes())
             content[-1] ^= 1
             (there / ATOMS_FILE).write_bytes(content)
+        elif what == "values":
+            spoil_atoms(there, lambda dictionary: dictionary.atoms.fill_(torch.nan))
+            changed = json.loads((there / MANIFEST_FILE).read_text())
         elif what == "index":
             (there / INDEX_FILE).write_bytes(b"no index")
             changed["files"] = manifest["files"] | {INDEX_FILE: hashlib.sha256(b"no index").hexdigest()}
@@ -196,6 +229,7 @@ def test_what_is_not_as_its_manifest_says_is_not_taken(hub: Hub, small: Library,
         return refused(hub, tmp_path, "pull", f"me/{there.name}", "--library", str(tmp_path / "b"))
 
     assert f"{ATOMS_FILE} is not the file that the manifest" in spoil("atoms")
+    assert "atom 0 in atoms.safetensors has a value that is not finite" in spoil("values")
     assert f"{INDEX_FILE} of dictionary" in spoil("index")
     assert "names '../../elsewhere', which is no id" in spoil("id")
     assert "'../x' is not the name of a file" in spoil("files")
@@ -250,6 +284,18 @@ def test_a_card_has_the_figures_and_a_strangers_text_is_no_markup(small: Library
     assert "base_model" not in text  # it is no id of the Hub
     assert "base_model: owner/name" in card(replace(record, model="owner/name", revision="v1"), "me/it", True, None)
     assert 'snapshot_download("me/it")' in text
+    assert "| recipe |" not in text
+    pruned = replace(record, settings=replace(record.settings, recipe="pruned"))
+    assert "| recipe | pruned |" in card(pruned, "me/it", False, None)
+
+
+def test_figures_of_another_dictionary_are_not_on_a_card(hub: Hub, tmp_path: Path) -> None:
+    small = write_library(tmp_path / "small")
+    (dictionary_id,) = small.ids()
+    point = Point(3, 2, {"ce_loss_score": Measured(0.9, 0.8, 1.0)})
+    write_quality(Quality("another", 100, 10, 3.0, 9.0, (Series("itda", (point,)),), 1.0), small.folder(dictionary_id))
+    arguments = ["push", dictionary_id, "me/figures", "--library", str(small.root)]
+    assert "is of another dictionary" in refused(hub, tmp_path, *arguments, HF_TOKEN=WRITER)
 
 
 def test_inert_text_reads_as_it_is() -> None:

@@ -40,6 +40,16 @@ def test_a_job_says_how_far_it_is(tmp_path: Path) -> None:
     assert (seen.status, seen.finished, seen.growth) == ("done", ["some-id"], {})
 
 
+def test_no_terminal_obeys_what_a_job_says(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    with running_job(tmp_path, "Something") as job:
+        job.stage("reading a\x1b]0;b\x07", 1)
+        job.say("one\x1b[2Jtwo")
+        job.advance(1)
+    said = capsys.readouterr().err.replace("\x1b[A", "")  # tqdm's own, one line up
+    assert "\x1b" not in said and "\x07" not in said
+    assert "reading a\\x1b]0;b\\x07" in said and "one\\x1b[2Jtwo" in said
+
+
 @pytest.mark.parametrize(
     ("error", "reason"), [(UserError("mend it"), "mend it"), (RuntimeError("broke"), "RuntimeError: broke")]
 )

@@ -13,6 +13,7 @@ from itda_core.capture import Capture
 from itda_core.cli import main
 from itda_core.config import LayersSettings
 from itda_core.corpus import Corpus
+from itda_core.jobs import running_job
 from itda_core.layer_activations import common_rows, ends_of
 from itda_core.layers import MEASURES, LayerSimilarity, _union, compare_layers, path_of, read_layers
 from itda_core.library import DictionaryRecord, Library
@@ -187,6 +188,16 @@ def test_a_damaged_report_says_so(compared: Library, tmp_path: Path, capsys: pyt
         {"union_interval": [0.5]},
         {"union_chance": "none"},
         {"union_sources": []},
+        {"union": True},
+        {"coverage": [2, 1]},
+        {"tokens": "600"},
+        {"l0": 0.5},
+        {"threshold": 10**400},
+        {"threshold": "nan"},
+        {"values": {"jaccard": [["0.5"] * 6] * 6}},
+        {"atoms": [[1.5] * 6, [1] * 6]},
+        {"a": 3},
+        {"left_out": {"svcca": ["a"]}},
     ):
         path.write_text(json.dumps(sound | change))
         with pytest.raises(DamagedError, match="delete its file"):
@@ -200,6 +211,17 @@ def test_a_damaged_report_says_so(compared: Library, tmp_path: Path, capsys: pyt
     capsys.readouterr()
     assert main(["verify", "--json", "--library", str(root)]) == 1
     assert list(json.loads(capsys.readouterr().out)["problems"]) == [path.name]
+
+
+def test_a_corpus_elsewhere_is_not_read(compared: Library, tmp_path: Path) -> None:
+    root = tmp_path / "library"
+    shutil.copytree(compared.root, root)
+    for record in pair_of(Library(root)):
+        path = Library(root).folder(record.id) / "manifest.json"
+        path.write_text(json.dumps(json.loads(path.read_text()) | {"corpus": f"../corpora/{record.corpus}"}))
+    a, b = pair_of(Library(root))
+    with pytest.raises(DamagedError, match="which no library has"), running_job(root, "Compare") as job:
+        compare_layers(Library(root), a.id, b.id, job, SETTINGS)
 
 
 def test_reports_are_told_apart(compared: Library) -> None:

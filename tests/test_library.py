@@ -1,13 +1,16 @@
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from itda_core import DamagedError, Library, UserError
+from itda_core.cli import main
 from itda_core.library import Damaged, DictionaryRecord
 from itda_core.maps import compute_map, read_map
+from itda_core.parsing import number, share, whole
 
 
 @pytest.fixture
@@ -64,6 +67,18 @@ def test_an_empty_library_says_how_to_begin(tmp_path: Path) -> None:
         lambda m: m.update(relative_error=10**400),
         lambda m: m["settings"].update(l0=2.5),
         lambda m: m.update(cut={"a\n\x1b[31mb": 1}),
+        lambda m: m.update(relative_error="nan"),
+        lambda m: m.update(holdout="no"),
+        lambda m: m.update(history=[[1, 2, "nan"]]),
+        lambda m: m.update(history=[[1, 2.5, 0.1]]),
+        lambda m: m.update(layer=10**6, n_layers=0),
+        lambda m: m.update(prefix=-1),
+        lambda m: m["settings"].update(threshold=10**400),
+        lambda m: m["settings"].update(threshold=True),
+        lambda m: m["settings"].update(l0=10**9),
+        lambda m: m["settings"].update(max_atoms=10**400),
+        lambda m: m["cut"].update(keep_first="yes"),
+        lambda m: m["files"].update({"a\x1b[31mb": "0"}),
     ],
 )
 def test_a_damaged_manifest_is_listed_with_the_reason(copy: Library, change) -> None:
@@ -75,6 +90,54 @@ def test_a_damaged_manifest_is_listed_with_the_reason(copy: Library, change) -> 
     assert damaged.reason.isprintable()
     with pytest.raises(DamagedError):
         copy.record(dictionary_id)
+
+
+def test_growth_that_is_none_is_not_loaded(copy: Library) -> None:
+    from itda_core import Dictionary
+
+    dictionary_id = damage_manifest(copy, lambda m: m.update(history=[[1, 2, "nan"]]))
+    with pytest.raises(DamagedError, match="not a dictionary's manifest"):
+        Dictionary.load(copy.folder(dictionary_id))
+
+
+def test_a_corpus_elsewhere_is_no_corpus(copy: Library) -> None:
+    record = copy.record(copy.ids()[0])
+    assert copy.corpus_folder(record) == copy.corpora / record.corpus
+    for name in ("../jobs", "/etc", "a/b", ".", "some/texts", ""):
+        with pytest.raises(DamagedError, match="which no library has"):
+            copy.corpus_folder(replace(record, corpus=name))
+
+
+def test_two_of_one_name_hide_nothing_and_no_terminal_obeys_a_name(
+    copy: Library, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (copy.corpora / copy.ids()[0]).mkdir()
+    (copy.corpora / "a\x1b[31mb").mkdir()
+    copy.index_path(copy.ids()[0]).write_bytes(b"")
+    capsys.readouterr()
+    assert main(["verify", "--library", str(copy.root), "--json"]) == 1
+    own = json.loads(capsys.readouterr().out)["problems"][copy.ids()[0]]
+    assert own[0] == "index.duckdb is not the file that was built" and len(own) == 2
+    assert main(["verify", "--library", str(copy.root)]) == 1
+    said = capsys.readouterr()
+    assert "\x1b" not in said.out + said.err and "a\\x1b[31mb: " in said.out
+
+
+@pytest.mark.parametrize("value", [10**400, -(10**400), float("nan"), float("inf"), True, "1", None])
+def test_what_is_no_number_is_refused(value: object) -> None:
+    for read in (number, share):
+        with pytest.raises(ValueError, match="is not a"):
+            read(value)
+
+
+def test_numbers_within_bounds() -> None:
+    assert (number(3), number(-0.5), share(1), share(0.25)) == (3.0, -0.5, 1.0, 0.25)
+    assert (whole(0), whole(2**63 - 1), whole(3, 3, 3)) == (0, 2**63 - 1, 3)
+    for value, lowest, highest in ((2**63, 0, 2**63 - 1), (2, 3, 5), (6, 3, 5)):
+        with pytest.raises(ValueError, match="is not between"):
+            whole(value, lowest, highest)
+    with pytest.raises(ValueError, match="is not a share"):
+        share(1.01)
 
 
 def test_a_number_that_is_not_finite_is_damage(copy: Library) -> None:

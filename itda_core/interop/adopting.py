@@ -1,15 +1,19 @@
-"""A whole dictionary of another library, such as one that was pulled: taken over as it is, by its hashes."""
+"""A whole dictionary of another library, such as one that was pulled: taken over as it is, once it is seen to be one.
+
+Its hashes are its maker's: they tell a file that was damaged on the way, and nothing of what is in it.
+"""
 
 import shutil
 from pathlib import Path
 
 from itda_core.files import read_json, sha256_of
+from itda_core.interop.exchange import read_folder
 from itda_core.jobs import build_lock
 from itda_core.layout import ATOMS_FILE, INDEX_FILE, MANIFEST_FILE
 from itda_core.library import DictionaryRecord, Library, is_id
 from itda_core.pipeline import part_of, place_finished
 from itda_core.queries import Index
-from itda_core.types import DamagedError
+from itda_core.types import DamagedError, UserError
 
 FILES = (ATOMS_FILE, INDEX_FILE)
 """What a whole dictionary is, beside its manifest."""
@@ -35,26 +39,60 @@ def adopt(library: Library, folder: Path) -> str:
 
     Raises:
         DamagedError: a file is missing, or is not the one that the manifest names, or cannot be read.
+        UserError: it holds no atoms, or the library has something else of this id.
     """
     record = read_manifest(folder / MANIFEST_FILE)
     for name in FILES:
         if not (folder / name).is_file():
             raise DamagedError(f"{name} of {record.id} is missing")
         check_hash(record, folder / name)
+    atoms = read_folder(folder).atoms
+    if atoms.shape != (record.n_atoms, record.d_model):
+        raise DamagedError(f"{ATOMS_FILE} of {record.id} holds {list(atoms.shape)} where its manifest names others")
     index = Index(folder / INDEX_FILE)
     index.close()
     if index.n_atoms != record.n_atoms:
         raise DamagedError(f"{INDEX_FILE} of {record.id} has {index.n_atoms} atoms where {record.n_atoms} are named")
     with build_lock(library.root, record.id):
         place_finished(library, record.id)
-        if record.id in library.ids() and not any(library.verify(record.id)):
-            return record.id
-        part = part_of(library, record.id)
-        shutil.rmtree(part, ignore_errors=True)
-        part.mkdir(parents=True)
-        for name in (*FILES, MANIFEST_FILE):  # the manifest last: with it the folder is whole
-            shutil.copyfile(folder / name, part / name)
-        for name in FILES:
-            check_hash(record, part / name)
-        place_finished(library, record.id)
+        if not _is_here(library, record):
+            try:
+                _copy(record, folder, library.dictionaries / f".{record.id}.pulled", library.dictionaries / record.id)
+            except OSError as error:
+                raise UserError(f"{record.id} cannot be written: {error.strerror or error}") from error
     return record.id
+
+
+def _is_here(library: Library, record: DictionaryRecord) -> bool:
+    """Whether a library has a dictionary; what else it has of that id is not touched. Raises UserError for such."""
+    if record.id in library.ids():
+        if problems := list(library.verify(record.id)):
+            raise UserError(
+                f"{record.id} is in this library and damaged ({problems[0]}): delete its folder, then bring it again"
+            )
+        if library.record(record.id).files[ATOMS_FILE] != record.files[ATOMS_FILE]:
+            raise UserError(f"this library has another dictionary {record.id}: bring it into another --library")
+        return True
+    if part_of(library, record.id).exists():
+        raise UserError(
+            f"{record.id} is half built in this library: build it to its end, or delete dictionaries/"
+            f"{part_of(library, record.id).name}, then bring it again"
+        )
+    return False
+
+
+def _copy(record: DictionaryRecord, folder: Path, part: Path, to: Path) -> None:
+    """Copy a dictionary's files and put them into their place, all or none; they are held against the record again."""
+    shutil.rmtree(part, ignore_errors=True)
+    part.mkdir(parents=True)
+    try:
+        for name in FILES:
+            shutil.copyfile(folder / name, part / name)
+            check_hash(record, part / name)
+        shutil.copyfile(folder / MANIFEST_FILE, part / MANIFEST_FILE)
+        if read_manifest(part / MANIFEST_FILE) != record:
+            raise DamagedError(f"{MANIFEST_FILE} of {record.id} was changed while it was read")
+        part.rename(to)
+    except BaseException:
+        shutil.rmtree(part, ignore_errors=True)
+        raise

@@ -39,6 +39,7 @@ def card(record: DictionaryRecord, repo: str, has_index: bool, quality: Quality 
         "threshold": f"{settings.threshold:g}, {settings.error} error",
         "pursuit": f"{settings.method}, L0 {settings.l0}",
         "scan": f"{settings.scan}, start {settings.init}",
+        **({"recipe": settings.recipe} if settings.recipe != "published" else {}),
         **({"relative error": _error(record)} if record.relative_error is not None else {}),
     }
     measured = {} if quality is None else _measured(record, quality)

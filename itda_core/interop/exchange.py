@@ -1,7 +1,9 @@
 """A dictionary of a library as other tools want it, and the sources that they count differently.
 
-Here a source's position counts a document's own tokens. The published format counts the special tokens before them too,
-so writing it takes how many the tokenizer puts: the manifest says it, or else the tokenizer is asked.
+Here a source's position counts a document's own tokens; an atom of a special token before them has one below 0. The
+published format counts the special tokens too, so writing it takes how many the tokenizer puts: the manifest says it,
+or else the tokenizer is asked. A dictionary that was imported from it without its model keeps its positions: its
+manifest says that they count all tokens.
 """
 
 import hashlib
@@ -10,22 +12,34 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import pandas as pd
 import torch
 
-from itda_core.config import CutSettings, DictionarySettings
+from itda_core.config import DEEPEST, CutSettings, DictionarySettings
 from itda_core.dictionary import Dictionary
-from itda_core.files import read_json
-from itda_core.interop.foreign import UNKNOWN, Foreign, checked_atoms, checked_sources
+from itda_core.files import read_json, sha256_of
+from itda_core.interop.foreign import LONGEST_CONTEXT, UNKNOWN, Foreign, checked_atoms, checked_sources
 from itda_core.layout import ATOMS_FILE, MANIFEST_FILE
-from itda_core.library import DictionaryRecord, Library
+from itda_core.library import MOST_SPECIAL, DictionaryRecord, Library
 from itda_core.model_places import model_places
+from itda_core.parsing import plain_text, whole
 from itda_core.queries import Index
 from itda_core.types import DamagedError, Site, UserError
 from itda_core.windows import special_tokens_before
 
 ABOUT_FILE = "about.json"
 """What an export in Parquet or safetensors says of itself."""
-_MOST_SPECIAL = 1000  # tokens that a tokenizer may put before a text
+ALL, OWN = "all", "own"
+"""What the positions of sources count: all tokens of a text, or those of its own."""
+CODE_KINDS = {
+    "token": np.int32,
+    "document": np.int32,
+    "position": np.int32,
+    "atom": np.int32,
+    "coefficient": np.float32,
+}
+"""The columns of codes."""
 TOKENS_AT_ONCE = 1 << 15
 """Tokens whose codes are in memory at once."""
 
@@ -43,11 +57,19 @@ class Exported:
     manifest: dict[str, Any]
     """Its manifest, as it is."""
 
-    def codes(self) -> Iterator[Any]:
-        """The codes, table after table: the columns of `Index.codes`."""
+    def codes(self) -> Iterator[pd.DataFrame]:
+        """The codes, table after table: the columns of `Index.codes`. Raises DamagedError for what are none."""
         n = self.index.n_read
         for first in range(0, n, TOKENS_AT_ONCE):
-            yield self.index.codes(first, min(first + TOKENS_AT_ONCE, n))
+            codes = self.index.codes(first, min(first + TOKENS_AT_ONCE, n))
+            if codes.dtypes.to_dict() != CODE_KINDS or not self._are_codes(codes):
+                raise DamagedError(f"the index of {self.record.id} holds codes of no atom: build the dictionary again")
+            if len(codes):
+                yield codes
+
+    def _are_codes(self, codes: pd.DataFrame) -> bool:
+        is_atom = codes["atom"].between(0, len(self.dictionary) - 1)
+        return bool((is_atom & np.isfinite(codes["coefficient"])).all())
 
     def about(self, form: str) -> dict[str, Any]:
         """What is said of it beside its tables, from which `foreign_of` makes a dictionary again."""
@@ -62,7 +84,8 @@ class Exported:
             "corpus": record.corpus,
             "context": record.cut.context,
             "holdout": record.holdout,
-            "prefix": self.manifest.get("prefix"),
+            "prefix": record.prefix,
+            "positions": ALL if self.manifest.get("positions") == ALL else OWN,
             "settings": asdict(record.settings),
         }
 
@@ -73,11 +96,15 @@ def open_exported(library: Library, dictionary_id: str) -> Exported:
     folder = library.folder(dictionary_id)
     dictionary = Dictionary.load(folder)
     index = Index(library.index_path(dictionary_id))
-    if len(dictionary) != index.n_atoms:
+    try:
+        index.check_numbers()
+        if len(dictionary) != index.n_atoms:
+            raise DamagedError(
+                f"{dictionary_id} has {len(dictionary)} atoms and an index of {index.n_atoms}: build it again"
+            )
+    except DamagedError:
         index.close()
-        raise DamagedError(
-            f"{dictionary_id} has {len(dictionary)} atoms and an index of {index.n_atoms}: build it again"
-        )
+        raise
     return Exported(record, dictionary, index, read_json(folder / MANIFEST_FILE))
 
 
@@ -91,13 +118,12 @@ def published_form(source: Exported, root: Path) -> Foreign:
     Raises:
         UserError: how many special tokens stand before a text is not said, and the tokenizer is not on this machine.
     """
-    record, prefix = source.record, _special(source.manifest.get("prefix"))
-    if prefix is None:
-        prefix = _prefix_of(record, root)
+    record, prefix = source.record, special_before(source, root)
     own: dict[str, Any] = {"model": record.model, "corpus": record.corpus, "context": record.cut.context + prefix}
     imported = source.manifest.get("imported")
     if isinstance(imported, dict):  # what it said of itself is given back
-        own |= {name: imported[name] for name in (*own, "said") if type(imported.get(name)) in (str, int, dict)}
+        names = ["model", "corpus", "said", *(["context"] if imported.get("format") == "published" else [])]
+        own |= {name: imported[name] for name in names if type(imported.get(name)) in (str, int, dict)}
     return Foreign(
         source.dictionary.atoms,
         moved(source.dictionary.sources, prefix),
@@ -106,6 +132,11 @@ def published_form(source: Exported, root: Path) -> Foreign:
         holdout=record.holdout,
         **own,
     )
+
+
+def special_before(source: Exported, root: Path) -> int:
+    """Special tokens that a dictionary's tokenizer puts before a text. Raises UserError as `published_form`."""
+    return _prefix_of(source.record, root) if source.record.prefix is None else source.record.prefix
 
 
 def moved(sources: torch.Tensor, by: int) -> torch.Tensor:
@@ -124,20 +155,23 @@ def foreign_of(about: Any, tensors: dict[str, torch.Tensor], where: str) -> Fore
         errors = tensors["admission_errors"]
         if errors.shape != (len(atoms),) or not errors.is_floating_point():
             raise ValueError("it has no error for each atom")
+        if (errors.isinf() | (errors < 0)).any():
+            raise ValueError("an atom was admitted by an error that cannot be")
+        special = None if about.get("positions") == ALL else _special(about.get("prefix"))
         return Foreign(
             atoms,
-            checked_sources(tensors["sources"], len(atoms), where),
+            checked_sources(tensors["sources"], len(atoms), where, special or 0),
             DictionarySettings(**about["settings"]),
-            Site(int(about["layer"]), about["hook"]),
-            model=_text(about["model"]),
-            corpus=_text(about["corpus"]),
-            context=int(about["context"]),
-            prefix=0,
-            special=_special(about.get("prefix")),
+            Site(whole(about["layer"], 0, DEEPEST), plain_text(about["hook"])),
+            model=_name(about["model"]),
+            corpus=_name(about["corpus"]),
+            context=whole(about["context"], 1, LONGEST_CONTEXT),
+            prefix=None if about.get("positions") == ALL else 0,
+            special=special,
             holdout=about["holdout"] is True,
             errors=errors.to(torch.float64),
         )
-    except (KeyError, TypeError, ValueError, OverflowError, UserError) as error:
+    except (KeyError, TypeError, ValueError, AttributeError, OverflowError, UserError) as error:
         what = f"it has no {error}" if isinstance(error, KeyError) else str(error)
         raise UserError(f"{where} cannot be used: {what}") from error
 
@@ -145,7 +179,7 @@ def foreign_of(about: Any, tensors: dict[str, torch.Tensor], where: str) -> Fore
 def read_folder(folder: Path) -> Foreign:
     """A dictionary out of a folder such as a library, or a repository of the Hub, has: `manifest.json` and its atoms.
 
-    Raises UserError where they cannot be read.
+    Raises UserError where they cannot be read, or the atoms are not those that the manifest names.
     """
     manifest, dictionary = read_json(folder / MANIFEST_FILE), Dictionary.load(folder)
     tensors = {
@@ -156,20 +190,22 @@ def read_folder(folder: Path) -> Foreign:
     try:
         cut, revision = CutSettings(**manifest["cut"]), manifest["revision"]
         about = {**manifest, "context": cut.context}
-    except (KeyError, TypeError, UserError) as error:
+        named = manifest.get("files", {}).get(ATOMS_FILE)
+    except (KeyError, TypeError, AttributeError, UserError) as error:
         raise DamagedError(f"{MANIFEST_FILE} of {folder.name!r} is not a dictionary's: {error}") from error
+    if named is not None and named != sha256_of(folder / ATOMS_FILE):
+        raise DamagedError(f"{ATOMS_FILE} of {folder.name!r} is not the file that its manifest names: it is refused")
     said = {"revision": revision} if isinstance(revision, str) else {}
     return replace(foreign_of(about, tensors, ATOMS_FILE), said=said)
 
 
 def _special(value: Any) -> int | None:
-    is_count = isinstance(value, int) and not isinstance(value, bool) and 0 <= value < _MOST_SPECIAL
-    return value if is_count else None
+    return None if value is None else whole(value, 0, MOST_SPECIAL)
 
 
-def _text(value: Any) -> str:
-    if not isinstance(value, str) or not value:
-        raise ValueError(f"{str(value)[:40]!r} is no name")
+def _name(value: Any) -> str:
+    if not plain_text(value):
+        raise ValueError("a name is empty")
     return value
 
 
@@ -189,6 +225,6 @@ def _prefix_of(record: DictionaryRecord, root: Path) -> int:
         if hashlib.sha256(plain.to_str().encode()).hexdigest() == record.tokenizer_sha256:
             return special_tokens_before(plain)
     raise UserError(
-        f"the tokenizer of {record.model} on this machine is not the one that {record.id} was built with, and the "
-        "published format counts its special tokens: bring that model back"
+        f"the tokenizer of {record.model} on this machine is not the one that {record.id} was built with, and "
+        "that format counts its special tokens: bring that model back"
     )

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import NamedTuple
 from uuid import uuid4
 
-from itda_core.interop.exchange import ABOUT_FILE, Exported, open_exported, published_form
+from itda_core.interop.exchange import ABOUT_FILE, Exported, open_exported, published_form, special_before
 from itda_core.interop.published import write_published
 from itda_core.interop.saelens import write_sae_folder
 from itda_core.interop.tables import write_tables
@@ -57,12 +57,7 @@ def export(library: Library, dictionary_id: str, form: str, folder: Path, overwr
     try:
         part.mkdir(parents=True)
         FORMATS[form](source, part, library.root)
-        replaced = part.with_name(f"{part.name}.old")
-        if folder.exists():
-            _check_place(folder, overwrite)
-            folder.rename(replaced)
-        part.rename(folder)
-        shutil.rmtree(replaced, ignore_errors=True)
+        _put(part, folder, overwrite)
     except OSError as error:
         raise UserError(f"{str(folder)!r} cannot be written: {error.strerror or error}") from error
     finally:
@@ -71,6 +66,21 @@ def export(library: Library, dictionary_id: str, form: str, folder: Path, overwr
     return Export(
         dictionary_id, form, str(folder), {path.name: path.stat().st_size for path in sorted(folder.iterdir())}
     )
+
+
+def _put(part: Path, folder: Path, overwrite: bool) -> None:
+    """Put what was written into its place; what is replaced is there again where that fails."""
+    replaced = part.with_name(f"{part.name}.old")
+    if folder.exists():
+        _check_place(folder, overwrite)
+        folder.rename(replaced)
+    try:
+        part.rename(folder)
+    except OSError:
+        if replaced.exists():
+            replaced.rename(folder)
+        raise
+    shutil.rmtree(replaced, ignore_errors=True)
 
 
 def _check_place(folder: Path, overwrite: bool) -> None:
@@ -96,6 +106,6 @@ FORMATS: dict[str, Callable[[Exported, Path, Path], None]] = {
     "published": _published,
     "parquet": lambda source, folder, _: write_tables(source, folder),
     "safetensors": lambda source, folder, _: write_tensors(source, folder),
-    "saelens": lambda source, folder, _: write_sae_folder(source, folder),
+    "saelens": lambda source, folder, root: write_sae_folder(source, folder, special_before(source, root)),
 }
 """Name of a format → what writes it into a folder, given the library's folder too."""

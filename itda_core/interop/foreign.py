@@ -4,6 +4,7 @@ All of it may be a stranger's. Whatever is not as it has to be is one line that 
 """
 
 from dataclasses import dataclass, field
+from pathlib import PurePosixPath, PureWindowsPath
 from typing import Any
 
 import torch
@@ -16,7 +17,10 @@ UNKNOWN = (-1, -1)
 _OFF_UNIT = 1e-4  # that the norm of an atom in float32 may be off by
 _OFF_UNIT_HALF = 1e-2  # the same in half precision
 _LARGEST = 2**31 - 1  # ordinal of a document, or of a token: an index holds them in 32 bits
-_WIDEST, _MOST = 10**6, 10**7
+LONGEST_CONTEXT = 10**7
+"""The most tokens that a text is cut to."""
+WIDEST, MOST_ATOMS = 10**6, 10**7
+"""The widest activations and the most atoms that a dictionary has."""
 
 
 @dataclass(frozen=True)
@@ -26,8 +30,8 @@ class Foreign:
     atoms: torch.Tensor
     """[n_atoms, d_model] float32, unit norm."""
     sources: torch.Tensor
-    """[n_atoms, 2] int64: number of the text, and position of the token in it, both from 0; (−1, −1) where it is not
-    known."""
+    """[n_atoms, 2] int64: number of the text, and position of the token in it, both from 0, but below 0 for a special
+    token where positions count the text's own; (−1, −1) where it is not known."""
     settings: DictionarySettings
     """How it was built, as far as that is said."""
     site: Site
@@ -62,7 +66,7 @@ def checked_atoms(atoms: torch.Tensor, where: str) -> torch.Tensor:
     if atoms.ndim != 2 or not atoms.is_floating_point():
         raise UserError(f"{where} holds {_told(atoms)} where atoms [n_atoms, d_model] of a floating type were expected")
     n, width = atoms.shape
-    if not 0 < n <= _MOST or not 0 < width <= _WIDEST:
+    if not 0 < n <= MOST_ATOMS or not 0 < width <= WIDEST:
         raise UserError(f"{where} holds {n:,} atoms of width {width:,}: that is no dictionary")
     is_half = atoms.dtype in (torch.float16, torch.bfloat16)
     atoms = atoms.to(torch.float32).contiguous()
@@ -77,17 +81,35 @@ def checked_atoms(atoms: torch.Tensor, where: str) -> torch.Tensor:
     return atoms / norm[:, None] if is_half else atoms
 
 
-def checked_sources(sources: torch.Tensor, n_atoms: int, where: str) -> torch.Tensor:
-    """[n_atoms, 2] int64 sources. Raises UserError for any other shape or type, or for numbers that no source has."""
+def checked_sources(sources: torch.Tensor, n_atoms: int, where: str, special: int = 0) -> torch.Tensor:
+    """[n_atoms, 2] int64 sources.
+
+    Args:
+        sources: what a file holds.
+        n_atoms: atoms that there are.
+        where: the file's name.
+        special: special tokens before a text; where positions count its own tokens, those of an atom that comes from
+            one of these run from −special to −1.
+
+    Raises UserError for any other shape or type, or for numbers that no source has.
+    """
     if sources.shape != (n_atoms, 2) or sources.is_floating_point() or sources.dtype == torch.bool:
         raise UserError(f"{where} holds {_told(sources)} where sources [{n_atoms}, 2] of whole numbers were expected")
     sources = sources.to(torch.int64).contiguous()
     is_unknown = (sources == torch.tensor(UNKNOWN)).all(dim=1)
-    is_wrong = ~is_unknown & ((sources < 0) | (sources > _LARGEST)).any(dim=1)
+    is_wrong = ~is_unknown & ((sources < torch.tensor([0, -special])) | (sources > _LARGEST)).any(dim=1)
     if is_wrong.any():
         row = int(is_wrong.nonzero()[0])
         raise UserError(f"{where} names {sources[row].tolist()} as the source of atom {row}: no token is there")
     return sources
+
+
+def without_place(name: str) -> str:
+    """The name of a model or a corpus: of a path on some machine its last part, which gives nothing of it away."""
+    for kind in (PurePosixPath, PureWindowsPath):
+        if kind(name).is_absolute() or name.startswith("~"):
+            return kind(name).name or "unnamed"
+    return name
 
 
 def _told(tensor: torch.Tensor) -> str:

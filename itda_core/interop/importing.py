@@ -25,8 +25,8 @@ from itda_core.dictionary import Dictionary
 from itda_core.files import sha256_of, slug, write_json
 from itda_core.index import IndexWriter
 from itda_core.interop.adopting import adopt
-from itda_core.interop.exchange import ABOUT_FILE, moved, read_folder
-from itda_core.interop.foreign import UNKNOWN, Foreign
+from itda_core.interop.exchange import ABOUT_FILE, ALL, OWN, moved, read_folder
+from itda_core.interop.foreign import UNKNOWN, Foreign, without_place
 from itda_core.interop.published import is_published, read_published
 from itda_core.interop.reading import Encoding, Reading
 from itda_core.interop.tables import ATOMS_TABLE, read_tables
@@ -104,6 +104,12 @@ def import_folder(library: Library, folder: Path, reading: Reading | None, job: 
         )
     model.module(foreign.site)
     prefix = special_tokens_before(model.tokenizer)
+    is_before = _is_named(foreign.sources) & (foreign.sources[:, 1] < -prefix)
+    if is_before.any():
+        raise UserError(
+            f"its sources count more special tokens before a text than {model.name} has: name its own model with "
+            f"--model; it is said to be {foreign.model}"
+        )
     context = reading.context or max(2, foreign.context - (prefix if foreign.prefix is None else 0))
     job.stage(f"reading {reading.corpus.spec}", None, "documents")
     corpus = ingest(reading.corpus, CutSettings(context, "first", reading.keep_first), library.corpora, job.reached)
@@ -120,19 +126,20 @@ class _Import:
     def atoms_alone(self) -> Imported:
         """Keep the atoms, with an index of no text."""
         foreign = self._foreign
+        model = without_place(foreign.model)
         identity = {
-            "model": foreign.model,
+            "model": model,
             "revision": None,
             "weights_sha256": None,
             "tokenizer_sha256": "",
             "dtype": "float32",
-            "corpus": foreign.corpus,
+            "corpus": without_place(foreign.corpus),
             "cut": asdict(CutSettings(max(2, foreign.context))),
             "holdout": foreign.holdout,
-            # Positions that count special tokens stay as they are, which is as if there were none.
+            # Positions that count special tokens stay as they are, as if there were none; `positions` says so.
             "prefix": 0 if foreign.prefix is None else foreign.special,
         }
-        return self._place(foreign.model, identity, lambda part: self._write(part, identity, None, 0))
+        return self._place(model, identity, lambda part: self._write(part, identity, None, 0))
 
     def read_with(self, model: Model, corpus: Corpus, reading: Reading, prefix: int) -> Imported:
         """Encode a corpus with it and hold its sources against the model."""
@@ -210,6 +217,7 @@ class _Import:
             "layer": foreign.site.layer,
             "hook": foreign.site.hook,
             "activations": None,
+            "positions": ALL if encoding is None and foreign.prefix is None else OWN,
             "imported": {
                 "format": self._form,
                 "model": foreign.model,

@@ -10,14 +10,16 @@ further names, which the published code passes over; a file without them is of t
 """
 
 import math
+import zipfile
 from pathlib import Path
 from typing import Any
 
 import torch
 import yaml
 
-from itda_core.config import DictionarySettings
-from itda_core.interop.foreign import Foreign, checked_atoms, checked_sources
+from itda_core.config import DEEPEST, DictionarySettings
+from itda_core.interop.foreign import LONGEST_CONTEXT, Foreign, checked_atoms, checked_sources
+from itda_core.parsing import whole
 from itda_core.types import HOOKS, DamagedError, Site, UserError, has_half_characters, one_line
 
 ATOMS_FILE, INDICES_FILE, METADATA_FILE = "atoms.pt", "atom_indices.pt", "metadata.yaml"
@@ -61,10 +63,10 @@ def read_published(folder: Path) -> Foreign:
             atoms,
             sources,
             settings,
-            Site(_whole(said, "layer"), hook),
+            Site(_whole(said, "layer", 0, DEEPEST), hook),
             model=_text(said, "lm_name"),
             corpus=_text(said, "dataset"),
-            context=_whole(said, "seq_len") if "seq_len" in said else _DEFAULT_CONTEXT,
+            context=_whole(said, "seq_len", 1, LONGEST_CONTEXT) if "seq_len" in said else _DEFAULT_CONTEXT,
             holdout=said.get("holdout") is True,
             said=said,
         )
@@ -98,6 +100,7 @@ def write_published(foreign: Foreign, folder: Path) -> None:
 def _read_tensor(path: Path) -> torch.Tensor:
     """A tensor out of torch's format, of which nothing is run, and which is no larger than its file."""
     try:
+        _check_archive(path)
         tensor = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # a stranger's pickle can end in any of them
         line = (str(error).strip().splitlines() or [type(error).__name__])[0]
@@ -111,6 +114,17 @@ def _read_tensor(path: Path) -> torch.Tensor:
     if tensor.numel() * tensor.element_size() > path.stat().st_size:  # one number can be spread over any shape
         raise UserError(f"{path.name} holds a tensor {list(tensor.shape)} that is larger than the file: it is refused")
     return tensor
+
+
+def _check_archive(path: Path) -> None:
+    """Raises ValueError or zipfile.BadZipFile for what torch does not write: what it reads it unpacks, whatever that
+    grows to."""
+    with zipfile.ZipFile(path) as archive:
+        entries = archive.infolist()
+    if any(entry.compress_type != zipfile.ZIP_STORED for entry in entries):
+        raise ValueError("it is compressed")
+    if sum(entry.file_size for entry in entries) > path.stat().st_size:
+        raise ValueError("it holds more than its own size")
 
 
 class _Plain(yaml.SafeLoader):
@@ -145,11 +159,11 @@ def _is_plain(value: Any) -> bool:
     return value is None or (isinstance(value, int) and abs(value) < 2**63)
 
 
-def _whole(said: dict[str, Any], name: str) -> int:
-    value = said.get(name)
-    if not isinstance(value, int) or isinstance(value, bool) or value < 0:
-        raise ValueError(f"{name} is {value!r}, not a count")
-    return value
+def _whole(said: dict[str, Any], name: str, lowest: int, highest: int) -> int:
+    try:
+        return whole(said.get(name), lowest, highest)
+    except ValueError as error:
+        raise ValueError(f"{name}: {error}") from error
 
 
 def _text(said: dict[str, Any], name: str) -> str:

@@ -4,11 +4,20 @@ The index holds the texts that a dictionary was built from, so it is sent only w
 of these names is sent or fetched, and what is fetched is held against the manifest's hashes.
 """
 
+import json
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
-from huggingface_hub import CommitOperationAdd, HfApi, constants, get_token, hf_hub_download
+from huggingface_hub import (
+    CommitOperationAdd,
+    CommitOperationDelete,
+    HfApi,
+    ModelInfo,
+    constants,
+    get_token,
+    hf_hub_download,
+)
 from huggingface_hub.errors import (
     EntryNotFoundError,
     GatedRepoError,
@@ -24,16 +33,19 @@ from itda_core.files import read_json
 from itda_core.hub import answer_of_hub, causes_of
 from itda_core.interop.adopting import adopt, check_hash, read_manifest
 from itda_core.interop.card import card
+from itda_core.interop.foreign import without_place
 from itda_core.interop.importing import Imported, import_folder, report_of
 from itda_core.interop.reading import Reading
 from itda_core.jobs import Job
 from itda_core.layout import ATOMS_FILE, INDEX_FILE, MANIFEST_FILE
-from itda_core.library import Library
-from itda_core.quality import read_quality
+from itda_core.library import DictionaryRecord, Library
+from itda_core.quality import dictionary_quality
 from itda_core.types import DamagedError, UserError, one_line
 
 _CARD = "README.md"
 _OURS = {MANIFEST_FILE, ATOMS_FILE, INDEX_FILE, _CARD}
+_NAMING = ("model", "corpus", "imported")
+"""What of a manifest may name a place on a machine."""
 _ERRORS = (OSError, httpx.HTTPError, RuntimeError, ValueError)
 """What the Hub's client raises: an upload that fails is a RuntimeError, an answer that makes no sense a ValueError."""
 
@@ -79,21 +91,36 @@ def push(
         raise UserError("there is no token to write to the Hub with: set HF_TOKEN to one that may write")
     folder = library.folder(dictionary_id)
     names = [ATOMS_FILE, *([INDEX_FILE] if with_text else []), MANIFEST_FILE]
-    text = card(record, repo, with_text, read_quality(folder))
+    manifest = _told(folder / MANIFEST_FILE)
+    text = card(
+        DictionaryRecord.parse(dictionary_id, json.loads(manifest)),
+        repo,
+        with_text,
+        dictionary_quality(library, record),
+    )
+    content = {_CARD: text.encode(), MANIFEST_FILE: manifest}
     api = HfApi()
     try:
         job.stage(f"looking at {repo}", unit="")
-        _check_repository(api, repo, dictionary_id, private, overwrite)
-        api.create_repo(repo, private=private, exist_ok=True, repo_type="model")
+        info = _check_repository(api, repo, dictionary_id, private, overwrite)
+        if info is None:  # private is None where it is not asked for: an owner's own default may be private
+            api.create_repo(repo, private=private or None, repo_type="model")
         job.stage(f"sending to {repo}", unit="")
+        left = {INDEX_FILE} & _files_of(info) - set(names)  # of an earlier push, or of another dictionary
         commit = api.create_commit(
             repo,
             [
-                CommitOperationAdd(_CARD, text.encode()),
-                *(CommitOperationAdd(name, str(folder / name)) for name in names),
+                *(CommitOperationAdd(name, content.get(name, str(folder / name))) for name in (_CARD, *names)),
+                *(CommitOperationDelete(name) for name in left),
             ],
             commit_message=f"ITDA dictionary {dictionary_id}",
+            parent_commit=None if info is None else info.sha,  # what was looked at is what is replaced
         )
+        if left:
+            job.say(
+                f"{INDEX_FILE}, which holds texts, was there and is deleted; earlier commits of {repo} still hold it: "
+                "squash its history on the Hub, or delete it, to take them back"
+            )
     except _ERRORS as error:
         raise UserError(_reason(repo, None, error, "write to")) from error
     return Pushed(dictionary_id, repo, f"{constants.ENDPOINT}/{repo}", commit.oid, [*names, _CARD])
@@ -113,7 +140,7 @@ def pull(library: Library, repo: str, revision: str | None, reading: Reading | N
     job.stage(f"fetching {repo}", unit="")
     try:
         info = HfApi().model_info(repo, revision=revision)
-        listed = {file.rfilename for file in info.siblings or []}
+        listed = _files_of(info)
         if not {MANIFEST_FILE, ATOMS_FILE} <= listed:
             raise DamagedError(f"{repo} holds no dictionary: it lacks {MANIFEST_FILE} or {ATOMS_FILE}")
         is_whole = INDEX_FILE in listed and reading is None
@@ -138,6 +165,26 @@ def pull(library: Library, repo: str, revision: str | None, reading: Reading | N
     return report_of(library, adopted)
 
 
+def _told(path: Path) -> bytes:
+    """A manifest as it is sent: as it lies here, but for where on some machine an imported dictionary's model or texts
+    lay."""
+    said = read_json(path)
+    told = {name: _without_places(value) if name in _NAMING else value for name, value in said.items()}
+    return path.read_bytes() if told == said else (json.dumps(told, ensure_ascii=False, indent=2) + "\n").encode()
+
+
+def _without_places(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {name: _without_places(each) for name, each in value.items()}
+    if isinstance(value, list):
+        return [_without_places(each) for each in value]
+    return without_place(value) if isinstance(value, str) else value
+
+
+def _files_of(info: ModelInfo | None) -> set[str]:
+    return set() if info is None else {file.rfilename for file in info.siblings or []}
+
+
 def _check_name(repo: str) -> None:
     try:
         validate_repo_id(repo)
@@ -147,17 +194,20 @@ def _check_name(repo: str) -> None:
         raise UserError(f"{repo!r} names no owner: name a repository as OWNER/NAME")
 
 
-def _check_repository(api: HfApi, repo: str, dictionary_id: str, private: bool, overwrite: bool) -> None:
-    """Refuse a repository that is public and was to be private, or that holds other files of our names."""
+def _check_repository(api: HfApi, repo: str, dictionary_id: str, private: bool, overwrite: bool) -> ModelInfo | None:
+    """Refuse a repository that is public and was to be private, or that holds other files of our names.
+
+    Returns what the Hub says of it; None where there is none.
+    """
     try:
         info = api.model_info(repo)
     except RepositoryNotFoundError:
-        return
+        return None
     if private and not info.private:
         raise UserError(f"{repo} is there and public: name another repository, or make it private on the Hub first")
-    there = {file.rfilename for file in info.siblings or []} & _OURS
+    there = _files_of(info) & _OURS
     if not there or overwrite:
-        return
+        return info
     own = None
     if MANIFEST_FILE in there:
         try:
@@ -168,6 +218,7 @@ def _check_repository(api: HfApi, repo: str, dictionary_id: str, private: bool, 
         raise UserError(
             f"{repo} holds {min(there)}, which is not of {dictionary_id}: name another repository, or give --overwrite"
         )
+    return info
 
 
 def _reason(repo: str, revision: str | None, error: BaseException, verb: str) -> str:
@@ -182,6 +233,8 @@ def _reason(repo: str, revision: str | None, error: BaseException, verb: str) ->
         return f"{repo} has no revision {revision!r}: name a branch, tag or commit of it after @"
     if 403 in answers and verb != "read":
         return f"the Hub does not let your token write to {repo}: set HF_TOKEN to one that may"
+    if {409, 412} & set(answers):
+        return f"{repo} was made or changed by another at this moment: look at it, and push again"
     if any(isinstance(cause, RepositoryNotFoundError) for cause in causes):
         return f"there is no repository {repo!r} that your token may {verb}: check the name, or set HF_TOKEN"
     if answer := answer_of_hub(repo, error):

@@ -54,7 +54,7 @@ class SaeConfig:
     hook_layer: int
     """Block index, from 0."""
     context_size: int
-    """Tokens in a window."""
+    """Tokens in a window, special ones included."""
     k: int
     """Pursuit steps: active latents at most."""
     dtype: str = "float32"
@@ -114,7 +114,7 @@ class ItdaSae(torch.nn.Module):
             dictionary: the atoms, and the L0 that it encodes with.
             site: where in the model.
             model_name: what the code that it is for loads the model by.
-            context: tokens in a window.
+            context: tokens in a window, special ones included.
             prepend_bos: whether texts are to begin with a token that says so.
         """
         super().__init__()
@@ -137,7 +137,8 @@ class ItdaSae(torch.nn.Module):
     @classmethod
     def of(cls, record: DictionaryRecord, dictionary: Dictionary, model_name: str | None = None) -> "ItdaSae":
         """A dictionary of a library; `model_name` where the model is to be loaded by another name."""
-        return cls(dictionary, record.site, model_name or record.model, record.cut.context)
+        context, prefix = record.cut.context, record.prefix or 0
+        return cls(dictionary, record.site, model_name or record.model, context + prefix, bool(prefix))
 
     @property
     def W_enc(self) -> torch.Tensor:
@@ -185,8 +186,13 @@ class ItdaSae(torch.nn.Module):
         return self.decode(self.encode(x))
 
 
-def write_sae_folder(source: Exported, folder: Path) -> None:
+def write_sae_folder(source: Exported, folder: Path, prefix: int) -> None:
     """Write a dictionary as an SAE of SAELens' matching pursuit into a folder that is there.
+
+    Args:
+        source: the dictionary.
+        folder: where.
+        prefix: special tokens that its tokenizer puts before a text.
 
     Raises UserError for a dictionary that pursues in another way, which SAELens has no word for.
     """
@@ -212,8 +218,8 @@ def write_sae_folder(source: Exported, folder: Path) -> None:
         "metadata": {
             "model_name": record.model,
             "hook_name": hook_name(record.site),
-            "context_size": record.cut.context,
-            "prepend_bos": bool(source.manifest.get("prefix")),
+            "context_size": record.cut.context + prefix,
+            "prepend_bos": bool(prefix),
             "itda_id": record.id,
             "sae_lens_version": "6.0.0",  # whose form of this file it is
         },
@@ -226,4 +232,5 @@ def write_sae_folder(source: Exported, folder: Path) -> None:
 def from_foreign(foreign: Foreign) -> ItdaSae:
     """A dictionary in another tool's format as an SAE, without a library."""
     dictionary = Dictionary(foreign.atoms, foreign.sources, foreign.settings)
-    return ItdaSae(dictionary, foreign.site, foreign.model, foreign.context)
+    prefix = foreign.special or 0  # not known where positions, and the context, count special tokens too
+    return ItdaSae(dictionary, foreign.site, foreign.model, foreign.context + prefix, bool(prefix))

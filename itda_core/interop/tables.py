@@ -1,9 +1,10 @@
 """A dictionary as Parquet: `atoms.parquet` with vectors and sources, `codes.parquet` with a row for each coefficient.
 
-atoms: atom, vector (d_model float32), document, position (−1 where they are not known), document_name, start, stop (the
-characters of the document that the token is), before, label, after (the passage), admission_error. codes: token (its
-ordinal among the tokens read), document, position, atom, coefficient; in order of tokens. Positions count a document's
-own tokens. `about.json` says what the dictionary is of and how it was built.
+atoms: atom, vector (d_model float32), document, position (both −1 where they are not known), document_name, start,
+stop (the characters of the document that the token is), before, label, after (the passage), admission_error. codes:
+token (its ordinal among the tokens read), document, position, atom, coefficient; in order of tokens. Positions count a
+document's own tokens, those of special tokens before it are below 0; `about.json` says where they count all, and what
+the dictionary is of and how it was built.
 """
 
 from collections.abc import Iterator
@@ -17,10 +18,11 @@ from pyarrow import parquet
 
 from itda_core.files import read_json, write_json
 from itda_core.interop.exchange import ABOUT_FILE, Exported, foreign_of
-from itda_core.interop.foreign import Foreign
-from itda_core.types import UserError
+from itda_core.interop.foreign import MOST_ATOMS, WIDEST, Foreign
+from itda_core.types import DamagedError, UserError
 
 ATOMS_TABLE, CODES_TABLE = "atoms.parquet", "codes.parquet"
+_READ = {"document": pa.int64(), "position": pa.int64(), "admission_error": pa.float64()}
 _DENSEST = 64  # bytes that the vectors may take for each byte of the file: those of activations hardly compress
 CODE_SCHEMA = pa.schema(
     [
@@ -34,10 +36,16 @@ CODE_SCHEMA = pa.schema(
 
 
 def write_tables(source: Exported, folder: Path) -> None:
-    """Write a dictionary's tables into a folder that is there. Raises OSError where they cannot be written."""
+    """Write a dictionary's tables into a folder that is there.
+
+    Raises OSError where they cannot be written, DamagedError for an index that holds other than sources and codes.
+    """
     atoms = source.dictionary.atoms.numpy()
     vectors = pa.FixedSizeListArray.from_arrays(pa.array(atoms.ravel()), atoms.shape[1])
-    origins = pa.Table.from_pandas(source.index.origins(), _origin_schema(), preserve_index=False)
+    try:
+        origins = pa.Table.from_pandas(source.index.origins(), _origin_schema(), preserve_index=False)
+    except pa.ArrowException as error:
+        raise DamagedError(f"the index of {source.record.id} holds no sources: build the dictionary again") from error
     # The dictionary's own sources and errors: the index holds those that could be read.
     for at, name in enumerate(("document", "position")):
         own = pa.array(source.dictionary.sources[:, at].numpy(), pa.int64())
@@ -58,16 +66,12 @@ def read_tables(folder: Path) -> Foreign:
     about = read_json(folder / ABOUT_FILE)
     try:
         with parquet.ParquetFile(folder / ATOMS_TABLE, page_checksum_verification=True) as file:
-            kind = file.schema_arrow.field("vector").type
-            if not pa.types.is_fixed_size_list(kind) or kind.value_type != pa.float32():
-                raise ValueError("its vectors are not of float32")
-            if file.metadata.num_rows * kind.list_size * 4 > _DENSEST * (folder / ATOMS_TABLE).stat().st_size:
-                raise ValueError("it holds more vectors than such a file can")
-            table = file.read(["vector", "document", "position", "admission_error"]).combine_chunks()
+            width = _checked_width(file, folder / ATOMS_TABLE)
+            table = file.read(["vector", *_READ]).combine_chunks()
         vectors = table["vector"].combine_chunks()
         if vectors.null_count or vectors.flatten().null_count:
             raise ValueError("a vector is missing")
-        atoms = vectors.flatten().to_numpy().reshape(len(vectors), kind.list_size)
+        atoms = vectors.flatten().to_numpy().reshape(len(vectors), width)
         sources = np.stack([table[name].to_numpy() for name in ("document", "position")], axis=1)
         errors = table["admission_error"].to_pandas().to_numpy(np.float64)
     except (OSError, KeyError, ValueError, pa.ArrowException) as error:
@@ -90,6 +94,25 @@ def read_codes(folder: Path) -> Iterator[pd.DataFrame]:
                 yield batch.to_pandas()
     except (OSError, ValueError, pa.ArrowException) as error:
         raise UserError(f"{CODES_TABLE} of {folder.name!r} cannot be read: {error}") from error
+
+
+def _checked_width(file: parquet.ParquetFile, path: Path) -> int:
+    """Width of the vectors, where all that is to be read is of the kinds and the size that it can be, before any is.
+
+    Raises ValueError, or KeyError for a column that is not there.
+    """
+    schema, n_atoms = file.schema_arrow, file.metadata.num_rows
+    kind = schema.field("vector").type
+    if not pa.types.is_fixed_size_list(kind) or kind.value_type != pa.float32():
+        raise ValueError("its vectors are not of float32")
+    if not 0 < kind.list_size <= WIDEST or not 0 < n_atoms <= MOST_ATOMS:
+        raise ValueError(f"it holds {n_atoms:,} atoms of width {kind.list_size:,}")
+    if n_atoms * kind.list_size * 4 > _DENSEST * path.stat().st_size:
+        raise ValueError("it holds more vectors than such a file can")
+    for name, expected in _READ.items():
+        if schema.field(name).type != expected:
+            raise ValueError(f"its {name} is {schema.field(name).type} where {expected} was expected")
+    return kind.list_size
 
 
 def _origin_schema() -> pa.Schema:

@@ -1,9 +1,10 @@
 """A dictionary as safetensors: `dictionary.safetensors` with its atoms, and its codes in files of their own.
 
-The first holds atoms [n_atoms, d_model] float32, sources [n_atoms, 2] int64 (document, position among its own tokens;
-(−1, −1) where it is not known) and admission_errors [n_atoms] float64. The codes, in order of tokens, lie in
-`codes-00000.safetensors` and so on: token, document, position, atom (int32) and coefficient (float32), arrays of equal
-length, so many tokens a file that none needs much memory. `about.json` says what the dictionary is of.
+The first holds atoms [n_atoms, d_model] float32, sources [n_atoms, 2] int64 (document, position among its own tokens,
+below 0 for a special token before them; (−1, −1) where it is not known) and admission_errors [n_atoms] float64. The
+codes, in order of tokens, lie in `codes-00000.safetensors` and so on: token, document, position, atom (int32) and
+coefficient (float32), arrays of equal length, so many tokens a file that none needs much memory. `about.json` says what
+the dictionary is of.
 """
 
 from collections.abc import Iterator
@@ -16,19 +17,12 @@ from safetensors.numpy import save as save_arrays
 from safetensors.torch import load_file, save
 
 from itda_core.files import read_json, write_json
-from itda_core.interop.exchange import ABOUT_FILE, Exported, foreign_of
+from itda_core.interop.exchange import ABOUT_FILE, CODE_KINDS, Exported, foreign_of
 from itda_core.interop.foreign import Foreign
 from itda_core.types import UserError
 
 TENSORS_FILE = "dictionary.safetensors"
 _CODES = "codes-{:05}.safetensors"
-_KINDS = {
-    "token": np.int32,
-    "document": np.int32,
-    "position": np.int32,
-    "atom": np.int32,
-    "coefficient": np.float32,
-}
 
 
 def write_tensors(source: Exported, folder: Path) -> None:
@@ -41,7 +35,7 @@ def write_tensors(source: Exported, folder: Path) -> None:
     }
     (folder / TENSORS_FILE).write_bytes(save(tensors))  # save_file would make it readable by its owner alone
     for number, codes in enumerate(source.codes()):
-        columns = {name: codes[name].to_numpy(kind) for name, kind in _KINDS.items()}
+        columns = {name: codes[name].to_numpy(kind) for name, kind in CODE_KINDS.items()}
         (folder / _CODES.format(number)).write_bytes(save_arrays(columns))
     write_json(folder / ABOUT_FILE, source.about("safetensors"))
 
@@ -57,7 +51,7 @@ def read_codes(folder: Path) -> Iterator[dict[str, np.ndarray]]:
     while (path := folder / _CODES.format(number)).is_file():
         found = {name: tensor.numpy() for name, tensor in _load(path).items()}
         if {name: array.dtype for name, array in found.items()} != {
-            name: np.dtype(kind) for name, kind in _KINDS.items()
+            name: np.dtype(kind) for name, kind in CODE_KINDS.items()
         }:
             raise UserError(f"{path.name} of {folder.name!r} holds other arrays than codes")
         yield found
