@@ -138,7 +138,9 @@ def kept_activations(library: Library, record: DictionaryRecord) -> Path | None:
     captured = {name: manifest.get(name) for name in _CAPTURED}
     made_by = [{}, *({"device": device, "versions": manifest.get("versions")} for device in ("cpu", "cuda", "mps"))]
     damaged = None
-    for folder in sorted(library.activations.glob(f"{glob.escape(record.corpus)}-*/{MANIFEST_FILE}")):
+    for folder in sorted(
+        library.activations.glob(f"{glob.escape(library.corpus_folder(record).name)}-*/{MANIFEST_FILE}")
+    ):
         name = folder.parent.name
         try:
             sites = RecordedActivations(folder.parent).sites

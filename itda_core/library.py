@@ -20,7 +20,7 @@ from itda_core.layout import (
     MAP_FILE,
     SAES,
 )
-from itda_core.parsing import number, plain_text, whole
+from itda_core.parsing import flag, number, plain_text, whole
 from itda_core.types import DamagedError, Growth, Site, UserError
 
 _ID = re.compile(r"[a-z0-9][a-z0-9.-]{0,119}")
@@ -107,7 +107,7 @@ class DictionaryRecord:
                 n_atoms=whole(manifest["n_atoms"]),
                 d_model=whole(manifest["d_model"], 1, _WIDEST),
                 n_tokens=whole(manifest["n_tokens"]),
-                holdout=_holdout(manifest["holdout"]),
+                holdout=flag(manifest["holdout"]),
                 relative_error=None if error is None else number(error),
                 measured_tokens=whole(manifest["measured_tokens"]),
                 seconds=_seconds(manifest["seconds"]),
@@ -282,12 +282,6 @@ def _seconds(value: Any) -> float:
     if not 0 <= found <= _LONGEST:
         raise ValueError(f"a build that took {found:g} seconds")
     return found
-
-
-def _holdout(value: Any) -> bool:
-    if not isinstance(value, bool):
-        raise ValueError(f"whether documents were held out is {str(value)[:40]!r}")
-    return value
 
 
 def _dtype(value: Any) -> str:

@@ -19,8 +19,8 @@ from itda_core.types import DamagedError, Site, UserError
 
 KINDS = ("topk", "standard")
 """Those that are trained here: TopK (Gao et al. 2025), and ReLU with an L1 penalty (Bricken et al. 2023)."""
-WEIGHTS_FILE = "sae_weights.safetensors"
-SAE_FILES = ("cfg.json", WEIGHTS_FILE)
+CONFIG_FILE, WEIGHTS_FILE = "cfg.json", "sae_weights.safetensors"
+SAE_FILES = (CONFIG_FILE, WEIGHTS_FILE)
 """SAELens' own files of an SAE."""
 
 

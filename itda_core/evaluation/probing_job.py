@@ -93,7 +93,7 @@ def _kept(library: Library, record: DictionaryRecord, job: Job, settings: Probin
 def _probe(library: Library, record: DictionaryRecord, job: Job, settings: ProbingSettings) -> Probing:
     began = time.monotonic()
     dictionary = Dictionary.load(library.folder(record.id))
-    corpus = Corpus.open(library.corpora / record.corpus)
+    corpus = Corpus.open(library.corpus_folder(record))
     saes = dict(_coders(library, sae_ids(library, record), job))
     job.stage(f"loading {record.model}")
     model = open_model(record, library.root)

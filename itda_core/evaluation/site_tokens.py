@@ -144,7 +144,7 @@ def open_tokens(library: Library, record: DictionaryRecord, job: Job) -> SiteTok
             raise (no_activations(record) if ran_elsewhere else error) from error
         job.say(f"what predictions lose is not measured: {error}")
         return TokensKept(record, kept)
-    return TokensOfModel(record, model, Corpus.open(library.corpora / record.corpus))
+    return TokensOfModel(record, model, Corpus.open(library.corpus_folder(record)))
 
 
 def may_run(library: Library, record: DictionaryRecord) -> bool:

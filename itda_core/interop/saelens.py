@@ -20,23 +20,14 @@ import torch
 from safetensors.torch import save
 
 from itda_core.dictionary import Dictionary
+from itda_core.evaluation.sae_sites import hook_name
 from itda_core.interop.exchange import Exported
 from itda_core.interop.foreign import Foreign
 from itda_core.library import DictionaryRecord
+from itda_core.sae_records import CONFIG_FILE, WEIGHTS_FILE
 from itda_core.types import Codes, Site, UserError
 
-CONFIG_FILE, WEIGHTS_FILE = "cfg.json", "sae_weights.safetensors"
-_HOOKS = {"resid": "hook_resid_post", "mlp": "hook_mlp_out", "attn": "hook_attn_out"}
 _DTYPES = {torch.float32: "float32", torch.float64: "float64", torch.float16: "float16", torch.bfloat16: "bfloat16"}
-
-
-def hook_name(site: Site) -> str:
-    """TransformerLens' name of a site: `blocks.3.hook_resid_post`.
-
-    `mlp` and `attn` are what a block's MLP and attention add to the stream. TransformerLens' hooks of these names are
-    their outputs, which is the same but for families that norm them first, such as Gemma 2.
-    """
-    return f"blocks.{site.layer}.{_HOOKS[site.hook]}"
 
 
 @dataclass
