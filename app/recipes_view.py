@@ -32,7 +32,7 @@ def show_recipes() -> None:
             f"These figures are not of the dictionary above. At equal size and L0, in {len(bench['rows'])} settings on "
             f"models that no recipe was chosen on ({', '.join(sites)}): the mean difference from the published recipe, "
             "and in how many settings it is better. Less unexplained variance is better, and a higher CE loss score; "
-            "surely means that the whole 95 % interval of the difference is above 0, or below it. "
+            "surely has the settings in which the whole 95 % interval of that difference is above 0, and below it. "
             "Build has both under More, as Recipe and Method."
         )
     )
@@ -40,8 +40,8 @@ def show_recipes() -> None:
         table,
         hide_index=True,
         column_config={
-            "unexplained variance, change": st.column_config.NumberColumn(format="%+.1f %%"),
-            "CE loss score, change": st.column_config.NumberColumn(format="%+.4f"),
+            "unexplained variance": st.column_config.NumberColumn(format="%+.1f %%"),
+            "CE loss score": st.column_config.NumberColumn(format="%+.4f"),
             "build time": st.column_config.NumberColumn(format="%.1f ×"),
         },
     )
@@ -61,11 +61,11 @@ def recipes_table(bench: dict[str, Any]) -> pd.DataFrame:
             {
                 "atoms": WORDS[name.removesuffix(FITTED)],
                 "coefficients": "fitted" if name.endswith(FITTED) else "pursuit",
-                "unexplained variance, change": sum(left) / len(left),
-                "less unexplained in": f"{sum(each < 0 for each in left)} of {len(left)}",
-                "CE loss score, change": sum(score) / len(score),
+                "unexplained variance": sum(left) / len(left),
+                "less in": f"{sum(each < 0 for each in left)} of {len(left)}",
+                "CE loss score": sum(score) / len(score),
                 "higher in": f"{sum(each > 0 for each in score)} of {len(score)}",
-                "surely higher, lower": _surely([own["ce_lead"] for own, _ in pairs]),
+                "surely": _surely([own["ce_lead"] for own, _ in pairs]),
                 "build time": spent[name] / spent[PUBLISHED],
             }
         )
