@@ -67,7 +67,7 @@ def show_probing(record: DictionaryRecord, chosen: str, go: Go, saes: Mapping[st
     probed = {each.name for each in report.coders}
     if missing := [name for sae, name in saes.items() if SAE + sae not in probed]:
         jobs_view.offer_work(
-            f"Not in this report yet: {', '.join(missing)}.",
+            f"Not in this report: {', '.join(missing)}. One that cannot be read is left out; the job’s log says why.",
             "Probe again",
             ":material/troubleshoot:",
             ["probe", record.id],

@@ -120,7 +120,8 @@ def basis_of(subject: Subject) -> str:
             ", from which the dictionary was built: nothing was held out, so the figures flatter, and nothing is judged"
         )
     if quality.ce_original is None or quality.ce_zero is None:
-        return f"{on}. The model could not be run, so there are no losses."
+        why = "makes no predictions" if quality.with_model else "could not be run"
+        return f"{on}. The model {why}, so there are no losses."
     return (
         f"{on}. There the unchanged model’s loss is {number(quality.ce_original)} nats a token, and "
         f"{number(quality.ce_zero)} with zeros in place of these activations."

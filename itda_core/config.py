@@ -1,6 +1,7 @@
 """Settings, each a frozen dataclass that refuses what cannot work. Nothing here imports torch."""
 
 from dataclasses import asdict, dataclass
+from numbers import Real
 from typing import Any
 
 from itda_core.parsing import MOST, is_number
@@ -118,6 +119,8 @@ class DictionarySettings:
         _one_of("init", self.init, INITS)
         _one_of("method", self.method, METHODS)
         _one_of("recipe", self.recipe, RECIPES)
+        if isinstance(self.threshold, Real) and not isinstance(self.threshold, int | float):
+            object.__setattr__(self, "threshold", float(self.threshold))  # numpy's, which JSON has no word for
         if not is_number(self.threshold) or self.threshold < 0:
             raise UserError(f"threshold is {str(self.threshold)[:40]}: it must be a finite number, 0 or more")
         if self.max_atoms is not None:

@@ -161,9 +161,13 @@ def write_quality(quality: Quality, folder: Path) -> None:
 
 
 def read_quality(folder: Path) -> Quality | None:
-    """The report on what lies in a folder; None while there is none. Raises DamagedError."""
+    """The report on what lies in a folder; None while there is none but of an earlier version. Raises DamagedError."""
     path = folder / QUALITY_FILE
-    return Quality.parse(read_json(path)) if path.is_file() else None
+    if not path.is_file():
+        return None
+    said = read_json(path)
+    is_earlier = isinstance(said, dict) and said.get("version") in range(1, _VERSION)
+    return None if is_earlier else Quality.parse(said)
 
 
 def dictionary_quality(library: Library, record: DictionaryRecord) -> Quality | None:

@@ -536,6 +536,9 @@ class Index:
 
     def _damaged(self, error: duckdb.Error) -> DamagedError:
         name, folder = self._path.name, self._path.parent.name
+        if isinstance(error, duckdb.OutOfMemoryException):
+            most = _LOCKED_DOWN["memory_limit"]
+            return DamagedError(f"reading {name} of dictionary {folder} this way takes more memory than {most}")
         return DamagedError(f"{name} of dictionary {folder} cannot be read: build the dictionary again ({error})")
 
     def _value(self, sql: str, values: Sequence[Any] = ()) -> Any:

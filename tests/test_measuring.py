@@ -265,7 +265,7 @@ def changed_reports(said: dict[str, Any]) -> Iterator[tuple[str, str]]:
     for name in said:
         yield f"without {name}", json.dumps({key: value for key, value in said.items() if key != name})
     for name, value in (
-        ("version", 1), ("tokens", -1), ("tokens", 10**30), ("tokens", 1.5), ("documents", "many"), ("seconds", None),
+        ("version", 3), ("tokens", -1), ("tokens", 10**30), ("tokens", 1.5), ("documents", "many"), ("seconds", None),
         ("ce_original", True), ("ce_zero", "high"), ("series", [{"name": "itda"}]), ("settings", {"tokens": 0}),
         ("settings", {"more": 1}), ("settings", []), ("is_seen", 1), ("sources", [9]),
         ("by_document", {"ce_loss_score": [1]}),
@@ -306,6 +306,16 @@ def test_damaged_reports_are_refused_in_one_line_verified_and_measured_anew(
     assert again.series == report.series
     assert main(["verify", "--library", str(copy)]) == 0
     assert not any(here.verify(record.id))  # a report is no part of what was built
+
+
+def test_an_earlier_report_is_none_and_no_damage(copy: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    here, record = Library(copy), of_layer_3(copy)
+    path = here.folder(record.id) / "quality.json"
+    path.write_text(json.dumps({"version": 1, "id": record.id, "tokens": 1}))
+    assert dictionary_quality(here, record) is None
+    assert main(["verify", "--library", str(copy)]) == 0
+    assert measure_in(copy).tokens > 1
+    assert json.loads(path.read_text())["version"] == 2
 
 
 def test_a_report_without_predictions_is_a_report(tmp_path: Path, report: Quality) -> None:

@@ -264,10 +264,12 @@ def test_a_report_that_is_damaged_or_less_than_can_be_measured_is_replaced(
     command = ["sae", record.dictionary, "--kind", "topk", *SMALL, "--library", str(copied.root)]
     (series,) = whole.series
     (point,) = series.points
+    poorer = replace(whole, ce_original=None, ce_zero=None, with_model=False)
     poor = replace(point, measured={"l0": point.measured["l0"]})
     for report, said in (
-        ({"version": 1}, "measuring anew: quality.json is damaged (it is of version 1)"),
-        (replace(whole, ce_original=None, ce_zero=None, series=(replace(series, points=(poor,)),)), ""),
+        ({"version": 0}, "measuring anew: quality.json is damaged (it is of version 0)"),
+        ({"version": 1}, ""),  # an earlier one is none
+        (replace(poorer, series=(replace(series, points=(poor,)),)), ""),
         (replace(whole, settings=MeasureSettings(tokens=5), tokens=5), ""),
     ):
         if isinstance(report, dict):
@@ -279,14 +281,14 @@ def test_a_report_that_is_damaged_or_less_than_can_be_measured_is_replaced(
         assert said in capsys.readouterr().err
         assert replace(read_quality(folder), seconds=whole.seconds) == whole
     # Where the model is not here, what there is stays.
-    write_quality(replace(whole, ce_original=None, ce_zero=None), folder)
+    write_quality(poorer, folder)
     dictionary = copied.record(record.dictionary)
     path = copied.folder(dictionary.id) / MANIFEST_FILE
     write_json(path, read_json(path) | {"revision": "0" * 40})
     with running_job(copied.root, "a test", None) as job:
         found = train_sae(copied, dictionary.id, job, SaeSettings(tokens=4096, batch=256))
     assert found == record
-    assert read_quality(folder) == replace(whole, ce_original=None, ce_zero=None)
+    assert read_quality(folder) == poorer
 
 
 class Drawn:

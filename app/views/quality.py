@@ -14,8 +14,8 @@ from itda_core.library import DictionaryRecord
 from itda_core.types import DamagedError, UserError
 
 MEASURE = (
-    "Measuring takes some minutes for a small model, is done once, and is kept. The model reads held-out text, or all "
-    "of it where nothing was held out, and the dictionary is measured at several sizes and L0, beside random atoms."
+    "Measuring takes some minutes for a small model, is done once, and is kept. The model reads text that was held "
+    "out, or comes after what was read, and the dictionary is measured at several sizes and L0, beside random atoms."
 )
 
 

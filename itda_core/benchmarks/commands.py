@@ -135,7 +135,7 @@ _MEASURES_ACTIVATIONS = {"pursuit", "scale"}
 _FULL = {
     "pursuit": "add 100,000 atoms, and the memory of a million rows",
     "scale": "20,000 atoms, in about a quarter of an hour on two cores",
-    "sae": "a second model, and SAEs that are trained for about an hour",
+    "sae": "three models, and SAEs that learn from the whole corpus, in about 50 minutes",
     "layers": "more tokens, thresholds and draws than the README's figures come from",
 }
 

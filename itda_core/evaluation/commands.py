@@ -22,7 +22,7 @@ _TRAINING = ("kind", "width", "k", "tokens", "batch", "lr", "seed")
 def _measure_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("id", metavar="ID", help="a dictionary's id, as itda list shows it")
     most = MeasureSettings().tokens
-    parser.add_argument("--tokens", type=int, default=most, help=f"held-out tokens at most (default: {most})")
+    parser.add_argument("--tokens", type=int, default=most, help=f"tokens to measure on at most (default: {most})")
     json_option(parser)
 
 
@@ -39,7 +39,8 @@ def _measure(given: argparse.Namespace) -> int:
 
 def quality_table(report: Quality) -> str:
     """The most telling measures of every point as lines of a terminal, with what they were measured on."""
-    lines = [f"{report.id}: {report.tokens:,} tokens of {report.documents:,} documents"]
+    seen = ", which it was made from: the figures flatter" if report.is_seen else ""
+    lines = [f"{report.id}: {report.tokens:,} tokens of {report.documents:,} documents{seen}"]
     if report.ce_original is not None and report.ce_zero is not None:
         lines.append(f"CE loss {report.ce_original:.4f} unchanged, {report.ce_zero:.4f} with zeros")
     names = [name for name in _SHOWN if any(name in point.measured for each in report.series for point in each.points)]

@@ -21,7 +21,7 @@ def measure(library: Library, dictionary_id: str, job: Job, settings: MeasureSet
 
     The sizes are the first atoms in order of admission; of the random atoms, drawn from the tokens that the dictionary
     was built from, as many. Its own L0 is always among those measured. A damaged report, or one of other settings, is
-    replaced; so is one without predictions where the model seems to be on this machine. Where it is not, and
+    replaced; so is one made without the model where that seems to be on this machine now. Where it is not, and
     activations are kept, only reconstruction is measured.
 
     Args:

@@ -65,7 +65,7 @@ class Marked(NamedTuple):
 
 
 def split(n_documents: int, seed: int) -> np.ndarray:
-    """[n_documents] bool: which documents are for testing, drawn by lot."""
+    """[n_documents] bool: which documents are for testing, drawn at random."""
     is_test = np.zeros(n_documents, bool)
     is_test[np.random.default_rng(seed).permutation(n_documents)[: round(TEST_SHARE * n_documents)]] = True
     return is_test

@@ -45,8 +45,8 @@ def train_sae(
 ) -> SaeRecord:
     """Train an SAE beside a dictionary, on its activations, and measure it; what is there already is read.
 
-    A report that is damaged or of other settings is replaced; so is one without predictions where the model seems to
-    be on this machine.
+    A report that is damaged or of other settings is replaced; so is one made without the model where that seems to
+    be on this machine now.
 
     Args:
         library: the library.
@@ -134,7 +134,7 @@ def load_coder(library: Library, sae_id: str) -> SaeCoder:
 
 
 def _built_from(tokens: SiteTokens, record: DictionaryRecord, job: Job, most: int, seed: int) -> torch.Tensor:
-    """[n, d_model] float32: the activations that a dictionary was built from, or as many of them, drawn by lot."""
+    """[n, d_model] float32: the activations that a dictionary was built from, or as many of them, drawn at random."""
     wanted = row_keys(tokens.candidates())
     if len(wanted) > most:
         wanted = np.sort(np.random.default_rng(seed).choice(wanted, most, replace=False))

@@ -42,7 +42,7 @@ def card(record: DictionaryRecord, repo: str, has_index: bool, quality: Quality 
         **({"recipe": settings.recipe} if settings.recipe != "published" else {}),
         **({"relative error": _error(record)} if record.relative_error is not None else {}),
     }
-    measured = {} if quality is None else _measured(record, quality)
+    measured = {} if quality is None or quality.is_seen else _measured(record, quality)
     lines = [
         f"# ITDA dictionary of {inert(record.model)}, layer {record.site.layer} {record.site.hook}",
         "",

@@ -102,10 +102,18 @@ def _published(source: Exported, folder: Path, root: Path) -> None:
     write_published(published_form(source, root), folder)
 
 
+def _saelens(source: Exported, folder: Path, root: Path) -> None:
+    try:
+        prefix = special_before(source, root)
+    except UserError:  # nowhere said, and no tokenizer here: taken for none, as `ItdaSae.of` does
+        prefix = 0
+    write_sae_folder(source, folder, prefix)
+
+
 FORMATS: dict[str, Callable[[Exported, Path, Path], None]] = {
     "published": _published,
     "parquet": lambda source, folder, _: write_tables(source, folder),
     "safetensors": lambda source, folder, _: write_tensors(source, folder),
-    "saelens": lambda source, folder, root: write_sae_folder(source, folder, special_before(source, root)),
+    "saelens": _saelens,
 }
 """Name of a format → what writes it into a folder, given the library's folder too."""
