@@ -17,8 +17,8 @@ def whole(value: Any, lowest: int = 0, highest: int = MOST) -> int:
     if not isinstance(value, int) or isinstance(value, bool):
         raise ValueError(f"{str(value)[:40]!r} is not a count")
     if not lowest <= value <= highest:
-        bounds = f"of {lowest} or more" if highest == MOST else f"between {lowest} and {highest}"
-        raise ValueError(f"{str(value)[:40]} is not a count {bounds}")
+        bounds = f"a count of {lowest} or more" if highest == MOST else f"between {lowest} and {highest}"
+        raise ValueError(f"{str(value)[:40]} is not {bounds}")
     return value
 
 
