@@ -1,6 +1,7 @@
 """The Quality page, run without a browser."""
 
 import json
+import re
 import shutil
 from pathlib import Path
 
@@ -290,6 +291,7 @@ def test_every_recipe_stands_beside_the_published_one(
     page = open_page(with_reports, "/quality", d=first.id)
     assert not page.exception and "Recipes, on this project’s models" in text(page)
     assert "docs-b layer 2" in text(page).replace("\\", "")
+    assert re.search(r"Fitting makes encoding take \d\.\d times as long", text(page))
 
     def result(unexplained: float, score: float, seconds: float, *lead: float) -> dict:
         scores = {"ce_loss_score": [score, 0, 1], "ce_lead": list(lead or (0, 0, 0))}
