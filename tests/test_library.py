@@ -134,7 +134,7 @@ def test_numbers_within_bounds() -> None:
     assert (number(3), number(-0.5), share(1), share(0.25)) == (3.0, -0.5, 1.0, 0.25)
     assert (whole(0), whole(2**63 - 1), whole(3, 3, 3)) == (0, 2**63 - 1, 3)
     for value, lowest, highest in ((2**63, 0, 2**63 - 1), (2, 3, 5), (6, 3, 5)):
-        with pytest.raises(ValueError, match="is not (between 3 and 5|a count of 0 or more)"):
+        with pytest.raises(ValueError, match=r"is not (between 3 and 5|a count of 0 or more)"):
             whole(value, lowest, highest)
     with pytest.raises(ValueError, match="is not a share"):
         share(1.01)
