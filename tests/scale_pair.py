@@ -21,6 +21,7 @@ import duckdb
 import numpy as np
 import pandas as pd
 import torch
+from small_library import manifest_of
 from small_pair import windows, write_index
 
 from itda_core import Library
@@ -54,31 +55,20 @@ def make(root: Path, name: str, seed: int, atoms: int, tokens: int, l0: int) -> 
     fill(path, kinds, ordinals, sources, seed, l0)
     Dictionary(unit, places, DictionarySettings(l0=l0), torch.full((atoms,), 0.5, dtype=torch.float64)).save(folder)
     files = {each.name: sha256_of(each) for each in folder.iterdir() if each.is_file() and each.name != "manifest.json"}
-    manifest = {
-        "id": name,
-        "model": name,
-        "revision": None,
-        "weights_sha256": None,
-        "tokenizer_sha256": "0" * 64,
-        "dtype": "float32",
-        "n_layers": 6,
-        "layer": 3,
-        "hook": "resid",
-        "corpus": "by-lot",
-        "cut": {"context": CONTEXT},
-        "settings": {"l0": l0},
-        "n_atoms": atoms,
-        "d_model": WIDTH,
-        "n_tokens": len(ordinals),
-        "holdout": True,
-        "relative_error": 0.2,
-        "measured_tokens": 1,
-        "seconds": 1.0,
-        "created": "2026-01-01T00:00:00+00:00",
-        "history": [],
-        "versions": {},
-        "files": files,
-    }
+    manifest = manifest_of(
+        name,
+        model=name,
+        corpus="by-lot",
+        cut={"context": CONTEXT},
+        settings={"l0": l0},
+        n_atoms=atoms,
+        d_model=WIDTH,
+        n_tokens=len(ordinals),
+        relative_error=0.2,
+        measured_tokens=1,
+        history=[],
+        files=files,
+    )
     write_json(folder / "manifest.json", manifest)
     folder.rename(folder.with_name(name))
 

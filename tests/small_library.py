@@ -28,7 +28,7 @@ def write_library(root: Path) -> Library:
     write_index(folder, windows(1), SOURCES, CODES)
     errors = torch.linspace(0.9, 0.3, 3, dtype=torch.float64)
     Dictionary(ATOMS, torch.tensor(SOURCES), DictionarySettings(l0=2), errors).save(folder)
-    (folder / MANIFEST_FILE).write_text(json.dumps(_manifest() | {"files": {}}))
+    (folder / MANIFEST_FILE).write_text(json.dumps(manifest_of(ID) | {"files": {}}))
     sign(folder)
     return Library(root)
 
@@ -48,9 +48,10 @@ def spoil_atoms(folder: Path, change: Callable[[Dictionary], None]) -> None:
     sign(folder)
 
 
-def _manifest() -> dict[str, Any]:
+def manifest_of(name: str, **changes: Any) -> dict[str, Any]:
+    """A manifest of that id, but for its files; of this dictionary unless changed."""
     return {
-        "id": ID,
+        "id": name,
         "model": "small",
         "revision": None,
         "weights_sha256": None,
@@ -73,4 +74,4 @@ def _manifest() -> dict[str, Any]:
         "created": "2026-01-01T00:00:00+00:00",
         "history": [[36, 3, 0.5]],
         "versions": {},
-    }
+    } | changes

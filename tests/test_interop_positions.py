@@ -97,15 +97,17 @@ def moved_folder(library: Library, to: Path) -> Path:
     return to
 
 
+def in_form(library: Library, form: str, to: Path) -> Path:
+    """The one dictionary of a library as a folder: as it lies there, without its index, or written in a format."""
+    if form == "whole":
+        return library.folder(library.ids()[0])
+    return moved_folder(library, to) if form == "library" else written(library, form, to)
+
+
 @pytest.mark.parametrize("form", ["published", "parquet", "safetensors", "library", "whole"])
 def test_read_with_its_model_each_format_brings_it_back(form: str, with_model: Library, tmp_path: Path) -> None:
     assert torch.equal(atoms_of(with_model).sources, OWN) and torch.equal(atoms_of(with_model).atoms, ATOMS)
-    if form == "whole":
-        folder = with_model.folder(with_model.ids()[0])
-    elif form == "library":
-        folder = moved_folder(with_model, tmp_path / form)
-    else:
-        folder = written(with_model, form, tmp_path / form)
+    folder = in_form(with_model, form, tmp_path / form)
     again = bring(folder, tmp_path / "again")
     assert torch.equal(atoms_of(again).sources, INDICES if form == "published" else OWN)
     assert torch.equal(atoms_of(again).atoms, ATOMS)
@@ -119,12 +121,7 @@ def test_brought_in_alone_it_can_be_read_with_its_model_later(
     form: str, alone: Library, read: list[str], tmp_path: Path
 ) -> None:
     assert torch.equal(atoms_of(alone).sources, INDICES)
-    if form == "whole":
-        folder = alone.folder(alone.ids()[0])
-    elif form == "library":
-        folder = moved_folder(alone, tmp_path / form)
-    else:
-        folder = written(alone, form, tmp_path / form)
+    folder = in_form(alone, form, tmp_path / form)
     again = bring(folder, tmp_path / "again", *read)
     assert torch.equal(atoms_of(again).sources, OWN)
     assert again.record(again.ids()[0]).cut.context == 64
