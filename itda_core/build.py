@@ -1,6 +1,5 @@
 """From a model and a corpus to whole dictionaries in a library: which ones, under which ids, and their maps."""
 
-import glob
 import hashlib
 import json
 from collections.abc import Sequence
@@ -138,16 +137,15 @@ def kept_activations(library: Library, record: DictionaryRecord) -> Path | None:
     captured = {name: manifest.get(name) for name in _CAPTURED}
     made_by = [{}, *({"device": device, "versions": manifest.get("versions")} for device in ("cpu", "cuda", "mps"))]
     damaged = None
-    for folder in sorted(
-        library.activations.glob(f"{glob.escape(library.corpus_folder(record).name)}-*/{MANIFEST_FILE}")
-    ):
+    corpus = library.corpus_folder(record).name  # which has no letter that a pattern reads
+    for folder in sorted(library.activations.glob(f"{corpus}-*/{MANIFEST_FILE}")):
         name = folder.parent.name
         try:
             sites = RecordedActivations(folder.parent).sites
         except DamagedError as error:
             damaged = error if named in (None, name) else damaged
             continue
-        names = [f"{record.corpus}-{_short_hash(captured | each, sites)}" for each in made_by]
+        names = [f"{corpus}-{_short_hash(captured | each, sites)}" for each in made_by]
         if record.site in sites and name in ([named] if named else names):
             return folder.parent
     if damaged is not None:

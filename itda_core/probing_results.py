@@ -3,7 +3,6 @@
 Nothing here imports torch: pages read reports. `itda_core.evaluation.probing` makes them.
 """
 
-from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -12,7 +11,7 @@ from itda_core.files import read_json, write_json
 from itda_core.layout import ATOMS_FILE
 from itda_core.library import DictionaryRecord
 from itda_core.parsing import number, plain_text, share, whole
-from itda_core.quality import Measured
+from itda_core.quality import Measured, parse_measured
 from itda_core.types import DamagedError, UserError
 
 PROBING_FILE = "probing.json"
@@ -251,16 +250,9 @@ def _score(said: Any) -> dict[str, Any]:
     return {
         "coder": plain_text(said["coder"]),
         "k": None if said["k"] is None else whole(said["k"], 1),
-        "accuracy": _measured(said["accuracy"], share),
-        "lead": None if said["lead"] is None else _measured(said["lead"], number),
+        "accuracy": parse_measured(said["accuracy"], share),
+        "lead": None if said["lead"] is None else parse_measured(said["lead"], number),
     }
-
-
-def _measured(said: Any, of: Callable[[Any], float]) -> Measured:
-    found = Measured(*map(of, said))
-    if found.low > found.high:
-        raise ValueError(f"an interval is from {found.low:g} to {found.high:g}")
-    return found
 
 
 def _sign(value: Any) -> int:

@@ -3,7 +3,7 @@
 Nothing here imports torch: pages read reports. `itda_core.evaluation` makes them.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
@@ -155,6 +155,17 @@ class Quality:
             raise DamagedError(f"{QUALITY_FILE} is damaged ({what}): delete it and measure again") from error
 
 
+def parse_measured(said: Any, of: Callable[[Any], float], what: str = "an interval is") -> Measured:
+    """A mean with its interval out of JSON, each value read by `of`; `what` begins the message on one upside down.
+
+    Raises ValueError or TypeError for what is none.
+    """
+    found = Measured(*map(of, said))
+    if found.low > found.high:
+        raise ValueError(f"{what} from {found.low:g} to {found.high:g}")
+    return found
+
+
 def write_quality(quality: Quality, folder: Path) -> None:
     """Keep a report in the folder of what it is of. Raises OSError where it cannot be written."""
     write_json(folder / QUALITY_FILE, {"version": _VERSION, **asdict(quality)})
@@ -235,9 +246,7 @@ def _by_document(said: Any, documents: int) -> dict[str, tuple[float, ...]]:
 
 
 def _measured(name: str, value: Any) -> Measured:
-    found = Measured(*map(number, value))
-    if found.low > found.high:
-        raise ValueError(f"{MEASURES[name]} has an interval from {found.low:g} to {found.high:g}")
+    found = parse_measured(value, number, f"{MEASURES[name]} has an interval")
     if (name in _AT_LEAST_ZERO and found.value < 0) or (name in _AT_MOST_ONE and found.value > 1):
         raise ValueError(f"{MEASURES[name]} is {found.value:g}")
     return found

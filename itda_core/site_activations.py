@@ -21,9 +21,13 @@ def windows_read(record: DictionaryRecord, model: Model, corpus: Corpus) -> Iter
     return cut(corpus.documents(), model.tokenizer, record.cut, record.n_tokens)
 
 
-def windows_after(record: DictionaryRecord, model: Model, corpus: Corpus, tokens: int) -> Iterator[Window]:
-    """Windows of the documents after those that the model of a dictionary read, until `tokens` tokens are captured."""
-    first = max((window.document for window in windows_read(record, model, corpus)), default=-1) + 1
+def first_unread(record: DictionaryRecord, model: Model, corpus: Corpus) -> int:
+    """Ordinal of the document after the last one that the model of a dictionary read."""
+    return max((window.document for window in windows_read(record, model, corpus)), default=-1) + 1
+
+
+def windows_from(first: int, record: DictionaryRecord, model: Model, corpus: Corpus, tokens: int) -> Iterator[Window]:
+    """Windows of the documents from an ordinal on, cut as a dictionary's, until `tokens` tokens are captured."""
     for window in cut(corpus.documents(first), model.tokenizer, record.cut, tokens):
         yield window._replace(document=first + window.document)
 

@@ -17,7 +17,7 @@ from itda_core.evaluation.labels import package_of, token_labels
 from itda_core.jobs import Job
 from itda_core.library import DictionaryRecord
 from itda_core.models import Model
-from itda_core.site_activations import windows_read
+from itda_core.site_activations import first_unread
 from itda_core.types import Document, UserError
 from itda_core.windows import Window, cut, is_held_out
 
@@ -107,7 +107,7 @@ def _choose(record: DictionaryRecord, corpus: Corpus, model: Model, tokens: int)
 
     first = 0
     if not record.holdout:
-        first = max((window.document for window in windows_read(record, model, corpus)), default=-1) + 1
+        first = first_unread(record, model, corpus)
     windows = list(cut(pass_on(corpus.documents(first), first), model.tokenizer, record.cut, tokens))
     return _Chosen(documents, windows)
 

@@ -26,7 +26,14 @@ from itda_core.models import Model
 from itda_core.reembedding import Reader
 from itda_core.shards import RecordedActivations
 from itda_core.similarity.sources import row_keys, sources_of
-from itda_core.site_activations import from_kept, from_model, no_activations, windows_after, windows_read
+from itda_core.site_activations import (
+    first_unread,
+    from_kept,
+    from_model,
+    no_activations,
+    windows_from,
+    windows_read,
+)
 from itda_core.types import UserError
 from itda_core.windows import Window, is_held_out
 
@@ -64,11 +71,14 @@ class TokensOfModel:
     @property
     def is_seen(self) -> bool:
         """Whether there is nothing to measure on but tokens that the dictionary was built from."""
-        return not self._record.holdout and not self._has_more
+        return not self._record.holdout and self._unread is None
 
     @cached_property
-    def _has_more(self) -> bool:
-        return bool(list(windows_after(self._record, self._model, self._corpus, 1)))
+    def _unread(self) -> int | None:
+        """From which document on there is text that was not read; None where there is none. Asked once: it reads all
+        that was read."""
+        first = first_unread(self._record, self._model, self._corpus)
+        return first if any(windows_from(first, self._record, self._model, self._corpus, 1)) else None
 
     def held_out(self, tokens: int) -> Iterator[HeldOut]:
         """Those that it is measured on, batch by batch, `tokens` of them at most."""
@@ -87,8 +97,8 @@ class TokensOfModel:
         return np.concatenate(places)
 
     def _measured(self, tokens: int) -> Iterator[Window]:
-        if not self._record.holdout and not self.is_seen:
-            yield from windows_after(self._record, self._model, self._corpus, tokens)
+        if not self._record.holdout and self._unread is not None:
+            yield from windows_from(self._unread, self._record, self._model, self._corpus, tokens)
             return
         left = tokens
         for window in windows_read(self._record, self._model, self._corpus):
