@@ -7,7 +7,7 @@ from app import figures, parts, resources
 from app.build_form import form_of
 from app.components.token_strip import Row, Token, token_strip
 from app.text import count, duration, inert, visible
-from itda_core.jobs import JobState, read_jobs, read_log
+from itda_core.jobs import UNREADABLE, JobState, read_jobs, read_log
 from itda_core.types import UserError
 
 _UNFINISHED = ("failed", "lost")
@@ -175,6 +175,10 @@ def _show_ended(job: JobState, is_open: bool = False) -> None:
             _show_log_text(job)
             if job.status == "cancelled":
                 _offer_again(job)
+        return
+    if job.title == UNREADABLE:
+        st.error(f"**Job {inert(job.id)}** is unreadable: {inert(job.error or '')}")
+        _show_log(job, is_open)
         return
     st.error(f"**{inert(_title(job))}** failed while {inert(job.stage)}: {inert(job.error or 'no reason was written')}")
     _offer_again(job)

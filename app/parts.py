@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 from urllib.parse import urlencode
 
@@ -15,6 +16,7 @@ from app.components.token_strip import Row, Token, token_strip
 from app.naming import names
 from app.tables import csv_of
 from app.text import inert
+from itda_core.files import unreadable
 from itda_core.library import DictionaryRecord
 from itda_core.types import DamagedError, UserError
 
@@ -134,13 +136,17 @@ def errors_shown() -> Iterator[None]:
         st.title("This cannot be shown")
         show_error(error)
         ways_on()
+    except OSError as error:  # a folder of another user, a disk that fails
+        st.title("This cannot be read")
+        show_error(unreadable(Path(error.filename or "A file"), error), icon=":material/broken_image:")
+        ways_on()
 
 
 def ways_on() -> None:
     """What can be opened instead; nothing where it is the library itself that cannot be read."""
     try:
         other_dictionaries()
-    except UserError:
+    except (UserError, OSError):
         return  # said above already
 
 

@@ -12,7 +12,7 @@ from itda_core.evaluation.labels import property_of
 from itda_core.library import DictionaryRecord
 from itda_core.probing_results import ITDA, SAE, Probe, ProbedProperty, Probing, Score
 from itda_core.queries import Index
-from itda_core.types import DamagedError, UserError
+from itda_core.types import UserError
 
 ALL = "all"
 """How k is written where a probe reads all latents."""
@@ -40,7 +40,7 @@ def show_probing(record: DictionaryRecord, chosen: str, go: Go, saes: Mapping[st
     st.caption(_WHAT)
     try:
         report = resources.probing(record)
-    except DamagedError as error:  # the rest of the page is sound
+    except UserError as error:  # the rest of the page is sound
         parts.show_error(error, icon=":material/broken_image:")
         return
     if report is None:

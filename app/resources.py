@@ -12,7 +12,7 @@ import streamlit as st
 from itda_core.comparison import Comparison, folder_of, kept_pairs, kept_summary, key_of, read_comparison, read_measures
 from itda_core.corpus import Corpus
 from itda_core.demo_models import DEMO_FOLDER
-from itda_core.files import read_json
+from itda_core.files import is_file, read_json, unreadable
 from itda_core.jobs import JobState, cancel, start_detached
 from itda_core.layers import LayerSimilarity, read_layers
 from itda_core.layout import ATOMS_FILE, INDEX_FILE, MANIFEST_FILE
@@ -27,7 +27,7 @@ from itda_core.sae_records import SaeRecord, sae_records
 from itda_core.sae_records import sae_quality as read_sae_quality
 from itda_core.transplant import SUMMARY_FILE as TRANSPLANT_FILE
 from itda_core.transplant import Transplant, read_transplant
-from itda_core.types import DamagedError, UserError
+from itda_core.types import UserError
 
 if TYPE_CHECKING:  # they load torch, which only a reader who decomposes a text has to wait for
     from itda_core.decompose import Decomposer
@@ -146,7 +146,7 @@ def recipes_bench() -> dict[str, Any] | None:
 def atom_map(dictionary_id: str) -> pd.DataFrame | None:
     """Places of a dictionary's atoms on its map: atom, x, y; None while none is computed. Raises DamagedError."""
     path = library().map_path(dictionary_id)
-    return _map(str(path), _modified(path)) if path.is_file() else None
+    return _map(str(path), _modified(path)) if is_file(path) else None
 
 
 def decomposition(dictionary_id: str, text: str) -> Decomposition:
@@ -185,27 +185,34 @@ def contents() -> frozenset[tuple[str, bool | str]]:
     """Which dictionaries the library holds, whether each has its map, and which comparisons, reports and SAEs; it
     changes when there is more to see."""
     here = library()
-    compared = here.comparisons.iterdir() if here.comparisons.is_dir() else ()
-    reports = here.root.glob(f"*/*/{QUALITY_FILE}")
+    try:
+        compared = list(here.comparisons.iterdir()) if here.comparisons.is_dir() else []
+        reports = list(here.root.glob(f"*/*/{QUALITY_FILE}"))
+    except OSError:
+        compared, reports = [], []  # another user's: the page that reads one says so
     return frozenset(
         [
-            *((each, here.map_path(each).is_file()) for each in here.ids()),
+            *((each, _modified(here.map_path(each)) > 0) for each in here.ids()),
             *((path.name, True) for path in compared),
             *((path.parent.name, f"measured {_modified(path)}") for path in reports),
         ]
     )
 
 
-def corpora() -> list[Corpus | DamagedError]:
-    """The corpora of the library, damaged ones as the error that says why."""
+def corpora() -> list[Corpus | UserError]:
+    """The corpora of the library, those that cannot be read as the error that says why."""
     folder = library().corpora
-    found: list[Corpus | DamagedError] = []
-    for path in sorted(folder.iterdir()) if folder.is_dir() else []:
-        if path.is_dir() and not path.name.startswith("."):
-            try:
-                found.append(Corpus.open(path))
-            except DamagedError as error:
-                found.append(error)
+    found: list[Corpus | UserError] = []
+    try:
+        paths = sorted(folder.iterdir()) if folder.is_dir() else []
+        paths = [path for path in paths if path.is_dir() and not path.name.startswith(".")]
+    except OSError as error:
+        return [unreadable(folder, error)]
+    for path in paths:
+        try:
+            found.append(Corpus.open(path))
+        except UserError as error:
+            found.append(error)
     return found
 
 
@@ -237,7 +244,11 @@ def start_demo_once() -> str:
 
 
 def _modified(path: Path) -> int:
-    return path.stat().st_mtime_ns if path.exists() else 0
+    """When a file was last written; 0 where there is none, or none that can be read."""
+    try:
+        return path.stat().st_mtime_ns
+    except OSError:
+        return 0
 
 
 def _is_current(opened: _Opened) -> bool:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from itda_core.config import BuildSettings, DictionarySettings
 from itda_core.corpus import Corpus
-from itda_core.files import read_json, slug
+from itda_core.files import read_json, slug, write_hash
 from itda_core.jobs import Job, build_lock
 from itda_core.layout import MANIFEST_FILE
 from itda_core.library import DictionaryRecord, Library
@@ -17,7 +17,7 @@ from itda_core.maps import SMALLEST_MAP, compute_map
 from itda_core.models import load_model, load_outline
 from itda_core.pipeline import Pipeline, Plan, place_finished, versions
 from itda_core.shards import RecordedActivations
-from itda_core.types import DamagedError, Site
+from itda_core.types import Site, UserError
 
 _CAPTURED = (
     "model",
@@ -119,6 +119,7 @@ def add_maps(library: Library, ids: Sequence[str], job: Job) -> None:
         if not path.is_file() and library.record(dictionary_id).n_atoms >= SMALLEST_MAP:
             job.stage(f"mapping {dictionary_id}", 1, "maps")
             compute_map(library.folder(dictionary_id), path)
+            write_hash(path)
             job.advance(1)
 
 
@@ -142,7 +143,7 @@ def kept_activations(library: Library, record: DictionaryRecord) -> Path | None:
         name = folder.parent.name
         try:
             sites = RecordedActivations(folder.parent).sites
-        except DamagedError as error:
+        except UserError as error:
             damaged = error if named in (None, name) else damaged
             continue
         names = [f"{corpus}-{_short_hash(captured | each, sites)}" for each in made_by]

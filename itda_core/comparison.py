@@ -7,27 +7,31 @@ kept of A and B is read mirrored for B and A.
 """
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
 
-from itda_core.files import read_json, write_json, written_whole
+from itda_core.files import is_file, read_json, sha256_of, unreadable, write_sealed, written_whole
 from itda_core.jobs import Job, build_lock
 from itda_core.kept_measures import read_side, write_side
 from itda_core.layout import INDEX_FILE
 from itda_core.library import DictionaryRecord, Library
-from itda_core.pair_queries import KEYS, Measures, Pair
-from itda_core.parsing import share, whole
+from itda_core.pair_queries import Measures, Pair
+from itda_core.parsing import Count, Share, check_format, damaged, parse
 from itda_core.resampling import Interval, ratio_intervals
 from itda_core.types import DamagedError, UserError
 
 SUMMARY_FILE = "comparison.json"
 SIDE_FILES = {"a": "a.parquet", "b": "b.parquet"}
 _VERSION = 1  # of what is measured: a comparison by another version is no comparison
+
+
+Key = Literal["token", "characters"]
+"""What makes sources the same: `token` (document and position) or `characters` (where in the text it ends)."""
 
 
 @dataclass(frozen=True)
@@ -38,31 +42,31 @@ class Comparison:
     """Id of the one on the left."""
     b: str
     """Id of the one on the right."""
-    jaccard: float
+    jaccard: Share
     """Sources of both over sources of either, of all atoms."""
-    shared: int
+    shared: Count
     """Sources of both."""
-    only_a: int
+    only_a: Count
     """Atoms that only A has."""
-    only_b: int
+    only_b: Count
     """Atoms that only B has."""
-    key: str
+    key: Key
     """What makes sources the same: `token` (document and position) or `characters` (where in the text it ends)."""
-    coverage: float
+    coverage: Share
     """Share of captured tokens that the other side captured too, of the side where it is less."""
-    coverage_a: float
+    coverage_a: Share
     """The same of A's tokens."""
-    coverage_b: float
+    coverage_b: Share
     """The same of B's tokens."""
-    candidates: int
+    candidates: Count
     """Tokens that both captured in documents that neither held out; chance is drawn from these."""
-    chance: float
+    chance: Share
     """The Jaccard similarity to expect if each had chosen its sources blindly among the candidates."""
-    chance_frequency: float
+    chance_frequency: Share
     """The same if each had chosen blindly among tokens that are as frequent as those that it did choose."""
     interval: Interval
     """95 % bootstrap interval of `jaccard` over documents."""
-    documents: int
+    documents: Count
     """Documents that it was drawn from."""
 
     @property
@@ -80,26 +84,17 @@ class Comparison:
 
     @classmethod
     def parse(cls, said: Any) -> "Comparison":
-        """Read what may come from a stranger's library. Raises DamagedError."""
-        try:
-            shares = ("jaccard", "coverage", "coverage_a", "coverage_b", "chance", "chance_frequency")
-            counts = ("shared", "only_a", "only_b", "candidates", "documents")
-            low, high = (share(value) for value in said["interval"])
-            if said["key"] not in KEYS:
-                raise ValueError(f"no key {said['key']!r}")
-            return cls(
-                a=str(said["a"]),
-                b=str(said["b"]),
-                key=said["key"],
-                interval=Interval(low, high),
-                **{name: share(said[name]) for name in shares},
-                **{name: whole(said[name]) for name in counts},
-            )
-        except (KeyError, TypeError, ValueError, ArithmeticError) as error:
-            raise DamagedError(f"{SUMMARY_FILE} of a comparison is damaged ({error}): delete its folder") from error
+        """Read what may come from a stranger's library. Raises DamagedError, or NewerError."""
+        what, remedy = f"{SUMMARY_FILE} of a comparison", "delete its folder"
+        if isinstance(said, dict):
+            check_format(said.get("version", 1), _VERSION, what, remedy)  # the first one did not say its version
+        found = parse(cls, said, what, remedy)
+        if not 0 <= found.interval.low <= found.interval.high <= 1:
+            raise damaged(what, "its interval is none of shares", remedy)
+        return found
 
 
-def key_of(a: DictionaryRecord, b: DictionaryRecord) -> str:
+def key_of(a: DictionaryRecord, b: DictionaryRecord) -> Key:
     """What makes a source of A and one of B the same.
 
     Raises UserError, with the reason, for dictionaries whose sources cannot be the same.
@@ -127,7 +122,7 @@ def kept_summary(library: Library, a: DictionaryRecord, b: DictionaryRecord) -> 
     """The summary of the comparison of two dictionaries, in whichever order it was made; None while there is none."""
     for first, second in ((a, b), (b, a)):
         summary = folder_of(library, first, second) / SUMMARY_FILE
-        if summary.is_file():
+        if is_file(summary):
             return summary
     return None
 
@@ -161,19 +156,33 @@ def kept_pairs(
 ) -> dict[str, tuple[DictionaryRecord, DictionaryRecord]]:
     """Which pairs of these dictionaries are compared, by the name of the comparison's folder, in order of the records.
 
-    What is left of dictionaries that are not among them, or were built anew since, is passed over.
-
     Args:
         library: where.
         records: the dictionaries.
         summary: the file that a folder of such a pair has: that of a comparison, or of a transplant.
     """
-    if not library.comparisons.is_dir():
-        return {}
+    try:
+        names = [path.parent.name for path in library.comparisons.glob(f"*/{summary}")]
+    except OSError as error:
+        raise unreadable(library.comparisons, error) from error
+    return named_pairs(library, records, names)
+
+
+def named_pairs(
+    library: Library, records: Sequence[DictionaryRecord], names: Iterable[str]
+) -> dict[str, tuple[DictionaryRecord, DictionaryRecord]]:
+    """Which pairs of these dictionaries folders of comparisons are named for, in order of the records.
+
+    What is left of dictionaries that are not among them, or were built anew since, is passed over.
+
+    Args:
+        library: where.
+        records: the dictionaries.
+        names: of the folders.
+    """
     places = {record.id: place for place, record in enumerate(records)}
     found = {}
-    for folder in library.comparisons.glob(f"*/{summary}"):
-        name = folder.parent.name
+    for name in names:
         ids = name.rpartition("-")[0]
         for at in range(len(ids)):  # an id may hold two dashes itself
             a, b = places.get(ids[:at]), places.get(ids[at + 2 :])
@@ -197,7 +206,7 @@ def compare(library: Library, id_a: str, id_b: str, job: Job) -> Comparison:
         return _compare(library, a, b, key, job)
 
 
-def _compare(library: Library, a: DictionaryRecord, b: DictionaryRecord, key: str, job: Job) -> Comparison:
+def _compare(library: Library, a: DictionaryRecord, b: DictionaryRecord, key: Key, job: Job) -> Comparison:
     folder = folder_of(library, a, b)
     pair = Pair(library.index_path(a.id), library.index_path(b.id), key)
     try:
@@ -211,13 +220,14 @@ def _compare(library: Library, a: DictionaryRecord, b: DictionaryRecord, key: st
         for side, name in SIDE_FILES.items():
             with written_whole(folder / name) as part:
                 write_side(getattr(measures, side), part)
-        write_json(folder / SUMMARY_FILE, asdict(found))
+        files = {name: sha256_of(folder / name) for name in SIDE_FILES.values()}
+        write_sealed(folder / SUMMARY_FILE, {"version": _VERSION, **asdict(found), "files": files})
     except OSError as error:
         raise UserError(f"{folder} cannot be written: {error.strerror or error}") from error
     return found
 
 
-def summarise(pair: Pair, a: str, b: str, key: str) -> Comparison:
+def summarise(pair: Pair, a: str, b: str, key: Key) -> Comparison:
     """Everything about two dictionaries as wholes: how much they share, by chance too, and how sure that is."""
     counts, coverage, strata, documents = pair.counts(), pair.coverage(), pair.strata(), pair.documents()
     return Comparison(

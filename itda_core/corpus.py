@@ -9,11 +9,14 @@ from dataclasses import asdict, dataclass
 from itertools import islice
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any, Self, TypeVar, get_type_hints
+from typing import Annotated, Any, Self
+
+from pydantic import Field
 
 from itda_core.config import CorpusSettings, CutSettings
-from itda_core.files import read_json, sha256_of, slug, write_json
+from itda_core.files import is_changed, is_file, read_json, sha256_of, slug, write_sealed
 from itda_core.layout import MANIFEST_FILE
+from itda_core.parsing import MOST, check_format, damaged, parse
 from itda_core.readers import read_documents
 from itda_core.types import DamagedError, Document, UserError
 
@@ -25,7 +28,6 @@ GROUP_CHARACTERS = 16_000_000
 """A row group ends earlier than that when its texts are long, so that memory stays bounded."""
 
 _ID = re.compile(r"[a-z0-9][a-z0-9-]{0,39}-[0-9a-f]{12}")
-_Settings = TypeVar("_Settings", CorpusSettings, CutSettings)
 
 
 @dataclass(frozen=True)
@@ -53,17 +55,18 @@ class Corpus:
 
         Raises:
             DamagedError: the folder is not a corpus, or a part of it is missing or not valid.
+            NewerError: a newer version wrote it.
         """
-        manifest = _read_manifest(folder)
-        if not (folder / DOCUMENTS_FILE).is_file():
+        manifest = _read_manifest(folder, read_json(folder / MANIFEST_FILE))
+        if not is_file(folder / DOCUMENTS_FILE):
             raise DamagedError(f"corpus {folder.name!r} has no {DOCUMENTS_FILE}: {_MEND}")
         return cls(
-            id=manifest["id"],
+            id=manifest.id,
             folder=folder,
-            n_documents=manifest["documents"],
-            n_characters=manifest["characters"],
-            settings=_settings(CorpusSettings, manifest["settings"], folder),
-            cut=_settings(CutSettings, manifest["cut"], folder),
+            n_documents=manifest.documents,
+            n_characters=manifest.characters,
+            settings=manifest.settings,
+            cut=manifest.cut,
         )
 
     def documents(self, start: int = 0) -> Iterator[Document]:
@@ -98,14 +101,17 @@ class Corpus:
     def verify(self) -> Iterator[str]:
         """Read everything and yield each problem found as a line; a sound corpus yields none."""
         try:
-            expected = _read_manifest(self.folder)["files"][DOCUMENTS_FILE]
+            said = read_json(self.folder / MANIFEST_FILE)
+            expected = _read_manifest(self.folder, said).files[DOCUMENTS_FILE]
             actual = sha256_of(self.folder / DOCUMENTS_FILE)
-        except DamagedError as error:
+        except UserError as error:
             yield str(error)
             return
         except OSError as error:
             yield f"{DOCUMENTS_FILE} of corpus {self.id} cannot be read: {error.strerror or error}"
             return
+        if is_changed(said):
+            yield f"{MANIFEST_FILE} of corpus {self.id} is not as it was written"
         if actual != expected:
             yield f"{DOCUMENTS_FILE} of corpus {self.id} is not as it was written: its SHA-256 differs"
             return
@@ -157,7 +163,7 @@ def ingest(
             "characters": tally.characters,
             "files": {DOCUMENTS_FILE: sha256_of(part / DOCUMENTS_FILE)},
         }
-        write_json(part / MANIFEST_FILE, manifest)
+        write_sealed(part / MANIFEST_FILE, manifest)
         folder = root / corpus_id
         try:
             part.rename(folder)
@@ -231,39 +237,27 @@ def _spec_slug(spec: str) -> str:
 _MEND = "delete the folder and ingest the corpus again"
 
 
-def _read_manifest(folder: Path) -> dict[str, Any]:
-    """The manifest of a corpus, every field checked but the settings. Raises DamagedError."""
-    manifest = read_json(folder / MANIFEST_FILE)
+@dataclass(frozen=True)
+class _Manifest:
+    """What the manifest of a corpus says."""
+
+    id: str
+    settings: CorpusSettings
+    cut: CutSettings
+    documents: Annotated[int, Field(gt=0, le=MOST)]
+    characters: Annotated[int, Field(gt=0, le=MOST)]
+    files: dict[str, str]
+
+
+def _read_manifest(folder: Path, said: Any) -> _Manifest:
+    """The manifest of a corpus out of what its file holds. Raises DamagedError, or NewerError."""
     name = folder.resolve().name
-    wrong = None
-    if not isinstance(manifest, dict):
-        wrong = "is no object"
-    elif manifest.get("format") != FORMAT_VERSION:
-        wrong = f"has format {manifest.get('format')!r} where {FORMAT_VERSION} is known"
-    elif not _ID.fullmatch(name) or manifest.get("id") != name:
-        wrong = "has another id than its folder"
-    elif not all(type(manifest.get(count)) is int and manifest[count] > 0 for count in ("documents", "characters")):
-        wrong = "does not count documents and characters"
-    elif not isinstance(manifest.get("files"), dict) or not isinstance(manifest["files"].get(DOCUMENTS_FILE), str):
-        wrong = f"has no SHA-256 of {DOCUMENTS_FILE}"
-    if wrong is not None:
-        raise DamagedError(f"{MANIFEST_FILE} of corpus {name!r} {wrong}: {_MEND}")
+    what = f"{MANIFEST_FILE} of corpus {name!r}"
+    if isinstance(said, dict):
+        check_format(said.get("format"), FORMAT_VERSION, what, _MEND)
+    manifest = parse(_Manifest, said, what, _MEND)
+    if not _ID.fullmatch(name) or manifest.id != name:
+        raise damaged(what, "it has another id than its folder", _MEND)
+    if DOCUMENTS_FILE not in manifest.files:
+        raise damaged(what, f"it has no SHA-256 of {DOCUMENTS_FILE}", _MEND)
     return manifest
-
-
-def _settings(kind: type[_Settings], fields: Any, folder: Path) -> _Settings:
-    """Settings out of a manifest, each field of the type that it is declared with. Raises DamagedError."""
-    hints = get_type_hints(kind)
-    try:
-        if not isinstance(fields, dict) or fields.keys() != hints.keys():
-            raise UserError(f"the fields must be {', '.join(hints)}")
-        for field, hint in hints.items():
-            value = fields[field]
-            # To isinstance, a bool is an int.
-            if not isinstance(value, hint) or (isinstance(value, bool) and hint is not bool):
-                raise UserError(f"{field} is {value!r}")
-        return kind(**fields)
-    except UserError as error:
-        raise DamagedError(
-            f"{MANIFEST_FILE} of corpus {folder.name!r} has no valid {kind.__name__} ({error}): {_MEND}"
-        ) from error

@@ -10,9 +10,9 @@ from safetensors.torch import load_file, save
 
 from itda_core import pursuit
 from itda_core.config import METHODS, DictionarySettings
-from itda_core.files import read_json, sha256_of, write_json
+from itda_core.files import read_json, sha256_of, write_sealed
 from itda_core.layout import ATOMS_FILE, MANIFEST_FILE
-from itda_core.library import parse_growth
+from itda_core.library import FORMAT, check_manifest, parse_growth
 from itda_core.refit import refit
 from itda_core.types import Codes, DamagedError, Growth, UserError
 
@@ -116,7 +116,8 @@ class Dictionary:
         folder = Path(folder)
         folder.mkdir(parents=True, exist_ok=True)
         self.write_atoms(folder)
-        write_json(folder / MANIFEST_FILE, {**self.describe(), "files": {ATOMS_FILE: sha256_of(folder / ATOMS_FILE)}})
+        files = {ATOMS_FILE: sha256_of(folder / ATOMS_FILE)}
+        write_sealed(folder / MANIFEST_FILE, {**self.describe(), "files": files})
 
     def write_atoms(self, folder: Path) -> None:
         """Write `atoms.safetensors`: atoms, sources, errors at admission; the same dictionary gives the same bytes."""
@@ -126,7 +127,7 @@ class Dictionary:
     def describe(self) -> dict[str, Any]:
         """What a manifest says of the dictionary itself: size, settings, growth."""
         return {
-            "format": 1,
+            "format": FORMAT,
             "n_atoms": len(self),
             "d_model": self.d_model,
             "settings": self.settings.described(),
@@ -135,9 +136,10 @@ class Dictionary:
 
     @classmethod
     def load(cls, folder: str | Path) -> "Dictionary":
-        """Read a dictionary that `save`, or a build, wrote. Raises DamagedError with what is wrong."""
+        """Read a dictionary that `save`, or a build, wrote. Raises DamagedError with what is wrong, or NewerError."""
         folder = Path(folder)
         manifest = read_json(folder / MANIFEST_FILE)
+        check_manifest(manifest, str(folder / MANIFEST_FILE))
         try:
             settings = DictionarySettings(**manifest["settings"])
             history = parse_growth(manifest["history"])

@@ -211,7 +211,7 @@ def machine_memory() -> int | None:
 def _began(record: DictionaryRecord) -> float:
     try:
         return datetime.fromisoformat(record.created).timestamp() - record.seconds
-    except ValueError:
+    except (ValueError, OverflowError):
         return 0.0  # a manifest that came from elsewhere and has another form of time
 
 

@@ -13,6 +13,9 @@ from uuid import uuid4
 
 from itda_core.types import DamagedError
 
+DIGEST = "digest"
+"""The name in an object under which `write_sealed` puts the SHA-256 of all else in it."""
+
 
 def sha256_of(path: Path) -> str:
     """SHA-256 of a file's bytes, 64 hex characters. Raises OSError when the file cannot be read."""
@@ -43,6 +46,67 @@ def write_json(path: Path, value: Any) -> None:
         part.write_text(text, encoding="utf-8")
 
 
+def write_sealed(path: Path, value: dict[str, Any]) -> None:
+    """Write an object as `write_json` does, with a digest of it inside, by which `is_changed` tells a later change."""
+    write_json(path, sealed(value))
+
+
+def sealed(value: dict[str, Any]) -> dict[str, Any]:
+    """An object with a digest of all else in it."""
+    return value | {DIGEST: _digest_of(value)}
+
+
+def is_changed(value: Any) -> bool:
+    """Whether an object is not what was written. What has no digest, as older files, cannot be told: it is not."""
+    return isinstance(value, dict) and DIGEST in value and value[DIGEST] != _digest_of(value)
+
+
+def _digest_of(value: dict[str, Any]) -> str:
+    rest = {name: each for name, each in value.items() if name != DIGEST}
+    return hashlib.sha256(json.dumps(rest, sort_keys=True).encode()).hexdigest()
+
+
+def write_hash(path: Path) -> None:
+    """Keep the SHA-256 of a file beside it, as `NAME.sha256` in the form of sha256sum. Raises OSError."""
+    with written_whole(_hash_path(path)) as part:
+        part.write_text(f"{sha256_of(path)}  {path.name}\n", encoding="utf-8")
+
+
+def has_other_hash(path: Path) -> bool:
+    """Whether a file is not the one whose hash was kept beside it; not where none was. Raises OSError."""
+    kept = _hash_path(path)
+    return kept.is_file() and kept.read_bytes() != f"{sha256_of(path)}  {path.name}\n".encode()
+
+
+def _hash_path(path: Path) -> Path:
+    return path.with_name(f"{path.name}.sha256")
+
+
+def problem_of_file(path: Path, digest: str, written: str = "written") -> str | None:
+    """What is wrong with a file of which the hash is known, in one line; None where nothing is."""
+    try:
+        if not path.is_file():
+            return f"{path.name} is missing"
+        return None if sha256_of(path) == digest else f"{path.name} is not the file that was {written}"
+    except OSError as error:
+        return f"{path.name} cannot be read: {error.strerror or error}"
+
+
+def is_file(path: Path) -> bool:
+    """Whether a path is a file. Raises DamagedError where that cannot be told, as in a folder of another user."""
+    try:
+        return path.is_file()
+    except OSError as error:
+        raise unreadable(path, error) from error
+
+
+def unreadable(path: Path, error: OSError) -> DamagedError:
+    """The error that says that a file or a folder of a library cannot be read, and why."""
+    why = error.strerror or error
+    remedy = ": let this user read it" if isinstance(error, PermissionError) else ""
+    return DamagedError(f"{str(path)!r} cannot be read: {why}{remedy}")
+
+
 def read_json(path: Path) -> Any:
     """Read a JSON file that may come from a stranger; what it returns can always be written again.
 
@@ -55,7 +119,7 @@ def read_json(path: Path) -> Any:
         # JSON can spell a lone surrogate as an escape; it would only fail later, wherever it is shown or stored.
         json.dumps(value, ensure_ascii=False).encode()
     except OSError as error:
-        raise DamagedError(f"{str(path)!r} cannot be read: {error.strerror or error}") from error
+        raise unreadable(path, error) from error
     except (ValueError, RecursionError) as error:  # RecursionError: brackets nested thousands deep
         raise DamagedError(f"{str(path)!r} is not valid JSON: {error}") from error
     return value

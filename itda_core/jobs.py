@@ -17,14 +17,16 @@ from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Literal
 from uuid import uuid4
 
 from filelock import FileLock, Timeout
+from pydantic import Field
 from tqdm import tqdm
 
-from itda_core.files import read_json, write_json
+from itda_core.files import is_changed, read_json, unreadable, write_sealed
 from itda_core.layout import JOBS
+from itda_core.parsing import Count, Finite, parse
 from itda_core.types import DamagedError, Growth, UserError, one_line
 
 JOB_VARIABLE = "ITDA_JOB"
@@ -32,6 +34,10 @@ JOB_VARIABLE = "ITDA_JOB"
 
 _ID = re.compile(r"[a-z0-9-]{1,64}")
 _STATE, _COMMAND, _LOG, _LOCK = "state.json", "command.json", "log.txt", "lock"
+_LONGEST = 100 * 365 * 86400  # seconds: what takes longer cannot be told
+_HIGHEST_PID = 2**31 - 1
+UNREADABLE = "unreadable"
+"""Title of a job whose state is damaged; its error says what is wrong."""
 _WRITE_EVERY = 0.5
 _GROWTH_POINTS = 400
 _LOG_SHOWN = 20_000
@@ -43,6 +49,10 @@ _KILLED_WITHIN = 5  # seconds that the system has to end it
 _FIRST_WORD_WITHIN = 20  # seconds that a job has to say which process it is
 
 
+Status = Literal["running", "done", "failed", "cancelled", "lost"]
+"""How a job stands."""
+
+
 @dataclass
 class JobState:
     """What a job says of itself."""
@@ -51,23 +61,23 @@ class JobState:
     """Its folder's name."""
     title: str
     """What it does, for people."""
-    pid: int | None = None
-    """The process that runs it, on the machine where it runs."""
+    pid: Annotated[int, Field(gt=1, le=_HIGHEST_PID)] | None = None
+    """The process that runs it, on the machine where it runs; a signal to 1 or less would go to many."""
     host: str = ""
     """That machine's name."""
-    status: str = "running"
+    status: Status = "running"
     """`running`, `done`, `failed` or `cancelled`; a reader sees `lost` where the process ended without a word."""
     stage: str = "starting"
     """What it does now."""
-    done: int = 0
+    done: Count = 0
     """How much of the stage is done."""
-    total: int | None = None
+    total: Count | None = None
     """How much there is to do, where it is known."""
     unit: str = ""
     """What is counted."""
     note: str = ""
     """What there is to say of the stage beside its progress."""
-    rate: float | None = None
+    rate: Finite | None = None
     """Units a second in this stage."""
     started: str = ""
     """When it started, in UTC, ISO 8601."""
@@ -75,7 +85,7 @@ class JobState:
     """When it last wrote this."""
     finished: list[str] = field(default_factory=list)
     """Ids of the dictionaries that are whole."""
-    growth: dict[str, list[list[float]]] = field(default_factory=dict)
+    growth: dict[str, list[Annotated[list[Finite], Field(min_length=3, max_length=3)]]] = field(default_factory=dict)
     """Per dictionary now being built: rows seen, atoms and mean error, batch by batch."""
     error: str | None = None
     """Why it failed, or how a job that was cancelled had to be ended."""
@@ -85,9 +95,10 @@ class JobState:
     @property
     def seconds_left(self) -> float | None:
         """Time left in this stage, where it can be told."""
-        if not self.rate or self.total is None:
+        if self.rate is None or self.rate <= 0 or self.total is None:
             return None
-        return (self.total - self.done) / self.rate
+        left = (self.total - self.done) / self.rate
+        return left if left <= _LONGEST else None
 
 
 class Job:
@@ -148,7 +159,7 @@ class Job:
         self.state.finished.append(dictionary_id)
         self._write(force=True)
 
-    def _end(self, status: str, error: str | None = None) -> None:
+    def _end(self, status: Status, error: str | None = None) -> None:
         self._close_bar()
         self.state.status, self.state.error = status, error
         self._write(force=True)
@@ -203,7 +214,7 @@ def start_detached(root: Path, arguments: list[str]) -> str:
     job_id = _new_id()
     folder = root / JOBS / job_id
     folder.mkdir(parents=True)
-    write_json(folder / _COMMAND, arguments)
+    write_sealed(folder / _COMMAND, asdict(_Command(arguments)))
     # -P: the folder it is started in must not hide a module of the same name.
     command = [sys.executable, "-P", "-m", "itda_core.cli", *arguments, "--library", str(root)]
     with (folder / _LOG).open("wb") as log:
@@ -219,22 +230,52 @@ def start_detached(root: Path, arguments: list[str]) -> str:
 
 
 def read_jobs(root: Path) -> list[JobState]:
-    """All jobs of a library, the newest first. A job whose process is gone without a word is `lost`."""
+    """All jobs of a library, the newest first. A job whose process is gone without a word is `lost`.
+
+    One that cannot be read is `failed`, its title UNREADABLE: it hides none of the others.
+    """
     folder = root / JOBS
+    try:
+        paths = sorted(folder.iterdir(), reverse=True) if folder.is_dir() else []
+        paths = [path for path in paths if _ID.fullmatch(path.name)]
+    except OSError as error:
+        return [_unreadable(folder.name, unreadable(folder, error))]
     found = []
-    for path in sorted(folder.iterdir(), reverse=True) if folder.is_dir() else []:
+    for path in paths:
         state = _read_state(path)
         if state is not None:
             found.append(state)
     return found
 
 
+def verify_jobs(root: Path) -> dict[str, list[str]]:
+    """What is wrong with the files of a library's jobs, a line each, by job; those that are sound are left out."""
+    problems: dict[str, list[str]] = {}
+    for job in read_jobs(root):
+        own = [job.error or UNREADABLE] if job.title == UNREADABLE else []
+        for name in () if own else (_STATE, _COMMAND):
+            path = root / JOBS / job.id / name
+            try:
+                if path.exists() and is_changed(read_json(path)):
+                    own.append(f"{name} is not as it was written")
+                elif name == _COMMAND:
+                    _read_command(path)
+            except DamagedError as error:
+                own.append(str(error))
+        if own:
+            problems[job.id] = own
+    return problems
+
+
 def read_log(root: Path, job_id: str) -> str:
     """The end of a job's log; empty for a job that was started in a terminal."""
     path = root / JOBS / job_id / _LOG
-    if not _ID.fullmatch(job_id) or not path.is_file():
-        return ""
-    return path.read_bytes()[-_LOG_SHOWN:].decode(errors="replace")
+    try:
+        if not _ID.fullmatch(job_id) or not path.is_file():
+            return ""
+        return path.read_bytes()[-_LOG_SHOWN:].decode(errors="replace")
+    except OSError as error:
+        return str(unreadable(path, error))
 
 
 def cancel(root: Path, job_id: str, patience: float = _PATIENCE) -> JobState:
@@ -306,67 +347,64 @@ def build_lock(root: Path, dictionary_id: str) -> Iterator[None]:
 def _write_state(folder: Path, state: JobState) -> None:
     said = asdict(state)
     del said["arguments"]  # they have a file of their own, written before the job began
-    write_json(folder / _STATE, said)
+    write_sealed(folder / _STATE, said)
 
 
 def _read_state(folder: Path, held: bool = False) -> JobState | None:
     """What a job's folder says; None where it is no job's. `held` where the caller itself holds the job's lock."""
+    try:
+        return _state_of(folder, held)
+    except OSError as error:  # another user's
+        return _unreadable(folder.name, unreadable(folder, error))
+    except DamagedError as error:
+        return _unreadable(folder.name, error)
+
+
+def _state_of(folder: Path, held: bool) -> JobState | None:
     if not (folder / _STATE).is_file():
-        if folder.name.startswith(".") or not folder.is_dir():
+        if not folder.is_dir():
             return None
         # Started a moment ago and not yet at its first word, or died before it.
         waiting = time.time() - folder.stat().st_mtime < 60
         status, error = ("running", None) if waiting else ("lost", "its process ended before its first word")
         return JobState(folder.name, "Starting", status=status, error=error, arguments=_arguments(folder))
-    try:
-        state = _parse(folder.name, read_json(folder / _STATE))
-    except (DamagedError, TypeError, ValueError, ArithmeticError, AttributeError) as error:
-        return JobState(folder.name, "unreadable", status="failed", error=str(error))
-    state.arguments = _arguments(folder)
+    said = read_json(folder / _STATE)
+    own = {"id": folder.name, "arguments": _arguments(folder)}
+    said = said | own if isinstance(said, dict) else said
+    state = parse(JobState, said, f"{_STATE} of job {folder.name}", f"delete {JOBS}/{folder.name}")
     if state.status == "running" and not held and not _is_held(folder / _LOCK):
         state.status = "lost"
         state.error = "its process ended without a word; start it again"
     return state
 
 
+def _unreadable(job_id: str, error: DamagedError) -> JobState:
+    """A job of which nothing can be known but why."""
+    return JobState(job_id, UNREADABLE, status="failed", error=str(error))
+
+
+@dataclass(frozen=True)
+class _Command:
+    """What a job was started with."""
+
+    arguments: list[str]
+
+
 def _arguments(folder: Path) -> list[str]:
     """The command that a job was started with; empty where there is none to be read."""
-    if not (folder / _COMMAND).is_file():
-        return []
     try:
-        said = read_json(folder / _COMMAND)
+        return _read_command(folder / _COMMAND)
     except DamagedError:
-        return []  # all else of the job can still be shown
-    return said if isinstance(said, list) and all(isinstance(each, str) for each in said) else []
+        return []  # all else of the job can still be shown, and verify_jobs says so
 
 
-def _parse(job_id: str, said: Any) -> JobState:
-    """A state that was read from a file; whatever is not of the right form raises."""
-
-    def number(name: str, kind: type) -> Any:
-        return None if said.get(name) is None else kind(said[name])
-
-    pid = number("pid", int)
-    if pid is not None and pid <= 1:  # a signal to it would go to many
-        raise ValueError(f"no job runs as process {pid}")
-    return JobState(
-        job_id,
-        str(said["title"]),
-        pid,
-        str(said.get("host") or ""),
-        str(said["status"]),
-        str(said["stage"]),
-        int(said["done"]),
-        number("total", int),
-        str(said["unit"]),
-        str(said.get("note", "")),
-        number("rate", float),
-        str(said["started"]),
-        str(said["updated"]),
-        [str(dictionary_id) for dictionary_id in said["finished"]],
-        {str(name): [[float(value) for value in point] for point in curve] for name, curve in said["growth"].items()},
-        None if said["error"] is None else str(said["error"]),
-    )
+def _read_command(path: Path) -> list[str]:
+    """The command that a job was started with; empty for one of a terminal. Raises DamagedError."""
+    if not path.exists():
+        return []
+    said = read_json(path)
+    said = {"arguments": said} if isinstance(said, list) else said  # as it was first written
+    return parse(_Command, said, f"{_COMMAND} of job {path.parent.name}", "delete it").arguments
 
 
 def _send(pid: int, what: signal.Signals, job_id: str) -> None:

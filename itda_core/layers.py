@@ -16,10 +16,10 @@ import pandas as pd
 
 from itda_core.comparison import Interval, bootstrap, chance, key_of
 from itda_core.config import LayersSettings
-from itda_core.files import read_json, slug, write_json
+from itda_core.files import is_file, read_json, slug, write_sealed
 from itda_core.jobs import Job, build_lock
 from itda_core.library import DictionaryRecord, Library
-from itda_core.parsing import number, plain_text, share, whole
+from itda_core.parsing import check_format, number, plain_text, share, whole
 from itda_core.types import DamagedError, UserError
 
 if TYPE_CHECKING:
@@ -56,7 +56,8 @@ REPORTS = "layers--*.json"
 DEFAULT = LayersSettings()
 """What layers are compared on unless something else is asked for."""
 _LEAST_TOKENS = 100  # in common
-_VERSION = 2  # of what is measured: a report by another version is no report
+_VERSION = 2  # of what is measured: a report by an earlier version has another name
+_REMEDY = "delete its file in comparisons/"
 
 
 @dataclass(frozen=True)
@@ -98,7 +99,9 @@ class LayerSimilarity:
 
     @classmethod
     def parse(cls, said: Any) -> "LayerSimilarity":
-        """Read what may come from a stranger's library. Raises DamagedError."""
+        """Read what may come from a stranger's library. Raises DamagedError, or NewerError for a later version."""
+        if isinstance(said, dict):
+            check_format(said.get("version", _VERSION), _VERSION, "a report on layers", _REMEDY)
         try:
             atoms = tuple(tuple(map(whole, side)) for side in said["atoms"])
             shape = tuple(map(len, atoms))
@@ -126,7 +129,7 @@ class LayerSimilarity:
                 left_out={name: plain_text(why) for name, why in said["left_out"].items() if name in MEASURES},
             )
         except (KeyError, TypeError, ValueError, IndexError, AttributeError, ArithmeticError) as error:
-            raise DamagedError(f"a report on layers is damaged ({error}): delete its file in comparisons/") from error
+            raise DamagedError(f"a report on layers is damaged ({error}): {_REMEDY}") from error
 
 
 def path_of(library: Library, a: DictionaryRecord, b: DictionaryRecord, settings: LayersSettings) -> Path:
@@ -143,7 +146,7 @@ def read_layers(
 ) -> LayerSimilarity | None:
     """The report on the models of two dictionaries, None while there is none. Raises DamagedError."""
     path = path_of(library, a, b, settings)
-    return LayerSimilarity.parse(read_json(path)) if path.is_file() else None
+    return LayerSimilarity.parse(read_json(path)) if is_file(path) else None
 
 
 def compare_layers(
@@ -193,7 +196,7 @@ def compare_layers(
         )
         try:
             library.comparisons.mkdir(parents=True, exist_ok=True)
-            write_json(path, asdict(found))
+            write_sealed(path, {"version": _VERSION, **asdict(found)})
         except OSError as error:
             raise UserError(f"{path} cannot be written: {error.strerror or error}") from error
     return found

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from itda_core.config import DEEPEST, DTYPES, CutSettings, DictionarySettings
-from itda_core.files import read_json, sha256_of
+from itda_core.files import is_changed, is_file, problem_of_file, read_json, unreadable
 from itda_core.layout import (
     ACTIVATIONS,
     ATOMS_FILE,
@@ -20,8 +20,11 @@ from itda_core.layout import (
     MAP_FILE,
     SAES,
 )
-from itda_core.parsing import flag, number, plain_text, whole
-from itda_core.types import DamagedError, Growth, Site, UserError
+from itda_core.parsing import check_format, flag, number, plain_text, whole
+from itda_core.types import DamagedError, Growth, NewerError, Site, UserError
+
+FORMAT = 1
+"""The number of the format that manifests of dictionaries are written in."""
 
 _ID = re.compile(r"[a-z0-9][a-z0-9.-]{0,119}")
 _FILE = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,99}")
@@ -84,7 +87,11 @@ class DictionaryRecord:
 
     @classmethod
     def parse(cls, dictionary_id: str, manifest: Any) -> "DictionaryRecord":
-        """Read a manifest, which may come from a stranger. Raises DamagedError for one that is not a dictionary's."""
+        """Read a manifest, which may come from a stranger.
+
+        Raises DamagedError for one that is not a dictionary's, NewerError for one that a newer version wrote.
+        """
+        check_manifest(manifest, f"{MANIFEST_FILE} of dictionary {dictionary_id}")
         try:
             if manifest["id"] != dictionary_id:
                 raise ValueError(f"it names another id, {manifest['id']!r}")
@@ -144,6 +151,12 @@ class DictionaryRecord:
         }
 
 
+def check_manifest(manifest: Any, what: str) -> None:
+    """Raises NewerError for a dictionary's manifest that a newer version wrote; `what` begins the message."""
+    if isinstance(manifest, dict):
+        check_format(manifest.get("format", FORMAT), FORMAT, what, "build the dictionary again")
+
+
 def parse_growth(history: Any) -> list[Growth]:
     """The growth of a dictionary as its manifest has it. Raises ValueError or TypeError for what is none."""
     return [Growth(whole(rows), whole(atoms), number(error)) for rows, atoms, error in history]
@@ -162,6 +175,13 @@ class Damaged:
     """The folder's name."""
     reason: str
     """What is wrong, in one line that says what to do."""
+    is_newer: bool = False
+    """Whether nothing is wrong but that a newer version wrote it: it is not to be deleted."""
+
+    @classmethod
+    def of(cls, name: str, error: UserError) -> "Damaged":
+        """What an error says of a folder."""
+        return cls(name, str(error), isinstance(error, NewerError))
 
 
 @dataclass(frozen=True)
@@ -203,11 +223,13 @@ class Library:
 
     def ids(self) -> list[str]:
         """Ids of the dictionaries, damaged ones included, in alphabetical order."""
-        if self.root.exists() and not self.root.is_dir():
-            raise UserError(f"{self.root} is not a folder: name a library's folder")
-        if not self.dictionaries.is_dir():
-            return []
-        return sorted(path.name for path in self.dictionaries.iterdir() if path.is_dir() and _ID.fullmatch(path.name))
+        try:
+            if self.root.exists() and not self.root.is_dir():
+                raise UserError(f"{self.root} is not a folder: name a library's folder")
+            paths = list(self.dictionaries.iterdir()) if self.dictionaries.is_dir() else []
+            return sorted(path.name for path in paths if path.is_dir() and _ID.fullmatch(path.name))
+        except OSError as error:
+            raise unreadable(self.dictionaries, error) from error
 
     def folder(self, dictionary_id: str) -> Path:
         """Folder of a dictionary. Raises UserError, naming those there are, for an id that is not here."""
@@ -220,7 +242,7 @@ class Library:
         folder = self.folder(dictionary_id)
         record = DictionaryRecord.parse(dictionary_id, read_json(folder / MANIFEST_FILE))
         for name in (ATOMS_FILE, INDEX_FILE):
-            if name not in record.files or not (folder / name).is_file():
+            if name not in record.files or not is_file(folder / name):
                 raise DamagedError(f"{name} of dictionary {dictionary_id} is missing: build the dictionary again")
         return record
 
@@ -233,7 +255,7 @@ class Library:
                 sound.append(self.record(dictionary_id))
             except UserError as error:
                 if (self.dictionaries / dictionary_id).is_dir():  # or it was replaced at this moment
-                    damaged.append(Damaged(dictionary_id, str(error)))
+                    damaged.append(Damaged.of(dictionary_id, error))
         sound.sort(key=lambda record: (record.model, record.site, record.id))
         return [*sound, *damaged]
 
@@ -254,20 +276,24 @@ class Library:
         return self.corpora / record.corpus
 
     def verify(self, dictionary_id: str) -> Iterator[str]:
-        """Problems of one dictionary, a line each: files that are missing or changed since it was built."""
+        """Problems of one dictionary, a line each: files that are missing or changed since it was built.
+
+        Raises NewerError for one that a newer version wrote: what is wrong with it cannot be told.
+        """
         folder = self.folder(dictionary_id)
         try:
-            record = DictionaryRecord.parse(dictionary_id, read_json(folder / MANIFEST_FILE))
+            manifest = read_json(folder / MANIFEST_FILE)
+            record = DictionaryRecord.parse(dictionary_id, manifest)
         except DamagedError as error:
             yield str(error)
             return
         for name in sorted({ATOMS_FILE, INDEX_FILE, *record.files}):
-            if not (folder / name).is_file():
-                yield f"{name} is missing"
-            elif name not in record.files:
+            if name not in record.files:
                 yield f"{name} has no hash in the manifest"
-            elif sha256_of(folder / name) != record.files[name]:
-                yield f"{name} is not the file that was built"
+            elif problem := problem_of_file(folder / name, record.files[name], "built"):
+                yield problem
+        if is_changed(manifest):
+            yield f"{MANIFEST_FILE} is not as it was written"
 
     def _known(self) -> str:
         ids = self.ids()

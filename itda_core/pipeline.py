@@ -24,7 +24,7 @@ from itda_core.config import BuildSettings, DictionarySettings
 from itda_core.corpus import Corpus
 from itda_core.dictionary import Dictionary
 from itda_core.estimate import kept_bytes
-from itda_core.files import read_json, sha256_of, write_json
+from itda_core.files import read_json, sha256_of, write_json, write_sealed
 from itda_core.index import IndexWriter
 from itda_core.jobs import Job
 from itda_core.layout import ATOMS_FILE, INDEX_FILE, MANIFEST_FILE
@@ -224,7 +224,7 @@ class Pipeline:
             "versions": versions(),
             "files": {name: sha256_of(part / name) for name in (ATOMS_FILE, INDEX_FILE)},
         }
-        write_json(part / MANIFEST_FILE, manifest)
+        write_sealed(part / MANIFEST_FILE, manifest)
 
     def _part(self, dictionary_id: str) -> Path:
         """The folder where a dictionary is made; what other versions or another device left there is removed."""

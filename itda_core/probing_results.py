@@ -7,16 +7,17 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from itda_core.files import read_json, write_json
+from itda_core.files import is_file, read_json, write_sealed
 from itda_core.layout import ATOMS_FILE
 from itda_core.library import DictionaryRecord
-from itda_core.parsing import number, plain_text, share, whole
+from itda_core.parsing import check_format, number, plain_text, share, whole
 from itda_core.quality import Measured, parse_measured
 from itda_core.types import DamagedError, UserError
 
 PROBING_FILE = "probing.json"
 """A report's name in the folder of the dictionary."""
-_VERSION = 1  # of what is measured: a report of another version is measured anew
+_VERSION = 1  # of what is measured: a report of an earlier version is measured anew
+_REMEDY = "delete it and probe again"
 
 ITDA, RANDOM_ATOMS, DIMENSIONS, DIRECTIONS, SAE = "itda", "random", "raw", "directions", "sae:"
 CODER_WORDS = {
@@ -166,7 +167,7 @@ class Probing:
             report._check()
             return report
         except (KeyError, TypeError, ValueError, AttributeError, ArithmeticError) as error:
-            raise DamagedError(f"{PROBING_FILE} is damaged ({error}): delete it and probe again") from error
+            raise DamagedError(f"{PROBING_FILE} is damaged ({error}): {_REMEDY}") from error
 
     def _check(self) -> None:
         latents = {each.name: each.latents for each in self.coders}
@@ -201,20 +202,20 @@ _COUNTS = ("asked", "seed", "tokens", "documents", "test_tokens", "test_document
 
 def write_probing(report: Probing, folder: Path) -> None:
     """Keep a report in the folder of its dictionary. Raises OSError where it cannot be written."""
-    write_json(folder / PROBING_FILE, {"version": _VERSION, **asdict(report)})
+    write_sealed(folder / PROBING_FILE, {"version": _VERSION, **asdict(report)})
 
 
 def read_probing(record: DictionaryRecord, folder: Path) -> Probing | None:
     """The report on a dictionary, which lies in its folder.
 
-    None while there is none: never made, of another version, or made before the dictionary was built anew. Raises
-    DamagedError.
+    None while there is none: never made, of an earlier version, or made before the dictionary was built anew. Raises
+    DamagedError, or NewerError for one of a later version.
     """
     path = folder / PROBING_FILE
-    if not path.is_file():
+    if not is_file(path):
         return None
     said = read_json(path)
-    if not isinstance(said, dict) or said.get("version") != _VERSION:
+    if isinstance(said, dict) and check_format(said.get("version"), _VERSION, PROBING_FILE, _REMEDY) < _VERSION:
         return None
     report = Probing.parse(said)
     if report.id != record.id:

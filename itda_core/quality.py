@@ -11,16 +11,17 @@ from typing import Any, NamedTuple, Protocol
 import numpy as np
 
 from itda_core.config import MeasureSettings
-from itda_core.files import read_json, write_json
+from itda_core.files import is_file, read_json, write_sealed
 from itda_core.layout import ATOMS_FILE
 from itda_core.library import DictionaryRecord, Library
-from itda_core.parsing import flag, number, plain_text, whole
+from itda_core.parsing import check_format, flag, number, plain_text, whole
 from itda_core.resampling import difference_intervals
 from itda_core.types import DamagedError, UserError
 
 QUALITY_FILE = "quality.json"
 """A report's name in the folder of what it is of."""
-_VERSION = 2  # of what is measured: a report of another version is no report
+_VERSION = 2  # of what is measured: a report of an earlier version is no report
+_REMEDY = "delete it and measure again"
 
 MEASURES = {
     "ce_loss_score": "CE loss score",
@@ -115,8 +116,6 @@ class Quality:
     def parse(cls, said: Any) -> "Quality":
         """Read what may come from a stranger's library. Raises DamagedError."""
         try:
-            if said["version"] != _VERSION:
-                raise ValueError(f"it is of version {said['version']!r}")
             return cls(
                 id=plain_text(said["id"]),
                 tokens=whole(said["tokens"]),
@@ -152,7 +151,7 @@ class Quality:
             )
         except (KeyError, TypeError, ValueError, AttributeError, ArithmeticError, UserError) as error:
             what = f"it has no {error}" if isinstance(error, KeyError) else str(error)
-            raise DamagedError(f"{QUALITY_FILE} is damaged ({what}): delete it and measure again") from error
+            raise DamagedError(f"{QUALITY_FILE} is damaged ({what}): {_REMEDY}") from error
 
 
 def parse_measured(said: Any, of: Callable[[Any], float], what: str = "an interval is") -> Measured:
@@ -168,17 +167,21 @@ def parse_measured(said: Any, of: Callable[[Any], float], what: str = "an interv
 
 def write_quality(quality: Quality, folder: Path) -> None:
     """Keep a report in the folder of what it is of. Raises OSError where it cannot be written."""
-    write_json(folder / QUALITY_FILE, {"version": _VERSION, **asdict(quality)})
+    write_sealed(folder / QUALITY_FILE, {"version": _VERSION, **asdict(quality)})
 
 
 def read_quality(folder: Path) -> Quality | None:
-    """The report on what lies in a folder; None while there is none but of an earlier version. Raises DamagedError."""
+    """The report on what lies in a folder; None while there is none but of an earlier version.
+
+    Raises DamagedError, or NewerError for one of a later version.
+    """
     path = folder / QUALITY_FILE
-    if not path.is_file():
+    if not is_file(path):
         return None
     said = read_json(path)
-    is_earlier = isinstance(said, dict) and said.get("version") in range(1, _VERSION)
-    return None if is_earlier else Quality.parse(said)
+    if isinstance(said, dict) and check_format(said.get("version"), _VERSION, QUALITY_FILE, _REMEDY) < _VERSION:
+        return None
+    return Quality.parse(said)
 
 
 def dictionary_quality(library: Library, record: DictionaryRecord) -> Quality | None:

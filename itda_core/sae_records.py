@@ -4,18 +4,23 @@ Nothing here imports torch or SAELens: pages read records. `itda_core.evaluation
 """
 
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from math import isfinite
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
-from itda_core.config import CutSettings
-from itda_core.files import read_json, sha256_of
+from pydantic import Field
+
+from itda_core.config import DEEPEST, CutSettings
+from itda_core.files import is_changed, is_file, problem_of_file, read_json, unreadable
 from itda_core.layout import MANIFEST_FILE
 from itda_core.library import Damaged, DictionaryRecord, Library, is_id
-from itda_core.parsing import number, plain_text, whole
+from itda_core.parsing import MOST, Count, Finite, check_format, damaged, parse
 from itda_core.quality import QUALITY_FILE, Quality, read_quality
 from itda_core.types import DamagedError, Site, UserError
+
+_FORMAT = 1
+_Some = Annotated[int, Field(ge=1, le=MOST)]  # a count of 1 or more
 
 KINDS = ("topk", "standard")
 """Those that are trained here: TopK (Gao et al. 2025), and ReLU with an L1 penalty (Bricken et al. 2023)."""
@@ -60,12 +65,12 @@ class SaeRecord:
     """Its id, and its folder's name."""
     kind: str
     """SAELens' name of the architecture: `topk`, `standard`, `jumprelu`, `gated`."""
-    width: int
+    width: _Some
     """Latents."""
-    k: int | None
+    k: _Some | None
     """Latents that are active at a token, where their number is fixed; those wanted on average, of a standard SAE that
     was trained here; None where neither is known."""
-    d_model: int
+    d_model: _Some
     """Width of the activations."""
     release: str | None
     """SAELens' release that it is from; None for one trained here."""
@@ -73,11 +78,11 @@ class SaeRecord:
     """Its id within the release."""
     settings: SaeSettings | None
     """How it was trained here."""
-    tokens: int | None
+    tokens: Count | None
     """Activations that it saw here, those seen again counted again."""
-    distinct_tokens: int | None
+    distinct_tokens: Count | None
     """Different ones among them."""
-    seconds: float | None
+    seconds: Annotated[Finite, Field(ge=0)] | None
     """Time that training took, without the capture of the activations."""
     model: str
     """Name of the model: a Hub id, or a folder's name."""
@@ -107,45 +112,24 @@ class SaeRecord:
     @classmethod
     def parse(cls, sae_id: str, manifest: Any) -> "SaeRecord":
         """Read a manifest, which may come from a stranger. Raises DamagedError for one that is not an SAE's."""
-        try:
-            if manifest["id"] != sae_id:
-                raise ValueError(f"it names another id, {manifest['id']!r}")
-            files = {name: plain_text(manifest["files"][name]) for name in SAE_FILES}
-            settings = None if manifest["settings"] is None else SaeSettings(**manifest["settings"])
-            return cls(
-                id=sae_id,
-                kind=plain_text(manifest["kind"]),
-                width=whole(manifest["width"], 1),
-                k=None if manifest["k"] is None else whole(manifest["k"], 1),
-                d_model=whole(manifest["d_model"], 1),
-                release=_optional_text(manifest["release"]),
-                sae_id=_optional_text(manifest["sae_id"]),
-                settings=settings,
-                tokens=None if manifest["tokens"] is None else whole(manifest["tokens"]),
-                distinct_tokens=None if manifest["distinct_tokens"] is None else whole(manifest["distinct_tokens"]),
-                seconds=None if manifest["seconds"] is None else _seconds(manifest["seconds"]),
-                model=plain_text(manifest["model"]),
-                revision=_optional_text(manifest["revision"]),
-                weights_sha256=_optional_text(manifest["weights_sha256"]),
-                tokenizer_sha256=plain_text(manifest["tokenizer_sha256"]),
-                site=Site(whole(manifest["layer"]), plain_text(manifest["hook"])),
-                dictionary=plain_text(manifest["dictionary"]),
-                corpus=plain_text(manifest["corpus"]),
-                cut=CutSettings(**manifest["cut"]),
-                holdout=bool(manifest["holdout"]),
-                created=plain_text(manifest["created"]),
-                versions={plain_text(name): plain_text(version) for name, version in manifest["versions"].items()},
-                files=files,
-            )
-        except (KeyError, TypeError, ValueError, AttributeError, ArithmeticError, UserError) as error:
-            what = f"it has no {error}" if isinstance(error, KeyError) else str(error)
-            raise DamagedError(f"{MANIFEST_FILE} of SAE {sae_id} is damaged: {what}") from error
+        what, remedy = f"{MANIFEST_FILE} of SAE {sae_id}", "delete its folder and train or fetch it again"
+        if isinstance(manifest, dict):
+            check_format(manifest.get("format"), _FORMAT, what, remedy)
+            manifest = manifest | {"site": {name: manifest.get(name) for name in ("layer", "hook")}}
+        record = parse(cls, manifest, what, remedy)
+        if record.id != sae_id:
+            raise damaged(what, f"it names another id, {record.id[:80]!r}", remedy)
+        if record.site.layer > DEEPEST:
+            raise damaged(what, "no model has its layer", remedy)
+        if missing := set(SAE_FILES) - record.files.keys():
+            raise damaged(what, f"it has no SHA-256 of {min(missing)}", remedy)
+        return replace(record, files={name: record.files[name] for name in SAE_FILES})
 
     def manifest(self) -> dict[str, Any]:
         """What `parse` reads, as values that JSON has."""
         said = asdict(self)
         site = said.pop("site")
-        return {"format": 1, **said, **site}
+        return {"format": _FORMAT, **said, **site}
 
     def is_of(self, record: DictionaryRecord) -> bool:
         """Whether it is of a dictionary's site: the same place in the same weights."""
@@ -159,9 +143,11 @@ class SaeRecord:
 
 def sae_ids(library: Library) -> list[str]:
     """Ids of a library's SAEs, damaged ones included, in alphabetical order."""
-    if not library.saes.is_dir():
-        return []
-    return sorted(path.name for path in library.saes.iterdir() if path.is_dir() and is_id(path.name))
+    try:
+        paths = list(library.saes.iterdir()) if library.saes.is_dir() else []
+        return sorted(path.name for path in paths if path.is_dir() and is_id(path.name))
+    except OSError as error:
+        raise unreadable(library.saes, error) from error
 
 
 def sae_folder(library: Library, sae_id: str) -> Path:
@@ -177,7 +163,7 @@ def sae_record(library: Library, sae_id: str) -> SaeRecord:
     folder = sae_folder(library, sae_id)
     record = SaeRecord.parse(sae_id, read_json(folder / MANIFEST_FILE))
     for name in SAE_FILES:
-        if not (folder / name).is_file():
+        if not is_file(folder / name):
             raise DamagedError(f"{name} of SAE {sae_id} is missing: delete the folder and train it again")
     return record
 
@@ -185,15 +171,15 @@ def sae_record(library: Library, sae_id: str) -> SaeRecord:
 def sae_records(library: Library) -> list[SaeRecord | Damaged]:
     """All SAEs of a library, by model, site and id; damaged ones last."""
     sound: list[SaeRecord] = []
-    damaged: list[Damaged] = []
+    unread: list[Damaged] = []
     for sae_id in sae_ids(library):
         try:
             sound.append(sae_record(library, sae_id))
         except UserError as error:
             if (library.saes / sae_id).is_dir():  # or it was removed at this moment
-                damaged.append(Damaged(sae_id, str(error)))
+                unread.append(Damaged.of(sae_id, error))
     sound.sort(key=lambda record: (record.model, record.site, record.id))
-    return [*sound, *damaged]
+    return [*sound, *unread]
 
 
 def sae_quality(library: Library, record: SaeRecord) -> Quality | None:
@@ -212,27 +198,18 @@ def verify_sae(library: Library, sae_id: str) -> Iterator[str]:
     """Problems of one SAE, a line each: files that are missing or changed since it was written, a damaged report."""
     folder = sae_folder(library, sae_id)
     try:
-        record = SaeRecord.parse(sae_id, read_json(folder / MANIFEST_FILE))
-    except DamagedError as error:
+        manifest = read_json(folder / MANIFEST_FILE)
+        record = SaeRecord.parse(sae_id, manifest)
+    except UserError as error:
         yield str(error)
         return
+    if is_changed(manifest):
+        yield f"{MANIFEST_FILE} is not as it was written"
     for name, digest in record.files.items():
-        if not (folder / name).is_file():
-            yield f"{name} is missing"
-        elif sha256_of(folder / name) != digest:
-            yield f"{name} is not the file that was written"
+        if problem := problem_of_file(folder / name, digest):
+            yield problem
     try:
-        sae_quality(library, record)
-    except DamagedError as error:
+        if sae_quality(library, record) is not None and is_changed(read_json(folder / QUALITY_FILE)):
+            yield f"{QUALITY_FILE} is not as it was written: delete it and measure again"
+    except UserError as error:
         yield str(error)
-
-
-def _seconds(value: Any) -> float:
-    seconds = number(value)
-    if seconds < 0:
-        raise ValueError(f"{seconds:g} is not a time")
-    return seconds
-
-
-def _optional_text(value: Any) -> str | None:
-    return None if value is None else plain_text(value)

@@ -5,7 +5,6 @@ killed goes on after the last whole shard. bfloat16 models reach values that flo
 fits.
 """
 
-import re
 from collections.abc import Callable, Collection, Iterator
 from pathlib import Path
 from typing import NamedTuple
@@ -16,13 +15,10 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save_file
 
 from itda_core.capture import Batch
-from itda_core.files import read_json, sha256_of, write_json
+from itda_core.files import sha256_of, write_sealed
 from itda_core.layout import MANIFEST_FILE
+from itda_core.shard_files import CHECKSUM, FORMAT, SHARD, is_whole, read_shards_manifest
 from itda_core.types import DamagedError, Site, UserError
-
-_CHECKSUM = 32
-"""Hexadecimal digits of the SHA-256 in a shard's name."""
-_NAME = re.compile(rf"shard-([0-9]{{6,}})-([0-9a-f]{{{_CHECKSUM}}})\.safetensors")
 
 
 class Packed(NamedTuple):
@@ -48,14 +44,10 @@ class RecordedActivations:
     """Activations that were kept, read back batch by batch as they were captured, to float16's precision."""
 
     def __init__(self, folder: Path) -> None:
-        """Open a folder that `record_activations` filled. Raises DamagedError for one that it did not."""
+        """Open a folder that `record_activations` filled. Raises DamagedError for one that it did not, NewerError."""
         self._folder = folder
-        manifest = read_json(folder / MANIFEST_FILE)
-        try:
-            self._sites = {str(name): Site(int(layer), hook) for name, (layer, hook) in manifest["sites"].items()}
-            self._shards = [Path(name).name for name in manifest["shards"]]
-        except (AttributeError, KeyError, TypeError, ValueError, ArithmeticError, UserError) as error:
-            raise DamagedError(f"{folder.name} does not hold recorded activations: delete the folder") from error
+        manifest = read_shards_manifest(folder)
+        self._sites, self._shards = manifest.named_sites, manifest.shards
 
     @property
     def sites(self) -> list[Site]:
@@ -86,7 +78,7 @@ class RecordedActivations:
         """
         for name in self._shards[first:]:
             path = self._folder / name
-            if not path.is_file() or not _is_whole(path):
+            if not path.is_file() or not is_whole(path):
                 raise self._damaged(name)
             tensors = load_file(path)
             activations = {
@@ -124,25 +116,21 @@ def record_activations(
         progress(len(packed.sources))
     sites = [key.removesuffix(".norm") for key in load_file(shards[0]) if key.endswith(".norm")] if shards else []
     named = {key: [int(key.split(".")[0]), key.split(".")[1]] for key in sites}
-    write_json(folder / MANIFEST_FILE, {"format": 2, "sites": named, "shards": [path.name for path in shards]})
+    said = {"format": FORMAT, "sites": named, "shards": [path.name for path in shards]}
+    write_sealed(folder / MANIFEST_FILE, said)
     return RecordedActivations(folder)
 
 
 def _whole_shards(folder: Path) -> list[Path]:
     """The shards of a folder from the first on, as far as they are whole; what else lies there is removed."""
-    found = {int(match[1]): path for path in folder.iterdir() if (match := _NAME.fullmatch(path.name))}
+    found = {int(match[1]): path for path in folder.iterdir() if (match := SHARD.fullmatch(path.name))}
     shards: list[Path] = []
-    while len(shards) in found and _is_whole(found[len(shards)]):
+    while len(shards) in found and is_whole(found[len(shards)]):
         shards.append(found[len(shards)])
     for path in folder.glob("*shard-*"):
         if path not in shards:
             path.unlink()
     return shards
-
-
-def _is_whole(path: Path) -> bool:
-    match = _NAME.fullmatch(path.name)
-    return match is not None and sha256_of(path).startswith(match[2])
 
 
 def _write(packed: Packed, folder: Path, number: int) -> Path:
@@ -153,5 +141,5 @@ def _write(packed: Packed, folder: Path, number: int) -> Path:
         tensors[f"{site.layer}.{site.hook}.unit"], tensors[f"{site.layer}.{site.hook}.norm"] = packed.unit[site], norm
     part = folder / f".shard-{uuid4().hex}"
     save_file(tensors, part)
-    path = folder / f"shard-{number:06}-{sha256_of(part)[:_CHECKSUM]}.safetensors"
+    path = folder / f"shard-{number:06}-{sha256_of(part)[:CHECKSUM]}.safetensors"
     return part.rename(path)

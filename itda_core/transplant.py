@@ -10,22 +10,23 @@ same character. An atom's own source is left out of everything that is told of i
 """
 
 from dataclasses import asdict, dataclass
-from math import isfinite
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 
 import numpy as np
 import pandas as pd
+from pydantic import Field
 
-from itda_core.comparison import folder_of, key_of
-from itda_core.files import read_json, sha256_of, write_json, written_whole
+from itda_core.comparison import Key, folder_of, key_of
+from itda_core.files import is_file, read_json, sha256_of, write_sealed, written_whole
 from itda_core.jobs import Job, build_lock
 from itda_core.kept_tables import write_table
 from itda_core.kept_transplant import ATOM_COLUMNS, ATOM_SCHEMA, CONTEXT_SCHEMA, read_atoms, read_contexts
 from itda_core.library import DictionaryRecord, Library
-from itda_core.pair_queries import KEYS, Pair
+from itda_core.pair_queries import Pair
+from itda_core.parsing import Count, Finite, check_format, damaged, parse
 from itda_core.queries import Index
-from itda_core.types import DamagedError, UserError
+from itda_core.types import UserError
 
 if TYPE_CHECKING:
     from itda_core.reembedding import Reader
@@ -33,7 +34,8 @@ if TYPE_CHECKING:
 SUMMARY_FILE = "transplant.json"
 ATOMS_FILE, CONTEXTS_FILE = "transplant-atoms.parquet", "transplant-contexts.parquet"
 _SCHEMAS = {ATOMS_FILE: ATOM_SCHEMA, CONTEXTS_FILE: CONTEXT_SCHEMA}
-_VERSION = 2  # of what is measured: what another version kept is not read
+_VERSION = 2  # of what is measured: what an earlier version kept is not read
+_REMEDY = f"delete its {SUMMARY_FILE} and compute it again"
 
 
 @dataclass(frozen=True)
@@ -44,46 +46,30 @@ class TransplantSummary:
     """Id of the dictionary whose atoms they are."""
     b: str
     """Id of a dictionary of the model that they are carried over to."""
-    key: str
+    key: Key
     """What makes a token of B the same as A's: `token` (document and position) or `characters` (where it ends)."""
-    atoms: int
+    atoms: Count
     """Atoms of A."""
-    transplanted: int
+    transplanted: Count
     """Those that have a transplant."""
-    tokens: int
+    tokens: Count
     """Tokens that both captured."""
-    l0: int
+    l0: Count
     """Pursuit steps: A's."""
-    compared: int
+    compared: Count
     """Atoms whose coefficients correlate with their transplant's: those of which both fire."""
-    silent: int
+    silent: Count
     """Transplants that never fire."""
-    correlation: float | None
+    correlation: Annotated[float, Field(ge=-1, le=1)] | None
     """Median of the correlation over the atoms `compared`; None where there are none."""
-    relative_error: float | None
+    relative_error: Annotated[Finite, Field(ge=0)] | None
     """Mean relative error of B's activations as A's sources decompose them, over common tokens that are no source;
     None where all of them are sources."""
 
     @classmethod
     def parse(cls, said: Any) -> "TransplantSummary":
-        """Read what may come from a stranger's library. Raises KeyError, TypeError or ValueError."""
-        if said["key"] not in KEYS:
-            raise ValueError(f"no key {said['key']!r}")
-        correlation, error = (
-            None if said[name] is None else float(said[name]) for name in ("correlation", "relative_error")
-        )
-        if correlation is not None and not -1 <= correlation <= 1:
-            raise ValueError(f"{correlation} is no correlation")
-        if error is not None and not (isfinite(error) and error >= 0):
-            raise ValueError(f"{error} is no error")
-        return cls(
-            a=str(said["a"]),
-            b=str(said["b"]),
-            key=said["key"],
-            correlation=correlation,
-            relative_error=error,
-            **{name: int(said[name]) for name in ("atoms", "transplanted", "tokens", "l0", "compared", "silent")},
-        )
+        """Read what may come from a stranger's library. Raises DamagedError."""
+        return parse(cls, said, "the transplant", _REMEDY)
 
 
 class TransplantedAtom(NamedTuple):
@@ -101,6 +87,14 @@ class TransplantedAtom(NamedTuple):
     """The transplant's largest absolute coefficient; 0 where it never fires."""
     correlation: float | None
     """Pearson correlation of their coefficients, 0 where one does not fire; None where either never fires."""
+
+
+@dataclass(frozen=True)
+class _Kept:
+    """What a summary says of the tables beside it."""
+
+    files: dict[str, str]
+    """SHA-256 of each."""
 
 
 @dataclass(frozen=True)
@@ -135,24 +129,22 @@ class Transplant:
 
 
 def read_transplant(library: Library, a: DictionaryRecord, b: DictionaryRecord) -> Transplant | None:
-    """A's dictionary carried over to B's model, None while it is not. Raises DamagedError."""
+    """A's dictionary carried over to B's model, None while it is not. Raises DamagedError, or NewerError."""
     folder = folder_of(library, a, b)
-    if not (folder / SUMMARY_FILE).is_file():
+    if not is_file(folder / SUMMARY_FILE):
         return None
-    said = read_json(folder / SUMMARY_FILE)
+    said, what = read_json(folder / SUMMARY_FILE), f"the transplant of comparison {folder.name}"
+    if isinstance(said, dict) and check_format(said.get("version"), _VERSION, what, _REMEDY) < _VERSION:
+        return None
+    kept = parse(_Kept, said, what, _REMEDY)
+    summary = parse(TransplantSummary, said, what, _REMEDY)
     try:
-        if said["version"] != _VERSION:
-            return None
-        summary = TransplantSummary.parse(said)
         for name in (ATOMS_FILE, CONTEXTS_FILE):
-            if sha256_of(folder / name) != said["files"][name]:
+            if sha256_of(folder / name) != kept.files.get(name):
                 raise ValueError(f"{name} is not the file that was written")
         atoms, contexts = _read_tables(library, a, b, summary, folder)
-    except (OSError, KeyError, TypeError, ValueError, ArithmeticError) as error:
-        raise DamagedError(
-            f"the transplant of comparison {folder.name} is damaged ({error}): delete its {SUMMARY_FILE} and compute "
-            "it again"
-        ) from error
+    except (OSError, ValueError) as error:
+        raise damaged(what, str(error), _REMEDY) from error
     return Transplant(summary, atoms, contexts)
 
 
@@ -172,7 +164,7 @@ def transplant(library: Library, id_a: str, id_b: str, job: Job) -> TransplantSu
         return _transplant(library, a, b, key, job)
 
 
-def _transplant(library: Library, a: DictionaryRecord, b: DictionaryRecord, key: str, job: Job) -> TransplantSummary:
+def _transplant(library: Library, a: DictionaryRecord, b: DictionaryRecord, key: Key, job: Job) -> TransplantSummary:
     from itda_core.reembedding import carry
 
     read = _reader(library, b, job)
@@ -210,7 +202,7 @@ def _write(folder: Path, summary: TransplantSummary, tables: dict[str, pd.DataFr
             with written_whole(folder / name) as part:
                 write_table(table, part, _SCHEMAS[name])
         files = {name: sha256_of(folder / name) for name in tables}
-        write_json(folder / SUMMARY_FILE, {"version": _VERSION, **asdict(summary), "files": files})
+        write_sealed(folder / SUMMARY_FILE, {"version": _VERSION, **asdict(summary), "files": files})
     except OSError as error:
         raise UserError(f"{folder} cannot be written: {error.strerror or error}") from error
 

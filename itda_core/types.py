@@ -30,6 +30,10 @@ class DamagedError(UserError):
     """A file of the library that is missing, cut short, or not what it says it is."""
 
 
+class NewerError(UserError):
+    """A file that a newer version of this program wrote: nothing is wrong with it, and it is not to be deleted."""
+
+
 class Document(NamedTuple):
     """One text of a corpus."""
 

@@ -18,7 +18,7 @@ from itda_core import files
 from itda_core.config import CorpusSettings, CutSettings
 from itda_core.corpus import DOCUMENTS_FILE, FORMAT_VERSION, Corpus, ingest
 from itda_core.layout import MANIFEST_FILE
-from itda_core.types import DamagedError, Document, UserError
+from itda_core.types import DamagedError, Document, NewerError, UserError
 
 unicode_text = st.text(st.characters(exclude_categories=["Cs"]))
 
@@ -223,7 +223,8 @@ def test_missing_parts_are_damage(corpus, tmp_path):
 @pytest.mark.parametrize(
     ("field", "value"),
     [
-        ("format", FORMAT_VERSION + 1),
+        ("format", "x"),
+        ("format", True),
         ("id", "another-0123456789ab"),
         ("id", None),
         ("documents", -1),
@@ -235,13 +236,11 @@ def test_missing_parts_are_damage(corpus, tmp_path):
         ("files", {DOCUMENTS_FILE: 7}),
         ("settings", None),
         ("settings", []),
-        ("settings", {"spec": "docs"}),
         ("settings", {"command": "rm"}),
         ("settings.spec", 1),
         ("settings.spec", ""),
         ("settings.documents", 0),
         ("settings.documents", True),
-        ("settings.more", 1),
         ("cut", None),
         ("cut.context", "128"),
         ("cut.context", 1),
@@ -261,6 +260,32 @@ def test_a_manifest_is_not_trusted(corpus, field, value):
     with pytest.raises(DamagedError) as caught:
         Corpus.open(corpus.folder)
     assert "delete the folder and ingest the corpus again" in str(caught.value) and "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("field", ["format", "id", "settings", "cut", "documents", "characters", "files"])
+def test_a_manifest_that_lacks_a_field_is_damage(corpus, field):
+    path = corpus.folder / MANIFEST_FILE
+    said = json.loads(path.read_text())
+    del said[field]
+    path.write_text(json.dumps(said))
+    with pytest.raises(DamagedError, match="delete the folder and ingest the corpus again"):
+        Corpus.open(corpus.folder)
+
+
+def test_a_manifest_of_a_newer_version_is_not_called_damaged(corpus):
+    path = corpus.folder / MANIFEST_FILE
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"format": FORMAT_VERSION + 1}))
+    with pytest.raises(NewerError, match="update ITDA Explorer") as caught:
+        Corpus.open(corpus.folder)
+    assert "delete" not in str(caught.value)
+    assert len(list(corpus.verify())) == 1
+
+
+def test_names_that_a_manifest_has_besides_are_passed_over(corpus):
+    path = corpus.folder / MANIFEST_FILE
+    said = json.loads(path.read_text())
+    path.write_text(json.dumps(said | {"settings": said["settings"] | {"more": 1}, "more": 2}))
+    assert Corpus.open(corpus.folder) == corpus
 
 
 @pytest.mark.parametrize("content", ["", "[]", "null", "{", '{"a": NaN}', '{"a": "\\ud800"}', "[" * 100_000, b"\xff"])

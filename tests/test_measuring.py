@@ -265,7 +265,7 @@ def changed_reports(said: dict[str, Any]) -> Iterator[tuple[str, str]]:
     for name in said:
         yield f"without {name}", json.dumps({key: value for key, value in said.items() if key != name})
     for name, value in (
-        ("version", 3), ("tokens", -1), ("tokens", 10**30), ("tokens", 1.5), ("documents", "many"), ("seconds", None),
+        ("version", "3"), ("tokens", -1), ("tokens", 10**30), ("tokens", 1.5), ("documents", "many"), ("seconds", None),
         ("ce_original", True), ("ce_zero", "high"), ("series", [{"name": "itda"}]), ("settings", {"tokens": 0}),
         ("settings", {"more": 1}), ("settings", []), ("is_seen", 1), ("sources", [9]),
         ("by_document", {"ce_loss_score": [1]}),

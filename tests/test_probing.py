@@ -411,11 +411,13 @@ def test_an_sae_that_cannot_be_read_is_said_and_left_out(
             assert main(train) == 0  # damaged, so it is trained again
 
 
-def test_a_report_of_other_atoms_or_another_version_is_none(probed: Path, tmp_path: Path) -> None:
+def test_a_report_of_other_atoms_is_none(probed: Path, tmp_path: Path) -> None:
     root = tmp_path / "library"
     shutil.copytree(probed, root)
     _, record, path = only(root)
     said = json.loads(path.read_text())
-    for change in ({"atoms_sha256": "0" * 64}, {"version": 0}):
-        path.write_text(json.dumps(said | change))
-        assert read_probing(record, path.parent) is None
+    path.write_text(json.dumps(said | {"atoms_sha256": "0" * 64}))
+    assert read_probing(record, path.parent) is None
+    path.write_text(json.dumps(said | {"version": 0}))
+    with pytest.raises(DamagedError, match="probe again"):
+        read_probing(record, path.parent)

@@ -13,7 +13,7 @@ from app.text import count, inert, number
 from itda_core.corpus import Corpus
 from itda_core.jobs import read_jobs
 from itda_core.library import Damaged, DictionaryRecord
-from itda_core.types import HOOKS, DamagedError
+from itda_core.types import HOOKS, UserError
 
 MEASURES = {
     "error": "relative error",
@@ -165,12 +165,15 @@ def show_table(records: list[DictionaryRecord]) -> None:
 
 def show_damaged(damaged: list[Damaged]) -> None:
     """Dictionaries that cannot be opened, and what to do."""
-    st.subheader("Damaged")
+    is_all_newer = all(each.is_newer for each in damaged)
+    st.subheader("Of a newer version" if is_all_newer else "Damaged")
     for each in damaged:
         st.error(
             f"**{inert(each.id)}**: {inert(each.reason)}",
-            icon=":material/broken_image:",
+            icon=":material/update:" if each.is_newer else ":material/broken_image:",
         )
+    if is_all_newer:
+        return
     st.text(
         "Build a damaged dictionary again with the same settings, or delete its folder under dictionaries/. "
         "The others are not affected."
@@ -200,7 +203,7 @@ def show_corpora() -> None:
         columns = ["Corpus", "read from", "documents", "characters", "read of each document"]
         token_strip(rows, key="corpora", columns=columns, style="table")
     for error in found:
-        if isinstance(error, DamagedError):
+        if isinstance(error, UserError):
             st.error(inert(str(error)), icon=":material/broken_image:")
 
 

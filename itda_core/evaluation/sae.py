@@ -24,7 +24,7 @@ from itda_core.evaluation.sae_sites import check_site, hook_name
 from itda_core.evaluation.sae_training import steps_of, train
 from itda_core.evaluation.saelens import fetch_sae, load_sae, require_saelens, saelens_version, save_sae
 from itda_core.evaluation.site_tokens import SiteTokens, may_run, open_tokens
-from itda_core.files import read_json, sha256_of, slug, write_json
+from itda_core.files import read_json, sha256_of, slug, write_sealed
 from itda_core.jobs import Job, build_lock
 from itda_core.layout import MANIFEST_FILE
 from itda_core.library import DictionaryRecord, Library
@@ -199,7 +199,7 @@ def _write(library: Library, record: DictionaryRecord, new_id: str, sae: Any, to
         part.mkdir(parents=True)
         save_sae(sae, part)
         made = _record(record, new_id, sae, told, part)
-        write_json(part / MANIFEST_FILE, made.manifest())
+        write_sealed(part / MANIFEST_FILE, made.manifest())
         SaeRecord.parse(new_id, read_json(part / MANIFEST_FILE))  # or it could never be read again
         if folder.exists():  # damaged, or it would not have been made again
             shutil.rmtree(folder)

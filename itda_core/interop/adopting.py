@@ -6,7 +6,7 @@ Its hashes are its maker's: they tell a file that was damaged on the way, and no
 import shutil
 from pathlib import Path
 
-from itda_core.files import read_json, sha256_of
+from itda_core.files import is_changed, read_json, sha256_of
 from itda_core.interop.exchange import read_folder
 from itda_core.jobs import build_lock
 from itda_core.layout import ATOMS_FILE, INDEX_FILE, MANIFEST_FILE
@@ -53,6 +53,8 @@ def adopt(library: Library, folder: Path) -> str:
     index.close()
     if index.n_atoms != record.n_atoms:
         raise DamagedError(f"{INDEX_FILE} of {record.id} has {index.n_atoms} atoms where {record.n_atoms} are named")
+    if is_changed(read_json(folder / MANIFEST_FILE)):
+        raise DamagedError(f"{MANIFEST_FILE} of {record.id} is not as it was written: it is refused")
     with build_lock(library.root, record.id):
         place_finished(library, record.id)
         if not _is_here(library, record):

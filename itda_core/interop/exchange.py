@@ -23,7 +23,7 @@ from itda_core.interop.foreign import LONGEST_CONTEXT, UNKNOWN, Foreign, checked
 from itda_core.layout import ATOMS_FILE, MANIFEST_FILE
 from itda_core.library import MOST_SPECIAL, DictionaryRecord, Library
 from itda_core.model_places import model_places
-from itda_core.parsing import plain_text, whole
+from itda_core.parsing import check_format, damaged, plain_text, whole
 from itda_core.queries import Index
 from itda_core.types import DamagedError, Site, UserError
 from itda_core.windows import special_tokens_before
@@ -40,6 +40,8 @@ CODE_KINDS = {
     "coefficient": np.float32,
 }
 """The columns of codes."""
+FORMAT = 1
+"""The number of the format of exports in Parquet and safetensors."""
 TOKENS_AT_ONCE = 1 << 15
 """Tokens whose codes are in memory at once."""
 
@@ -75,7 +77,7 @@ class Exported:
         """What is said of it beside its tables, from which `foreign_of` makes a dictionary again."""
         record = self.record
         return {
-            "format": f"itda {form} 1",
+            "format": f"itda {form} {FORMAT}",
             "id": record.id,
             "model": record.model,
             "revision": record.revision,
@@ -174,6 +176,17 @@ def foreign_of(about: Any, tensors: dict[str, torch.Tensor], where: str) -> Fore
     except (KeyError, TypeError, ValueError, AttributeError, OverflowError, UserError) as error:
         what = f"it has no {error}" if isinstance(error, KeyError) else str(error)
         raise UserError(f"{where} cannot be used: {what}") from error
+
+
+def read_about(folder: Path, form: str) -> Any:
+    """What an export in a format says of itself. Raises DamagedError, or NewerError for one of a later version."""
+    about = read_json(folder / ABOUT_FILE)
+    what, remedy = f"{ABOUT_FILE} of {folder.name!r}", "export the dictionary again"
+    name, _, number = str(about.get("format") if isinstance(about, dict) else "").rpartition(" ")
+    if name != f"itda {form}":
+        raise damaged(what, f"it is of no format {form}", remedy)
+    check_format(int(number) if number.isdecimal() and len(number) < 10 else number, FORMAT, what, remedy)
+    return about
 
 
 def read_folder(folder: Path) -> Foreign:

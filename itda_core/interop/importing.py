@@ -22,7 +22,7 @@ from itda_core.build import add_maps
 from itda_core.config import CutSettings
 from itda_core.corpus import Corpus, ingest
 from itda_core.dictionary import Dictionary
-from itda_core.files import sha256_of, slug, write_json
+from itda_core.files import sha256_of, slug, write_sealed
 from itda_core.index import IndexWriter
 from itda_core.interop.adopting import adopt
 from itda_core.interop.exchange import ABOUT_FILE, ALL, OWN, moved, read_folder
@@ -230,7 +230,7 @@ class _Import:
             "versions": versions(),
             "files": {name: sha256_of(part / name) for name in (ATOMS_FILE, INDEX_FILE)},
         }
-        write_json(part / MANIFEST_FILE, manifest)
+        write_sealed(part / MANIFEST_FILE, manifest)
         self._job.advance(1)
 
 

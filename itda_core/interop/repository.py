@@ -29,7 +29,7 @@ from huggingface_hub.errors import (
 from huggingface_hub.utils import httpx, validate_repo_id
 
 from itda_core.build import add_maps
-from itda_core.files import read_json
+from itda_core.files import DIGEST, read_json, sealed
 from itda_core.hub import answer_of_hub, causes_of
 from itda_core.interop.adopting import adopt, check_hash, read_manifest
 from itda_core.interop.card import card
@@ -170,7 +170,9 @@ def _told(path: Path) -> bytes:
     lay."""
     said = read_json(path)
     told = {name: _without_places(value) if name in _NAMING else value for name, value in said.items()}
-    return path.read_bytes() if told == said else (json.dumps(told, ensure_ascii=False, indent=2) + "\n").encode()
+    if told == said:
+        return path.read_bytes()
+    return (json.dumps(sealed(told) if DIGEST in said else told, ensure_ascii=False, indent=2) + "\n").encode()
 
 
 def _without_places(value: Any) -> Any:

@@ -16,8 +16,8 @@ import pyarrow as pa
 import torch
 from pyarrow import parquet
 
-from itda_core.files import read_json, write_json
-from itda_core.interop.exchange import ABOUT_FILE, Exported, foreign_of
+from itda_core.files import write_json
+from itda_core.interop.exchange import ABOUT_FILE, Exported, foreign_of, read_about
 from itda_core.interop.foreign import MOST_ATOMS, WIDEST, Foreign
 from itda_core.types import DamagedError, UserError
 
@@ -63,7 +63,7 @@ def write_tables(source: Exported, folder: Path) -> None:
 
 def read_tables(folder: Path) -> Foreign:
     """Read the atoms that `write_tables` wrote. Raises UserError where they cannot be read."""
-    about = read_json(folder / ABOUT_FILE)
+    about = read_about(folder, "parquet")
     try:
         with parquet.ParquetFile(folder / ATOMS_TABLE, page_checksum_verification=True) as file:
             width = _checked_width(file, folder / ATOMS_TABLE)

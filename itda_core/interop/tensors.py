@@ -16,8 +16,8 @@ from safetensors import SafetensorError
 from safetensors.numpy import save as save_arrays
 from safetensors.torch import load_file, save
 
-from itda_core.files import read_json, write_json
-from itda_core.interop.exchange import ABOUT_FILE, CODE_KINDS, Exported, foreign_of
+from itda_core.files import write_json
+from itda_core.interop.exchange import ABOUT_FILE, CODE_KINDS, Exported, foreign_of, read_about
 from itda_core.interop.foreign import Foreign
 from itda_core.types import UserError
 
@@ -42,7 +42,7 @@ def write_tensors(source: Exported, folder: Path) -> None:
 
 def read_tensors(folder: Path) -> Foreign:
     """Read the atoms that `write_tensors` wrote. Raises UserError where they cannot be read."""
-    return foreign_of(read_json(folder / ABOUT_FILE), _load(folder / TENSORS_FILE), TENSORS_FILE)
+    return foreign_of(read_about(folder, "safetensors"), _load(folder / TENSORS_FILE), TENSORS_FILE)
 
 
 def read_codes(folder: Path) -> Iterator[dict[str, np.ndarray]]:
