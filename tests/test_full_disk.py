@@ -149,7 +149,7 @@ SLOW = [
     (["probe", "A", "--tokens", "2000"], "itda_core.evaluation.probing_job:write_probing"),
     (["sae", "A", "--tokens", "4096", "--batch", "1024"], "itda_core.evaluation.sae:save_sae"),
     (["transplant", "A", "B"], "itda_core.transplant:_write"),
-    (["similarity", "A", "B", "--tokens", "600"], "itda_core.layers:write_json"),
+    (["similarity", "A", "B", "--tokens", "600"], "itda_core.layers:write_sealed"),
 ]
 
 
