@@ -7,7 +7,6 @@ import signal
 import sys
 import threading
 from collections.abc import Sequence
-from contextlib import suppress
 from dataclasses import asdict, fields
 from pathlib import Path
 from typing import Any, NoReturn
@@ -29,17 +28,13 @@ from itda_core.config import (
     parse_hooks,
     parse_layers,
 )
-from itda_core.disk_errors import telling
 from itda_core.evaluation.commands import COMMANDS as EVALUATION
 from itda_core.interop.commands import COMMANDS as INTEROP
 from itda_core.jobs import JOB_VARIABLE, JobState, cancel, fail_unstarted, read_jobs, running_job
 from itda_core.library import Damaged, DictionaryRecord, Library
-from itda_core.output import printing, say
-from itda_core.types import UserError, check_argument, one_line
+from itda_core.types import UserError, one_line
 
-DONE, FAULT, MISTAKE, INTERRUPTED, BROKEN_PIPE = 0, 1, 2, 130, 141
-_DICTIONARIES = {"id", "a", "b"}
-"""Names of the arguments that are ids of dictionaries."""
+DONE, FAULT, MISTAKE, INTERRUPTED = 0, 1, 2, 130
 
 
 class _Parser(argparse.ArgumentParser):
@@ -49,46 +44,25 @@ class _Parser(argparse.ArgumentParser):
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run a command. Returns 0 when done, 2 for a mistake of the user's; a fault raises and exits with 1.
-
-    Where what it prints is read no further, it returns 141 as if the signal for that had ended it.
-    """
+    """Run a command. Returns 0 when done, 2 for a mistake of the user's; a fault raises and exits with 1."""
     if threading.current_thread() is threading.main_thread():
         signal.signal(signal.SIGTERM, signal.default_int_handler)  # to be told to stop is to be interrupted
     try:
-        with printing(), telling():
-            given = parse(arguments)
-            _check(given)
-            with telling(given.library):
-                return given.run(given)
+        given = _parser().parse_args(arguments)
+        return given.run(given)
     except UserError as error:
-        say(f"itda: {error}")
+        print(f"itda: {error}", file=sys.stderr)
         if job_id := os.environ.get(JOB_VARIABLE):
-            with suppress(OSError):  # what was said is in its log
-                fail_unstarted(_default_library(), job_id, str(error))
+            fail_unstarted(_default_library(), job_id, str(error))
         return MISTAKE
     except KeyboardInterrupt:
-        say("itda: interrupted")
+        print("itda: interrupted", file=sys.stderr)
         return INTERRUPTED
-    except BrokenPipeError:  # whoever read it has what they wanted, as `head` has
-        return BROKEN_PIPE
 
 
-def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
+def parse(arguments: Sequence[str]) -> argparse.Namespace:
     """What a command line asks for, by the names of its options. Raises UserError for one that cannot be."""
-    given = _parser().parse_args(arguments)
-    for value in vars(given).values():
-        if isinstance(value, str | Path):
-            check_argument(str(value))
-    return given
-
-
-def _check(given: argparse.Namespace) -> None:
-    """Refuse, before any work begins, what can be seen to be no library and no dictionaries of it."""
-    if given.library.exists() and not given.library.is_dir():
-        raise UserError(f"{given.library} is no folder: name a library's with --library")
-    for name in _DICTIONARIES & vars(given).keys():
-        Library(given.library).record(getattr(given, name))
+    return _parser().parse_args(arguments)
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -111,7 +85,7 @@ def _parser() -> argparse.ArgumentParser:
     json_option(_command(commands, "jobs", _jobs, "list the jobs, the newest first"))
 
     cancel_ = _command(commands, "cancel", _cancel, "end a running job")
-    cancel_.add_argument("job", metavar="ID", help="a job's id, as itda jobs shows it")
+    cancel_.add_argument("id", metavar="ID", help="a job's id, as itda jobs shows it")
 
     map_ = _command(commands, "map", _map, "compute the map of a dictionary's atoms")
     map_.add_argument("id", metavar="ID", help="a dictionary's id, as itda list shows it")
@@ -182,9 +156,7 @@ def _build_options(parser: argparse.ArgumentParser) -> None:
         "--corpus",
         default="docs",
         metavar="C",
-        help="docs (the installed documentation), a text file or a folder of .txt and .md files (fewer than ten are "
-        "cut into passages, so that every tenth can be held out), a .jsonl, .ndjson, .json, .csv, .tsv or .parquet "
-        "file (a document a row; see --column), or a dataset id of the Hub; all but .parquet also as .gz, .bz2 or .zst",
+        help="docs (the installed documentation), a text file, a folder, a .jsonl or .parquet file, or a dataset id",
     )
     corpus.add_argument("--column", default=_default(CorpusSettings, "column"), help="field that holds the text")
     corpus.add_argument("--split", default=_default(CorpusSettings, "split"), help="split of a Hub dataset")
@@ -329,7 +301,7 @@ def _job_line(job: JobState) -> str:
 
 
 def _cancel(given: argparse.Namespace) -> int:
-    state = cancel(given.library, given.job)
+    state = cancel(given.library, given.id)
     if state.status == "done":
         print(f"{state.id} was done before it could be cancelled")
     else:
@@ -395,7 +367,7 @@ def _transplant(given: argparse.Namespace) -> int:
 
 
 def _similarity(given: argparse.Namespace) -> int:
-    from itda_core.layers import MEASURES, OLD_REPORT, compare_layers
+    from itda_core.layers import MEASURES, compare_layers
 
     settings = LayersSettings(given.tokens, given.threshold, given.l0)
     with _job(given, f"Layers of the models of {given.a} and {given.b}") as job:
@@ -412,10 +384,8 @@ def _similarity(given: argparse.Namespace) -> int:
     for name, rows in found.values.items():
         best = ", ".join(str(max(range(len(row)), key=row.__getitem__)) for row in rows)
         print(f"{MEASURES[name]}: most like layers 0 to {len(rows) - 1} of A are {best} of B")
-    for name, why in [*found.cautions.items(), *found.left_out.items()]:
+    for name, why in found.left_out.items():
         print(one_line(f"{MEASURES[name]}: {why}"))
-    if found.unmeasured:
-        print(f"{', '.join(MEASURES[name] for name in found.unmeasured)}: {OLD_REPORT}")
     return DONE
 
 

@@ -2,10 +2,8 @@
 
 import numba
 
-from itda_core.compiling import compiled
 
-
-@compiled(parallel=True)
+@numba.njit(parallel=True, cache=True)
 def sum_repeats(steps, picks, coefficients):
     """Sum what a row gave to an atom in several steps, in place, in order of first pick; steps become numbers of atoms.
 
@@ -30,7 +28,7 @@ def sum_repeats(steps, picks, coefficients):
         steps[row] = kept
 
 
-@compiled()
+@numba.njit(cache=True)
 def flatten(first, steps, picks, coefficients, row, atom, coefficient, at):
     """Write the codes of rows numbered from `first` to three flat arrays from `at` on; returns where they end."""
     for i in range(len(steps)):

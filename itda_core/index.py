@@ -19,12 +19,9 @@ import numpy as np
 import pyarrow as pa
 
 from itda_core.dictionary import Dictionary
-from itda_core.disk_errors import telling
-from itda_core.index_checks import check_tables
-from itda_core.index_connection import literal
-from itda_core.index_schema import CONTEXT_RADIUS, HISTOGRAM_BINS, UNKNOWN_SOURCE, declared
+from itda_core.queries import CONTEXT_RADIUS, HISTOGRAM_BINS, UNKNOWN_SOURCE, literal
 from itda_core.relations import cofiring, nearest
-from itda_core.types import Codes, DamagedError, Document, UserError
+from itda_core.types import Codes, DamagedError, Document
 from itda_core.windows import Tokens, TokenTable, document_batches, is_held_out
 
 EXAMPLES = 20
@@ -47,9 +44,8 @@ class IndexWriter:
         if not staging.exists():
             _create_staging(staging)
         try:
-            with telling(staging.parent):
-                self._connection = _connect(staging)
-                self._batches = self._count("batches")
+            self._connection = _connect(staging)
+            self._batches = self._count("batches")
         except duckdb.Error as error:
             raise DamagedError(f"{str(staging)!r} cannot be continued: delete it and build again ({error})") from error
         # The scratch folder of a killed process is of no use to this one.
@@ -102,7 +98,6 @@ class IndexWriter:
         part = path.with_name(f".{path.name}.part")
         for left in (part, _log(part)):
             left.unlink(missing_ok=True)
-        self._connection.execute("CHECKPOINT")  # what is not yet in the file stays in memory
         self._connection.execute(f"SET memory_limit = '{_WRITE_MEMORY}'")
         self._connection.execute(f"ATTACH {literal(part)} AS index")
         try:
@@ -119,12 +114,11 @@ class IndexWriter:
             self._write_examples()
             self._insert("index.neighbours", create=True, **nearest(dictionary.atoms))
             self._insert("index.cofiring", create=True, **cofiring(self._codes, len(dictionary)))
-            check_tables(self._connection, path, "index")
             self._connection.execute("CHECKPOINT index")
         finally:
             self._connection.execute("DETACH index")
             self._connection.execute(f"SET memory_limit = '{_ADD_MEMORY}'")
-        _put(part, path)
+        part.replace(path)
 
     def mean_error(self, table: TokenTable) -> tuple[float, int]:
         """Mean of the errors added, over the held-out tokens or over all where none are held out, and how many.
@@ -162,8 +156,15 @@ class IndexWriter:
 
     def _write_passages(self, table: TokenTable, documents: Iterable[Document]) -> None:
         """The documents as far as the tokens go, and the tokens."""
-        for name in ("documents", "tokens"):
-            self._connection.execute(f"CREATE TABLE index.{name} ({declared(name)})")
+        self._connection.execute(
+            """
+            CREATE TABLE index.documents (document INTEGER, name VARCHAR, text VARCHAR, held_out BOOLEAN);
+            CREATE TABLE index.tokens (
+                token INTEGER, document INTEGER, position INTEGER, token_id INTEGER, start INTEGER, stop INTEGER,
+                text VARCHAR, error FLOAT
+            );
+            """
+        )
         n_documents = int(table.document[-1]) + 1 if len(table) else 0
         for first, batch in document_batches(islice(documents, n_documents)):
             ordinals = range(first, first + len(batch))
@@ -310,15 +311,7 @@ def _create_staging(staging: Path) -> None:
             CREATE TABLE batches (batch INTEGER);
             """
         )
-        connection.execute("CHECKPOINT")  # the one on closing says nothing where it fails
-    _put(part, staging)
-
-
-def _put(part: Path, path: Path) -> None:
-    """Put a database that is closed into its place. Raises UserError where not all of it is in its file."""
-    if _log(part).exists():
-        raise UserError(f"{part} could not be written to its end: look at its disk, and run the same command again")
-    part.replace(path)
+    part.replace(staging)
 
 
 def _connect(path: Path) -> duckdb.DuckDBPyConnection:

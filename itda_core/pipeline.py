@@ -14,6 +14,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Protocol
 
+import numpy as np
 import torch
 
 from itda_core.builder import DictionaryBuilder
@@ -23,7 +24,7 @@ from itda_core.config import BuildSettings, DictionarySettings
 from itda_core.corpus import Corpus
 from itda_core.dictionary import Dictionary
 from itda_core.estimate import kept_bytes
-from itda_core.files import place_folder, read_json, sha256_of, write_json, write_sealed
+from itda_core.files import read_json, sha256_of, write_json, write_sealed
 from itda_core.index import IndexWriter
 from itda_core.jobs import Job
 from itda_core.layout import ATOMS_FILE, INDEX_FILE, MANIFEST_FILE
@@ -32,7 +33,7 @@ from itda_core.models import Model
 from itda_core.remote import RemoteCapture
 from itda_core.shards import Packed, pack, record_activations
 from itda_core.types import DamagedError, Site, UserError
-from itda_core.windows import TokenTable, Window, check_held_out, cut, special_tokens_before
+from itda_core.windows import TokenTable, Window, cut, special_tokens_before
 
 _BUILDER_FILE, _STAGING_FILE, _ORIGIN_FILE = "builder.safetensors", "staging.duckdb", "origin.json"
 _LEDGER_FILE = "jobs.json"
@@ -82,7 +83,10 @@ class Pipeline:
         self._table = TokenTable.of(self._windows(), holdout, self._library.root)
         if self._table.n_captured == 0:
             raise UserError(f"nothing to capture: every document of {self._corpus.id} has a single token or none")
-        check_held_out(self._table, tokens)
+        if holdout and not any(map(self._table.held_out, np.unique(self._table.document))):
+            raise UserError(
+                f"{tokens} tokens reach no held-out document (every tenth): raise --tokens or give --no-holdout"
+            )
         self._parts = {site: self._part(dictionary_id) for site, dictionary_id in self._plan.ids.items()}
         batches = self._activations()
         self._encode(batches, self._build(batches))
@@ -136,10 +140,6 @@ class Pipeline:
         for site, checkpoint in checkpoints.items():
             checkpoint.save(progress[site])
         dictionaries = self._finished({site: each.builder for site, each in progress.items()})
-        self._spreads = {site: each.builder.energy.spread for site, each in progress.items()}
-        for site, spread in self._spreads.items():
-            if spread is not None and (note := spread.note()):
-                self._job.say(f"layer {site.layer} {site.hook}: {note}")
         for site, dictionary in dictionaries.items():
             if len(dictionary) == 0:
                 for part in self._parts.values():  # to go on with them would end here again
@@ -219,7 +219,6 @@ class Pipeline:
             "prefix": special_tokens_before(self._model.tokenizer),  # other tools count them as positions
             "relative_error": relative_error,
             "measured_tokens": n_measured,
-            "energy": None if (spread := self._spreads[site]) is None else spread._asdict(),
             "seconds": self._seconds,
             "created": datetime.now(UTC).isoformat(timespec="seconds"),
             "versions": versions(),
@@ -258,7 +257,7 @@ def place_finished(library: Library, dictionary_id: str) -> None:
     shutil.rmtree(damaged, ignore_errors=True)
     if folder.exists():  # damaged, or it would not have been built again
         folder.rename(damaged)
-    place_folder(part, folder)
+    part.rename(folder)
     shutil.rmtree(damaged, ignore_errors=True)
 
 

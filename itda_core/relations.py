@@ -4,8 +4,7 @@ from collections.abc import Callable, Iterable
 
 import numpy as np
 import torch
-
-from itda_core.compiling import compiled
+from numba import njit
 
 LISTED = 10
 """Nearest and co-firing atoms kept for each atom."""
@@ -73,7 +72,7 @@ def _together(parts: CodeParts, start: int, stop: int, n_atoms: int) -> np.ndarr
     return both
 
 
-@compiled()
+@njit(cache=True)
 def _count_pairs(bounds: np.ndarray, atom: np.ndarray, start: int, both: np.ndarray) -> None:
     """Add the pairs of atoms that fire on a token to `both`; a token's codes lie from one bound to the next.
 

@@ -323,7 +323,7 @@ def test_half_a_comparison_is_none(library: Path, tmp_path: Path, monkeypatch: p
     def killed(*_: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(comparison, "write_sealed", killed)
+    monkeypatch.setattr(comparison, "write_json", killed)
     assert main(["compare", a.id, b.id, "--library", str(root)]) == 130
     assert read_comparison(here, a, b) is None
     assert read_measures(here, a, b) is None
@@ -509,9 +509,7 @@ def test_tokens_are_joined_some_documents_at_a_time(
         found.append(
             (pair.coverage(), pair.strata().to_numpy().tolist(), [each.tolist() for each in pair.common_tokens()])
         )
-        with pair._connection.cursor() as cursor:
-            ranges = list(pair._document_ranges(cursor))
-        assert len(ranges) == {1 << 20: 1, 1: 12}.get(most, pytest.approx(6, abs=2))
+        assert len(list(pair._document_ranges())) == {1 << 20: 1, 1: 12}.get(most, pytest.approx(6, abs=2))
     assert found[0] == found[1] == found[2]
     assert found[0][0].candidates == 33
     assert len(found[0][2][0]) == 36
@@ -519,7 +517,7 @@ def test_tokens_are_joined_some_documents_at_a_time(
 
 def test_comparing_many_tokens_stays_within_its_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     # 1.2 M tokens against 0.9 M of another tokenizer, whose join at once takes more than this.
-    monkeypatch.setattr(Pair, "_MEMORY", "64MB")
+    monkeypatch.setattr(pair_queries, "_MEMORY", "64MB")
     monkeypatch.setattr(pair_queries, "_TOKENS_AT_ONCE", 1 << 16)
     paths = []
     for name, per_document, width in (("a", 120, 6), ("b", 90, 8)):

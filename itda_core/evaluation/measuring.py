@@ -4,15 +4,14 @@ import time
 
 from itda_core.config import MeasureSettings
 from itda_core.dictionary import Dictionary
-from itda_core.disk_errors import writing
 from itda_core.evaluation.coders import DictionaryCoder
 from itda_core.evaluation.measures import Measurement, Setting, measure_points
 from itda_core.evaluation.site_tokens import SiteTokens, may_run, open_tokens, random_dictionary
 from itda_core.jobs import Job, build_lock
 from itda_core.layout import ATOMS_FILE
 from itda_core.library import DictionaryRecord, Library
-from itda_core.quality import Quality, Series, dictionary_quality, write_quality
-from itda_core.types import DamagedError
+from itda_core.quality import QUALITY_FILE, Quality, Series, dictionary_quality, write_quality
+from itda_core.types import DamagedError, UserError
 
 _STAGES = {"itda": "measuring its atoms", "random": "measuring random atoms"}
 
@@ -43,8 +42,10 @@ def measure(library: Library, dictionary_id: str, job: Job, settings: MeasureSet
             return found
         made = _measure(library, record, job, settings)
         folder = library.folder(record.id)
-        with writing(folder):
+        try:
             write_quality(made, folder)
+        except OSError as error:
+            raise UserError(f"{folder / QUALITY_FILE} cannot be written: {error.strerror or error}") from error
     return made
 
 

@@ -6,13 +6,11 @@ Its hashes are its maker's: they tell a file that was damaged on the way, and no
 import shutil
 from pathlib import Path
 
-from itda_core.disk_errors import writing
-from itda_core.files import is_changed, place_folder, read_json, sha256_of
+from itda_core.files import is_changed, read_json, sha256_of
 from itda_core.interop.exchange import read_folder
 from itda_core.jobs import build_lock
 from itda_core.layout import ATOMS_FILE, INDEX_FILE, MANIFEST_FILE
 from itda_core.library import DictionaryRecord, Library, is_id
-from itda_core.parts import part_beside
 from itda_core.pipeline import part_of, place_finished
 from itda_core.queries import Index
 from itda_core.types import DamagedError, UserError
@@ -52,10 +50,7 @@ def adopt(library: Library, folder: Path) -> str:
     if atoms.shape != (record.n_atoms, record.d_model):
         raise DamagedError(f"{ATOMS_FILE} of {record.id} holds {list(atoms.shape)} where its manifest names others")
     index = Index(folder / INDEX_FILE)
-    try:
-        index.check()
-    finally:
-        index.close()
+    index.close()
     if index.n_atoms != record.n_atoms:
         raise DamagedError(f"{INDEX_FILE} of {record.id} has {index.n_atoms} atoms where {record.n_atoms} are named")
     if is_changed(read_json(folder / MANIFEST_FILE)):
@@ -63,8 +58,10 @@ def adopt(library: Library, folder: Path) -> str:
     with build_lock(library.root, record.id):
         place_finished(library, record.id)
         if not _is_here(library, record):
-            with writing(library.dictionaries):
-                _copy(record, folder, library.dictionaries / record.id)
+            try:
+                _copy(record, folder, library.dictionaries / f".{record.id}.pulled", library.dictionaries / record.id)
+            except OSError as error:
+                raise UserError(f"{record.id} cannot be written: {error.strerror or error}") from error
     return record.id
 
 
@@ -86,14 +83,18 @@ def _is_here(library: Library, record: DictionaryRecord) -> bool:
     return False
 
 
-def _copy(record: DictionaryRecord, folder: Path, to: Path) -> None:
+def _copy(record: DictionaryRecord, folder: Path, part: Path, to: Path) -> None:
     """Copy a dictionary's files and put them into their place, all or none; they are held against the record again."""
-    to.parent.mkdir(parents=True, exist_ok=True)
-    with part_beside(to, Path.mkdir) as part:
+    shutil.rmtree(part, ignore_errors=True)
+    part.mkdir(parents=True)
+    try:
         for name in FILES:
             shutil.copyfile(folder / name, part / name)
             check_hash(record, part / name)
         shutil.copyfile(folder / MANIFEST_FILE, part / MANIFEST_FILE)
         if read_manifest(part / MANIFEST_FILE) != record:
             raise DamagedError(f"{MANIFEST_FILE} of {record.id} was changed while it was read")
-        place_folder(part, to)
+        part.rename(to)
+    except BaseException:
+        shutil.rmtree(part, ignore_errors=True)
+        raise

@@ -2,7 +2,6 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import partial
 from typing import Any
 
 import numpy as np
@@ -16,7 +15,7 @@ class Measure:
     """A measure of how alike two sites are."""
 
     name: str
-    """The function's name in `itda_core.similarity`, and after it what is not its default."""
+    """The function's name in `itda_core.similarity`."""
     prepare: Callable[[torch.Tensor], Any]
     """Takes a site's activations [n, d]; what it gives is all that `compare` needs of the site."""
     compare: Callable[[Any, Any], float]
@@ -28,14 +27,11 @@ class Measure:
 ACTIVATION_MEASURES = (
     Measure("linear_regression", regression.prepare, regression.compare, symmetric=False),
     Measure("svcca", canonical.prepare, canonical.compare),
-    Measure("svcca_directions", partial(canonical.prepare, directions=canonical.DIRECTIONS), canonical.compare),
     Measure("linear_cka", alignment.prepare, alignment.compare),
-    Measure("linear_cka_debiased", alignment.prepare_debiased, alignment.compare_debiased),
     Measure("relative_representation", relative.prepare, relative.compare),
     Measure("mutual_knn", neighbours.prepare, neighbours.compare),
 )
-"""Those that compare activations, in the order of the ITDA paper's Table 1, and then the one that it left out; a second
-form of a measure comes after the first."""
+"""Those that compare activations, in the order of the ITDA paper's Table 1, and then the one that it left out."""
 
 
 def layer_similarities(
