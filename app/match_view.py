@@ -126,7 +126,7 @@ def _show_side(side: str, dictionary_id: str, atom: Atom, index: Index, fires: f
     token_strip([row], key=f"match_link_{side}", style="links")
     with st.container(border=True):
         if atom.has_source:
-            passage = index.contexts([atom.token], atom.atom)
+            passage = index.passages([atom.token], atom.atom)[atom.token]
             token_strip(
                 [Row(tokens_of(passage, atom.token))], key=f"match_source_{side}", style="passage", strongest=strongest
             )
@@ -144,7 +144,7 @@ def _show_side(side: str, dictionary_id: str, atom: Atom, index: Index, fires: f
     st.text("Where its coefficient is largest" if len(top) else f"It never fires on the {others}.")
     if top.empty:
         return
-    passages = dict(list(index.contexts([int(token) for token in top["token"]], atom.atom).groupby("centre")))
+    passages = index.passages(top["token"].tolist(), atom.atom)
     rows = [example_row(passages[example.token], example.token, example.coefficient) for example in each(top)]
     token_strip(rows, key=f"match_examples_{side}", strongest=strongest)
     parts.download(

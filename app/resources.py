@@ -51,8 +51,9 @@ _RECORD_FILES = (MANIFEST_FILE, ATOMS_FILE, INDEX_FILE)
 
 class _Opened(NamedTuple):
     index: Index
-    manifest: Path
-    modified: int
+    state: tuple[int, ...]
+    """Of its files, as they were opened."""
+    folder: Path
 
 
 def library() -> Library:
@@ -88,8 +89,8 @@ def pair(a: DictionaryRecord, b: DictionaryRecord) -> Pair:
     key, here = key_of(a, b), library()
     summary = kept_summary(here, a, b)
     measured = 0 if summary is None else _modified(summary)
-    manifests = (_modified(here.folder(each.id) / MANIFEST_FILE) for each in (a, b))
-    return _paired(str(here.root), a.id, b.id, key, (measured, *manifests))
+    files = (_state(here.folder(each.id)) for each in (a, b))
+    return _paired(str(here.root), a.id, b.id, key, (measured, *files))
 
 
 def comparison(a: DictionaryRecord, b: DictionaryRecord) -> Comparison | None:
@@ -146,7 +147,7 @@ def recipes_bench() -> dict[str, Any] | None:
 def atom_map(dictionary_id: str) -> pd.DataFrame | None:
     """Places of a dictionary's atoms on its map: atom, x, y; None while none is computed. Raises DamagedError."""
     path = library().map_path(dictionary_id)
-    return _map(str(path), _modified(path)) if is_file(path) else None
+    return _map(str(path), _modified(path), index(dictionary_id).n_atoms) if is_file(path) else None
 
 
 def decomposition(dictionary_id: str, text: str) -> Decomposition:
@@ -251,15 +252,21 @@ def _modified(path: Path) -> int:
         return 0
 
 
+def _state(folder: Path) -> tuple[int, ...]:
+    """What changes when a dictionary is built anew, or its index is put back."""
+    return tuple(_modified(folder / name) for name in (MANIFEST_FILE, INDEX_FILE))
+
+
 def _is_current(opened: _Opened) -> bool:
-    return _modified(opened.manifest) == opened.modified
+    return _state(opened.folder) == opened.state
 
 
 # An index that falls out of the cache closes with its last reader: another page may be in the middle of a query.
 @st.cache_resource(max_entries=_OPEN_INDEXES, show_spinner=False, validate=_is_current)
 def _opened(folder: str) -> _Opened:
-    manifest = Path(folder) / MANIFEST_FILE
-    return _Opened(Index(library().index_path(Path(folder).name)), manifest, _modified(manifest))
+    path = Path(folder)
+    state = _state(path)
+    return _Opened(Index(library().index_path(path.name)), state, path)
 
 
 @st.cache_resource(max_entries=_OPEN_PAIRS, show_spinner=False)
@@ -281,8 +288,8 @@ def _records(root: str, state: tuple) -> list[DictionaryRecord | Damaged]:
 
 
 @st.cache_data(max_entries=_KEPT_MAPS, show_spinner=False)
-def _map(path: str, modified: int) -> pd.DataFrame | None:
-    return read_map(Path(path))
+def _map(path: str, modified: int, n_atoms: int) -> pd.DataFrame | None:
+    return read_map(Path(path), n_atoms)
 
 
 @st.cache_resource(max_entries=_KEPT_DECOMPOSITIONS, show_spinner=False)

@@ -19,7 +19,9 @@ import numpy as np
 import pyarrow as pa
 
 from itda_core.dictionary import Dictionary
-from itda_core.queries import CONTEXT_RADIUS, HISTOGRAM_BINS, UNKNOWN_SOURCE, literal
+from itda_core.index_checks import check_tables
+from itda_core.index_connection import literal
+from itda_core.index_schema import CONTEXT_RADIUS, HISTOGRAM_BINS, UNKNOWN_SOURCE, declared
 from itda_core.relations import cofiring, nearest
 from itda_core.types import Codes, DamagedError, Document
 from itda_core.windows import Tokens, TokenTable, document_batches, is_held_out
@@ -98,6 +100,7 @@ class IndexWriter:
         part = path.with_name(f".{path.name}.part")
         for left in (part, _log(part)):
             left.unlink(missing_ok=True)
+        self._connection.execute("CHECKPOINT")  # what is not yet in the file stays in memory
         self._connection.execute(f"SET memory_limit = '{_WRITE_MEMORY}'")
         self._connection.execute(f"ATTACH {literal(part)} AS index")
         try:
@@ -114,6 +117,7 @@ class IndexWriter:
             self._write_examples()
             self._insert("index.neighbours", create=True, **nearest(dictionary.atoms))
             self._insert("index.cofiring", create=True, **cofiring(self._codes, len(dictionary)))
+            check_tables(self._connection, path, "index")
             self._connection.execute("CHECKPOINT index")
         finally:
             self._connection.execute("DETACH index")
@@ -156,15 +160,8 @@ class IndexWriter:
 
     def _write_passages(self, table: TokenTable, documents: Iterable[Document]) -> None:
         """The documents as far as the tokens go, and the tokens."""
-        self._connection.execute(
-            """
-            CREATE TABLE index.documents (document INTEGER, name VARCHAR, text VARCHAR, held_out BOOLEAN);
-            CREATE TABLE index.tokens (
-                token INTEGER, document INTEGER, position INTEGER, token_id INTEGER, start INTEGER, stop INTEGER,
-                text VARCHAR, error FLOAT
-            );
-            """
-        )
+        for name in ("documents", "tokens"):
+            self._connection.execute(f"CREATE TABLE index.{name} ({declared(name)})")
         n_documents = int(table.document[-1]) + 1 if len(table) else 0
         for first, batch in document_batches(islice(documents, n_documents)):
             ordinals = range(first, first + len(batch))

@@ -5,12 +5,15 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
 
 from itda_core.files import written_whole
+from itda_core.kept_tables import is_numbered, read_table, write_table
 from itda_core.types import DamagedError, UserError
 
 SMALLEST_MAP = 8
 """Atoms that a map needs at least."""
+_SCHEMA = pa.schema({"atom": pa.int64(), "x": pa.float32(), "y": pa.float32()})
 _NEIGHBOURS = 15
 _SEED = 0
 
@@ -44,14 +47,24 @@ def compute_map(atoms_folder: Path, path: Path) -> None:
         places = np.asarray(reducer.fit_transform(atoms.numpy()))
     frame = pd.DataFrame({"atom": range(len(atoms)), "x": places[:, 0], "y": places[:, 1]})
     with written_whole(path) as part:
-        frame.to_parquet(part, index=False)
+        write_table(frame, part, _SCHEMA)
 
 
-def read_map(path: Path) -> pd.DataFrame | None:
-    """The map: atom, x, y; None while there is none. Raises DamagedError for a file that is not a map."""
+def read_map(path: Path, n_atoms: int) -> pd.DataFrame | None:
+    """The map of a dictionary of `n_atoms`: atom, x, y, in order of atoms; None while there is none.
+
+    Raises DamagedError for a file that is not a map, or that of another dictionary.
+    """
     if not path.is_file():
         return None
     try:
-        return pd.read_parquet(path, columns=["atom", "x", "y"])
-    except (OSError, ValueError, KeyError) as error:
-        raise DamagedError(f"{path.name} cannot be read: delete it and compute the map again") from error
+        frame = read_table(path, _SCHEMA, n_atoms)
+        if not is_numbered(frame, "atom", np.arange(n_atoms)):
+            raise ValueError("does not place each atom once")
+        frame = frame.astype({"x": np.float32, "y": np.float32})
+        if not np.isfinite(frame[["x", "y"]].to_numpy()).all():
+            raise ValueError("has places that are none")
+    except ValueError as wrong:
+        line = f"{path.name} of {path.parent.name} {wrong}: delete it and compute the map again"
+        raise DamagedError(line) from wrong
+    return frame

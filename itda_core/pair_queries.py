@@ -4,19 +4,18 @@ The two files are attached to a database in memory, which holds what joins them:
 """
 
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import duckdb
 import numpy as np
 import pandas as pd
 
-from itda_core.queries import check_file, check_tables, literal
+from itda_core.index_connection import Connection, IndexReader, T
 from itda_core.similarity.sources import row_keys
-from itda_core.types import DamagedError, UserError, has_half_characters
+from itda_core.types import UserError, has_half_characters
 
 KEYS = ("token", "characters")
 """What makes two sources the same: document and position, or document and the character where the token ends."""
@@ -33,9 +32,7 @@ LEAST_TOGETHER = 5
 """Tokens on which two atoms must both fire to match: of thousands of atoms, one that fires together with a rare one on
 fewer is easily found by chance."""
 
-_MEMORY = "1GB"
 _TOKENS_AT_ONCE = 1 << 20  # of both sides, joined
-_TABLES = ("atoms", "tokens", "documents", "activations", "codes")
 _STATISTICS = ("label", "before", "after", "count", "density", "strongest", "admission_error")
 _TYPES = {"atom": "INTEGER", "other": "INTEGER", "correlation": "FLOAT", "together": "INTEGER", "weight": "DOUBLE"}
 _TWINS = {
@@ -118,11 +115,13 @@ class PairFilter:
             raise UserError("the search text holds half a character: type it again")
 
 
-class Pair:
+class Pair(IndexReader):
     """Two indexes, open for reading; safe to share between threads, since every query has its own cursor.
 
     The same index may be given twice.
     """
+
+    _MEMORY = "1GB"
 
     def __init__(self, path_a: Path, path_b: Path, key: str, measures: Measures | None = None) -> None:
         """Open two indexes over one corpus.
@@ -134,72 +133,57 @@ class Pair:
 
         Raises:
             DamagedError: a file is missing or not an index.
+            EngineError: DuckDB failed.
         """
-        self._names = {path.parent.name for path in (path_a, path_b)}
-        for path in (path_a, path_b):
-            check_file(path)
-        self._key, self._joining, self._is_joined = key, threading.Lock(), False
-        self._connection = duckdb.connect(":memory:")
-        try:
-            self._open(path_a, path_b, key, measures)
-        except duckdb.Error as error:
-            self._connection.close()
-            raise self._damaged(error) from error
-        except DamagedError:
-            self._connection.close()
-            raise
+        self._key, self._measures, self._joining = key, measures, threading.Lock()
+        super().__init__({"a": path_a, "b": path_b})
 
-    def _open(self, path_a: Path, path_b: Path, key: str, measures: Measures | None) -> None:
-        run = self._connection.execute
-        run(f"SET memory_limit = '{_MEMORY}'")
-        run("SET temp_directory = ''")
-        files = list(dict.fromkeys((path_a, path_b)))  # no file can be attached twice
-        for at, path in enumerate(files):
-            run(f"ATTACH {literal(path)} AS file_{at} (READ_ONLY)")
-            check_tables(self._connection, path, f"file_{at}")
+    def _prepare(self, connection: Connection) -> None:
         for side in ("a", "b"):
-            run(f"CREATE SCHEMA {side}")
             columns = ", ".join(f"{name} {_TYPES[name]}" for name in MEASURES)
-            run(f"CREATE TABLE {side}.measures ({columns})")
-            if measures is not None:
-                given = getattr(measures, side)[list(MEASURES)]  # found by its name in the statement
-                run(f"INSERT INTO {side}.measures SELECT * FROM given")
+            connection.execute(f"CREATE SCHEMA {side}; CREATE TABLE {side}.measures ({columns})")
+            if self._measures is not None:
+                given = getattr(self._measures, side)[list(MEASURES)]  # found by its name in the statement
+                connection.execute(f"INSERT INTO {side}.measures SELECT * FROM given")
                 del given
-        # ATTACH needs access to what is outside, and so does a table in memory. Nothing after them does, and a
-        # stranger's index, whose tables may be views of whatever there is, is not looked into before.
-        run("SET enable_external_access = false")
-        run("SET lock_configuration = true")
-        for side, path in (("a", path_a), ("b", path_b)):
-            for table in _TABLES:
-                run(f"CREATE VIEW {side}.{table} AS SELECT * FROM file_{files.index(path)}.{table}")
+
+    def _derive(self, connection: Connection) -> None:
         for side in ("a", "b"):
             # Of several tokens that end at one character (the bytes of it) the last stands for it: it alone has read it
             # whole. And of several atoms with one source, which only a foreign dictionary has, the first.
-            is_last = "" if key == "token" else f"WHERE {_is_last(side, 't')}"
-            run(
+            is_standing = "token = source" + ("" if self._key == "token" else " AND is_last")
+            connection.execute(
                 f"""
                 CREATE TABLE {side}.sources AS
-                SELECT min(atom)::INTEGER AS atom, t.token, t.document, t.position, t.stop
-                FROM {side}.atoms JOIN {side}.tokens t USING (token) {is_last}
-                GROUP BY t.token, t.document, t.position, t.stop
+                WITH
+                    -- the tokens that are wanted first: tokens, of which there are millions, is joined once
+                    wanted AS (
+                        SELECT source, (source + step)::INTEGER AS token
+                        FROM (SELECT DISTINCT token AS source FROM {side}.atoms) CROSS JOIN range(2) AS near(step)
+                    ),
+                    found AS (SELECT source, t.* FROM wanted JOIN {side}.tokens t USING (token)),
+                    standing AS (
+                        SELECT * FROM (
+                            SELECT *,
+                                stop IS DISTINCT FROM lead(stop) OVER (PARTITION BY source, document ORDER BY token)
+                                AS is_last
+                            FROM found
+                        ) WHERE {is_standing}
+                    )
+                SELECT min(atom)::INTEGER AS atom, s.token, s.document, s.position, s.stop
+                FROM {side}.atoms JOIN standing s USING (token)
+                GROUP BY s.token, s.document, s.position, s.stop
                 """
             )
-        run(
+        connection.execute(
             f"""
             CREATE TABLE pairs AS
-            WITH twins AS (SELECT x.atom AS a, y.atom AS b FROM a.sources x JOIN b.sources y ON {_TWINS[key]})
+            WITH twins AS (SELECT x.atom AS a, y.atom AS b FROM a.sources x JOIN b.sources y ON {_TWINS[self._key]})
             SELECT 'both' AS part, a, b FROM twins
             UNION ALL SELECT 'a', atom, NULL FROM a.atoms WHERE atom NOT IN (SELECT a FROM twins)
             UNION ALL SELECT 'b', NULL, atom FROM b.atoms WHERE atom NOT IN (SELECT b FROM twins)
             """
         )
-        # Tokens that both captured, of which there may be many: filled when they are asked for. `candidate` where
-        # either dictionary could have taken it as a source.
-        run("CREATE TABLE common (token_a INTEGER, token_b INTEGER, kind_a INTEGER, kind_b INTEGER, candidate BOOLEAN)")
-
-    def close(self) -> None:
-        """Close both files."""
-        self._connection.close()
 
     # Lists
 
@@ -278,26 +262,40 @@ class Pair:
 
     # What a job reads
 
-    def _join_tokens(self) -> None:
-        """Fill `common`, once: some documents at a time, so that memory holds their join and its result."""
-        with self._joining:
-            if self._is_joined:
-                return
-            self._run("DELETE FROM common")  # of a run that failed
-            for first, stop in self._document_ranges():
-                seen = ", ".join(f"{side} AS ({_captured(side)})" for side in ("x", "y"))
-                self._run(
-                    f"""
-                    INSERT INTO common
-                    WITH {seen}
-                    SELECT x.token, y.token, x.token_id, y.token_id, NOT (x.held_out OR y.held_out)
-                    FROM x JOIN y ON {_TWINS[self._key]} {"" if self._key == "token" else "AND x.is_last AND y.is_last"}
-                    """,
-                    [first, stop, first, stop],
-                )
-            self._is_joined = True
+    def _of_common(self, work: Callable[[Connection], T]) -> T:
+        """What some work gives for which `common` has to be there: the tokens that both captured."""
 
-    def _document_ranges(self) -> Iterator[tuple[int, int]]:
+        def joined(cursor: Connection) -> T:
+            self._join_tokens(cursor)
+            return work(cursor)
+
+        with self._joining:
+            return self._ask(joined)
+
+    def _join_tokens(self, cursor: Connection) -> None:
+        """Make `common`, unless it is there: some documents at a time, so that memory holds their join and its result.
+
+        There may be many of them: it is made when it is asked for. `candidate` where either dictionary could have taken
+        the token as a source.
+        """
+        if cursor.execute("SELECT 1 FROM duckdb_tables() WHERE table_name = 'common' AND NOT internal").fetchall():
+            return
+        columns = "token_a INTEGER, token_b INTEGER, kind_a INTEGER, kind_b INTEGER, candidate BOOLEAN"
+        cursor.execute(f"CREATE OR REPLACE TABLE part_of_common ({columns})")
+        for first, stop in self._document_ranges(cursor):
+            seen = ", ".join(f"{side} AS ({_captured(side)})" for side in ("x", "y"))
+            cursor.execute(
+                f"""
+                INSERT INTO part_of_common
+                WITH {seen}
+                SELECT x.token, y.token, x.token_id, y.token_id, NOT (x.held_out OR y.held_out)
+                FROM x JOIN y ON {_TWINS[self._key]} {"" if self._key == "token" else "AND x.is_last AND y.is_last"}
+                """,
+                [first, stop, first, stop],
+            )
+        cursor.execute("ALTER TABLE part_of_common RENAME TO common")
+
+    def _document_ranges(self, cursor: Connection) -> Iterator[tuple[int, int]]:
         """Ranges of documents, the last not included, with so many tokens of both at most each, or of one document."""
         counts = self._arrays(
             """
@@ -305,7 +303,8 @@ class Pair:
                 SELECT document, count(*) AS n FROM a.tokens GROUP BY document
                 UNION ALL SELECT document, count(*) AS n FROM b.tokens GROUP BY document
             ) GROUP BY document ORDER BY document
-            """
+            """,
+            cursor=cursor,
         )
         document, part = counts["document"].tolist(), (np.cumsum(counts["n"]) - 1) // _TOKENS_AT_ONCE
         starts = [document[at] for at in np.flatnonzero(np.diff(part, prepend=-1))]
@@ -313,15 +312,13 @@ class Pair:
 
     def coverage(self) -> Coverage:
         """How far the two saw the same tokens."""
-        self._join_tokens()
-        row = self._frame(
-            """
+        sql = """
             SELECT (SELECT count(*) FROM common) AS common,
                 (SELECT count(*) FROM a.tokens WHERE error IS NOT NULL) AS n_a,
                 (SELECT count(*) FROM b.tokens WHERE error IS NOT NULL) AS n_b,
                 (SELECT count(*) FROM common WHERE candidate) AS candidates
             """
-        ).iloc[0]
+        row = self._of_common(lambda cursor: cursor.execute(sql).df()).iloc[0]
         return Coverage(row["common"] / max(1, row["n_a"]), row["common"] / max(1, row["n_b"]), int(row["candidates"]))
 
     def strata(self) -> pd.DataFrame:
@@ -330,9 +327,7 @@ class Pair:
         Two tokens are as frequent where the base-2 logarithms of their counts among the candidates round down to the
         same, on either side.
         """
-        self._join_tokens()
-        return self._frame(
-            """
+        sql = """
             WITH
                 frequent_a AS (SELECT kind_a, count(*) AS often_a FROM common WHERE candidate GROUP BY kind_a),
                 frequent_b AS (SELECT kind_b, count(*) AS often_b FROM common WHERE candidate GROUP BY kind_b),
@@ -347,7 +342,7 @@ class Pair:
                 count(*) FILTER (in_a AND in_b) AS "both"
             FROM chosen GROUP BY stratum_a, stratum_b ORDER BY stratum_a, stratum_b
             """
-        )
+        return self._of_common(lambda cursor: cursor.execute(sql).df())
 
     def documents(self) -> pd.DataFrame:
         """Documents that either side could take sources from: document, and how many pairs of each of PARTS it gave."""
@@ -374,8 +369,8 @@ class Pair:
 
     def common_tokens(self) -> tuple[np.ndarray, np.ndarray]:
         """Ordinals of the tokens that both captured, in A's index and in B's, in B's order: two [n] int32 arrays."""
-        self._join_tokens()
-        found = self._arrays("SELECT token_a, token_b FROM common")
+        sql = "SELECT token_a, token_b FROM common"
+        found = self._of_common(lambda cursor: self._arrays(sql, cursor=cursor))
         order = np.argsort(found["token_b"], kind="stable")
         return found["token_a"][order].astype(np.int32), found["token_b"][order].astype(np.int32)
 
@@ -439,35 +434,6 @@ class Pair:
         )
         return found["token"], found["atom"], found["coefficient"]
 
-    def _run(self, sql: str, values: Sequence[Any] = ()) -> None:
-        try:
-            with self._connection.cursor() as cursor:
-                cursor.execute(sql, list(values))
-        except duckdb.Error as error:
-            raise self._damaged(error) from error
-
-    def _frame(self, sql: str, values: Sequence[Any] = ()) -> pd.DataFrame:
-        try:
-            with self._connection.cursor() as cursor:
-                return cursor.execute(sql, list(values)).df()
-        except duckdb.Error as error:
-            raise self._damaged(error) from error
-
-    def _arrays(self, sql: str, values: Sequence[Any] = ()) -> dict[str, np.ndarray]:
-        try:
-            with self._connection.cursor() as cursor:
-                return {
-                    name: np.asarray(column) for name, column in cursor.execute(sql, list(values)).fetchnumpy().items()
-                }
-        except duckdb.Error as error:
-            raise self._damaged(error) from error
-
-    def _damaged(self, error: duckdb.Error) -> DamagedError:
-        names = " or ".join(sorted(self._names))
-        if isinstance(error, duckdb.OutOfMemoryException):
-            return DamagedError(f"comparing {names} takes more than {_MEMORY} of memory: they have too many tokens")
-        return DamagedError(f"the index of dictionary {names} cannot be read: build the dictionary again ({error})")
-
 
 _LISTED = """
     pairs p LEFT JOIN a.atoms x ON x.atom = p.a LEFT JOIN b.atoms y ON y.atom = p.b
@@ -495,16 +461,6 @@ def _sides(side: str) -> tuple[str, str]:
     if side not in ("a", "b"):
         raise ValueError(f"no side {side!r}: a or b")
     return side, "b" if side == "a" else "a"
-
-
-def _is_last(side: str, alias: str) -> str:
-    """SQL condition: no later token ends at the same character as this one."""
-    return f"""
-        NOT EXISTS (
-            SELECT 1 FROM {side}.tokens n
-            WHERE n.token = {alias}.token + 1 AND n.document = {alias}.document AND n.stop = {alias}.stop
-        )
-    """
 
 
 def _captured(side: str) -> str:

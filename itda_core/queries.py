@@ -1,14 +1,17 @@
 """Everything that is asked of a dictionary's index: read-only, and every value is bound, never pasted in."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import duckdb
+import numpy as np
 import pandas as pd
 
-from itda_core.types import DamagedError, UserError, has_half_characters
+from itda_core.index_checks import check_index
+from itda_core.index_connection import IndexReader
+from itda_core.index_schema import CONTEXT_RADIUS, HISTOGRAM_BINS, MAY_MISS
+from itda_core.types import UserError, has_half_characters
 
 SORTS = {
     "admission": "atom",
@@ -22,32 +25,10 @@ SORTS = {
 """What atoms can be sorted by → its column."""
 SCOPES = ("source", "token", "context")
 """Where a search looks: the passage an atom came from, its own token, or the passages it fires in most."""
-UNKNOWN_SOURCE = "(source not known)"
-"""Label of an atom of which no text is known, as of a dictionary that was imported without its corpus."""
-CONTEXT_RADIUS = 16
-"""Tokens of context on each side."""
-HISTOGRAM_BINS = 50
-"""Bins of an atom's histogram."""
 INTERVALS = 5
 INTERVAL_EXAMPLES = 5
-_LOCKED_DOWN: dict[str, str | bool | int | float | list[str]] = {
-    "enable_external_access": "false",
-    "lock_configuration": "true",
-    "memory_limit": "2GB",
-    "temp_directory": "",
-}
-_TABLES = {
-    "activations",
-    "atoms",
-    "codes",
-    "cofiring",
-    "documents",
-    "examples",
-    "histograms",
-    "neighbours",
-    "tokens",
-}
 _CANDIDATES = 200  # activations looked at for examples that read differently
+_MEASURED = MAY_MISS["atoms"]
 _LISTED = (
     "atom, label, before, after, document, position, count, density, mean, maximum, minimum, strongest, admission_error"
 )
@@ -120,39 +101,24 @@ class Atom:
         return self.token >= 0
 
 
-class Index:
+class Index(IndexReader):
     """A dictionary's index, open for reading; safe to share between threads, since every query has its own cursor."""
 
     def __init__(self, path: Path) -> None:
-        """Open an index. Raises DamagedError when the file is missing or not an index."""
-        self._path = path
-        check_file(path)
-        try:
-            self._connection = duckdb.connect(str(path), read_only=True, config=_LOCKED_DOWN)
-        except duckdb.Error as error:
-            raise self._damaged(error) from error
-        try:
-            # A function of the file's own would stand in for DuckDB's wherever a query names that.
-            if self._value("SELECT count(*) FROM duckdb_functions() WHERE NOT internal"):
-                raise _not_plain(path, "functions of its own")
-            check_tables(self._connection, path, str(self._value("SELECT current_database()")))
-            self.n_atoms = int(self._value("SELECT count(*) FROM atoms"))
-            self.n_tokens = int(self._value("SELECT count(*) FROM tokens WHERE error IS NOT NULL"))
-        except duckdb.Error as error:
-            self._connection.close()
-            raise self._damaged(error) from error
-        except DamagedError:
-            self._connection.close()
-            raise
+        """Open an index.
+
+        Raises:
+            DamagedError: the file is missing, or not an index, or says of an atom what cannot be.
+            EngineError: DuckDB failed.
+        """
+        super().__init__({"main": path})
+        self.n_atoms = int(self._value("SELECT count(*) FROM atoms"))
+        self.n_tokens = int(self._value("SELECT count(*) FROM tokens WHERE error IS NOT NULL"))
 
     @property
     def n_read(self) -> int:
         """Tokens that were read, captured or not: the ordinal of each is below it."""
         return int(self._value("SELECT coalesce(max(token), -1) + 1 FROM tokens"))
-
-    def close(self) -> None:
-        """Close the file."""
-        self._connection.close()
 
     # Atoms
 
@@ -173,25 +139,28 @@ class Index:
             ORDER BY {_sort_column(sort)} {direction} NULLS LAST, atom LIMIT ? OFFSET ?
             """,
             [*values, limit, offset],
+            _MEASURED,
         )
 
     def matching(self, where: AtomFilter) -> pd.DataFrame:
         """All atoms that pass a filter, with what a map colours by: atom, density, strongest, admission_error."""
         condition, values = _condition(where)
         return self._frame(
-            f"SELECT atom, density, strongest, admission_error FROM atoms a WHERE {condition} ORDER BY atom", values
+            f"SELECT atom, density, strongest, admission_error FROM atoms a WHERE {condition} ORDER BY atom",
+            values,
+            _MEASURED,
         )
 
     def ranges(self) -> dict[str, tuple[float, float]]:
         """Lowest and highest value of density, strongest and error over all atoms; (0, 0) where no atom has one."""
         row = self._frame(
             """
-            SELECT min(density), max(density), min(strongest), max(strongest), min(admission_error),
-                max(admission_error)
+            SELECT coalesce(min(density), 0), coalesce(max(density), 0), coalesce(min(strongest), 0),
+                coalesce(max(strongest), 0), coalesce(min(admission_error), 0), coalesce(max(admission_error), 0)
             FROM atoms
             """
         ).iloc[0]
-        values = [0.0 if pd.isna(value) else float(value) for value in row]
+        values = [float(value) for value in row]
         return dict(zip(("density", "strongest", "error"), zip(values[::2], values[1::2], strict=True), strict=True))
 
     def atom(self, atom: int) -> Atom:
@@ -204,6 +173,7 @@ class Index:
             FROM atoms LEFT JOIN documents USING (document) WHERE atom = ?
             """,
             [atom],
+            _MEASURED,
         )
         return Atom(**{str(key): _plain(value) for key, value in rows.iloc[0].items()})
 
@@ -219,14 +189,19 @@ class Index:
 
         `stop` is the character of the document at which the source token ends, missing where that is not known.
         """
-        return self._frame(
+        asked = [int(atom) for atom in atoms]
+        found = self._frame(
             """
             SELECT atom, a.document, a.position, stop, label, before, after
             FROM atoms a LEFT JOIN tokens USING (token)
             WHERE atom IN (SELECT unnest($1::INTEGER[])) ORDER BY list_position($1::INTEGER[], atom)
             """,
-            [[int(atom) for atom in atoms]],
+            [asked],
+            ("stop",),
         )
+        if len(set(found["atom"].tolist())) < len(set(asked)):
+            raise self._spoilt(f"{self.n_atoms} atoms where the dictionary has more")
+        return found
 
     def neighbours(self, atom: int) -> pd.DataFrame:
         """Atoms most alike by cosine: rank, cosine, and the columns of `page`."""
@@ -236,6 +211,7 @@ class Index:
             FROM neighbours n JOIN atoms b ON b.atom = n.other WHERE n.atom = ? ORDER BY rank
             """,
             [atom],
+            _MEASURED,
         )
 
     def cofiring(self, atom: int) -> pd.DataFrame:
@@ -253,13 +229,14 @@ class Index:
             WHERE c.atom = ? ORDER BY rank
             """,
             [atom],
+            _MEASURED,
         )
 
     # Where an atom fires
 
     def histogram(self, atom: int) -> pd.DataFrame:
         """The atom's coefficients in 50 bins: low, high, count; empty when it never fires."""
-        return self._frame(
+        bins = self._frame(
             f"""
             WITH
                 a AS (
@@ -273,6 +250,10 @@ class Index:
             """,
             [atom],
         )
+        counts = bins["count"].to_numpy()
+        if len(counts) and not (counts.min() >= 0 and counts.max() > 0):
+            raise self._spoilt("a histogram with counts that cannot be")
+        return bins
 
     def top_examples(self, atom: int, limit: int = 20, without: int | None = None) -> pd.DataFrame:
         """The tokens with the largest coefficients, strongest first; see `_examples` for the columns and `without`."""
@@ -318,8 +299,8 @@ class Index:
 
     def strongest(self, atom: int, without: int) -> float | None:
         """Its largest absolute coefficient on tokens other than one, such as its source; None where it has none."""
-        sql = "SELECT max(abs(coefficient)) FROM activations WHERE atom = ? AND token <> ?"
-        return _plain(self._value(sql, [atom, without]))
+        sql = "SELECT max(abs(coefficient)) AS strongest FROM activations WHERE atom = ? AND token <> ?"
+        return _plain(self._frame(sql, [atom, without], ("strongest",)).iat[0, 0])
 
     def activations(self, atom: int, limit: int = 100_000, without: int | None = None) -> pd.DataFrame:
         """Where the atom fires, strongest first: document, name, position, text, coefficient. For downloads.
@@ -389,24 +370,28 @@ class Index:
                     WHERE t.error IS NOT NULL AND t.token <> s.token
                 ),
                 ruled AS (
-                    SELECT 0 AS place, 'token' AS rule, same AS matches, fires, strong FROM judged
-                    UNION ALL SELECT 1, 'previous', after_same, fires, strong FROM judged
-                    UNION ALL SELECT 2, 'both', same AND after_same, fires, strong FROM judged
+                    SELECT 0 AS place, same AS matches, fires, strong FROM judged
+                    UNION ALL SELECT 1, after_same, fires, strong FROM judged
+                    UNION ALL SELECT 2, same AND after_same, fires, strong FROM judged
                 ),
                 counted AS (
-                    SELECT place, rule, count(*) AS total, count(*) FILTER (matches) AS tokens,
+                    -- each rule has its row, even where no token is judged
+                    SELECT place, rule, count(fires) AS total, count(*) FILTER (matches) AS tokens,
                         count(*) FILTER (fires) AS all_fires, count(*) FILTER (matches AND fires) AS fires,
                         count(*) FILTER (strong) AS all_strong, count(*) FILTER (matches AND strong) AS both_strong
-                    FROM ruled GROUP BY place, rule
+                    FROM (VALUES (0, 'token'), (1, 'previous'), (2, 'both')) AS rules(place, rule)
+                        LEFT JOIN ruled USING (place)
+                    GROUP BY place, rule
                 )
             SELECT rule, tokens, fires, all_fires, all_strong,
-                fires / nullif(tokens, 0) AS probability, all_fires / total AS chance,
+                fires / nullif(tokens, 0) AS probability, all_fires / nullif(total, 0) AS chance,
                 fires / nullif(all_fires, 0) AS covered,
-                both_strong / nullif(tokens, 0) AS strong, all_strong / total AS strong_chance,
+                both_strong / nullif(tokens, 0) AS strong, all_strong / nullif(total, 0) AS strong_chance,
                 both_strong / nullif(all_strong, 0) AS strong_covered
             FROM counted ORDER BY place
             """,
             [atom],
+            ("probability", "chance", "covered", "strong", "strong_chance", "strong_covered"),
         )
 
     # Passages
@@ -415,22 +400,36 @@ class Index:
         """The passages around some tokens, token by token, with the atom's coefficient on each.
 
         Columns: centre (the token asked for), token, text, coefficient (missing where the atom does not fire),
-        is_centre, document, name, position.
+        is_centre, document, name, position. A token that the index does not hold has no rows.
         """
         return self._frame(
             """
             WITH
-                asked AS (SELECT DISTINCT unnest($1::INTEGER[]) AS centre),
+                -- the tokens that are wanted first: tokens, of which there are millions, is joined once
+                wanted AS (
+                    SELECT centre, (centre + step)::INTEGER AS token
+                    FROM (SELECT DISTINCT unnest($1::INTEGER[]) AS centre)
+                        CROSS JOIN range(-$3::INTEGER, $3::INTEGER + 1) AS near(step)
+                ),
+                found AS (
+                    SELECT *, max(document) FILTER (token = centre) OVER (PARTITION BY centre) AS own
+                    FROM wanted JOIN tokens USING (token)
+                ),
                 fired AS (SELECT token, coefficient FROM activations WHERE atom = $2)
-            SELECT centre, t.token, t.text, coefficient, t.token = centre AS is_centre, t.document, name, t.position
-            FROM asked JOIN tokens c ON c.token = centre CROSS JOIN range(-$3::INTEGER, $3::INTEGER + 1) AS near(step)
-                JOIN tokens t ON t.token = centre + step AND t.document = c.document
-                JOIN documents d ON d.document = t.document
-                LEFT JOIN fired f ON f.token = t.token
-            ORDER BY centre, t.token
+            SELECT centre, token, f.text, coefficient, token = centre AS is_centre, document, name, position
+            FROM found f JOIN documents USING (document) LEFT JOIN fired USING (token)
+            WHERE document = own ORDER BY centre, token
             """,
             [list(tokens), atom, radius],
+            ("coefficient",),
         )
+
+    def passages(self, tokens: Sequence[int], atom: int, radius: int = CONTEXT_RADIUS) -> dict[int, pd.DataFrame]:
+        """The `contexts` of tokens that the index itself names, by token. Raises DamagedError where one is missing."""
+        found = {int(str(centre)): rows for centre, rows in self.contexts(tokens, atom, radius).groupby("centre")}
+        if missing := set(tokens) - found.keys():
+            raise self._spoilt(f"no token {min(missing)}, which it names")
+        return found
 
     def document(self, document: int, atom: int) -> pd.DataFrame:
         """A whole document as read: the columns of `contexts` but centre and is_centre, and its unread rest.
@@ -449,6 +448,7 @@ class Index:
             FROM tokens t LEFT JOIN fired USING (token) WHERE document = $1 ORDER BY token
             """,
             [document, atom],
+            ("coefficient",),
         )
         rest = text[max(tokens["stop"].tolist(), default=0) :]
         tokens = tokens.drop(columns="stop").assign(document=document, name=name)
@@ -459,6 +459,11 @@ class Index:
 
     # Everything, for other tools
 
+    def check(self) -> None:
+        """Raises DamagedError where any row says what cannot be; takes seconds for a large index."""
+        (path,) = self._files.values()
+        self._ask(lambda cursor: check_index(cursor, path, "main"))
+
     def check_numbers(self) -> None:
         """Raises DamagedError unless atoms, tokens and documents are numbered from 0 on, each there once."""
         for name, table in (("atom", "atoms"), ("token", "tokens"), ("document", "documents")):
@@ -468,10 +473,7 @@ class Index:
                 FROM {table}
                 """
             if not self._value(sql):
-                raise DamagedError(
-                    f"{self._path.name} of dictionary {self._path.parent.name} does not number its {table}: build the "
-                    "dictionary again"
-                )
+                raise self._spoilt(f"{table} that are not numbered")
 
     def origins(self) -> pd.DataFrame:
         """Where all atoms came from, in their order.
@@ -484,7 +486,9 @@ class Index:
             SELECT atom, a.document, a.position, name AS document_name, start, stop, before, label, after,
                 admission_error
             FROM atoms a LEFT JOIN tokens USING (token) LEFT JOIN documents d ON d.document = a.document ORDER BY atom
-            """
+            """,
+            (),
+            ("document_name", "start", "stop", "admission_error"),
         )
 
     def codes(self, first: int, stop: int) -> pd.DataFrame:
@@ -512,12 +516,17 @@ class Index:
                     SELECT token, coefficient FROM activations WHERE atom = $1 AND token IS DISTINCT FROM $3
                     ORDER BY {order}, token LIMIT {_CANDIDATES}
                 ),
+                wanted AS (
+                    SELECT token AS centre, coefficient, (token + step)::INTEGER AS token
+                    FROM candidates CROSS JOIN range(-{CONTEXT_RADIUS}, {CONTEXT_RADIUS + 1}) AS near(step)
+                ),
+                found AS (
+                    SELECT *, max(document) FILTER (token = centre) OVER (PARTITION BY centre) AS own
+                    FROM wanted JOIN tokens USING (token)
+                ),
                 passages AS (
-                    SELECT c.token, c.coefficient, string_agg(t.text, '' ORDER BY t.token) AS passage
-                    FROM candidates c JOIN tokens s ON s.token = c.token
-                        CROSS JOIN range(-{CONTEXT_RADIUS}, {CONTEXT_RADIUS + 1}) AS near(step)
-                        JOIN tokens t ON t.token = c.token + step AND t.document = s.document
-                    GROUP BY c.token, c.coefficient
+                    SELECT centre AS token, coefficient, string_agg(text, '' ORDER BY token) AS passage
+                    FROM found WHERE document = own GROUP BY centre, coefficient
                 )
             SELECT token, coefficient, count(*) OVER (PARTITION BY passage) AS repeats FROM passages
             QUALIFY row_number() OVER (PARTITION BY passage ORDER BY {order}, token) = 1
@@ -526,61 +535,18 @@ class Index:
             [atom, limit, without],
         )
 
-    def _frame(self, sql: str, values: Sequence[Any] = ()) -> pd.DataFrame:
-        try:
-            # A cursor of its own: one connection must not serve two threads at once.
-            with self._connection.cursor() as cursor:
-                return cursor.execute(sql, list(values)).df()
-        except duckdb.Error as error:
-            raise self._damaged(error) from error
-
-    def _damaged(self, error: duckdb.Error) -> DamagedError:
-        name, folder = self._path.name, self._path.parent.name
-        if isinstance(error, duckdb.OutOfMemoryException):
-            most = _LOCKED_DOWN["memory_limit"]
-            return DamagedError(f"reading {name} of dictionary {folder} this way takes more memory than {most}")
-        return DamagedError(f"{name} of dictionary {folder} cannot be read: build the dictionary again ({error})")
+    def _frame(self, sql: str, values: Sequence[Any] = (), may_miss: Collection[str] = ()) -> pd.DataFrame:
+        """What a question gives: every number finite, and no value missing but in the columns in which one may be."""
+        found = super()._frame(sql, values)
+        for name, column in found.items():
+            if name not in may_miss and column.isna().any():
+                raise self._spoilt(f"no {name} where there has to be one")
+            if column.dtype.kind == "f" and np.isinf(column).any():
+                raise self._spoilt(f"a {name} that is not finite")
+        return found
 
     def _value(self, sql: str, values: Sequence[Any] = ()) -> Any:
         return self._frame(sql, values).iat[0, 0]
-
-
-def check_file(path: Path) -> None:
-    """Raises DamagedError where an index is missing, or has changes beside it that are no part of its hash."""
-    if not path.is_file():
-        raise DamagedError(f"{path.name} of dictionary {path.parent.name} is missing: build the dictionary again")
-    log = path.with_name(f"{path.name}.wal")
-    if log.exists() or log.is_symlink():
-        raise DamagedError(f"{log.name} of dictionary {path.parent.name} is no part of an index: delete it")
-
-
-def check_tables(connection: duckdb.DuckDBPyConnection, path: Path, database: str) -> None:
-    """Refuse an index in which something is computed where a table is expected: a stranger may have put it there.
-
-    Args:
-        connection: where it is open.
-        path: its file, for the message.
-        database: its name there.
-
-    Raises DamagedError, or duckdb.Error where the file cannot be read.
-    """
-    found = connection.execute(
-        "SELECT table_name, sql FROM duckdb_tables() WHERE database_name = ? AND schema_name = 'main'", [database]
-    ).fetchall()
-    plain = {name for name, sql in found if "GENERATED ALWAYS" not in sql}
-    if missing := sorted(_TABLES - plain):
-        raise _not_plain(path, f"no plain table {missing[0]}")
-
-
-def _not_plain(path: Path, what: str) -> DamagedError:
-    return DamagedError(
-        f"{path.name} of dictionary {path.parent.name} holds {what}, and is no index: build the dictionary again"
-    )
-
-
-def literal(path: Path) -> str:
-    """A path as SQL text, for the statements that take no bound value."""
-    return "'" + str(path).replace("'", "''") + "'"
 
 
 def _plain(value: Any) -> Any:

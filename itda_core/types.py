@@ -34,6 +34,10 @@ class NewerError(UserError):
     """A file that a newer version of this program wrote: nothing is wrong with it, and it is not to be deleted."""
 
 
+class EngineError(UserError):
+    """The database engine failed within itself, over a file that may well be sound."""
+
+
 class Document(NamedTuple):
     """One text of a corpus."""
 

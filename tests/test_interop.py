@@ -15,12 +15,13 @@ from tokenizers import Tokenizer, processors
 
 from itda_core import Dictionary
 from itda_core.cli import main
+from itda_core.index_schema import UNKNOWN_SOURCE
 from itda_core.interop import tables, tensors
 from itda_core.interop.importing import read_any
 from itda_core.interop.published import read_published
 from itda_core.interop.saelens import ItdaSae, hook_name
 from itda_core.library import Library
-from itda_core.queries import UNKNOWN_SOURCE, Index
+from itda_core.queries import Index
 from itda_core.types import Document, Site, UserError
 
 FEW = ["--tokens", "1500", "--l0", "6", "--threshold", "0.25", "--max-atoms", "60"]

@@ -163,11 +163,11 @@ def test_an_index_in_which_something_is_computed_is_refused(what: str, folder: P
 
 def test_a_function_of_an_index_is_not_run(folder: Path, tmp_path: Path) -> None:
     sound = write_library(tmp_path / "sound").folder(ID) / INDEX_FILE
-    pairs = Pair(sound, sound, "token").counts()
     spoil_index(folder, "CREATE MACRO coalesce(x, y) AS 7", "CREATE MACRO lower(x) AS 'anything'")
     with pytest.raises(DamagedError, match="functions of its own"):
         Index(folder / INDEX_FILE)
-    assert Pair(folder / INDEX_FILE, sound, "token").counts() == pairs  # there they stand for nothing
+    with pytest.raises(DamagedError, match="functions of its own"):
+        Pair(folder / INDEX_FILE, sound, "token")
 
 
 def test_changes_beside_an_index_are_refused(folder: Path, tmp_path: Path) -> None:
@@ -184,6 +184,70 @@ def test_an_index_takes_no_more_memory_than_it_may(folder: Path) -> None:
         "SELECT current_setting('memory_limit') AS memory, current_setting('temp_directory') AS scratch"
     ).to_dict("records")
     assert settings == {"memory": "1.8 GiB", "scratch": ""}
+
+
+IMPOSSIBLE = {
+    "no label": ("UPDATE atoms SET label = NULL", "atoms without a label"),
+    "no count": ("UPDATE atoms SET count = NULL WHERE atom = 1", "atoms without a count"),
+    "text for a number": ("ALTER TABLE atoms ALTER density TYPE VARCHAR USING 'often'", "other columns in atoms"),
+    "a wider number": ("ALTER TABLE codes ALTER atom TYPE BIGINT", "other columns in codes"),
+    "a column too few": ("ALTER TABLE examples DROP context", "other columns in examples"),
+    "a column too many": ("ALTER TABLE tokens ADD COLUMN more INTEGER", "other columns in tokens"),
+    "a source that is no token": (
+        "UPDATE atoms SET token = 4000 WHERE atom = 2",
+        "atoms from tokens that are not there",
+    ),
+    "the source of another": ("UPDATE atoms SET token = token + 1 WHERE atom = 2", "whose source is another token"),
+    "atoms not from 0 on": ("UPDATE atoms SET atom = atom + 1", "atoms that are not numbered"),
+    "an atom twice": ("UPDATE atoms SET atom = 1 WHERE atom = 2", "atoms that are not numbered"),
+    "no number": ("UPDATE atoms SET strongest = 'nan' WHERE atom = 0", "atoms with coefficients that cannot be"),
+    "no end": ("UPDATE atoms SET maximum = 'inf' WHERE atom = 0", "atoms with coefficients that cannot be"),
+    "fewer than none": ("UPDATE atoms SET count = -1 WHERE atom = 0", "atoms with counts that cannot be"),
+    "more than all": ("UPDATE atoms SET density = 1.5 WHERE atom = 0", "atoms with counts that cannot be"),
+    "an error below 0": ("UPDATE atoms SET admission_error = -1", "atoms with errors that cannot be"),
+    "a count of others": ("UPDATE atoms SET count = count + 1 WHERE atom = 0", "counts of other activations"),
+    "a token without text": ("UPDATE tokens SET text = NULL WHERE token = 5", "tokens without a text"),
+    "a token out of its text": ("UPDATE tokens SET stop = start - 1 WHERE token = 5", "tokens at places"),
+    "a token of no document": ("UPDATE tokens SET document = 400 WHERE token = 5", "tokens of documents"),
+    "a token left out": ("DELETE FROM tokens WHERE token = 5", "tokens that are not numbered"),
+    "a document left out": ("DELETE FROM documents WHERE document = 11", "tokens of documents"),
+    "a document without a name": ("UPDATE documents SET name = NULL", "documents without a name"),
+    "activations of no token": ("UPDATE activations SET token = 400 WHERE atom = 1", "activations of atoms or tokens"),
+    "codes of no atom": ("UPDATE codes SET atom = 3 WHERE token = 5", "codes of atoms or tokens"),
+    "codes that are none": ("UPDATE codes SET coefficient = 'nan' WHERE token = 5", "codes that are no numbers"),
+    "other codes": ("UPDATE codes SET coefficient = 8 WHERE token = 5", "codes that are other activations"),
+    "a bin too many": ("UPDATE histograms SET bin = 50", "histograms with counts"),
+    "a bin of nothing": ("UPDATE histograms SET count = 0 WHERE atom = 2", "histograms with counts"),
+    "other histograms": ("DELETE FROM histograms WHERE atom = 2", "histograms of other activations"),
+    "examples of no atom": ("UPDATE examples SET atom = -1 WHERE rank = 2", "examples of atoms or tokens"),
+    "an example without a text": ("UPDATE examples SET context = NULL WHERE rank = 2", "examples without a context"),
+    "a neighbour that is none": ("UPDATE neighbours SET other = 3", "neighbours of atoms"),
+    "too near a neighbour": ("UPDATE neighbours SET cosine = 7", "neighbours that cannot be"),
+    "firing with none": ("UPDATE cofiring SET other = 3", "cofiring of atoms"),
+    "more alike than the same": ("UPDATE cofiring SET jaccard = 1.5", "cofiring that cannot be"),
+}
+
+
+@pytest.mark.parametrize("what", IMPOSSIBLE)
+def test_an_index_that_says_what_cannot_be_is_not_taken(what: str, folder: Path, here: Library) -> None:
+    statement, line = IMPOSSIBLE[what]
+    spoil_index(folder, statement)
+    with pytest.raises(DamagedError, match=line):
+        adopt(here, folder)
+    assert here.ids() == [] and not here.dictionaries.exists()
+
+
+@pytest.mark.parametrize(
+    "what", [what for what, (_, line) in IMPOSSIBLE.items() if "atoms w" in line or "other col" in line]
+)
+def test_what_is_said_of_atoms_is_seen_when_an_index_is_opened(what: str, folder: Path, tmp_path: Path) -> None:
+    statement, line = IMPOSSIBLE[what]
+    sound = write_library(tmp_path / "sound").folder(ID) / INDEX_FILE
+    spoil_index(folder, statement)
+    with pytest.raises(DamagedError, match=line):
+        Index(folder / INDEX_FILE)
+    with pytest.raises(DamagedError, match=line):
+        Pair(sound, folder / INDEX_FILE, "token")
 
 
 NUMBERED_WRONG = {
@@ -212,7 +276,7 @@ def test_an_index_that_adds_up_to_nothing_is_not_exported(what: str, form: str, 
 
 def test_sources_of_another_kind_are_not_exported(small: Library, tmp_path: Path) -> None:
     spoil_index(small.folder(ID), "ALTER TABLE atoms ALTER label TYPE INTEGER USING 7")
-    with pytest.raises(DamagedError, match="holds no sources"):
+    with pytest.raises(DamagedError, match="holds other columns in atoms"):
         export(small, ID, "parquet", tmp_path / "out")
 
 

@@ -159,7 +159,7 @@ def test_a_missing_index_is_damage(copy: Library) -> None:
 def test_the_builds_left_maps(library: Path) -> None:
     records = Library(library).records()
     for record in records:
-        frame = read_map(Library(library).map_path(record.id))
+        frame = read_map(Library(library).map_path(record.id), record.n_atoms)
         assert frame is not None
         assert frame["atom"].tolist() == list(range(record.n_atoms))
         assert frame[["x", "y"]].notna().all(axis=None)
@@ -174,7 +174,7 @@ def test_near_on_the_map_is_alike_in_direction(tmp_path: Path) -> None:
     flocks = torch.eye(12)[:3].repeat(20, 1) + 0.05 * torch.randn(60, 12, generator=random)
     build_dictionary([(flocks, torch.zeros(60, 2))], l0=1, threshold=0.001).save(tmp_path)
     compute_map(tmp_path, tmp_path / "map.parquet")
-    frame = read_map(tmp_path / "map.parquet")
+    frame = read_map(tmp_path / "map.parquet", 60)
     assert frame is not None
     places = frame[["x", "y"]].to_numpy()
     distances = np.linalg.norm(places[:, None] - places[None], axis=2) + 1e9 * np.eye(len(places))
@@ -186,10 +186,10 @@ def test_a_map_is_missing_damaged_or_impossible(copy: Library, tmp_path: Path) -
 
     from itda_core import build_dictionary
 
-    assert read_map(tmp_path / "map.parquet") is None
+    assert read_map(tmp_path / "map.parquet", 8) is None
     (tmp_path / "map.parquet").write_bytes(b"no map")
     with pytest.raises(DamagedError, match="compute the map again"):
-        read_map(tmp_path / "map.parquet")
+        read_map(tmp_path / "map.parquet", 8)
     build_dictionary([(torch.eye(4), torch.zeros(4, 2))]).save(tmp_path / "small")
     with pytest.raises(UserError, match="8 atoms"):
         compute_map(tmp_path / "small", tmp_path / "small" / "map.parquet")

@@ -105,7 +105,7 @@ def show_source(dictionary_id: str, atom: Atom, index: Index) -> None:
         st.text("It is not known which text this atom came from.")
         return
     with st.container(border=True):
-        passage = index.contexts([atom.token], atom.atom)
+        passage = index.passages([atom.token], atom.atom)[atom.token]
         token_strip([Row(tokens_of(passage, atom.token))], key="source", style="passage", strongest=atom.strongest)
         with st.container(horizontal=True, vertical_alignment="center"):
             st.text(f"{visible(atom.document_name)}, token {atom.position}")
@@ -125,13 +125,19 @@ def show_document(atom: int, token: int) -> None:
 
 @st.dialog("Whole document", width="large")
 def show_document_part(atom: int, token: int) -> None:
+    """A part of a token's document; it runs anew by itself, without the page around it, at Earlier and Later."""
+    with parts.errors_shown():
+        show_part(atom, token)
+
+
+def show_part(atom: int, token: int) -> None:
     """A part of a token's document, that token marked, coloured by one atom's coefficients; what was not read is grey.
 
     The part is the one around the token until Earlier or Later is clicked.
     """
     shown = state.decode(state.AtomState, st.query_params)
     index = resources.index(shown.dictionary)
-    passage = index.contexts([token], atom, radius=0)
+    passage = index.passages([token], atom, radius=0)[token]
     document = index.document(int(passage["document"].iloc[0]), atom)
     st.text(visible(passage["name"].iloc[0]))
     is_read = document["token"].notna()
@@ -316,7 +322,7 @@ def show_examples(atom: Atom, index: Index) -> None:
     if top.empty:
         return
     asked = sorted({int(token) for frame in (top, spread, low) for token in frame["token"]})
-    passages = dict(list(index.contexts(asked, atom.atom).groupby("centre")))
+    passages = index.passages(asked, atom.atom)
 
     def strip(examples: pd.DataFrame, key: str) -> None:
         rows = []

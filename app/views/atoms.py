@@ -14,7 +14,7 @@ from app.tables import each
 from app.text import count, inert, number, share, visible
 from itda_core.library import DictionaryRecord
 from itda_core.queries import AtomFilter, Index
-from itda_core.types import UserError
+from itda_core.types import DamagedError, UserError
 
 PAGE_ROWS = 50
 SCOPES = {"source": "in the source passage", "token": "in the source token", "context": "where it fires most"}
@@ -40,6 +40,7 @@ RANGES = {
     "error": "Error at admission",
 }
 STEPS = 200
+MOST_DIGITS = 12
 
 
 def go(**changes: Any) -> None:
@@ -126,7 +127,7 @@ def show_range(name: str, low: float, high: float, now: state.Range | None) -> N
         is_whole = value[0] <= low and value[1] >= high
         go(**{name: None if is_whole else (value[0] / scale, value[1] / scale)})
 
-    digits = max(0, 2 - int(np.floor(np.log10(high - low))))
+    digits = min(max(0, 2 - int(np.floor(np.log10(high - low)))), MOST_DIGITS)
     shown = f"%.{digits}f{unit}"
     st.slider(RANGES[name], low, high, step=(high - low) / STEPS, format=shown, key=key, on_change=changed)
 
@@ -146,8 +147,12 @@ def show_first(n_atoms: int, now: int | None) -> None:
 
 
 def show_map(record: DictionaryRecord, shown: state.AtomsState, index: Index, matching: pd.DataFrame) -> None:
-    """The map, or a way to get one."""
-    places = resources.atom_map(record.id)
+    """The map, or a way to get one. Where it is damaged, that is said in its place: the list needs none."""
+    try:
+        places = resources.atom_map(record.id)
+    except DamagedError as error:
+        parts.show_error(error, icon=":material/broken_image:")
+        return
     if places is None:
         offer_map(record)
         return
@@ -193,6 +198,17 @@ def map_selected() -> None:
     elif points:
         data = points[0].get("customdata")
         go(picked=int(data[0] if isinstance(data, list) else data))
+
+
+def selected_on_map(record: DictionaryRecord, region: state.Polygon | None) -> tuple[int, ...] | None:
+    """The atoms inside a region of the map; None where there is no region, or no map that can be read."""
+    if not region:
+        return None
+    try:
+        places = resources.atom_map(record.id)
+    except DamagedError:
+        return None  # `show_map` says so
+    return None if places is None else tuple(int(atom) for atom in places["atom"][figures.inside(places, region)])
 
 
 def corners_of(shape: dict[str, Any]) -> state.Polygon | None:
@@ -293,10 +309,7 @@ def show_atoms() -> None:
     index = resources.index(record.id)
     show_header(record, index)
     show_filters(shown, index)
-    places = resources.atom_map(record.id) if shown.region else None
-    selected = None
-    if shown.region and places is not None:
-        selected = tuple(int(atom) for atom in places["atom"][figures.inside(places, shown.region)])
+    selected = selected_on_map(record, shown.region)
     left, right = st.columns([2, 3], gap="medium")
     with left:
         show_map(record, shown, index, index.matching(shown.where(selected)))

@@ -50,7 +50,10 @@ def adopt(library: Library, folder: Path) -> str:
     if atoms.shape != (record.n_atoms, record.d_model):
         raise DamagedError(f"{ATOMS_FILE} of {record.id} holds {list(atoms.shape)} where its manifest names others")
     index = Index(folder / INDEX_FILE)
-    index.close()
+    try:
+        index.check()
+    finally:
+        index.close()
     if index.n_atoms != record.n_atoms:
         raise DamagedError(f"{INDEX_FILE} of {record.id} has {index.n_atoms} atoms where {record.n_atoms} are named")
     if is_changed(read_json(folder / MANIFEST_FILE)):

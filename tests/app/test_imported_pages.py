@@ -11,8 +11,8 @@ from test_pages import passages, shown
 
 from itda_core import Dictionary
 from itda_core.cli import main
+from itda_core.index_schema import UNKNOWN_SOURCE
 from itda_core.library import Library
-from itda_core.queries import UNKNOWN_SOURCE
 from itda_core.types import Document
 
 pytest_plugins = ("page_fixtures",)

@@ -140,7 +140,7 @@ def test_nothing_found_says_why_and_what_to_do(open_page: OpenPage, library: Pat
 
 def test_a_region_of_the_map_filters_the_list(open_page: OpenPage, library: Path) -> None:
     record = records(library)[0]
-    places = read_map(Library(library).map_path(record.id))
+    places = read_map(Library(library).map_path(record.id), record.n_atoms)
     assert places is not None
     middle = places["x"].median()
     low, high = places["y"].min() - 1, places["y"].max() + 1
