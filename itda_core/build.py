@@ -77,6 +77,7 @@ def build(library: Library, request: Request, job: Job) -> list[str]:
     sites = [Site(layer, hook) for layer in request.build.layers for hook in request.build.hooks]
     for site in sites:
         model.module(site)
+    model.must_read(corpus.cut.context)
     kept = request.build.keep_activations or request.remote
     captured = {
         "model": model.name,

@@ -2,14 +2,15 @@
 
 import gc
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from itertools import count, islice
+from itertools import groupby, islice
 from typing import Any, NamedTuple
 
 import torch
 
 from itda_core.families import tensor_of
 from itda_core.models import Model
-from itda_core.types import Site, UserError
+from itda_core.passes import must_be_finite, one_pass
+from itda_core.types import Site, UserError, one_line
 from itda_core.windows import Window
 
 _ORDER = {"attn": 0, "mlp": 1, "resid": 2}
@@ -62,7 +63,7 @@ class Capture:
 
     def batches(self, first: int = 0) -> Iterator[Batch]:
         """The batches from number `first` on; for those before it the model does not run."""
-        for windows in grouped(self._windows(), self._batch_windows, first):
+        for windows in grouped(self._model, self._windows(), self._batch_windows, first):
             yield self._run(windows)
 
     def _run(self, windows: list[Window]) -> Batch:
@@ -72,13 +73,15 @@ class Capture:
             site: value[fed.kept.to(value.device)].to("cpu", torch.float32)
             for site, value in zip(self.sites, values, strict=True)
         }
+        for site, x in activations.items():
+            must_be_finite(self._model, site, x)
         return Batch(activations, fed.sources)
 
     def _forward(self, ids: torch.Tensor, mask: torch.Tensor) -> list[torch.Tensor]:
         network, modules = self._model.nnsight, self._modules
         inputs = {"input_ids": ids.to(self._model.device), "attention_mask": mask.to(self._model.device)}
         outputs: Any
-        with self._model.lock, torch.no_grad(), network.trace(inputs) as tracer:
+        with one_pass(self._model), network.trace(inputs) as tracer:
             outputs = list()
             for module in modules:
                 outputs.append(module.output)
@@ -94,19 +97,30 @@ def in_execution_order(sites: Iterable[Site]) -> list[Site]:
     return sorted(sites, key=lambda site: (site.layer, _ORDER[site.hook]))
 
 
-def grouped(windows: Iterable[Window], size: int, first: int) -> Iterator[list[Window]]:
-    """Windows by `size`, the last ones as they remain, from group number `first` on."""
-    each = iter(windows)
-    for number in count():
-        group = list(islice(each, size))
-        if not group:
-            return
-        if number >= first:
-            yield group
+def grouped(model: Model, windows: Iterable[Window], size: int, first: int) -> Iterator[list[Window]]:
+    """Windows that a model reads together, in their order: by `size`, from group number `first` on."""
+    number = 0
+    for together in mixable(model, windows):
+        while group := list(islice(together, size)):
+            if number >= first:
+                yield group
+            number += 1
+
+
+def mixable(model: Model, windows: Iterable[Window]) -> Iterator[Iterator[Window]]:
+    """Windows in runs in which any may be read beside any: all of them, unless padding shows in the activations.
+
+    Then each run has windows of one length, so that nothing is padded. Runs are to be read one after another.
+    """
+    return (run for _, run in groupby(windows, _length if model.sees_padding else lambda window: 0))
+
+
+def _length(window: Window) -> int:
+    return len(window.prefix) + len(window.tokens) + len(window.suffix)
 
 
 def feed(model: Model, windows: list[Window]) -> Fed:
-    """Windows side by side. Raises UserError for one longer than the model reads."""
+    """Windows side by side. Raises UserError for one longer than the model reads, or a token that it does not know."""
     # A forward pass of a single row rounds differently from the same row among others, so it gets company.
     rows = [[*window.prefix, *window.tokens, *window.suffix] for window in windows]
     rows = rows if len(rows) > 1 else rows * 2
@@ -114,6 +128,12 @@ def feed(model: Model, windows: list[Window]) -> Fed:
     limit = model.max_tokens
     if limit is not None and longest > limit:
         raise UserError(f"{model.name} reads {limit} tokens at most, {longest} were asked: lower --context")
+    largest = max(map(max, rows))
+    if largest >= model.vocabulary:
+        raise UserError(
+            f"{model.name} has embeddings of {model.vocabulary} tokens, and a text has token {largest}, "
+            f"{one_line(model.tokenizer.id_to_token(largest))!r}: take that out of the corpus"
+        )
     ids = torch.full((len(rows), longest), model.pad_id)
     mask = torch.zeros_like(ids)
     for at, row in enumerate(rows):

@@ -58,10 +58,7 @@ class Decomposer:
         windows = windows[: max(1, MOST_TOKENS // self._cut.context)]
         x = self._activations(windows)
         with self._lock:
-            try:
-                codes = self._dictionary.encode(x)
-            except ValueError as error:  # the numbers of half precision end at 65,504
-                raise UserError(f"{self._model.name} gives values that are not finite on this text: {error}") from error
+            codes = self._dictionary.encode(x)
         reconstruction = self._dictionary.decode(codes, len(x))
         order = np.lexsort((-np.abs(codes.coefficient), codes.row))
         atom, coefficient = codes.atom[order], codes.coefficient[order]

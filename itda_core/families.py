@@ -1,4 +1,4 @@
-"""Where a model keeps its blocks, and which modules of a block give what attention and MLP add to the stream.
+"""Which modules of a block give what attention and MLP add to the stream.
 
 Everywhere here attn + mlp + the block's input = the block's output. For the families listed that is known, and tested;
 for the others the modules are found and checked by a probe, one short forward pass.
@@ -39,25 +39,8 @@ _LISTED = {
     "qwen3": _LLAMA,
 }
 _USE_RESID = "use --hook resid"
-_PROBE_SHAPE = (2, 8)
 # A block rounds twice, each time by at most half of this much of the terms; the wrong modules are off by far more.
 _ROUNDINGS = 4
-
-
-def blocks_path(network: torch.nn.Module, n_layers: int) -> str:
-    """Where the blocks are: the outermost list of as many modules as the configuration has layers.
-
-    Raises:
-        UserError: there is no such list.
-    """
-    found = [
-        name
-        for name, module in network.named_modules()
-        if isinstance(module, torch.nn.ModuleList) and len(module) == n_layers
-    ]
-    if not found:
-        raise UserError(f"{type(network).__name__} has no list of {n_layers} blocks: name a model of another family")
-    return min(found, key=lambda name: name.count("."))
 
 
 def listed_parts(model_type: str) -> Parts | None:
@@ -65,20 +48,25 @@ def listed_parts(model_type: str) -> Parts | None:
     return _LISTED.get(model_type)
 
 
+def first_of(output: Any) -> Any:
+    """The stream in what a block returns: some return a tuple or a list that begins with it."""
+    return output[0] if isinstance(output, Sequence) and output else output
+
+
 def tensor_of(output: Any, rows: int, tokens: int) -> torch.Tensor:
     """A module's output as [rows, tokens, width].
 
-    Some modules return a tuple that begins with it, and some (OPT's) have rows and tokens as one dimension.
+    Some modules (OPT's) have rows and tokens as one dimension.
 
     Raises:
         UserError: the output is nothing of the kind.
     """
-    tensor = output[0] if isinstance(output, Sequence) and output else output
-    if not isinstance(tensor, torch.Tensor) or not tensor.is_floating_point() or tensor.numel() % (rows * tokens):
-        raise UserError(f"a module gives {type(output).__name__}, not one vector for each token: name another hook")
-    if tensor.shape[:2] == (rows, tokens) or tensor.shape[0] == rows * tokens:
+    tensor = first_of(output)
+    is_numbers = isinstance(tensor, torch.Tensor) and tensor.is_floating_point()
+    if is_numbers and tensor.shape[:-1] in ((rows, tokens), (rows * tokens,)):
         return tensor.reshape(rows, tokens, -1)
-    raise UserError(f"a module gives {list(tensor.shape)}, not one vector for each token: name another hook")
+    told = list(tensor.shape) if is_numbers else type(output).__name__
+    raise UserError(f"a module gives {told}, not one vector for each token: name another hook")
 
 
 def with_tensor(output: Any, tensor: torch.Tensor) -> Any:
@@ -99,6 +87,8 @@ def with_tensor(output: Any, tensor: torch.Tensor) -> Any:
 class _BlockRun:
     """What a block was seen to do in one forward pass."""
 
+    shape: torch.Size
+    """Rows and tokens."""
     stream: Any = None
     """What went in."""
     output: Any = None
@@ -109,13 +99,13 @@ class _BlockRun:
     """The modules inside that ran more than once: no single output is theirs."""
 
 
-def probe_parts(network: torch.nn.Module, blocks: torch.nn.Module, device: str | torch.device) -> Parts:
+def probe_parts(network: torch.nn.Module, blocks: torch.nn.Module, ids: torch.Tensor) -> Parts:
     """Find the two modules whose outputs, added to a block's input, give its output, in every block.
 
     Args:
-        network: the model, which runs once on 16 tokens.
+        network: the model, which runs once.
         blocks: its list of blocks.
-        device: where the ids go.
+        ids: [rows, tokens] int64 token ids that it runs on, where it takes them.
 
     Raises:
         UserError: no two modules add up, or the weights are not here to try.
@@ -123,9 +113,8 @@ def probe_parts(network: torch.nn.Module, blocks: torch.nn.Module, device: str |
     family = type(network).__name__
     if any(parameter.is_meta for parameter in network.parameters()) and not hasattr(network, "hf_device_map"):
         raise UserError(f"{family} is of a family that is not known here, and is not loaded to be tried: {_USE_RESID}")
-    runs = [_BlockRun() for _ in blocks.children()]
+    runs = [_BlockRun(ids.shape) for _ in blocks.children()]
     handles = [handle for block, run in zip(blocks.children(), runs, strict=True) for handle in _watch(block, run)]
-    ids = torch.arange(_PROBE_SHAPE[0] * _PROBE_SHAPE[1], device=device).reshape(_PROBE_SHAPE)
     try:
         with torch.no_grad():
             network(input_ids=ids, attention_mask=torch.ones_like(ids))
@@ -179,12 +168,12 @@ def _pairs(run: _BlockRun) -> list[Parts]:
 
 
 def _is_attention(name: str) -> bool:
-    return "attn" in name or "attention" in name
+    return "attn" in name.lower() or "attention" in name.lower()
 
 
 def _adds_up(run: _BlockRun, pair: Parts) -> bool:
     outputs = (run.stream, run.inner.get(pair.attn), run.inner.get(pair.mlp), run.output)
-    seen = [values for output in outputs if (values := _vectors(output)) is not None]
+    seen = [values for output in outputs if (values := _vectors(output, run.shape)) is not None]
     if len(seen) < len(outputs) or len({values.shape for values in seen}) > 1:
         return False
     *added, total = (values.double().cpu() for values in seen)
@@ -193,19 +182,19 @@ def _adds_up(run: _BlockRun, pair: Parts) -> bool:
 
 
 def _ends_in_norm(run: _BlockRun, block: torch.nn.Module) -> bool:
-    total = _vectors(run.output)
+    total = _vectors(run.output, run.shape)
     return total is not None and any(
         "norm" in type(block.get_submodule(name)).__name__.lower()
-        and (values := _vectors(output)) is not None
+        and (values := _vectors(output, run.shape)) is not None
         and values.shape == total.shape
         and torch.equal(values, total)
         for name, output in run.inner.items()
     )
 
 
-def _vectors(output: Any) -> torch.Tensor | None:
+def _vectors(output: Any, shape: torch.Size) -> torch.Tensor | None:
     """[rows, tokens, width] of the probe's pass, or None for an output of another kind."""
     try:
-        return tensor_of(output, *_PROBE_SHAPE)
+        return tensor_of(output, *shape)
     except UserError:
         return None

@@ -11,11 +11,17 @@ import torch
 from nnsight import TransformersModel
 from safetensors import SafetensorError
 from tokenizers import Tokenizer
-from transformers import AutoConfig, AutoModel, AutoModelForCausalLM, AutoTokenizer
-from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
+from transformers import AutoConfig, AutoModel, AutoModelForCausalLM, AutoModelForTextEncoding, AutoTokenizer
+from transformers.models.auto.modeling_auto import (
+    MODEL_FOR_CAUSAL_LM_MAPPING_NAMES,
+    MODEL_FOR_TEXT_ENCODING_MAPPING_NAMES,
+)
 
-from itda_core.families import Parts, blocks_path, listed_parts, probe_parts
+from itda_core.blocks import find_blocks, probe_ids
+from itda_core.families import Parts, listed_parts, probe_parts
 from itda_core.hub import WEIGHTS_FILE, fetch_model, weight_files
+from itda_core.passes import one_pass
+from itda_core.shapes import most_tokens
 from itda_core.types import Site, UserError, one_line
 
 AUTO_DEVICE = "auto"
@@ -31,9 +37,12 @@ class Model:
         revision: the commit on the Hub; None for a folder.
         tokenizer: a `tokenizers.Tokenizer`, neither padding nor truncating.
         n_layers, d_model, max_tokens: from its configuration.
-        pad_id: the token that windows are padded with; never attended to.
+        vocabulary: how many tokens it has embeddings of.
+        pad_id: the token that windows are padded with.
+        sees_padding: whether padding changes the activations, so that only windows of one length may run together.
         predicts: whether it predicts the next token; an encoder does not.
         device: where token ids go.
+        dtype: what it computes in.
         lock: held during a trace, because concurrent traces on one model fail.
     """
 
@@ -65,26 +74,27 @@ class Model:
         self.revision = revision
         self.n_layers: int = config.num_hidden_layers
         self.d_model: int = config.hidden_size
-        self.max_tokens: int | None = getattr(config, "max_position_embeddings", None)
+        self.max_tokens: int | None = most_tokens(config.to_dict())
         self.device = device
+        self.dtype: torch.dtype = network.dtype
         self.lock = threading.Lock()
         self.tokenizer = Tokenizer.from_str(tokenizer.backend_tokenizer.to_str())
         self.tokenizer.no_padding()
         self.tokenizer.no_truncation()
-        pad = tokenizer.pad_token_id if tokenizer.pad_token_id is not None else tokenizer.eos_token_id
-        self.pad_id: int = 0 if pad is None else pad
         self._network = network
         self._invented = invented
-        self._blocks = blocks_path(network, self.n_layers)
+        embeddings = _embeddings(name, network)
+        self.vocabulary: int = embeddings.weight.shape[0]
+        _check_vocabulary(name, self.tokenizer, self.vocabulary)
+        pad = tokenizer.pad_token_id if tokenizer.pad_token_id is not None else tokenizer.eos_token_id
+        self.pad_id: int = 0 if pad is None or pad >= self.vocabulary else pad
+        self._probe_ids = probe_ids(self.tokenizer, self.max_tokens)
+        self._blocks, self.sees_padding = find_blocks(network, self.n_layers, self._probe_ids, self.pad_id)
         self._parts: Parts | None = listed_parts(config.model_type)
-        embeddings = network.get_input_embeddings()
         read = [key for key in invented if key.startswith(f"{self._blocks}.") or _is_of(network, key, embeddings)]
         if read:
             raise UserError(f"{name} lacks {len(read)} of its weights, such as {min(read)}: name a whole model")
         self.predicts: bool = network.can_generate()
-        if not self.predicts and self.max_tokens is not None:
-            # RoBERTa and its kin count positions from 2: their tokenizers know how many tokens are left.
-            self.max_tokens = min(self.max_tokens, tokenizer.model_max_length)
         spread = hasattr(network, "hf_device_map")
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", message=".* has a submodule named", category=UserWarning)  # see module()
@@ -94,6 +104,16 @@ class Model:
                 tokenizer=tokenizer,
                 rename={self._blocks: "blocks"},
                 device=None if spread else device,  # a model that is spread must not be moved
+            )
+
+    def must_read(self, context: int) -> None:
+        """Raise UserError where windows of `context` tokens, and the special ones around them, are too long for it."""
+        special = self.tokenizer.num_special_tokens_to_add(False)
+        if self.max_tokens is not None and context + special > self.max_tokens:
+            told = f", {special} of them special" if special else ""
+            raise UserError(
+                f"{self.name} reads {self.max_tokens} tokens at most{told}: use --context {self.max_tokens - special} "
+                "or less"
             )
 
     def module(self, site: Site) -> Any:
@@ -110,8 +130,9 @@ class Model:
     def _known_parts(self) -> Parts:
         """What attention and MLP are in this model's blocks; a family that is not listed is tried, once."""
         if self._parts is None:
-            with self.lock:
-                self._parts = probe_parts(self._network, self._network.get_submodule(self._blocks), self.device)
+            with one_pass(self):
+                ids = torch.tensor([self._probe_ids] * 2, device=self.device)
+                self._parts = probe_parts(self._network, self._network.get_submodule(self._blocks), ids)
         return self._parts
 
     def weights_sha256(self) -> str | None:
@@ -181,7 +202,7 @@ def load_outline(name: str, revision: str | None = None) -> Model:
         tokenizer = AutoTokenizer.from_pretrained(folder, use_fast=True, **where)
         config.name_or_path = name  # by which the server knows it
         with torch.device("meta"):
-            network = (AutoModelForCausalLM if _is_decoder(config) else AutoModel).from_config(config)
+            network = _auto_class(config).from_config(config)
     except (OSError, ValueError, ImportError, KeyError, RuntimeError) as error:
         raise UserError(_reason(name, error)) from error
     if not tokenizer.is_fast:
@@ -197,8 +218,7 @@ def _open(name: str, folder: Path, device: str, dtype: str) -> tuple[Any, Any, f
     try:
         config = _config(name, folder, where)
         tokenizer = AutoTokenizer.from_pretrained(folder, use_fast=True, **where)
-        auto: Any = AutoModelForCausalLM if _is_decoder(config) else AutoModel
-        network, loading = auto.from_pretrained(
+        network, loading = _auto_class(config).from_pretrained(
             folder,
             config=config,
             dtype=getattr(torch, dtype),
@@ -226,13 +246,37 @@ def _config(name: str, folder: Path, where: dict[str, Any]) -> Any:
     return config
 
 
-def _is_decoder(config: Any) -> bool:
-    """Whether a checkpoint holds a model that predicts the next token.
+def _auto_class(config: Any) -> Any:
+    """What opens a checkpoint: with its head where it predicts the next token, as an encoder alone where it is one.
 
-    A head that the checkpoint lacks would be drawn at random, so what has none is opened without one.
+    A part that the checkpoint lacks would be drawn at random, so what has none is opened without one.
     """
-    head = MODEL_FOR_CAUSAL_LM_MAPPING_NAMES.get(config.model_type)
-    return head is not None and head in (config.architectures or ())
+    has = config.architectures or ()
+    if MODEL_FOR_CAUSAL_LM_MAPPING_NAMES.get(config.model_type) in has:
+        return AutoModelForCausalLM
+    if MODEL_FOR_TEXT_ENCODING_MAPPING_NAMES.get(config.model_type) in has:
+        return AutoModelForTextEncoding
+    return AutoModel
+
+
+def _embeddings(name: str, network: Any) -> Any:
+    """The module of the tokens' embeddings."""
+    try:
+        embeddings = network.get_input_embeddings()
+    except NotImplementedError:  # of a model of images and text (CLIP)
+        embeddings = None
+    if not isinstance(getattr(embeddings, "weight", None), torch.Tensor):
+        raise UserError(f"{name} ({type(network).__name__}) takes no token ids: name a model of text")
+    return embeddings
+
+
+def _check_vocabulary(name: str, tokenizer: Tokenizer, vocabulary: int) -> None:
+    """Refuse a tokenizer of another model. Tokens added to it may lack embeddings: hardly a text has them."""
+    known = tokenizer.get_vocab_size(with_added_tokens=False)
+    if known > vocabulary:
+        raise UserError(
+            f"{name} has embeddings of {vocabulary} tokens and a tokenizer of {known}: bring the model's own tokenizer"
+        )
 
 
 def _is_of(network: torch.nn.Module, key: str, module: torch.nn.Module) -> bool:

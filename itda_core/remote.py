@@ -98,7 +98,7 @@ class RemoteCapture:
         self._key = _key()
         self._jobs = {number: job for number, job in self._read_ledger().items() if number >= first}
         waiting: deque[_Batch] = deque()
-        for number, windows in enumerate(grouped(self._windows(), self._batch_windows, first), first):
+        for number, windows in enumerate(grouped(self._model, self._windows(), self._batch_windows, first), first):
             waiting.append(_Batch(number, windows, self._jobs.get(number)))
             self._insist(waiting[-1], self._send)
             if len(waiting) == self._settings.in_flight:

@@ -4,6 +4,7 @@ No torch, and no network: a model of the Hub that was never fetched is known by 
 """
 
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,7 +20,12 @@ from itda_core.types import UserError
 # As each family's configuration calls it.
 _LAYERS = ("num_hidden_layers", "n_layer", "num_layers", "n_layers")
 _WIDTH = ("hidden_size", "n_embd", "d_model", "dim")
-_READS = ("max_position_embeddings", "n_positions", "n_ctx")
+_READS = ("max_position_embeddings", "n_positions", "max_seq_len", "max_sequence_length", "n_ctx", "seq_length")
+# Families that count positions from the padding's id + 1 on: their tables have as many rows more than tokens are read.
+_AFTER_PADDING = (
+    *("camembert", "data2vec-text", "esm", "ibert", "lilt", "longformer", "luke", "markuplm", "mpnet", "roberta"),
+    *("roberta-prelayernorm", "xlm-roberta", "xlm-roberta-xl", "xmod"),
+)
 _REVISION = re.compile(r"[\w][\w./-]{0,199}", re.ASCII)
 _BILLIONS = re.compile(r"(?<![a-z0-9.])([0-9]{1,4}(?:\.[0-9]{1,3})?)b(?![a-z0-9])", re.IGNORECASE)
 
@@ -77,6 +83,19 @@ def model_shape(name: str, revision: str | None = None) -> ModelShape:
     return ModelShape(is_local=False, n_parameters=_said_in(name))
 
 
+def most_tokens(config: Mapping[str, Any]) -> int | None:
+    """How many tokens a model reads at most, special ones included; None where its configuration sets no limit.
+
+    Args:
+        config: the text model's, as it stands in `config.json`.
+    """
+    found = _number(config, _READS)
+    if found is None or config.get("model_type") not in _AFTER_PADDING:
+        return found
+    padding = config.get("pad_token_id", 1)
+    return found - padding - 1 if type(padding) is int else found
+
+
 def _read(folder: Path, is_local: bool, name: str = "") -> ModelShape:
     config = read_json(folder / "config.json")
     config = config if isinstance(config, dict) else {}
@@ -87,13 +106,13 @@ def _read(folder: Path, is_local: bool, name: str = "") -> ModelShape:
         is_local,
         _number(config, _LAYERS),
         _number(config, _WIDTH),
-        _number(config, _READS),
+        most_tokens(config),
         _said_in(name) if counted is None else counted,
         counted is not None,
     )
 
 
-def _number(config: dict[str, Any], names: tuple[str, ...]) -> int | None:
+def _number(config: Mapping[str, Any], names: tuple[str, ...]) -> int | None:
     found = [config.get(name) for name in names]
     return next((value for value in found if type(value) is int and value > 0), None)
 

@@ -23,7 +23,7 @@ from typing import NamedTuple
 import numpy as np
 import torch
 
-from itda_core.capture import Batch
+from itda_core.capture import Batch, mixable
 from itda_core.evaluation.coders import Coder
 from itda_core.evaluation.predictions import PredictingSite, Predictions
 from itda_core.evaluation.sums import DocumentSums, Firing, measured_ratios
@@ -96,9 +96,10 @@ def read_held_out(model: Model, site: Site, windows: Iterable[Window], batch_win
     """
     place = PredictingSite(model, site)
     tokens = max(1, _LOGITS_AT_ONCE // model.tokenizer.get_vocab_size())
-    for group in _groups((window for window in windows if len(window.captured)), batch_windows, tokens):
-        predictions = place.predictions(group)
-        yield HeldOut(predictions.activations, predictions.sources, predictions)
+    for together in mixable(model, (window for window in windows if len(window.captured))):
+        for group in _groups(together, batch_windows, tokens):
+            predictions = place.predictions(group)
+            yield HeldOut(predictions.activations, predictions.sources, predictions)
 
 
 def _groups(windows: Iterable[Window], most: int, tokens: int) -> Iterator[list[Window]]:

@@ -19,6 +19,7 @@ import torch
 from itda_core.capture import Fed, feed
 from itda_core.families import tensor_of, with_tensor
 from itda_core.models import Model
+from itda_core.passes import must_be_finite, one_pass
 from itda_core.types import Site, UserError
 from itda_core.windows import Window
 
@@ -134,6 +135,7 @@ class PredictingSite:
         if not model.predicts:
             raise UserError(f"{model.name} predicts no next token, so that nothing can be lost of its predictions")
         self.model = model
+        self._site = site
         self._module = model.module(site)
         self._earlier = [model.nnsight.blocks[layer] for layer in range(site.layer)]
         self._whole: bool | None = None  # whether all of the model has to run; None while that is not known
@@ -151,7 +153,7 @@ class PredictingSite:
         network, module, shape = self.model.nnsight, self._module, fed.ids.shape
         last = self._earlier[-1:]
         saved: Any
-        with self.model.lock, torch.no_grad(), network.trace(self._inputs(fed)):
+        with one_pass(self.model), network.trace(self._inputs(fed)):
             saved = list()
             for block in last:
                 saved.append(_kept(block.output, shape))
@@ -160,8 +162,7 @@ class PredictingSite:
             saved.save()
         gc.collect(1)  # as after every pass of a capture
         *before, output, logits = saved
-        if not torch.isfinite(tensor_of(output, *shape)).all():
-            raise UserError(f"{self.model.name} has an activation that is not finite: try another dictionary's --dtype")
+        must_be_finite(self.model, self._site, tensor_of(output, *shape)[fed.kept.to(logits.device)])
         return _Run(before[0] if before else None, output, logits)
 
     def rerun(self, fed: Fed, before: Any, output: Any) -> torch.Tensor:
@@ -175,12 +176,12 @@ class PredictingSite:
         network, module = self.model.nnsight, self._module
         logits: Any
         if self._whole:
-            with self.model.lock, torch.no_grad(), network.trace(self._inputs(fed)):
+            with one_pass(self.model), network.trace(self._inputs(fed)):
                 module.output = output
                 logits = network.output.logits.save()
         else:
             earlier = self._earlier
-            with self.model.lock, torch.no_grad(), network.trace(self._inputs(fed)):
+            with one_pass(self.model), network.trace(self._inputs(fed)):
                 for block in earlier:
                     block.skip(before)
                 module.skip(output)
