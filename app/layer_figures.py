@@ -13,7 +13,10 @@ from app.text import in_figure, number
 
 _ROOMY = 12  # layers whose cells have room for their number
 _CELL = 44  # pixels
-_LINES = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#2f97d0", "#b87a00", "#7d7a2d", "#7f7f7f", "#6a5acd")
+_LINES = (
+    "#0072b2", "#d55e00", "#009e73", "#cc79a7", "#2f97d0", "#b87a00", "#7d7a2d", "#7f7f7f", "#6a5acd", "#b5485d",
+    "#1d8a99",
+)  # fmt: skip
 """At 3:1 or more on light and dark pages; told apart by colour-blind readers too, together with the shapes."""
 _RANKED_LINES = [[0, "#6a5acd"], [0.25, "#2f78b5"], [0.5, "#2a9190"], [0.75, "#4f9f55"], [1, "#c0641f"]]
 """Scale of lines that have an order. (SCALE is for filled cells: as lines on a page, its ends would hardly be seen.)"""
@@ -21,7 +24,19 @@ _GREY = "#8a8f94"
 """To be seen on light and dark pages."""
 _ROW = 64  # pixels
 _LIFTS = (0.0, -0.14, 0.14)  # of dots that would hide each other, in rows
-_SYMBOLS = ("circle", "diamond", "square", "triangle-up", "x", "cross", "star", "triangle-down", "hourglass")
+_SYMBOLS = (
+    "circle",
+    "diamond",
+    "square",
+    "triangle-up",
+    "x",
+    "cross",
+    "star",
+    "triangle-down",
+    "hourglass",
+    "pentagon",
+    "bowtie",
+)
 
 
 def layers_heatmap(values: Sequence[Sequence[float]], names: tuple[str, str], chosen: tuple[int, int]) -> go.Figure:

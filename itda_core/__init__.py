@@ -10,22 +10,25 @@ if TYPE_CHECKING:
     from itda_core.builder import DictionaryBuilder, build_dictionary
     from itda_core.dictionary import Dictionary
     from itda_core.library import Library
-    from itda_core.types import Codes, DamagedError, Document, Growth, Site, UserError
+    from itda_core.types import ChanceWarning, Codes, DamagedError, Document, Growth, MeanWarning, Site, UserError
 
 _HOMES = {
     "Dictionary": "dictionary",
     "DictionaryBuilder": "builder",
     "build_dictionary": "builder",
     "Library": "library",
+    "ChanceWarning": "types",
     "Codes": "types",
     "DamagedError": "types",
     "Document": "types",
     "Growth": "types",
+    "MeanWarning": "types",
     "Site": "types",
     "UserError": "types",
 }
 
 __all__ = [
+    "ChanceWarning",
     "Codes",
     "DamagedError",
     "Dictionary",
@@ -33,6 +36,7 @@ __all__ = [
     "Document",
     "Growth",
     "Library",
+    "MeanWarning",
     "Site",
     "UserError",
     "build_dictionary",

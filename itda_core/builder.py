@@ -1,17 +1,22 @@
 """Builds dictionaries (the paper's Algorithm 1, and other recipes), batch by batch, from anywhere it was left at."""
 
+import warnings
 from collections.abc import Iterable
+from typing import Any
 
 import numpy as np
 import torch
 
 from itda_core import pursuit
 from itda_core.admission import Judge
+from itda_core.arguments import sources_array
 from itda_core.config import DictionarySettings
-from itda_core.dictionary import Dictionary, check_shape
+from itda_core.dictionary import Dictionary
+from itda_core.energy_sums import EnergySums
 from itda_core.recipes import Admitted, Sample, choose
 from itda_core.reservoir import Reservoir
-from itda_core.types import Growth, UserError
+from itda_core.tensors import activations_tensor
+from itda_core.types import Growth, MeanWarning, UserError
 
 
 class DictionaryBuilder:
@@ -26,6 +31,7 @@ class DictionaryBuilder:
         settings.check_scan()
         self.settings = settings
         self.history: list[Growth] = []
+        self.energy = EnergySums()
         self._grown: pursuit.Pursuer | None = None
         self._sources: list[np.ndarray] = []
         self._errors: list[np.ndarray] = []
@@ -42,17 +48,20 @@ class DictionaryBuilder:
         """Atoms so far."""
         return 0 if self._grown is None else self._grown.n
 
-    def add(self, activations: torch.Tensor, sources: torch.Tensor) -> None:
+    def add(self, activations: Any, sources: Any) -> None:
         """Take one batch: activations [n, d_model] and their sources [n, 2], document and position.
 
-        The first batch's device is where the dictionary is built. Raises ValueError for a wrong shape or a value that
-        is not finite; the builder is then as it was.
+        The first batch's device is where the dictionary is built. Raises ValueError for a wrong shape, activations that
+        are not real and finite, or sources that are not whole and 0 or more; the builder is then as it was.
         """
-        check_shape(activations, None if self._grown is None else self._grown.atoms.shape[1])
-        x = pursuit.finite(activations)
-        labels = _checked_sources(sources, len(x))
+        width = None if self._grown is None else self._grown.atoms.shape[1]
+        x = pursuit.finite(activations_tensor(activations, width))
+        labels = sources_array(sources, "sources", len(x))
+        if (labels < 0).any():
+            raise ValueError(f"sources are 0 or more, document and position: got {labels.min()}")
         if len(x) == 0:
             return
+        self.energy.add(x)
         grown = self._begin(x.shape[1], x.device) if self._grown is None else self._grown
         if self._reservoir is not None:
             self._reservoir.add(x, labels, self._rows)
@@ -82,6 +91,7 @@ class DictionaryBuilder:
                 np.concatenate([np.zeros((0, 2), np.int64), *(labels for _, labels in self._waiting)])
             ),
             "history": torch.tensor([list(growth) for growth in self.history], dtype=torch.float64).reshape(-1, 3),
+            **self.energy.state(),
             "open": torch.tensor([batch.state() for batch in self._open], dtype=torch.float64).reshape(-1, 4),
             **sample,
         }
@@ -101,6 +111,7 @@ class DictionaryBuilder:
         builder._rows = int(state["rows"])
         if builder._rows == 0:
             return builder
+        builder.energy = EnergySums.resume(state)
         builder._begin(state["atoms"].shape[1], device).append(state["atoms"].to(device))
         builder._sources, builder._errors = [state["sources"].numpy()], [state["errors"].numpy()]
         if builder._reservoir is not None:
@@ -195,7 +206,7 @@ class _Batch:
 
 
 def build_dictionary(
-    batches: Iterable[tuple[torch.Tensor, torch.Tensor]],
+    batches: Iterable[tuple[Any, Any]],
     l0: int = 40,
     threshold: float = 0.3,
     error: str = "relative",
@@ -208,7 +219,8 @@ def build_dictionary(
     """Build a dictionary from activations: greedily (the paper's Algorithm 1), or by another recipe.
 
     Args:
-        batches: pairs of activations [n, d_model] float and sources [n, 2] int: document, position.
+        batches: pairs of activations [n, d_model] and sources [n, 2] whole numbers: document, position; tensors, arrays
+            or lists.
         l0: pursuit steps for one activation.
         threshold: the error above which an activation is admitted.
         error: its unit: "relative", "squared" or "cosine"; see `DictionarySettings`.
@@ -219,16 +231,16 @@ def build_dictionary(
         recipe: which activations become the atoms; see `DictionarySettings`.
 
     Raises:
-        ValueError: init="frequent" with a sequential scan; activations of a wrong shape or not finite.
+        ValueError: init="frequent" with a sequential scan; activations of a wrong shape, or not real and finite;
+            sources that are not whole numbers of 0 or more, one pair for each activation.
         UserError: a setting out of range, or no activations at all.
+
+    Warns with MeanWarning where most of the activations' energy is one vector, so that relative errors say little.
     """
     builder = DictionaryBuilder(DictionarySettings(l0, threshold, error, scan, init, max_atoms, method, recipe))
     for activations, sources in batches:
         builder.add(activations, sources)
-    return builder.finish()
-
-
-def _checked_sources(sources: torch.Tensor, n: int) -> np.ndarray:
-    if tuple(sources.shape) != (n, 2):
-        raise ValueError(f"sources are [n, 2], document and position: got {list(sources.shape)} for {n} activations")
-    return sources.detach().to("cpu", torch.int64).numpy()
+    dictionary = builder.finish()
+    if note := builder.energy.note():
+        warnings.warn(note, MeanWarning, stacklevel=2)
+    return dictionary

@@ -367,7 +367,7 @@ def _transplant(given: argparse.Namespace) -> int:
 
 
 def _similarity(given: argparse.Namespace) -> int:
-    from itda_core.layers import MEASURES, compare_layers
+    from itda_core.layers import MEASURES, OLD_REPORT, compare_layers
 
     settings = LayersSettings(given.tokens, given.threshold, given.l0)
     with _job(given, f"Layers of the models of {given.a} and {given.b}") as job:
@@ -384,8 +384,10 @@ def _similarity(given: argparse.Namespace) -> int:
     for name, rows in found.values.items():
         best = ", ".join(str(max(range(len(row)), key=row.__getitem__)) for row in rows)
         print(f"{MEASURES[name]}: most like layers 0 to {len(rows) - 1} of A are {best} of B")
-    for name, why in found.left_out.items():
+    for name, why in [*found.cautions.items(), *found.left_out.items()]:
         print(one_line(f"{MEASURES[name]}: {why}"))
+    if found.unmeasured:
+        print(f"{', '.join(MEASURES[name] for name in found.unmeasured)}: {OLD_REPORT}")
     return DONE
 
 

@@ -4,6 +4,7 @@ from dataclasses import asdict, dataclass
 from numbers import Real
 from typing import Any
 
+from itda_core.arguments import count
 from itda_core.parsing import MOST, is_number
 from itda_core.types import HOOKS, UserError
 
@@ -24,13 +25,19 @@ DEEPEST = 9999
 _MOST_STEPS = 10_000  # of pursuit: each takes room for every activation
 
 
-def _at_least(name: str, value: int, lowest: int, highest: int = MOST) -> None:
-    if not isinstance(value, int) or isinstance(value, bool):
-        raise UserError(f"{name} is {str(value)[:80]!r}: it must be a whole number")
-    if value < lowest:
-        raise UserError(f"{name} is {value}: it must be at least {lowest}")
-    if value > highest:
-        raise UserError(f"{name} is {str(value)[:40]}: it must be {highest:,} at most")
+def _whole(name: str, value: Any, lowest: int, highest: int = MOST) -> int:
+    """A whole number of any integer type as Python's own, which JSON has a word for."""
+    try:
+        found = count(value, name, lowest)
+    except ValueError as error:
+        raise UserError(str(error)) from error
+    if found > highest:
+        raise UserError(f"{name} is {str(found)[:40]}: it must be {highest:,} at most")
+    return found
+
+
+def _set_whole(settings: Any, field: str, lowest: int, highest: int = MOST, name: str | None = None) -> None:
+    object.__setattr__(settings, field, _whole(name or field, getattr(settings, field), lowest, highest))
 
 
 def _is_bool(name: str, value: bool) -> None:
@@ -64,7 +71,7 @@ class CorpusSettings:
         if not self.spec:
             raise UserError("name a corpus: docs, a file or folder, or a dataset id of the Hub")
         if self.documents is not None:
-            _at_least("documents", self.documents, 1)
+            _set_whole(self, "documents", 1)
 
 
 @dataclass(frozen=True)
@@ -79,7 +86,7 @@ class CutSettings:
     """Whether a window's first token, where attention sinks, is captured too."""
 
     def __post_init__(self) -> None:
-        _at_least("context", self.context, 2)
+        _set_whole(self, "context", 2)
         _one_of("windows", self.windows, WINDOWS)
         _is_bool("keep_first", self.keep_first)
 
@@ -113,7 +120,7 @@ class DictionarySettings:
     ones and up to three times as many random ones; `random` draws them."""
 
     def __post_init__(self) -> None:
-        _at_least("l0", self.l0, 1, _MOST_STEPS)
+        _set_whole(self, "l0", 1, _MOST_STEPS)
         _one_of("error", self.error, ERRORS)
         _one_of("scan", self.scan, SCANS)
         _one_of("init", self.init, INITS)
@@ -124,7 +131,7 @@ class DictionarySettings:
         if not is_number(self.threshold) or self.threshold < 0:
             raise UserError(f"threshold is {str(self.threshold)[:40]}: it must be a finite number, 0 or more")
         if self.max_atoms is not None:
-            _at_least("max_atoms", self.max_atoms, 1)
+            _set_whole(self, "max_atoms", 1)
             if self.recipe == "random" and self.max_atoms > RESERVOIR_ROWS:
                 raise UserError(f"max_atoms is {self.max_atoms}: {RESERVOIR_ROWS} random atoms are the most")
 
@@ -161,8 +168,8 @@ class BuildSettings:
     def __post_init__(self) -> None:
         if not self.layers:
             raise UserError("name at least one layer, for instance --layers 3")
-        _at_least("tokens", self.tokens, 1)
-        _at_least("windows in a batch", self.batch_windows, 2)
+        _set_whole(self, "tokens", 1)
+        _set_whole(self, "batch_windows", 2, name="windows in a batch")
 
 
 @dataclass(frozen=True)
@@ -177,7 +184,7 @@ class LayersSettings:
     """Pursuit steps for one activation."""
 
     def __post_init__(self) -> None:
-        _at_least("tokens", self.tokens, 100)
+        _set_whole(self, "tokens", 100)
         DictionarySettings(self.l0, self.threshold)  # says what is wrong with them
 
 
@@ -195,15 +202,14 @@ class MeasureSettings:
     """Of the lot that the random atoms are drawn by."""
 
     def __post_init__(self) -> None:
-        for l0 in self.l0s:
-            _at_least("L0", l0, 1, _MOST_STEPS)
+        object.__setattr__(self, "l0s", tuple(_whole("L0", l0, 1, _MOST_STEPS) for l0 in self.l0s))
         for share in self.shares:
             if not is_number(share) or not 0 < share <= 1:
                 raise UserError(f"a share of the atoms is {str(share)[:40]}: it must be above 0, and 1 at most")
         if not self.shares:
             raise UserError("name at least one share of the atoms")
-        _at_least("tokens", self.tokens, 1)
-        _at_least("seed", self.seed, 0)
+        _set_whole(self, "tokens", 1)
+        _set_whole(self, "seed", 0)
 
 
 def parse_layers(text: str) -> tuple[int, ...]:

@@ -9,12 +9,17 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save
 
 from itda_core import pursuit
+from itda_core.arguments import count, sources_array
 from itda_core.config import METHODS, DictionarySettings
 from itda_core.files import read_json, sha256_of, write_sealed
 from itda_core.layout import ATOMS_FILE, MANIFEST_FILE
 from itda_core.library import FORMAT, check_manifest, parse_growth
 from itda_core.refit import refit
+from itda_core.tensors import activations_tensor, real_tensor
 from itda_core.types import Codes, DamagedError, Growth, UserError
+
+OFF_UNIT = 1e-4
+"""That the norm of an atom may be off by: rounding in float32, by whatever tool."""
 
 
 class Dictionary:
@@ -31,23 +36,34 @@ class Dictionary:
 
     def __init__(
         self,
-        atoms: torch.Tensor,
-        sources: torch.Tensor,
+        atoms: Any,
+        sources: Any,
         settings: DictionarySettings,
-        admission_errors: torch.Tensor | None = None,
+        admission_errors: Any = None,
         history: list[Growth] | None = None,
     ) -> None:
-        if atoms.ndim != 2 or sources.shape != (len(atoms), 2):
-            raise ValueError(
-                f"atoms are [n_atoms, d_model] and sources [n_atoms, 2]; got {list(atoms.shape)} and "
-                f"{list(sources.shape)}"
-            )
-        self.atoms = atoms.to(torch.float32).contiguous()
-        self.sources = sources.to(torch.int64).contiguous()
+        """Take atoms, and what is known of each.
+
+        Args:
+            atoms: [n_atoms, d_model], a tensor, an array or lists; scaled to unit norm unless they have it.
+            sources: [n_atoms, 2] whole numbers; below 0 where none is known.
+            settings: how it was built.
+            admission_errors: [n_atoms]; NaN unless given.
+            history: none unless given.
+
+        Raises ValueError for wrong shapes, and for an atom that is zero or not finite.
+        """
+        self.atoms = _unit(real_tensor(atoms, "atoms"))
+        self.sources = torch.from_numpy(sources_array(sources, "sources")).contiguous()
         self.settings = settings
         if admission_errors is None:
-            admission_errors = torch.full((len(atoms),), torch.nan, dtype=torch.float64)
-        self.admission_errors = admission_errors
+            admission_errors = torch.full((len(self),), torch.nan, dtype=torch.float64)
+        self.admission_errors = real_tensor(admission_errors, "admission_errors")
+        if self.sources.shape != (len(self), 2) or self.admission_errors.shape != (len(self),):
+            raise ValueError(
+                f"atoms are [n_atoms, d_model], sources [n_atoms, 2] and admission errors [n_atoms]; got "
+                f"{list(self.atoms.shape)}, {list(self.sources.shape)} and {list(self.admission_errors.shape)}"
+            )
         self.history = history or []
         self._pursuers: dict[tuple[torch.device, str], pursuit.Pursuer] = {}
 
@@ -62,23 +78,22 @@ class Dictionary:
         """Width of the activations."""
         return self.atoms.shape[1]
 
-    def encode(self, x: torch.Tensor, l0: int | None = None, method: str | None = None) -> Codes:
+    def encode(self, x: Any, l0: int | None = None, method: str | None = None) -> Codes:
         """Sparse codes of x [n, d_model], on the device where x is.
 
         Args:
-            x: activations, float.
+            x: activations, a tensor, an array or lists of real numbers.
             l0: pursuit steps; the settings' unless given.
             method: one of `config.METHODS`; the settings' unless given.
 
-        Raises ValueError for a wrong width, a value that is not finite, an L0 below 1, or an unknown method.
+        Raises ValueError for a wrong width, values that are not real and finite, an L0 that is no whole number of 1 or
+        more, or an unknown method.
         """
-        steps = self.settings.l0 if l0 is None else l0
-        if steps < 1:
-            raise ValueError(f"l0 is {steps}: it must be at least 1")
+        steps = self.settings.l0 if l0 is None else count(l0, "l0")
         method = self.settings.method if method is None else method
         if method not in METHODS:
             raise ValueError(f"method is {method!r}: choose one of {', '.join(METHODS)}")
-        check_shape(x, self.d_model)
+        x = activations_tensor(x, self.d_model)
         is_refitted = method == "refitted"  # pursued as ever: one Gram matrix serves both
         codes = pursuit.encode(self._pursuer(x.device, "matching" if is_refitted else method), x, steps)
         return refit(codes, x, self.atoms) if is_refitted else codes
@@ -91,7 +106,15 @@ class Dictionary:
         return self._pursuers[device, method]
 
     def decode(self, codes: Codes, n: int) -> torch.Tensor:
-        """Reconstructions [n, d_model] of n activations from their codes."""
+        """Reconstructions [n, d_model] of n activations from their codes.
+
+        Raises ValueError for codes of other activations or atoms than there are.
+        """
+        n = count(n, "n", 0)
+        for name, numbers, there in (("row", codes.row, n), ("atom", codes.atom, len(self))):
+            if len(numbers) and not 0 <= numbers.min() <= numbers.max() < there:
+                what = f"n is {n}" if name == "row" else f"the dictionary has {there} atoms"
+                raise ValueError(f"codes are of {name} {numbers.min()} to {numbers.max()} where {what}")
         index = torch.from_numpy(np.stack([codes.row, codes.atom]))
         weights = torch.sparse_coo_tensor(
             index, torch.from_numpy(codes.coefficient), (n, len(self.atoms)), check_invariants=True
@@ -100,7 +123,7 @@ class Dictionary:
 
     def crop(self, n_atoms: int) -> "Dictionary":
         """The first n_atoms atoms in order of admission, as a dictionary of their own."""
-        if not 1 <= n_atoms <= len(self):
+        if count(n_atoms, "n_atoms") > len(self):
             raise ValueError(f"n_atoms is {n_atoms}: the dictionary has {len(self)}")
         history = [growth for growth in self.history if growth.atoms <= n_atoms]
         return Dictionary(
@@ -147,12 +170,28 @@ class Dictionary:
             raise DamagedError(f"{folder / MANIFEST_FILE} is not a dictionary's manifest: {error}") from error
         try:
             tensors = load_file(folder / ATOMS_FILE)
-            return cls(tensors["atoms"], tensors["sources"], settings, tensors["admission_errors"], history)
+            found = cls(tensors["atoms"], tensors["sources"], settings, tensors["admission_errors"], history)
+            if not torch.equal(found.atoms, tensors["atoms"]):
+                raise ValueError("its atoms are not of unit norm, as every dictionary writes them")
+            return found
         except (OSError, SafetensorError, KeyError, ValueError) as error:
             raise DamagedError(f"{folder / ATOMS_FILE} cannot be read: {error}") from error
 
 
-def check_shape(x: torch.Tensor, d_model: int | None) -> None:
-    """Raises ValueError where activations are not [n, d_model]."""
-    if x.ndim != 2 or (d_model is not None and x.shape[1] != d_model):
-        raise ValueError(f"activations are [n, {d_model or 'd_model'}], got {list(x.shape)}")
+def _unit(atoms: torch.Tensor) -> torch.Tensor:
+    """Atoms [n_atoms, d_model] as float32 of unit norm, so that what encodes with them and what decodes are the same.
+
+    Those that have unit norm but for rounding stay the same bits.
+
+    Raises ValueError for another shape, and for an atom that has no direction.
+    """
+    if atoms.ndim != 2:
+        raise ValueError(f"atoms are [n_atoms, d_model], got {list(atoms.shape)}")
+    norm = atoms.norm(dim=1, dtype=torch.float64)
+    odd = ~torch.isfinite(norm) | (norm == 0)
+    if odd.any():
+        raise ValueError(f"atom {int(odd.int().argmax())} is zero or not finite: leave it out")
+    off = (norm - 1).abs() > OFF_UNIT
+    found = atoms.to(torch.float32, copy=bool(off.any())).contiguous()
+    found[off] = (atoms[off].to(torch.float64) / norm[off, None]).to(torch.float32)
+    return found

@@ -7,7 +7,7 @@ document and position, with two the tokens that end at the same character. A job
 
 import hashlib
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,7 +15,7 @@ import numpy as np
 import pandas as pd
 
 from itda_core.comparison import Interval, bootstrap, chance, key_of
-from itda_core.config import LayersSettings
+from itda_core.config import DictionarySettings, LayersSettings
 from itda_core.files import is_file, read_json, slug, write_sealed
 from itda_core.jobs import Job, build_lock
 from itda_core.library import DictionaryRecord, Library
@@ -33,24 +33,32 @@ MEASURES = {
     "mutual_knn": "Mutual 10-nearest neighbours",
     "relative_representation": "Relative representation",
     "linear_cka": "Linear CKA",
-    "svcca": "SVCCA",
+    "linear_cka_debiased": "Linear CKA, debiased",
+    "svcca": "SVCCA, 99 % of the variance",
+    "svcca_directions": "SVCCA, 20 directions",
     "linear_regression": "Linear regression",
 }
-"""Measures by their name in `itda_core.similarity` → their name for people; those on dictionaries first."""
+"""Measures by their name in `itda_core.similarity` (and what is not its default) → their name for people; those on
+dictionaries first. A report of before there was one of them lacks it."""
 BENCHED = MEASURES | {"error_correlation": "ITDA: correlation of errors", "transplant": "ITDA: transplanting"}
 """Those that `itda bench layers` holds against each other, likewise."""
 CHOSEN_ON = ("docs-a", "docs-b")
 """The models that the form of the concordance was chosen on: what it does on others is its test."""
 PAPER_ACCURACY = {
     "linear_regression": (0.16, 0.07),
-    "svcca": (0.50, 0.44),
+    "svcca_directions": (0.50, 0.44),
     "linear_cka": (0.69, 0.61),
     "relative_representation": (0.87, 0.78),
     "jaccard": (0.88, 0.89),
 }
-"""Layer-matching accuracy on five seeds each of GPT-2 small and medium: the ITDA paper, Table 1."""
+"""Layer-matching accuracy on five seeds each of GPT-2 small and medium: the ITDA paper, Table 1. Its SVCCA takes 20
+directions of every layer, as its published code does."""
 PAPER_UNION = {"same": (0.56, 0.59), "different": (0.46, 0.47)}
 """Union IoU of two of those models, lowest and highest, of one architecture and of two: the ITDA paper, §5.2."""
+OLD_REPORT = (
+    "not measured, since the report was made before there was this measure; delete it from comparisons/ to measure anew"
+)
+"""What is said of measures that a report says nothing of."""
 REPORTS = "layers--*.json"
 """Which files in comparisons/ are reports on layers."""
 DEFAULT = LayersSettings()
@@ -96,6 +104,13 @@ class LayerSimilarity:
     """By measure; larger is more alike."""
     left_out: Mapping[str, str]
     """By measure: why it has no values."""
+    cautions: Mapping[str, str] = field(default_factory=dict)
+    """By measure: what is to be borne in mind about its values."""
+
+    @property
+    def unmeasured(self) -> list[str]:
+        """Measures that the report says nothing of, since it was made before there were such."""
+        return [name for name in MEASURES if name not in self.values and name not in self.left_out]
 
     @classmethod
     def parse(cls, said: Any) -> "LayerSimilarity":
@@ -127,6 +142,7 @@ class LayerSimilarity:
                 union_sources=(whole(sources_a), whole(sources_b)),
                 values=values,
                 left_out={name: plain_text(why) for name, why in said["left_out"].items() if name in MEASURES},
+                cautions={name: plain_text(why) for name, why in said.get("cautions", {}).items() if name in MEASURES},
             )
         except (KeyError, TypeError, ValueError, IndexError, AttributeError, ArithmeticError) as error:
             raise DamagedError(f"a report on layers is damaged ({error}): {_REMEDY}") from error
@@ -222,8 +238,8 @@ def _measure(
     """Atoms, values, what is left out, and the union, of activations per model and layer."""
     import torch
 
-    from itda_core.builder import build_dictionary
-    from itda_core.similarity import jaccard, shared, shared_sources
+    from itda_core.builder import DictionaryBuilder
+    from itda_core.similarity import alignment, jaccard, shared, shared_sources
     from itda_core.similarity.measures import ACTIVATION_MEASURES, layer_similarities
     from itda_core.similarity.sources import rows_of
 
@@ -234,10 +250,14 @@ def _measure(
     for side in layers:
         chosen.append([])
         for x in side:
+            builder = DictionaryBuilder(DictionarySettings(settings.l0, settings.threshold))
             try:
-                built = build_dictionary([(x, sources)], settings.l0, settings.threshold)
+                builder.add(x, sources)
             except ValueError as error:  # values that are not finite
                 raise UserError(f"layer {len(chosen[-1])} cannot be compared: {error}") from error
+            if note := builder.energy.note():
+                job.say(f"layer {len(chosen[-1])} of {'AB'[len(chosen) - 1]}: {note}")
+            built = builder.finish()
             if len(built) == 0:
                 raise UserError(
                     f"no token of layer {len(chosen[-1])} has an error over {settings.threshold:g}: lower --threshold"
@@ -246,6 +266,7 @@ def _measure(
             job.advance(1)
     values: dict[str, tuple[tuple[float, ...], ...]] = {}
     left_out: dict[str, str] = {}
+    cautions: dict[str, str] = {}
 
     def keep(name: str, similarities: np.ndarray) -> None:
         values[name] = tuple(tuple(map(float, row)) for row in similarities)
@@ -264,12 +285,15 @@ def _measure(
                     prepared[-1].append(made)
                     job.advance(1)
             keep(name, layer_similarities(names[name].compare if name in names else shared.compare, *prepared))
+            if name == "linear_cka" and (caution := alignment.caution(*prepared)):
+                cautions[name] = caution
         except ValueError as error:  # too few tokens, a zero or constant activation: the line says which
             left_out[name] = str(error)
     return {
         "atoms": tuple(tuple(len(each) for each in side) for side in chosen),
         "values": values,
         "left_out": left_out,
+        "cautions": cautions,
         **_union(chosen[0], chosen[1], sources.numpy()),
     }
 

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from itda_core.config import DEEPEST, DTYPES, CutSettings, DictionarySettings
+from itda_core.energy import Spread
 from itda_core.files import is_changed, is_file, problem_of_file, read_json, unreadable
 from itda_core.layout import (
     ACTIVATIONS,
@@ -84,6 +85,8 @@ class DictionaryRecord:
     """SHA-256 of every file that never changes."""
     prefix: int | None = None
     """Special tokens that the tokenizer puts before a text; None where that is not said."""
+    energy: Spread | None = None
+    """Where the energy of the activations is that it was built from; None where that is not said."""
 
     @classmethod
     def parse(cls, dictionary_id: str, manifest: Any) -> "DictionaryRecord":
@@ -98,7 +101,7 @@ class DictionaryRecord:
             n_layers, layer = whole(manifest["n_layers"], 0, DEEPEST + 1), whole(manifest["layer"], 0, DEEPEST)
             if 0 < n_layers <= layer:
                 raise ValueError(f"a model of {n_layers} layers has no layer {layer}")
-            error, prefix = manifest["relative_error"], manifest.get("prefix")
+            error, prefix, energy = manifest["relative_error"], manifest.get("prefix"), manifest.get("energy")
             return cls(
                 id=dictionary_id,
                 model=plain_text(manifest["model"]),
@@ -123,6 +126,7 @@ class DictionaryRecord:
                 versions={plain_text(name): plain_text(version) for name, version in manifest["versions"].items()},
                 files={_file_name(name): plain_text(digest) for name, digest in manifest["files"].items()},
                 prefix=None if prefix is None else whole(prefix, 0, MOST_SPECIAL),
+                energy=None if energy is None else Spread.parse(energy),
             )
         except (KeyError, TypeError, ValueError, AttributeError, ArithmeticError, UserError) as error:
             what = f"it has no {error}" if isinstance(error, KeyError) else str(error)

@@ -140,6 +140,10 @@ class Pipeline:
         for site, checkpoint in checkpoints.items():
             checkpoint.save(progress[site])
         dictionaries = self._finished({site: each.builder for site, each in progress.items()})
+        self._spreads = {site: each.builder.energy.spread for site, each in progress.items()}
+        for site, spread in self._spreads.items():
+            if spread is not None and (note := spread.note()):
+                self._job.say(f"layer {site.layer} {site.hook}: {note}")
         for site, dictionary in dictionaries.items():
             if len(dictionary) == 0:
                 for part in self._parts.values():  # to go on with them would end here again
@@ -219,6 +223,7 @@ class Pipeline:
             "prefix": special_tokens_before(self._model.tokenizer),  # other tools count them as positions
             "relative_error": relative_error,
             "measured_tokens": n_measured,
+            "energy": None if (spread := self._spreads[site]) is None else spread._asdict(),
             "seconds": self._seconds,
             "created": datetime.now(UTC).isoformat(timespec="seconds"),
             "versions": versions(),

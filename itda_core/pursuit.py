@@ -109,9 +109,17 @@ def encode(dictionary: Pursuer, x: torch.Tensor, k: int) -> Codes:
 
 
 def finite(x: torch.Tensor, first: int = 0) -> torch.Tensor:
-    """Rows as float32, contiguous, numbered from `first`. Raises ValueError when a value of theirs is not finite."""
+    """Rows as float32, contiguous, numbered from `first`.
+
+    Raises ValueError when a value of theirs is not finite, or a row of float64 is beyond what float32 holds.
+    """
     rows = x.detach().to(torch.float32).contiguous()
     if rows.numel() and not all(map(torch.isfinite, torch.aminmax(rows))):
-        good = torch.isfinite(rows).all(1)
-        raise ValueError(f"activation {first + int((~good).int().argmax())} has a value that is not finite")
+        bad = int((~torch.isfinite(rows).all(1)).int().argmax())
+        what = "too large for float32: scale them down" if torch.isfinite(x[bad]).all() else "not finite"
+        raise ValueError(f"activation {first + bad} has a value that is {what}")
+    if x.dtype == torch.float64 and rows.numel():
+        lost = (rows.abs().amax(1) < torch.finfo(torch.float32).tiny) & x.any(1)
+        if lost.any():
+            raise ValueError(f"activation {first + int(lost.int().argmax())} is too small for float32: scale them up")
     return rows

@@ -38,6 +38,14 @@ class EngineError(UserError):
     """The database engine failed within itself, over a file that may well be sound."""
 
 
+class ChanceWarning(UserWarning):
+    """A similarity that chance alone would make large: so few tokens were given."""
+
+
+class MeanWarning(UserWarning):
+    """Activations that are nearly the same vector, whose relative errors say little."""
+
+
 class Document(NamedTuple):
     """One text of a corpus."""
 

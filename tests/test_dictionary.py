@@ -1,4 +1,5 @@
-from collections.abc import Iterator
+import warnings
+from collections.abc import Callable, Iterator
 from itertools import pairwise
 from pathlib import Path
 
@@ -6,12 +7,14 @@ import numpy as np
 import pytest
 import torch
 from reference import error_of, pursue, sequential_build
+from safetensors.torch import load_file, save_file
 
-from itda_core import DamagedError, Dictionary, DictionaryBuilder, UserError, build_dictionary
+from itda_core import Codes, DamagedError, Dictionary, DictionaryBuilder, UserError, build_dictionary
 from itda_core.config import DictionarySettings
 from itda_core.cpu_pursuit import CpuPursuer
 from itda_core.plain import plain_pursuit
 from itda_core.torch_pursuit import TorchPursuer
+from itda_core.types import MeanWarning
 
 GOLDEN = np.load(Path(__file__).parent / "fixtures" / "published_algorithm.npz")
 
@@ -317,8 +320,144 @@ def test_no_activations_at_all_are_refused() -> None:
 def test_bad_batches_are_refused() -> None:
     good = (torch.ones(2, 3), torch.zeros(2, 2))
     for bad in ((torch.ones(2, 4), torch.zeros(2, 2)), (torch.ones(2, 3), torch.zeros(3, 2))):
-        with pytest.raises(ValueError, match=r"are \[n"):
+        with pytest.raises(ValueError, match=r"\[n, "):
             build_dictionary([good, bad])
+
+
+def relative_error(x: torch.Tensor, d: Dictionary) -> float:
+    return float((x - d.decode(d.encode(x), len(x))).square().sum() / x.square().sum())
+
+
+def test_atoms_of_another_norm_are_scaled_so_that_encode_and_decode_agree(
+    activations: torch.Tensor, sources: torch.Tensor
+) -> None:
+    d = build_dictionary([(activations, sources)], l0=6, threshold=0.05)
+    norms = torch.linspace(0.1, 9, len(d))[:, None]
+    for atoms in (7 * d.atoms, norms * d.atoms, (norms * d.atoms).double().numpy(), d.atoms.half()):
+        made = Dictionary(atoms, d.sources, d.settings)
+        assert torch.allclose(made.atoms, d.atoms, atol=1e-3)
+        assert torch.allclose(made.atoms.norm(dim=1), torch.ones(len(d)), atol=1.1e-4)
+        assert relative_error(activations, made) == pytest.approx(relative_error(activations, d), rel=1e-2)
+    assert Dictionary(d.atoms, d.sources, d.settings).atoms.data_ptr() == d.atoms.data_ptr()  # as they are
+    for row in (torch.zeros(24), torch.full((24,), torch.nan)):
+        wrong = d.atoms.clone()
+        wrong[3] = row
+        with pytest.raises(ValueError, match="atom 3 is zero or not finite"):
+            Dictionary(wrong, d.sources, d.settings)
+
+
+def test_a_file_whose_atoms_are_not_of_unit_norm_is_damaged(activations: torch.Tensor, tmp_path: Path) -> None:
+    build_dictionary([(activations, torch.zeros(600, 2))], l0=6, threshold=0.5).save(tmp_path)
+    file = tmp_path / "atoms.safetensors"
+    tensors = load_file(file)
+    for atoms in (7 * tensors["atoms"], tensors["atoms"][0], 0 * tensors["atoms"]):
+        save_file(tensors | {"atoms": atoms.contiguous()}, file)
+        with pytest.raises(DamagedError, match="cannot be read"):
+            Dictionary.load(tmp_path)
+
+
+def test_arrays_lists_and_gradients_are_taken(activations: torch.Tensor, sources: torch.Tensor) -> None:
+    d = build_dictionary([(activations, sources)], l0=6, threshold=0.05)
+    codes = d.encode(activations)
+    for x, places in (
+        (activations.numpy(), sources.numpy()),
+        (activations.double().tolist(), sources.tolist()),
+        (activations.clone().requires_grad_(), sources.double()),
+    ):
+        built = build_dictionary([(x, places)], l0=np.int64(6), threshold=np.float32(0.05))
+        assert torch.equal(built.sources, d.sources)
+        assert all(map(np.array_equal, d.encode(x, l0=np.int64(6)), codes))
+        assert built.settings.described() == d.settings.described() | {"threshold": float(np.float32(0.05))}
+        assert type(built.settings.l0) is int
+        made = Dictionary(d.atoms.tolist(), d.sources.numpy(), d.settings, d.admission_errors.tolist())
+        assert all(map(np.array_equal, made.encode(x), codes))
+        assert torch.equal(made.admission_errors, d.admission_errors)
+    coarse = activations.bfloat16()
+    assert all(map(np.array_equal, d.encode(coarse), d.encode(coarse.float())))
+
+
+@pytest.mark.parametrize(
+    ("change", "why"),
+    [
+        (lambda x, s: (x + 1j, s), "activations: complex"),
+        (lambda x, s: (x > 0, s), "activations: true and false"),
+        (lambda x, s: (x, s + 0.5), "sources are integers"),
+        (lambda x, s: (x, s * np.nan), "sources are integers"),
+        (lambda x, s: (x, s > 0), "sources are integers"),
+        (lambda x, s: (x, s + 0j), "sources: complex"),
+        (lambda x, s: (x, -s - 1), "sources are 0 or more"),
+        (lambda x, s: (x, s[:, 0]), "sources are integers"),
+        (lambda x, s: (x, s[1:]), "sources are"),
+        (lambda x, s: (x.double() * 1e200, s), "activation 0 has a value that is too large for float32"),
+        (lambda x, s: (x.double() * 1e-200, s), "activation 0 is too small for float32"),
+    ],
+)
+def test_what_is_no_activation_or_source_is_refused(
+    activations: torch.Tensor, sources: torch.Tensor, change: Callable, why: str
+) -> None:
+    with pytest.raises(ValueError, match=why):
+        build_dictionary([change(activations, sources)])
+
+
+def test_what_cannot_be_encoded_or_decoded_is_refused(activations: torch.Tensor, sources: torch.Tensor) -> None:
+    d = build_dictionary([(activations, sources)], l0=6, threshold=0.05)
+    codes = d.encode(activations)
+    for call, why in (
+        (lambda: d.encode(activations + 1j), "activations: complex"),
+        (lambda: d.encode(activations[0]), r"expected activations \[n, 24\]"),
+        (lambda: d.encode(activations, l0=3.0), "l0 is '3.0'"),
+        (lambda: d.encode(activations, l0=True), "l0 is True"),
+        (lambda: d.encode(activations, l0=0), "l0 is 0"),
+        (lambda: d.decode(codes, 599), "row 0 to 599 where n is 599"),
+        (lambda: d.decode(codes, 600.0), "n is '600.0'"),
+        (lambda: d.decode(codes, -1), "n is -1"),
+        (lambda: d.decode(Codes(codes.row, codes.atom + len(d), codes.coefficient), 600), "codes are of atom"),
+        (lambda: d.crop(2.0), "n_atoms is '2.0'"),
+    ):
+        with pytest.raises(ValueError, match=why):
+            call()
+    for wrong in (3.0, "3", True, None):
+        with pytest.raises(UserError, match="l0"):
+            build_dictionary([], l0=wrong)
+
+
+@pytest.mark.parametrize("size", [50, 600])
+def test_activations_that_are_mostly_their_mean_are_told(
+    activations: torch.Tensor, sources: torch.Tensor, size: int
+) -> None:
+    centred = activations - activations.mean(0)
+    massive = centred + 3_000 * torch.eye(24)[17]
+    with pytest.warns(MeanWarning, match=r"100 % .* mean vector \(100 % in dimension 17\).* subtract the .* mean"):
+        d = build_dictionary(batches(massive, sources, size), l0=6)
+    assert len(d) == 1
+    strength = centred.square().sum(1).mean().sqrt()
+    with pytest.warns(MeanWarning, match="60 % of the energy of the activations is their mean vector, so"):
+        build_dictionary(batches(centred + (1.5 / 24) ** 0.5 * strength, sources, size), l0=6)
+    signs = torch.ones(600).index_fill_(0, torch.arange(0, 600, 2), -1)
+    with pytest.warns(MeanWarning, match="100 % of the energy of the activations is in dimension 17, so"):
+        build_dictionary(batches(centred + 3_000 * signs[:, None] * torch.eye(24)[17], sources, size), l0=6)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        build_dictionary(batches(centred + (0.6 / 24) ** 0.5 * strength, sources, size), l0=6)  # 38 %
+
+
+@pytest.mark.parametrize("scale", [1e-25, 1.0, 1e25])
+def test_the_share_of_the_mean_by_its_definition(
+    activations: torch.Tensor, sources: torch.Tensor, scale: float
+) -> None:
+    x = (activations + 2) * scale
+    settings = DictionarySettings(6, 0.5)
+    builder = DictionaryBuilder(settings)
+    for part, labels in batches(x, sources, 70):
+        builder = DictionaryBuilder.resume(settings, builder.state(), torch.device("cpu"))
+        builder.add(part, labels)
+    exact = x.double()
+    energy = exact.square().sum(0)
+    spread = builder.energy.spread
+    assert spread is not None
+    assert spread.mean == pytest.approx(float(exact.mean(0).square().sum() * 600 / energy.sum()), rel=1e-4)
+    assert spread.dimension == int(energy.argmax())
+    assert spread.largest == pytest.approx(float(energy.max() / energy.sum()), rel=1e-4)
 
 
 def test_a_reused_buffer_does_not_change_what_was_added(activations: torch.Tensor, sources: torch.Tensor) -> None:

@@ -15,11 +15,11 @@ from itda_core.config import LayersSettings
 from itda_core.corpus import Corpus
 from itda_core.jobs import running_job
 from itda_core.layer_activations import common_rows, ends_of
-from itda_core.layers import MEASURES, LayerSimilarity, _union, compare_layers, path_of, read_layers
+from itda_core.layers import MEASURES, OLD_REPORT, LayerSimilarity, _union, compare_layers, path_of, read_layers
 from itda_core.library import DictionaryRecord, Library
 from itda_core.models import load_model
 from itda_core.pair_queries import Pair
-from itda_core.similarity import linear_cka, linear_regression
+from itda_core.similarity import linear_cka, linear_regression, svcca
 from itda_core.types import DamagedError, Site, UserError
 from itda_core.windows import TokenTable, Window, cut
 
@@ -68,6 +68,13 @@ def test_every_layer_against_every_layer(compared: Library) -> None:
     x, y = layers_of(MODEL_A, a, compared), layers_of(MODEL_B, b, compared)
     cka = np.array([[linear_cka(left, right) for right in y] for left in x])
     assert np.allclose(found.values["linear_cka"], cka, atol=1e-6)
+    for name, measure in (
+        ("linear_cka_debiased", lambda x, y: linear_cka(x, y, debiased=True)),
+        ("svcca", svcca),
+        ("svcca_directions", lambda x, y: svcca(x, y, directions=20)),
+    ):
+        assert found.values[name][2][3] == pytest.approx(measure(x[2], y[3]), abs=1e-6)
+    assert (found.cautions, found.unmeasured) == ({}, [])
     # Directed: from A to B.
     assert found.values["linear_regression"][1][4] == pytest.approx(linear_regression(x[1], y[4]), abs=1e-6)
     # Two seeds of one architecture: the same layers are alike.
@@ -123,6 +130,32 @@ def test_too_few_tokens_leave_a_measure_out(
     assert "give more tokens" in found.left_out["linear_regression"]  # width 192: any fit would be perfect
     assert "linear_regression" not in found.values
     assert "mutual_knn" in found.values
+    assert "with the tokens of one model shuffled it would be up to 0." in found.cautions["linear_cka"]
+    assert set(found.values["linear_cka_debiased"][0]) != set(found.values["linear_cka"][0])
+    assert main(["similarity", a.id, b.id, *options[:-1]]) == 0
+    assert "Linear CKA: 119 tokens are few" in capsys.readouterr().out
+
+
+def test_a_report_of_before_there_was_a_measure_is_read(
+    compared: Library, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    root = tmp_path / "library"
+    shutil.copytree(compared.root, root)
+    library = Library(root)
+    a, b = pair_of(library)
+    path = path_of(library, a, b, SETTINGS)
+    now = json.loads(path.read_text())
+    new = {"svcca_directions", "linear_cka_debiased"}
+    then = {key: value for key, value in now.items() if key != "cautions"}
+    path.write_text(json.dumps(then | {"values": {k: v for k, v in now["values"].items() if k not in new}}))
+    found = read_layers(library, a, b, SETTINGS)
+    assert found is not None
+    assert set(found.unmeasured) == new
+    assert found.values["svcca"] == tuple(map(tuple, now["values"]["svcca"]))
+    assert main(["verify", "--library", str(root)]) == 0
+    options = ["--tokens", str(TOKENS), "--threshold", "0.15", "--l0", "10", "--library", str(root)]
+    assert main(["similarity", a.id, b.id, *options]) == 0
+    assert f"Linear CKA, debiased, SVCCA, 20 directions: {OLD_REPORT}" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(("name", "value"), [("--tokens", "99"), ("--threshold", "-1"), ("--l0", "0")])
@@ -198,6 +231,8 @@ def test_a_damaged_report_says_so(compared: Library, tmp_path: Path, capsys: pyt
         {"atoms": [[1.5] * 6, [1] * 6]},
         {"a": 3},
         {"left_out": {"svcca": ["a"]}},
+        {"cautions": {"svcca": 3}},
+        {"cautions": []},
     ):
         path.write_text(json.dumps(sound | change))
         with pytest.raises(DamagedError, match="delete its file"):

@@ -6,6 +6,7 @@ from itertools import permutations
 
 import numpy as np
 import pytest
+import scipy.linalg
 import torch
 from sklearn.cross_decomposition import CCA
 from sklearn.decomposition import PCA
@@ -32,8 +33,9 @@ from itda_core.similarity import (
     transplant,
     union_jaccard,
 )
-from itda_core.similarity.checks import TooFewTokens
+from itda_core.similarity.checks import TooFewTokens, at_most_one
 from itda_core.similarity.matching import both_ways, mean_matching, same_depth
+from itda_core.types import ChanceWarning
 
 Similarity = Callable[..., float]
 ATOMS = torch.arange(0, 200, 4)
@@ -47,17 +49,27 @@ def by_shared_sources(x: torch.Tensor, y: torch.Tensor) -> float:
     return shared_concordance(x, y, ATOMS[: len(x) // 4])
 
 
+def by_directions(x: torch.Tensor, y: torch.Tensor) -> float:
+    return svcca(x, y, directions=20)
+
+
+def debiased(x: torch.Tensor, y: torch.Tensor) -> float:
+    return linear_cka(x, y, debiased=True)
+
+
 MEASURES: list[Similarity] = [
     linear_cka,
+    debiased,
     svcca,
+    by_directions,
     relative_representation,
     linear_regression,
     mutual_knn,
     by_transplant,
     by_shared_sources,
 ]
-SYMMETRIC = [linear_cka, svcca, relative_representation, mutual_knn, by_transplant, by_shared_sources]
-SHIFT_LEAVES_ALONE = [linear_cka, svcca, linear_regression]
+SYMMETRIC = [measure for measure in MEASURES if measure is not linear_regression]
+SHIFT_LEAVES_ALONE = [linear_cka, debiased, svcca, by_directions, linear_regression]
 
 every = pytest.mark.parametrize("measure", MEASURES, ids=lambda measure: measure.__name__)
 
@@ -130,7 +142,9 @@ def test_what_cannot_be_compared_is_refused(measure: Similarity, x: torch.Tensor
     infinite[5, 0] = math.inf
     for a, b, why in (
         (x[:, 0], y, r"\[n, d\]"),
-        (x.int(), y, "float tensor"),
+        (x + 1j, y, "x: complex"),
+        (x, y.numpy() > 0, "y: true and false"),
+        ([["a", "b"]] * 300, y, "x: <U1 values"),
         (x[:250], y, "250 activations against 300"),
         (x[:2], y[:2], "too few"),
         (wrong, y, "activation 17 .* not finite"),
@@ -143,6 +157,112 @@ def test_what_cannot_be_compared_is_refused(measure: Similarity, x: torch.Tensor
             measure(a, b)
 
 
+@every
+@pytest.mark.parametrize("scale", [1e200, 1e-200, 1e305, 1e-300])
+def test_the_scale_of_float64_is_no_matter(measure: Similarity, scale: float, x: torch.Tensor, y: torch.Tensor) -> None:
+    a, b = x.double(), y.double()
+    value = measure(a, b)
+    assert measure(a * scale, b) == pytest.approx(value, abs=1e-9)
+    assert measure(a, b * scale) == pytest.approx(value, abs=1e-9)
+    assert measure(a * scale, b * scale) == pytest.approx(value, abs=1e-9)
+
+
+@pytest.mark.parametrize("scale", [1e200, 1e-200])
+def test_errors_correlate_at_any_scale(scale: float) -> None:
+    a, b = np.random.default_rng(0).random((2, 40))
+    assert error_correlation(a * scale, b) == pytest.approx(error_correlation(a, b), abs=1e-12)
+
+
+@pytest.mark.parametrize("measure", [relative_representation, mutual_knn])
+def test_what_looks_at_angles_takes_rows_of_any_scale(measure: Similarity, x: torch.Tensor, y: torch.Tensor) -> None:
+    scales = torch.logspace(-140, 140, 300, dtype=torch.float64)[:, None]
+    assert measure(x.double() * scales, y) == pytest.approx(measure(x, y), abs=1e-6)
+
+
+def test_what_is_no_number_is_no_similarity() -> None:
+    assert at_most_one(1 + 1e-12) == 1
+    for value in (math.nan, math.inf):
+        with pytest.raises(ValueError, match="cannot be computed"):
+            at_most_one(value)
+
+
+@every
+def test_arrays_lists_and_gradients_are_taken(measure: Similarity, x: torch.Tensor, y: torch.Tensor) -> None:
+    value = measure(x, y)
+    backwards = np.ascontiguousarray(y.numpy()[::-1])[::-1]
+    frozen = x.numpy().copy()
+    frozen.flags.writeable = False
+    for a, b in (
+        (frozen, backwards),
+        (x.tolist(), y.numpy().astype(">f8")),
+        (x.clone().requires_grad_(), list(y.clone().requires_grad_())),
+    ):
+        assert measure(a, b) == pytest.approx(value, abs=1e-9)
+    coarse = x.bfloat16().requires_grad_(), y.bfloat16()
+    assert measure(*coarse) == measure(*(each.detach().float() for each in coarse))
+    assert measure((10 * x).int(), y) == measure((10 * x).int().float(), y)
+
+
+ROWS: dict[str, tuple[str, Callable[..., float]]] = {
+    "transplant": ("atoms", lambda x, y, rows: transplant(x, y, rows)),
+    "shared_concordance": ("atoms", lambda x, y, rows: shared_concordance(x, y, rows)),
+    "relative_representation": ("anchors", lambda x, y, rows: relative_representation(x, y, rows)),
+    "error_correlation": ("atoms_a", lambda x, y, rows: error_correlation(x[:, 0], y[:, 0], rows)),
+    "error_correlation, second": ("atoms_b", lambda x, y, rows: error_correlation(x[:, 0], y[:, 0], (), rows)),
+}
+
+
+@pytest.mark.parametrize("name", ROWS)
+def test_rows_are_numbers_or_a_mask_of_them(name: str, x: torch.Tensor, y: torch.Tensor) -> None:
+    argument, measure = ROWS[name]
+    rows = [3, 8, 20, 21, 22, 60, 299]
+    mask = torch.zeros(300, dtype=torch.bool)
+    mask[rows] = True
+    value = measure(x, y, torch.tensor(rows))
+    assert value != pytest.approx(measure(x, y, torch.tensor([0, 1])), abs=1e-4)  # what a mask was taken for
+    for given in (mask, mask.numpy(), mask.tolist(), rows, np.array(rows, np.uint16), np.array(rows, float)):
+        assert measure(x, y, given) == value
+    for wrong in (
+        mask[:-1],
+        [0.5, 5.7],
+        [math.nan, 1.0],
+        [1j, 2],
+        [-1, 3],
+        [3, 300],
+        [[1, 2]],
+        [1e30],
+        ["1"],
+        torch.tensor([1, 2]) + 0.5,
+    ):
+        with pytest.raises(ValueError, match=rf"^{argument}\b"):
+            measure(x, y, wrong)
+
+
+def test_the_same_atom_twice_is_one(x: torch.Tensor, y: torch.Tensor) -> None:
+    assert transplant(x, y, [5, 9, 9]) == transplant(x, y, [5, 9])
+    with pytest.raises(ValueError, match="1 atoms leave no choice"):
+        transplant(x, y, [5, 5])
+
+
+@pytest.mark.parametrize(
+    ("name", "call"),
+    [
+        ("k", lambda x, y, n: mutual_knn(x, y, n)),
+        ("directions", lambda x, y, n: svcca(x, y, directions=n)),
+        ("anchors", lambda x, y, n: relative_representation(x, y, n)),
+        ("steps", lambda x, y, n: shared_concordance(x, y, ATOMS, n)),
+        ("n", lambda x, y, n: float(len(shared_sources([ATOMS.reshape(-1, 2)], n)))),
+    ],
+)
+def test_counts_are_whole(name: str, call: Callable[..., float], x: torch.Tensor, y: torch.Tensor) -> None:
+    value = call(x, y, 5)
+    for same in (np.int64(5), np.uint8(5), torch.tensor(5)):
+        assert call(x, y, same) == value
+    for wrong in (5.0, 5.5, "5", True, -1, np.float32(5)):
+        with pytest.raises(ValueError, match=rf"^{name}\b"):
+            call(x, y, wrong)
+
+
 @pytest.mark.parametrize("measure", [relative_representation, mutual_knn, by_transplant, by_shared_sources])
 def test_a_zero_row_has_no_direction(measure: Similarity, x: torch.Tensor, y: torch.Tensor) -> None:
     zero = x.clone()
@@ -151,7 +271,7 @@ def test_a_zero_row_has_no_direction(measure: Similarity, x: torch.Tensor, y: to
         measure(zero, y)
 
 
-@pytest.mark.parametrize("measure", [svcca, linear_regression])
+@pytest.mark.parametrize("measure", [svcca, by_directions, linear_regression])
 def test_with_no_more_tokens_than_directions_nothing_is_said(measure: Similarity) -> None:
     x, y = torch.randn(20, 24), torch.randn(20, 24)
     with pytest.raises(TooFewTokens, match="give more tokens"):
@@ -175,13 +295,29 @@ def test_jaccard_by_hand() -> None:
 
 @pytest.mark.parametrize(
     ("sources", "why"),
-    [([[1, 2, 3]], "got"), ([[0.5, 1]], "integers"), ([[-1, -1]], "below 0"), (np.zeros((0, 2), int), "empty")],
+    [
+        ([[1, 2, 3]], "sources_a are"),
+        ([[0.5, 1]], "sources_a are integers"),
+        ([[math.nan, 1]], "sources_a are integers"),
+        ([[True, False]], "sources_a are integers"),
+        ([[1j, 1]], "sources_a: complex"),
+        ([[-1, -1]], "sources_a: one is below 0"),
+        (np.zeros((0, 2), int), "empty"),
+    ],
 )
 def test_sources_that_are_none(sources: object, why: str) -> None:
     with pytest.raises(ValueError, match=why):
         jaccard(sources, sources)
 
 
+def test_models_without_layers_are_refused() -> None:
+    with pytest.raises(ValueError, match="sources_a has no layers"):
+        union_jaccard([], [])
+    with pytest.raises(ValueError, match="sources_b has no layers"):
+        union_jaccard([[[0, 1]]], iter([]))
+
+
+@pytest.mark.filterwarnings("ignore::itda_core.types.ChanceWarning")
 def test_linear_cka_by_hand_and_from_kernels(x: torch.Tensor, y: torch.Tensor) -> None:
     line = torch.tensor([[-1.0], [0], [1]])
     bend = torch.tensor([[1.0], [-2], [1]])
@@ -190,6 +326,90 @@ def test_linear_cka_by_hand_and_from_kernels(x: torch.Tensor, y: torch.Tensor) -
     assert linear_cka(line, both) == pytest.approx(1 / 2**0.5, abs=1e-6)
     k, m = (KernelCenterer().fit_transform((z.double() @ z.double().T).numpy()) for z in (x, y))
     assert linear_cka(x, y) == pytest.approx((k * m).sum() / np.sqrt((k * k).sum() * (m * m).sum()), abs=1e-6)
+
+
+def test_more_dimensions_than_tokens_are_told_and_debiased() -> None:
+    chance, value, left = [], [], []
+    for seed in range(30):
+        x, y = torch.randn(2, 10, 50, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
+        with pytest.warns(ChanceWarning, match=r"10 tokens are few for 50 and 50 dimensions: .* debiased=True") as told:
+            value.append(linear_cka(x, y))
+        chance.append(float(str(told[0].message).split(" all the same")[0].split()[-1]))
+        left.append(linear_cka(x, y, debiased=True))
+        assert linear_cka(x, x, debiased=True) == pytest.approx(1, abs=1e-9)
+    assert np.mean(value) == pytest.approx(np.mean(chance), abs=0.02)
+    assert np.mean(value) > 0.8
+    assert abs(np.mean(left)) < 0.1
+    with pytest.raises(TooFewTokens, match="needs 4 or more"):
+        linear_cka(x[:3], y[:3], debiased=True)
+
+
+def test_debiased_cka_by_its_definition(x: torch.Tensor, y: torch.Tensor) -> None:
+    def hsic(k: np.ndarray, m: np.ndarray) -> float:  # Song et al. 2012, Eq. 5
+        k, m, n = k - np.diag(np.diag(k)), m - np.diag(np.diag(m)), len(k)
+        one = np.ones(n)
+        both = (
+            np.trace(k @ m) + one @ k @ one * (one @ m @ one) / ((n - 1) * (n - 2)) - 2 / (n - 2) * (one @ k @ m @ one)
+        )
+        return both / (n * (n - 3))
+
+    for rows in (5, 40, 300):
+        k, m = ((z[:rows].double() @ z[:rows].double().T).numpy() for z in (x, y))
+        expected = hsic(k, m) / np.sqrt(hsic(k, k) * hsic(m, m))
+        assert linear_cka(x[:rows], y[:rows], debiased=True) == pytest.approx(expected, abs=1e-9)
+    noise = torch.randn(3_000, 54, generator=torch.Generator().manual_seed(0))
+    a, b = noise[:, :24], noise[:, 24:] + noise[:, :30]
+    assert linear_cka(a, b) == pytest.approx(linear_cka(a, b, debiased=True), abs=0.02)  # of many tokens the same
+
+
+def test_tokens_that_are_equally_far_from_each_other_are_too_few() -> None:
+    with pytest.raises(TooFewTokens, match="but for chance"):
+        linear_cka(torch.eye(6), torch.eye(6)[:, :4], debiased=True)
+
+
+def canonical_correlations(p: np.ndarray, q: np.ndarray) -> np.ndarray:
+    """Of centred p and q, largest first, by the generalized eigenproblem (Hotelling 1936)."""
+    across = p.T @ q
+    inner = across @ np.linalg.solve(q.T @ q, across.T)
+    return np.sqrt(scipy.linalg.eigvalsh(inner, p.T @ p).clip(0, 1))[::-1][: min(p.shape[1], q.shape[1])]
+
+
+def test_svcca_by_its_definition_in_both_forms(x: torch.Tensor, y: torch.Tensor) -> None:
+    a, b = (z.double().numpy() for z in (x, y))
+    for kept in (0.5, 0.9, 0.99):
+        p, q = (PCA(kept, svd_solver="full").fit_transform(z) for z in (a, b))
+        assert svcca(x, y, kept=kept) == pytest.approx(canonical_correlations(p, q).mean(), abs=1e-6)
+    assert svcca(x, y) == svcca(x, y, kept=0.99)
+    for directions in (1, 7, 20):
+        p, q = (PCA(directions, svd_solver="full").fit_transform(z) for z in (a, b))
+        assert svcca(x, y, directions=directions) == pytest.approx(canonical_correlations(p, q).mean(), abs=1e-6)
+    for wrong, why in (
+        ({"kept": 0.9, "directions": 20}, "give one of them"),
+        ({"directions": 25}, "have 24 directions, 25 were asked: directions can be 24 at most"),
+        ({"directions": 0}, "directions is 0"),
+        ({"kept": math.nan}, "kept is nan"),
+        ({"kept": "all"}, "kept is all"),
+    ):
+        with pytest.raises(ValueError, match=why):
+            svcca(x, y, **wrong)
+    with pytest.raises(TooFewTokens, match="have 19 directions, 20 were asked: give more tokens"):
+        svcca(x[:20], y[:20], directions=20)
+
+
+def test_svcca_finds_a_layer_by_directions_and_not_by_variance() -> None:
+    # Two models, each with a simple layer of 5 strong directions and a rich one of 40; what they share of a direction
+    # falls with its rank. By variance, everything is most like the simple layer.
+    generator = torch.Generator().manual_seed(0)
+    shared = torch.randn(3_000, 40, generator=generator)
+    strengths = {"simple": torch.cat([torch.ones(5), torch.full((35,), 0.01)]), "rich": torch.linspace(1, 0.5, 40)}
+
+    def layer(name: str) -> torch.Tensor:
+        noise = torch.linspace(0.2, 2, 40) * torch.randn(3_000, 40, generator=generator)
+        return (shared + noise) * strengths[name]
+
+    a, b = ({name: layer(name) for name in strengths} for _ in range(2))
+    assert svcca(a["rich"], b["simple"]) > svcca(a["rich"], b["rich"])
+    assert svcca(a["rich"], b["rich"], directions=20) > svcca(a["rich"], b["simple"], directions=20)
 
 
 def test_svcca_by_hand_and_by_scikit_learn(x: torch.Tensor, y: torch.Tensor) -> None:
@@ -395,6 +615,7 @@ def test_layers_of_models_of_different_depth_match_by_relative_depth() -> None:
         ({("a", "a"): np.eye(2)}, "itself"),
         ({("a", "b"): np.ones(3)}, "layers by layers"),
         ({("a", "b"): np.full((2, 2), np.nan)}, "finite"),
+        ({("a", "b"): np.eye(2) + 1j}, "similarity: complex"),
     ],
 )
 def test_matching_of_what_cannot_be_matched(pairs: dict, why: str) -> None:
@@ -402,7 +623,9 @@ def test_matching_of_what_cannot_be_matched(pairs: dict, why: str) -> None:
         layer_matching(pairs)
 
 
-@pytest.mark.parametrize("measure", [linear_cka, svcca, relative_representation, linear_regression, mutual_knn])
+@pytest.mark.parametrize(
+    "measure", [linear_cka, debiased, svcca, relative_representation, linear_regression, mutual_knn]
+)
 def test_ten_thousand_tokens_of_width_200(measure: Similarity) -> None:
     x, y = torch.randn(10_000, 200), torch.randn(10_000, 200)
     seconds, _ = timed(lambda: measure(x, y))

@@ -81,6 +81,8 @@ def show_header(record: DictionaryRecord, index: Index) -> None:
         f"{parts.threshold_of(record)}; with {settings.l0} steps they leave a relative error of "
         f"{number(record.relative_error)} on {record.measured_tokens:,} {held}."
     )
+    if record.energy is not None and (note := record.energy.note()):
+        st.caption(f"{note}.")
 
 
 def show_filters(shown: state.AtomsState, index: Index) -> None:

@@ -8,7 +8,7 @@ import streamlit as st
 
 from app import bench_view, jobs_view, layer_figures, parts, resources, state, wholes_view
 from app.text import count, inert, number, share, visible
-from itda_core.layers import MEASURES, LayerSimilarity
+from itda_core.layers import MEASURES, OLD_REPORT, LayerSimilarity
 from itda_core.library import DictionaryRecord
 from itda_core.types import UserError
 
@@ -21,7 +21,13 @@ SAID = {
     "relative_representation": "Each token is described by its cosines with 300 others; this is how alike the two "
     "descriptions are.",
     "linear_cka": "How alike the two layers' tables of inner products between tokens are.",
-    "svcca": "The mean canonical correlation of the directions that hold 99 % of each layer's variance.",
+    "linear_cka_debiased": "Linear CKA less what chance alone gives, which is much where tokens are few and dimensions "
+    "many; of many tokens the two are the same.",
+    "svcca": "The mean canonical correlation of the directions that hold 99 % of each layer's variance. They are "
+    "another number in each layer, and a layer of few finds all of its own in one of many, so the largest value is "
+    "seldom that of the same depth: to find layers, take 20 directions.",
+    "svcca_directions": "The mean canonical correlation of the 20 strongest directions of each layer, which is what "
+    "the ITDA paper's figures for SVCCA are of.",
     "linear_regression": "How much of the variance of B's layer a linear map of A's layer explains.",
 }
 """What each measure says, in a sentence."""
@@ -167,6 +173,8 @@ def show_report(shown: state.SimilarityState, found: LayerSimilarity, records: l
             selection_mode="points",
         )
         st.caption("A ring marks the layer of B that is most like each layer of A. Click a cell to look behind it.")
+        if shown.measure in found.cautions:
+            st.caption(inert(f"Mind: {found.cautions[shown.measure]}."))
     if points := selected.get("points"):
         found_at = points[0].get("customdata")
         picked = str(found_at[0] if isinstance(found_at, list) else found_at).split()
@@ -177,6 +185,8 @@ def show_report(shown: state.SimilarityState, found: LayerSimilarity, records: l
         show_cell(found, records, layer, other)
     for name, why in found.left_out.items():
         st.caption(inert(f"{MEASURES[name]} is left out: {why}"))
+    if found.unmeasured:
+        st.caption(inert(f"{', '.join(MEASURES[name] for name in found.unmeasured)}: {OLD_REPORT}."))
     show_notes(found)
 
 

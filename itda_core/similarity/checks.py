@@ -1,8 +1,13 @@
 """What every measure asks of the activations that it compares, and the forms of them that several measures use."""
 
+import math
 from typing import Any, NamedTuple
 
+import numpy as np
 import torch
+
+from itda_core.arguments import row_numbers
+from itda_core.tensors import activations_tensor
 
 _RANK_TOLERANCE = 1e-7
 """Directions with a smaller share of the largest singular value are rounding: activations come in float32."""
@@ -23,41 +28,64 @@ class Basis(NamedTuple):
     """[rank] float64 singular values, the largest first."""
 
 
-def checked(x: torch.Tensor, least_rows: int = 3) -> torch.Tensor:
-    """Activations [n, d] of one site as float64. Raises ValueError where no measure could say anything of them.
+def checked(x: Any, least_rows: int = 3, name: str = "activations") -> torch.Tensor:
+    """Activations [n, d] of one site as float64, scaled. Raises ValueError where no measure could say anything of them.
+
+    Scaled by a power of two, which is exact: no measure looks at the scale, and products of what is near the largest or
+    the smallest float64 would be infinite or zero.
 
     Args:
-        x: activations, float.
+        x: activations: a tensor, an array or lists of real numbers.
         least_rows: how many of them the measure needs.
+        name: the argument's, for the message.
     """
-    if not isinstance(x, torch.Tensor) or x.ndim != 2 or x.shape[1] == 0 or not x.is_floating_point():
-        shape = list(x.shape) if isinstance(x, torch.Tensor) else type(x).__name__
-        raise ValueError(f"activations are a float tensor [n, d], got {shape}: pass one activation a row")
+    x = activations_tensor(x, name=name)
     if len(x) < least_rows:
         raise TooFewTokens(f"{len(x)} activations are too few: this measure needs {least_rows} or more")
-    x = x.detach().to("cpu", torch.float64)
+    x = x.to("cpu", torch.float64)
     if not torch.isfinite(x).all():
         bad = int((~torch.isfinite(x)).any(1).int().argmax())
         raise ValueError(f"activation {bad} has a value that is not finite: leave it out of both models")
+    x = scaled(x)
     if float((x - x[0]).abs().max()) <= _CONSTANT * float(x.abs().max()):
         raise ValueError("all activations are the same: give activations of different tokens")
     return x
 
 
-def check_pair(x: torch.Tensor, y: torch.Tensor) -> None:
-    """Raises ValueError where two models' activations are not of the same tokens, row by row."""
-    if isinstance(x, torch.Tensor) and isinstance(y, torch.Tensor) and x.ndim == y.ndim == 2 and len(x) != len(y):
-        raise ValueError(f"{len(x)} activations against {len(y)}: both models need the same tokens, a row for each")
+def check_pair(x: Any, y: Any) -> tuple[torch.Tensor, torch.Tensor]:
+    """Both models' activations as tensors. Raises ValueError where they are not of the same tokens, row by row."""
+    a, b = activations_tensor(x, name="x"), activations_tensor(y, name="y")
+    if len(a) != len(b):
+        raise ValueError(f"{len(a)} activations against {len(b)}: both models need the same tokens, a row for each")
+    return a, b
 
 
-def rows_but(n: int, atoms: Any) -> torch.Tensor:
+def rows_but(n: int, atoms: Any, name: str = "atoms") -> torch.Tensor:
     """[n] bool: which of n tokens are none of the atoms, given by their rows. Raises ValueError for no such row."""
-    rows = torch.as_tensor(atoms, dtype=torch.int64)
-    if rows.ndim != 1 or (len(rows) and not 0 <= int(rows.min()) <= int(rows.max()) < n):
-        raise ValueError(f"atoms are rows of the activations, whole numbers from 0 to {n - 1}")
     others = torch.ones(n, dtype=torch.bool)
-    others[rows] = False
+    others[torch.from_numpy(row_numbers(atoms, n, name))] = False
     return others
+
+
+def distinct_rows(n: int, given: Any, name: str) -> torch.Tensor:
+    """[m] int64: rows of n tokens, each once, in order. Raises ValueError as `row_numbers` does."""
+    return torch.from_numpy(np.unique(row_numbers(given, n, name)))
+
+
+def at_most_one(value: float) -> float:
+    """A similarity that is 1 at the most, but for rounding. Raises ValueError for NaN, which is no similarity."""
+    if not math.isfinite(value):
+        raise ValueError("the similarity of these activations cannot be computed: their values are too far apart")
+    return min(1.0, value)
+
+
+def scaled(x: torch.Tensor, each_row: bool = False) -> torch.Tensor:
+    """x [n, d] times a power of two, exactly, so that its largest value, or each row's, lies between a half and 1."""
+    largest = x.abs().amax(1, keepdim=True) if each_row else x.abs().max()
+    power = -np.frexp(largest.cpu().numpy())[1]
+    for part in (power // 2, power - power // 2):  # 2^1074 is beyond float64
+        x = x * torch.as_tensor(np.ldexp(1.0, part), dtype=x.dtype, device=x.device)
+    return x
 
 
 def centred(x: torch.Tensor) -> torch.Tensor:
@@ -67,6 +95,7 @@ def centred(x: torch.Tensor) -> torch.Tensor:
 
 def unit_rows(x: torch.Tensor) -> torch.Tensor:
     """Rows of x [n, d] scaled to unit norm. Raises ValueError for a zero row, which has no direction."""
+    x = scaled(x, each_row=True)  # the squares of small values would be zero
     norm = x.norm(dim=1, keepdim=True)
     if not (norm > 0).all():
         raise ValueError(f"activation {int((norm[:, 0] == 0).int().argmax())} is zero: leave it out of both models")

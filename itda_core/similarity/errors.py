@@ -9,18 +9,20 @@ are atoms of either are left out: their error is 0 whatever the model is.
 from typing import Any, NamedTuple
 
 import numpy as np
+import torch
 
-from itda_core.similarity.checks import TooFewTokens, rows_but
+from itda_core.similarity.checks import TooFewTokens, rows_but, scaled
+from itda_core.tensors import real_tensor
 
 _LEAST_TOKENS = 3
-_SPREAD = 1e-9  # of errors, which are shares; with less they are the same but for rounding
+_SPREAD = 1e-9  # of the largest error; with less they are the same but for rounding
 
 
 class Prepared(NamedTuple):
     """One site's errors, ready to be compared."""
 
     errors: np.ndarray
-    """[n] float64."""
+    """[n] float64, scaled: a correlation does not look at it."""
     counts: np.ndarray
     """[n] bool: the tokens that are no atoms."""
 
@@ -29,29 +31,32 @@ def error_correlation(errors_a: Any, errors_b: Any, atoms_a: Any = (), atoms_b: 
     """Pearson correlation of two dictionaries' errors on the same tokens, in [-1, 1].
 
     Args:
-        errors_a: [n] float errors, tensor or array: each token's by the one dictionary.
-        errors_b: [n] float errors by the other.
-        atoms_a: rows of the tokens that are atoms of the one dictionary.
+        errors_a: [n] errors: each token's by the one dictionary.
+        errors_b: [n] errors by the other.
+        atoms_a: rows of the tokens that are atoms of the one dictionary, or a mask [n] of them.
         atoms_b: those of the other.
 
     Raises:
         ValueError: wrong shapes, an atom that is no token, fewer than 3 tokens that are no atoms, a value that is not
             finite, or errors that are all the same.
     """
-    a, b = prepare(errors_a, atoms_a), prepare(errors_b, atoms_b)
+    a, b = prepare(errors_a, atoms_a, ("errors_a", "atoms_a")), prepare(errors_b, atoms_b, ("errors_b", "atoms_b"))
     if len(a.errors) != len(b.errors):
         raise ValueError(f"{len(a.errors)} errors against {len(b.errors)}: both models need the same tokens")
     return compare(a, b)
 
 
-def prepare(errors: Any, atoms: Any = ()) -> Prepared:
+def prepare(errors: Any, atoms: Any = (), names: tuple[str, str] = ("errors", "atoms")) -> Prepared:
     """What `compare` needs of errors [n] and the rows that are atoms. Raises ValueError as `error_correlation` does."""
-    values = np.asarray(errors, dtype=np.float64)
+    values = real_tensor(errors, names[0]).to("cpu", torch.float64)
     if values.ndim != 1 or len(values) < _LEAST_TOKENS:
-        raise ValueError(f"errors are [n], one for each of {_LEAST_TOKENS} tokens or more: got {list(values.shape)}")
-    if not np.isfinite(values).all():
-        raise ValueError(f"error {int((~np.isfinite(values)).argmax())} is not finite: leave its token out of both")
-    return Prepared(values, rows_but(len(values), atoms).numpy())
+        raise ValueError(
+            f"{names[0]} are [n], one for each of {_LEAST_TOKENS} tokens or more: got {list(values.shape)}"
+        )
+    if not torch.isfinite(values).all():
+        bad = int((~torch.isfinite(values)).int().argmax())
+        raise ValueError(f"error {bad} is not finite: leave its token out of both")
+    return Prepared(scaled(values).numpy(), rows_but(len(values), atoms, names[1]).numpy())
 
 
 def compare(a: Prepared, b: Prepared) -> float:

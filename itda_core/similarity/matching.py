@@ -10,6 +10,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from itda_core.arguments import array_of
+
 _RESAMPLES = 2_000
 _LEVEL = 0.95
 _LEAST_MODELS = 3
@@ -75,7 +77,7 @@ def matched_layers(similarity: np.ndarray) -> np.ndarray:
 
     Raises ValueError for what is no matrix, or has a value that is not finite.
     """
-    values = np.asarray(similarity, dtype=np.float64)
+    values = array_of(similarity, "similarity").astype(np.float64)
     if values.ndim != 2 or 0 in values.shape or not np.isfinite(values).all():
         raise ValueError(f"similarities are finite numbers, layers by layers: got {list(values.shape)}")
     best = values == values.max(1, keepdims=True)

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -15,7 +16,7 @@ class Measure:
     """A measure of how alike two sites are."""
 
     name: str
-    """The function's name in `itda_core.similarity`."""
+    """The function's name in `itda_core.similarity`, and after it what is not its default."""
     prepare: Callable[[torch.Tensor], Any]
     """Takes a site's activations [n, d]; what it gives is all that `compare` needs of the site."""
     compare: Callable[[Any, Any], float]
@@ -27,11 +28,14 @@ class Measure:
 ACTIVATION_MEASURES = (
     Measure("linear_regression", regression.prepare, regression.compare, symmetric=False),
     Measure("svcca", canonical.prepare, canonical.compare),
+    Measure("svcca_directions", partial(canonical.prepare, directions=canonical.DIRECTIONS), canonical.compare),
     Measure("linear_cka", alignment.prepare, alignment.compare),
+    Measure("linear_cka_debiased", alignment.prepare_debiased, alignment.compare_debiased),
     Measure("relative_representation", relative.prepare, relative.compare),
     Measure("mutual_knn", neighbours.prepare, neighbours.compare),
 )
-"""Those that compare activations, in the order of the ITDA paper's Table 1, and then the one that it left out."""
+"""Those that compare activations, in the order of the ITDA paper's Table 1, and then the one that it left out; a second
+form of a measure comes after the first."""
 
 
 def layer_similarities(

@@ -5,10 +5,11 @@ Symmetric. Invariant to rotations, reflections and permutations of neurons, and 
 to a shift of all activations.
 """
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 
+from itda_core.arguments import count
 from itda_core.similarity.checks import check_pair, checked, unit_rows
 
 _BLOCK = 512  # rows whose cosines with all others are in memory at once
@@ -21,7 +22,7 @@ class Prepared(NamedTuple):
     """[n, k] int64: rows of each token's nearest others, in ascending order of row."""
 
 
-def mutual_knn(x: torch.Tensor, y: torch.Tensor, k: int = 10) -> float:
+def mutual_knn(x: Any, y: Any, k: int = 10) -> float:
     """Mean share of the k nearest neighbours that two models have in common, in [0, 1]; about k/n by chance.
 
     Args:
@@ -33,14 +34,13 @@ def mutual_knn(x: torch.Tensor, y: torch.Tensor, k: int = 10) -> float:
         ValueError: wrong shapes, k below 1, no more than k + 1 tokens (all would be neighbours), a value that is not
             finite, or constant or zero activations.
     """
-    check_pair(x, y)
+    x, y = check_pair(x, y)
     return compare(prepare(x, k), prepare(y, k))
 
 
-def prepare(x: torch.Tensor, k: int = 10) -> Prepared:
+def prepare(x: Any, k: int = 10) -> Prepared:
     """What `compare` needs of activations [n, d]. Raises ValueError as `mutual_knn` does."""
-    if k < 1:
-        raise ValueError(f"k is {k}: it must be at least 1")
+    k = count(k, "k")
     unit = unit_rows(checked(x, k + 2)).float()
     found = torch.empty(len(unit), k, dtype=torch.int64)
     for start in range(0, len(unit), _BLOCK):

@@ -5,11 +5,11 @@ Directed, from x to y. Invariant to any invertible affine map of x; of y, to rot
 neurons, isotropic scaling, and a shift.
 """
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 
-from itda_core.similarity.checks import TooFewTokens, basis, check_pair, checked
+from itda_core.similarity.checks import TooFewTokens, at_most_one, basis, check_pair, checked
 
 
 class Prepared(NamedTuple):
@@ -21,7 +21,7 @@ class Prepared(NamedTuple):
     """[n, rank] float64: the centred activations in their principal directions, of total variance 1."""
 
 
-def linear_regression(x: torch.Tensor, y: torch.Tensor) -> float:
+def linear_regression(x: Any, y: Any) -> float:
     """R² of y from x by least squares with an intercept, over all dimensions together, in [0, 1].
 
     Args:
@@ -32,11 +32,11 @@ def linear_regression(x: torch.Tensor, y: torch.Tensor) -> float:
         ValueError: wrong shapes, a value that is not finite, constant activations, or no more tokens than directions,
             where the fit is perfect whatever the models are.
     """
-    check_pair(x, y)
+    x, y = check_pair(x, y)
     return compare(prepare(x), prepare(y))
 
 
-def prepare(x: torch.Tensor) -> Prepared:
+def prepare(x: Any) -> Prepared:
     """What `compare` needs of activations [n, d]. Raises ValueError as `linear_regression` does."""
     found = basis(checked(x))
     if found.left.shape[1] >= len(x) - 1:
@@ -49,4 +49,4 @@ def prepare(x: torch.Tensor) -> Prepared:
 
 def compare(a: Prepared, b: Prepared) -> float:
     """R² of b from a."""
-    return min(1.0, float((a.left.T @ b.scaled).square().sum()))
+    return at_most_one(float((a.left.T @ b.scaled).square().sum()))

@@ -6,10 +6,12 @@ the measure is the mean cosine between the two descriptions of a token. Symmetri
 and permutations of neurons, and to isotropic scaling; not to a shift of all activations.
 """
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
+import numpy as np
 import torch
 
+from itda_core.arguments import array_of, count, row_numbers
 from itda_core.similarity.checks import check_pair, checked, unit_rows
 
 _SEED = 0
@@ -22,36 +24,35 @@ class Prepared(NamedTuple):
     """[n, anchors] float32: relative representations, scaled to unit norm."""
 
 
-def relative_representation(x: torch.Tensor, y: torch.Tensor, anchors: int | torch.Tensor = 300) -> float:
+def relative_representation(x: Any, y: Any, anchors: Any = 300) -> float:
     """Mean cosine between the tokens' relative representations, in [-1, 1].
 
     Args:
         x: [n, d1] float activations.
         y: [n, d2] float activations of the same tokens.
-        anchors: how many tokens are drawn as anchors (at most n are), always the same ones; or their rows, [m] int.
+        anchors: how many tokens are drawn as anchors (at most n are), always the same ones; or their rows, [m] int;
+            or a mask [n] of them.
 
     Raises:
         ValueError: wrong shapes, fewer than 3 tokens, a value that is not finite, constant or zero activations, fewer
             than 2 anchors, or an anchor that is no row.
     """
-    check_pair(x, y)
+    x, y = check_pair(x, y)
     return compare(prepare(x, anchors), prepare(y, anchors))
 
 
-def prepare(x: torch.Tensor, anchors: int | torch.Tensor = 300) -> Prepared:
+def prepare(x: Any, anchors: Any = 300) -> Prepared:
     """What `compare` needs of activations [n, d]. Raises ValueError as `relative_representation` does."""
     unit = unit_rows(checked(x)).float()
     return Prepared(unit_rows(unit @ unit[anchor_rows(len(x), anchors)].T))
 
 
-def anchor_rows(n: int, anchors: int | torch.Tensor) -> torch.Tensor:
+def anchor_rows(n: int, anchors: Any) -> torch.Tensor:
     """[m] int64 rows of the anchors among n tokens. Raises ValueError as `relative_representation` does."""
-    if isinstance(anchors, torch.Tensor):
-        rows = anchors.to(torch.int64)
-        if rows.ndim != 1 or (len(rows) and not 0 <= int(rows.min()) <= int(rows.max()) < n):
-            raise ValueError(f"anchors are rows of the activations, whole numbers from 0 to {n - 1}")
+    if np.ndim(array_of(anchors, "anchors")) == 0:
+        rows = torch.randperm(n, generator=torch.Generator().manual_seed(_SEED))[: count(anchors, "anchors", 0)]
     else:
-        rows = torch.randperm(n, generator=torch.Generator().manual_seed(_SEED))[: max(0, anchors)]
+        rows = torch.from_numpy(row_numbers(anchors, n, "anchors"))
     if len(rows) < 2:
         raise ValueError(f"{len(rows)} anchors are too few: give 2 or more")
     return rows

@@ -18,9 +18,18 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 
+from itda_core.arguments import count
 from itda_core.config import DictionarySettings
 from itda_core.dictionary import Dictionary
-from itda_core.similarity.checks import TooFewTokens, check_pair, checked, rows_but, unit_rows
+from itda_core.similarity.checks import (
+    TooFewTokens,
+    at_most_one,
+    check_pair,
+    checked,
+    distinct_rows,
+    rows_but,
+    unit_rows,
+)
 from itda_core.similarity.sources import source_keys, sources_of
 
 STEPS = 4
@@ -50,38 +59,38 @@ class Prepared(NamedTuple):
     """Norm of the residual, as a share of the activation's, one for each token."""
 
 
-def shared_concordance(x: torch.Tensor, y: torch.Tensor, atoms: torch.Tensor, steps: int = STEPS) -> float:
+def shared_concordance(x: Any, y: Any, atoms: Any, steps: int = STEPS) -> float:
     """Agreement of two sites over the same sources, in [0, 1].
 
     Args:
         x: [n, d1] float activations.
         y: [n, d2] float activations of the same tokens.
-        atoms: [m] int: the rows that are the shared sources.
+        atoms: [m] int: the rows that are the shared sources; or a mask [n] of them.
         steps: pursuit steps.
 
     Raises:
         ValueError: wrong shapes, an atom that is no row, fewer than 8 tokens that are no atoms, a value that is not
             finite, or constant or zero activations.
     """
-    check_pair(x, y)
+    x, y = check_pair(x, y)
     return compare(prepare(x, atoms, steps), prepare(y, atoms, steps))
 
 
-def prepare(x: torch.Tensor, atoms: torch.Tensor, steps: int = STEPS) -> Prepared:
+def prepare(x: Any, atoms: Any, steps: int = STEPS) -> Prepared:
     """What `compare` needs of activations [n, d] and the shared sources' rows.
 
     Raises ValueError as `shared_concordance` does.
     """
     unit = unit_rows(checked(x)).float()
     others = rows_but(len(unit), atoms)
-    rows = torch.unique(torch.as_tensor(atoms, dtype=torch.int64))
+    rows = distinct_rows(len(unit), atoms, "atoms")
     if len(rows) == 0:
         raise ValueError("no shared sources: give one atom or more")
     if int(others.sum()) < _LEAST_TOKENS:
         raise TooFewTokens(
             f"{int(others.sum())} tokens are left beside {len(rows)} atoms: give more tokens, or fewer atoms"
         )
-    dictionary = Dictionary(unit[rows], torch.zeros(len(rows), 2), DictionarySettings(steps))
+    dictionary = Dictionary(unit[rows], torch.zeros(len(rows), 2), DictionarySettings(count(steps, "steps")))
     rest = unit[others]
     left = (rest - dictionary.decode(dictionary.encode(rest), len(rest))).norm(dim=1)
     spread = rest[:: -(-rest.shape[0] * len(rows) // _CELLS)]
@@ -110,7 +119,7 @@ def shared_sources(dictionaries: Iterable[Any], n: int | None = None) -> np.ndar
     votes = Counter(key for one in keys for key in one.tolist())
     if not votes:
         raise ValueError("no sources: give dictionaries that are not empty")
-    wanted = round(sum(map(len, keys)) / len(keys) / 2) if n is None else n
+    wanted = round(sum(map(len, keys)) / len(keys) / 2) if n is None else count(n, "n")
     chosen = sorted(votes, key=lambda key: (-votes[key], key))[: max(1, wanted)]
     return sources_of(np.array(sorted(chosen), dtype=np.int64))
 
@@ -124,4 +133,4 @@ def _told(values: torch.Tensor) -> Told:
 def _concordance(a: Told, b: Told) -> float:
     """Lin's coefficient: 2 cov / (var + var + (difference of means)²)."""
     shared = 2 * float(a.centred @ b.centred) / len(a.centred)
-    return shared / (a.variance + b.variance + (a.mean - b.mean) ** 2)
+    return at_most_one(shared / (a.variance + b.variance + (a.mean - b.mean) ** 2))

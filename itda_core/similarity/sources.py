@@ -9,6 +9,8 @@ from typing import Any
 
 import numpy as np
 
+from itda_core.arguments import sources_array
+
 _SHIFT = 32  # a document and a position as one number
 
 
@@ -16,13 +18,13 @@ def jaccard(sources_a: Any, sources_b: Any) -> float:
     """Shared sources over all sources, in [0, 1]; 1 for the same set.
 
     Args:
-        sources_a: [n, 2] integers, tensor or array: document and position (or character) of each atom.
+        sources_a: [n, 2] integers, a tensor, an array or lists: document and position (or character) of each atom.
         sources_b: those of the other dictionary, on the same corpus.
 
     Raises:
         ValueError: not [n, 2], not integers, or below 0; or both are empty, of which nothing can be said.
     """
-    return overlap(source_keys(sources_a), source_keys(sources_b))
+    return overlap(source_keys(sources_a, "sources_a"), source_keys(sources_b, "sources_b"))
 
 
 def union_jaccard(sources_a: Iterable[Any], sources_b: Iterable[Any]) -> float:
@@ -32,29 +34,32 @@ def union_jaccard(sources_a: Iterable[Any], sources_b: Iterable[Any]) -> float:
         sources_a: per layer [n, 2], as `jaccard` takes them.
         sources_b: those of the other model; it may have another number of layers.
 
-    Raises ValueError as `jaccard` does.
+    Raises ValueError as `jaccard` does, and for a model without layers.
     """
-    return overlap(union_keys(sources_a), union_keys(sources_b))
+    return overlap(union_keys(sources_a, "sources_a"), union_keys(sources_b, "sources_b"))
 
 
-def union_keys(sources: Iterable[Any]) -> np.ndarray:
-    """[m] int64, a number for each distinct source of all layers of a model, sorted. Raises ValueError as `jaccard`."""
-    return np.unique(np.concatenate([source_keys(layer) for layer in sources]))
+def union_keys(sources: Iterable[Any], name: str = "sources") -> np.ndarray:
+    """[m] int64, a number for each distinct source of all layers of a model, sorted.
+
+    Raises ValueError as `jaccard` does, and for no layers.
+    """
+    layers = [source_keys(layer, name) for layer in sources]
+    if not layers:
+        raise ValueError(f"{name} has no layers: give the sources of one or more")
+    return np.unique(np.concatenate(layers))
 
 
-def source_keys(sources: Any) -> np.ndarray:
+def source_keys(sources: Any, name: str = "sources") -> np.ndarray:
     """[m] int64, a number for each distinct source, sorted. Raises ValueError as `jaccard` does."""
-    return np.unique(row_keys(sources))
+    return np.unique(row_keys(sources, name))
 
 
-def row_keys(sources: Any) -> np.ndarray:
+def row_keys(sources: Any, name: str = "sources") -> np.ndarray:
     """[n] int64, a number for the source of each row, in their order. Raises ValueError as `jaccard` does."""
-    rows = np.asarray(sources)
-    if rows.ndim != 2 or rows.shape[1] != 2 or rows.dtype.kind not in "iu":
-        raise ValueError(f"sources are integers [n, 2], document and position: got {rows.dtype} {list(rows.shape)}")
-    rows = rows.astype(np.int64)
+    rows = sources_array(sources, name)
     if rows.size and (rows.min() < 0 or rows.max() >= 1 << _SHIFT - 1):
-        raise ValueError("a source is below 0 or too large: documents and positions count from 0")
+        raise ValueError(f"{name}: one is below 0 or too large: documents and positions count from 0")
     return rows[:, 0] << _SHIFT | rows[:, 1]
 
 

@@ -8,11 +8,11 @@ permutations of neurons, and to scaling; not to a shift of all activations. Sour
 Algorithm 2 and the anchors of Moschella et al. 2023.
 """
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 
-from itda_core.similarity.checks import TooFewTokens, check_pair, checked, rows_but, unit_rows
+from itda_core.similarity.checks import TooFewTokens, check_pair, checked, distinct_rows, rows_but, unit_rows
 
 _LEAST_TOKENS = 3  # that are no atoms
 
@@ -30,24 +30,24 @@ class Prepared(NamedTuple):
     """[k] int64: which of the atoms each of them picks first."""
 
 
-def transplant(x: torch.Tensor, y: torch.Tensor, atoms: torch.Tensor) -> float:
+def transplant(x: Any, y: Any, atoms: Any) -> float:
     """Share of the tokens that first pick the same source in both models, in [0, 1].
 
     Args:
         x: [n, d1] float activations of the model whose dictionary it is.
         y: [n, d2] float activations of the same tokens in the other model.
-        atoms: [m] int: the rows of x that are the dictionary's sources.
+        atoms: [m] int: the rows of x that are the dictionary's sources; or a mask [n] of them.
 
     Raises:
         ValueError: wrong shapes, fewer than 3 tokens that are no atoms, fewer than 2 atoms, an atom that is no row, a
             value that is not finite, or constant or zero activations.
     """
-    check_pair(x, y)
+    x, y = check_pair(x, y)
     a = prepare(x, atoms)
     return compare(a, a._replace(unit=_unit(y)))
 
 
-def prepare(x: torch.Tensor, atoms: torch.Tensor, most: int | None = None) -> Prepared:
+def prepare(x: Any, atoms: Any, most: int | None = None) -> Prepared:
     """What `compare` needs of activations [n, d] and the rows that are atoms.
 
     Args:
@@ -59,7 +59,7 @@ def prepare(x: torch.Tensor, atoms: torch.Tensor, most: int | None = None) -> Pr
     """
     unit = _unit(x)
     tokens = rows_but(len(unit), atoms).nonzero()[:most, 0]
-    rows = torch.as_tensor(atoms, dtype=torch.int64)
+    rows = distinct_rows(len(unit), atoms, "atoms")
     if len(rows) < 2:
         raise ValueError(f"{len(rows)} atoms leave no choice: give 2 or more")
     if len(tokens) < _LEAST_TOKENS:
@@ -72,7 +72,7 @@ def compare(a: Prepared, b: Prepared) -> float:
     return float((a.picks == _first_picks(b.unit[a.tokens], b.unit[a.atoms])).double().mean())
 
 
-def _unit(x: torch.Tensor) -> torch.Tensor:
+def _unit(x: Any) -> torch.Tensor:
     return unit_rows(checked(x)).float()
 
 

@@ -54,6 +54,34 @@ def test_the_question_and_its_answer(measured: Path, open_page: OpenPage) -> Non
     assert "Layer 4 of A" in text(page)
 
 
+def test_svcca_is_there_in_both_forms_and_said_apart(measured: Path, open_page: OpenPage) -> None:
+    a, b = ids(measured)
+    for measure, words in (("svcca", "to find layers, take 20 directions"), ("svcca_directions", "20 strongest")):
+        page = open_page(measured, "/similarity", d=a, e=b, by=measure)
+        assert not page.exception
+        assert words in text(page)
+    (table,) = (each.value for each in page.dataframe if "right" in each.value)
+    paper = dict(zip(table["measure"], table["paper, GPT-2 small"], strict=True))
+    assert (paper["SVCCA, 20 directions"], paper["SVCCA, 99 % of the variance"]) == ("0.50", "–")
+    assert "what its 0.50 and 0.44 are of" in text(page)
+
+
+def test_a_report_says_what_it_lacks_and_what_to_mind(measured: Path, tmp_path: Path, open_page: OpenPage) -> None:
+    root = tmp_path / "library"
+    shutil.copytree(measured, root)
+    a, b = ids(root)
+    (report,) = (root / "comparisons").glob("layers--*")
+    found = json.loads(report.read_text())
+    del found["values"]["svcca_directions"]
+    report.write_text(json.dumps(found | {"cautions": {"linear_cka": "few tokens <b>"}}))
+    page = open_page(root, "/similarity", d=a, e=b, by="linear_cka")
+    assert not page.exception
+    said = text(page).replace("\\", "")
+    assert "Mind: few tokens <b>." in said
+    assert "SVCCA, 20 directions: not measured, since the report was made before" in said
+    assert "Mind" not in text(open_page(root, "/similarity", d=a, e=b, by="mutual_knn"))
+
+
 def test_the_two_models_as_wholes(measured: Path, open_page: OpenPage) -> None:
     a, b = ids(measured)
     library = Library(measured)

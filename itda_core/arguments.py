@@ -1,0 +1,111 @@
+"""What callers pass to the Python API, read in one place: numbers, counts, rows, sources; ValueError names what is bad.
+
+Tensors, arrays and lists are all taken. Nothing here imports torch: where nobody has, no argument is a tensor.
+"""
+
+import operator
+import sys
+from typing import Any
+
+import numpy as np
+
+_SOURCES = "integers [n, 2], document and position"
+
+
+def array_of(given: Any, name: str) -> np.ndarray:
+    """Numbers or booleans as an array, of whatever shape; tensors without their gradients, bfloat16 as float32.
+
+    Args:
+        given: a tensor, an array, or lists of numbers.
+        name: the argument's, for the message.
+
+    Raises ValueError for complex numbers and for what is no array of numbers.
+    """
+    try:
+        if isinstance(given, list | tuple):
+            found = np.asarray([_without_torch(each) for each in given])
+        else:
+            found = np.asarray(_without_torch(given))
+    except (TypeError, ValueError, RuntimeError) as error:  # lists of different lengths, sparse tensors
+        raise ValueError(f"{name} cannot be read as an array of numbers: {error}") from error
+    if found.dtype.kind == "c":
+        raise ValueError(f"{name}: complex numbers, where real ones were expected; take their real or imaginary part")
+    if found.dtype.kind not in "fiub":
+        raise ValueError(f"{name}: {found.dtype} values, where numbers were expected")
+    return found
+
+
+def _without_torch(given: Any) -> Any:
+    torch = sys.modules.get("torch")
+    if torch is None or not isinstance(given, torch.Tensor):
+        return given
+    tensor = given.detach().cpu()
+    return (tensor.float() if tensor.dtype == torch.bfloat16 else tensor).numpy()
+
+
+def whole_numbers(given: Any, name: str, what: str = "whole numbers") -> np.ndarray:
+    """Whole numbers as int64; a float passes where its value is one.
+
+    Args:
+        given: as `array_of` takes it.
+        name: the argument's.
+        what: they have to be, in words.
+
+    Raises ValueError for fractions, NaN, booleans, numbers beyond 64 bits, and as `array_of`.
+    """
+    found = array_of(given, name)
+    is_float = found.dtype.kind == "f"
+    # A float of 2**63 is the first beyond int64; NaN is in no range.
+    if found.dtype.kind == "b" or (is_float and not ((found == np.rint(found)) & (np.abs(found) < 2.0**63)).all()):
+        odd = found[found != np.rint(found)] if is_float else found
+        seen = f"{odd.flat[0]}" if odd.size else "a number beyond 64 bits"
+        raise ValueError(f"{name} are {what}: got {seen}, {found.dtype} {list(found.shape)}")
+    if found.dtype == np.uint64 and found.size and found.max() > np.iinfo(np.int64).max:
+        raise ValueError(f"{name} are {what}: got {found.max()}, beyond 64 bits")
+    return np.require(found.astype(np.int64, copy=False), requirements=["C", "W"])  # what torch takes without a word
+
+
+def row_numbers(given: Any, n: int, name: str) -> np.ndarray:
+    """[m] int64 rows of n activations: whole numbers as they are, of a mask [n] those that are true.
+
+    Raises ValueError for a mask of another length, fractions, NaN, and rows that there are not.
+    """
+    found = array_of(given, name)
+    if found.dtype.kind == "b":
+        if found.shape != (n,):
+            raise ValueError(f"{name} as a mask is [{n}], true or false for each activation: got {list(found.shape)}")
+        return np.flatnonzero(found)
+    what = f"rows of the activations, whole numbers from 0 to {n - 1}, or a mask of them"
+    rows = whole_numbers(found, name, what)
+    if rows.ndim != 1:
+        raise ValueError(f"{name} are {what}: got {list(rows.shape)}")
+    if rows.size and not 0 <= rows.min() <= rows.max() < n:
+        bad = rows[(rows < 0) | (rows >= n)][0]
+        raise ValueError(f"{name} are {what}: there is no row {bad}")
+    return rows
+
+
+def sources_array(given: Any, name: str, n: int | None = None) -> np.ndarray:
+    """[n, 2] int64 sources, document and position; those below 0 stand for none that is known.
+
+    Raises ValueError for another shape, or a number of them other than n, and as `whole_numbers`.
+    """
+    found = whole_numbers(given, name, _SOURCES)
+    if found.ndim != 2 or found.shape[1] != 2:
+        raise ValueError(f"{name} are {_SOURCES}: got {found.dtype} {list(found.shape)}")
+    if n is not None and len(found) != n:
+        raise ValueError(f"{name} are [n, 2], document and position: got {list(found.shape)} for {n} activations")
+    return found
+
+
+def count(given: Any, name: str, lowest: int = 1) -> int:
+    """A count, of any integer type. Raises ValueError for floats, booleans, and what is below the lowest."""
+    try:
+        found = operator.index(given)
+    except TypeError as error:
+        raise ValueError(f"{name} is {str(given)[:40]!r}: it must be a whole number") from error
+    if isinstance(given, bool):
+        raise ValueError(f"{name} is {given}: it must be a whole number")
+    if found < lowest:
+        raise ValueError(f"{name} is {found}: it must be at least {lowest}")
+    return found
