@@ -1,32 +1,48 @@
-"""The app: page settings, the pages, and what they share."""
+"""The app: page settings, the pages, and what they share.
+
+`streamlit run` imports this file and serves the `app` that it finds; every run of a page then runs it as `__main__`.
+"""
 
 from pathlib import Path
 
 import streamlit as st
 
-from app.parts import errors_shown, sidebar
+from app.guard import MIDDLEWARE
 
-# A file of our own: an icon given by name would be fetched from an outside host.
-st.set_page_config(
-    page_title="ITDA Explorer",
-    page_icon=str(Path(__file__).parent / "icon.svg"),
-    layout="wide",
-    initial_sidebar_state=230,
-)
 
-page = st.navigation(
-    [
-        st.Page("views/library.py", title="Library", default=True),
-        st.Page("views/atoms.py", title="Atoms", url_path="atoms", visibility="hidden"),
-        st.Page("views/atom.py", title="Atom", url_path="atom", visibility="hidden"),
-        st.Page("views/decompose.py", title="Decompose", url_path="decompose", visibility="hidden"),
-        st.Page("views/compare.py", title="Compare", url_path="compare", visibility="hidden"),
-        st.Page("views/similarity.py", title="Similarity", url_path="similarity", visibility="hidden"),
-        st.Page("views/quality.py", title="Quality", url_path="quality", visibility="hidden"),
-        st.Page("views/build.py", title="Build", url_path="build", visibility="hidden"),
-    ],
-    position="hidden",
-)
-with errors_shown():
-    sidebar()
-    page.run()
+def say(error: Exception) -> bool:
+    """Say what a callback or a part that runs by itself met, as pages do; False for a fault, which is shown as one."""
+    from app.parts import say_error
+
+    return say_error(error)
+
+
+if __name__ != "__main__":
+    app = st.App(__file__, middleware=MIDDLEWARE, on_script_error=say)
+else:
+    from app.parts import errors_shown, sidebar  # what reads indexes is nothing for the server to wait for
+
+    # A file of our own: an icon given by name would be fetched from an outside host.
+    st.set_page_config(
+        page_title="ITDA Explorer",
+        page_icon=str(Path(__file__).parent / "icon.svg"),
+        layout="wide",
+        initial_sidebar_state=230,
+    )
+
+    page = st.navigation(
+        [
+            st.Page("views/library.py", title="Library", default=True),
+            st.Page("views/atoms.py", title="Atoms", url_path="atoms", visibility="hidden"),
+            st.Page("views/atom.py", title="Atom", url_path="atom", visibility="hidden"),
+            st.Page("views/decompose.py", title="Decompose", url_path="decompose", visibility="hidden"),
+            st.Page("views/compare.py", title="Compare", url_path="compare", visibility="hidden"),
+            st.Page("views/similarity.py", title="Similarity", url_path="similarity", visibility="hidden"),
+            st.Page("views/quality.py", title="Quality", url_path="quality", visibility="hidden"),
+            st.Page("views/build.py", title="Build", url_path="build", visibility="hidden"),
+        ],
+        position="hidden",
+    )
+    with errors_shown():
+        sidebar()
+        page.run()

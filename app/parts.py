@@ -3,7 +3,6 @@
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 from urllib.parse import urlencode
 
@@ -16,7 +15,6 @@ from app.components.token_strip import Row, Token, token_strip
 from app.naming import names
 from app.tables import csv_of
 from app.text import inert
-from itda_core.files import unreadable
 from itda_core.library import DictionaryRecord
 from itda_core.types import DamagedError, UserError
 
@@ -136,10 +134,18 @@ def errors_shown() -> Iterator[None]:
         st.title("This cannot be shown")
         show_error(error)
         ways_on()
-    except OSError as error:  # a folder of another user, a disk that fails
-        st.title("This cannot be read")
-        show_error(unreadable(Path(error.filename or "A file"), error), icon=":material/broken_image:")
+    except OSError as error:  # a file or folder that cannot be opened, or was taken away at this moment
+        st.title("This cannot be shown")
+        show_error(_unreadable(error))
         ways_on()
+
+
+def say_error(error: Exception) -> bool:
+    """Show an error that the reader can mend as its one line, where `errors_shown` is not; False for any other."""
+    if isinstance(error, UserError | OSError):
+        show_error(error if isinstance(error, UserError) else _unreadable(error))
+        return True
+    return False
 
 
 def ways_on() -> None:
@@ -148,6 +154,16 @@ def ways_on() -> None:
         other_dictionaries()
     except (UserError, OSError):
         return  # said above already
+
+
+def _unreadable(error: OSError) -> UserError:
+    """What the system says of a file, as a line for the reader."""
+    if error.filename is None:
+        return UserError(f"this needs something that is not to be had: {error}")
+    return UserError(
+        f"{str(error.filename)[:200]} cannot be used ({error.strerror}): see to that, or name another library in "
+        f"{resources.LIBRARY_VARIABLE}"
+    )
 
 
 def show_error(error: UserError, icon: str = ":material/link_off:") -> None:

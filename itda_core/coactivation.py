@@ -11,9 +11,9 @@ from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
-from numba import njit
 from numba.extending import register_jitable
 
+from itda_core.compiling import compiled
 from itda_core.pair_queries import LEAST_TOGETHER, MEASURES, Measures, Pair
 
 _CODES_HELD = 1 << 26  # of B at once: 512 MB
@@ -188,7 +188,7 @@ def correlation(n, product, plain_a, square_a, plain_b, square_b):
     return (n * product - plain_a * plain_b) / np.sqrt(spread_a * spread_b)
 
 
-@njit(cache=True)
+@compiled()
 def _match(
     first_a,
     bounds,

@@ -2,8 +2,10 @@
 
 import numba
 
+from itda_core.compiling import compiled
 
-@numba.njit(parallel=True, cache=True)
+
+@compiled(parallel=True)
 def sum_repeats(steps, picks, coefficients):
     """Sum what a row gave to an atom in several steps, in place, in order of first pick; steps become numbers of atoms.
 
@@ -28,7 +30,7 @@ def sum_repeats(steps, picks, coefficients):
         steps[row] = kept
 
 
-@numba.njit(cache=True)
+@compiled()
 def flatten(first, steps, picks, coefficients, row, atom, coefficient, at):
     """Write the codes of rows numbered from `first` to three flat arrays from `at` on; returns where they end."""
     for i in range(len(steps)):

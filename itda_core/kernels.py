@@ -18,6 +18,7 @@ import numba
 import numpy as np
 from numba.np.ufunc.parallel import get_thread_id
 
+from itda_core.compiling import compiled
 from itda_core.vectors import (
     CHUNK,
     PANEL,
@@ -82,7 +83,7 @@ _PANELS = 64  # that stay in the second cache while rows of the Gram matrix are 
 _UNIT = 2.5e-7  # that the norm of a row of unit norm may be off by in float32
 _TINIEST = 1e-54  # the square of _SHORTEST
 
-_compiled: Any = partial(numba.njit, cache=True, error_model="numpy")
+_compiled: Any = partial(compiled, error_model="numpy")
 _loop: Any = partial(_compiled, _nrt=False)  # counting references to arrays would cost more than a step
 _inlined: Any = partial(_loop, forceinline=True)
 

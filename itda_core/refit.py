@@ -18,6 +18,7 @@ import torch
 from numba.np.ufunc.parallel import get_thread_id
 
 from itda_core import kernels
+from itda_core.compiling import compiled
 from itda_core.pursuit import finite
 from itda_core.types import Codes
 
@@ -26,7 +27,7 @@ RIDGE = 1e-6
 that cancel, and bounds the loss: |x − x̂|² is at most the pursuit's, and this share of its squared coefficients."""
 _VALUES_AT_ONCE = 1 << 22  # of the picked atoms of some rows, or of the rows
 
-_compiled: Any = partial(numba.njit, cache=True, error_model="numpy")
+_compiled: Any = partial(compiled, error_model="numpy")
 
 
 def refit(codes: Codes, x: torch.Tensor, atoms: torch.Tensor) -> Codes:

@@ -4,7 +4,8 @@ from collections.abc import Callable, Iterable
 
 import numpy as np
 import torch
-from numba import njit
+
+from itda_core.compiling import compiled
 
 LISTED = 10
 """Nearest and co-firing atoms kept for each atom."""
@@ -72,7 +73,7 @@ def _together(parts: CodeParts, start: int, stop: int, n_atoms: int) -> np.ndarr
     return both
 
 
-@njit(cache=True)
+@compiled()
 def _count_pairs(bounds: np.ndarray, atom: np.ndarray, start: int, both: np.ndarray) -> None:
     """Add the pairs of atoms that fire on a token to `both`; a token's codes lie from one bound to the next.
 

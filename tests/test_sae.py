@@ -445,7 +445,7 @@ def hub(with_saes: Library, tmp_path_factory: pytest.TempPathFactory) -> "Hub":
     folder = tmp_path_factory.mktemp("hub")
     repository = folder / "models" / "someone" / "small-saes"
     record = only(with_saes, "topk")
-    for name in ("blocks.3.hook_resid_post", "blocks.1.hook_resid_post", "scaled", "many", "list"):
+    for name in ("blocks.3.hook_resid_post", "blocks.1.hook_resid_post", "scaled", "many", "list", "tanh"):
         (repository / name).mkdir(parents=True)
         for file in record.files:
             shutil.copy(sae_folder(with_saes, record.id) / file, repository / name / file)
@@ -453,6 +453,7 @@ def hub(with_saes: Library, tmp_path_factory: pytest.TempPathFactory) -> "Hub":
     write_json(repository / "scaled" / "cfg.json", config | {"normalize_activations": "expected_average_only_in"})
     write_json(repository / "many" / "cfg.json", config | {"k": "many"})
     write_json(repository / "list" / "cfg.json", [])
+    write_json(repository / "tanh" / "cfg.json", config | {"activation_fn_str": "tanh-relu"})
     config["metadata"]["hook_name"] = "blocks.1.hook_resid_post"
     write_json(repository / "blocks.1.hook_resid_post" / "cfg.json", config)
     with serve(folder) as served:
@@ -494,6 +495,7 @@ def test_a_pretrained_sae_comes_from_the_hub(with_saes: Library, hub: Hub, tmp_p
         ((*named, "scaled"), "is for activations that are scaled first (expected_average_only_in), and does not say"),
         ((*named, "many"), "says that 'many' latents are active at a token"),
         ((*named, "list"), "someone/small-saes list cannot be loaded"),
+        ((*named, "tanh"), "tanh cannot be loaded: its activation_fn_str is 'tanh-relu', which is not computed here"),
         (("--release", "someone/nothing", "--sae-id", "x"), "someone/nothing"),
         (("--release", "nothing", "--sae-id", "x"), "Release nothing not found"),
         ((*named, "x", "--k", "3"), "leave --k out"),

@@ -2,7 +2,8 @@
 
 from typing import Any
 
-from itda_core.evaluation.saelens import ARCHITECTURES, official_name
+from itda_core.evaluation.saelens import official_name
+from itda_core.evaluation.saelens_config import ARCHITECTURES
 from itda_core.library import DictionaryRecord
 from itda_core.types import Site, UserError
 

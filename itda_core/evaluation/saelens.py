@@ -7,6 +7,7 @@ schedule, its clipping and its count of dead latents are what run. Importing SAE
 import importlib.metadata
 import importlib.util
 import warnings
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -20,11 +21,10 @@ from huggingface_hub.errors import (
 )
 from safetensors import SafetensorError
 
+from itda_core.evaluation.saelens_config import check_read, check_written
 from itda_core.hub import answer_of_hub
 from itda_core.types import DamagedError, UserError, one_line
 
-ARCHITECTURES = ("standard", "topk", "jumprelu", "gated")
-"""Those whose codes are positive and of one activation each, and whose output stands for their input."""
 _APPLIED = ("none", "layer_norm", "constant_norm_rescale")
 """What SAELens does to activations itself wherever an SAE is used. Anything else is for training: whatever scales them
 then has to be folded into the weights, after which `normalize_activations` is `none`."""
@@ -129,10 +129,13 @@ def load_sae(folder: Path) -> Any:
     """
     require_saelens()
     from sae_lens import SAE
+    from sae_lens.loading.pretrained_sae_loaders import sae_lens_disk_loader
 
+    reader = _Reader(sae_lens_disk_loader)
     try:
         with torch.device("cpu"):
-            sae = SAE.load_from_disk(folder, device="cpu", dtype="float32")
+            sae = SAE.load_from_disk(folder, device="cpu", dtype="float32", converter=reader)
+        reader.check(sae)
     except (OSError, SafetensorError, KeyError, TypeError, ValueError, RuntimeError, AttributeError) as error:
         raise DamagedError(f"{folder.name} cannot be read as an SAE: {one_line(_first_line(error))}") from error
     _check(sae, folder.name)
@@ -150,12 +153,15 @@ def fetch_sae(release: str, sae_id: str) -> Any:
     """
     require_saelens()
     from sae_lens import SAE
+    from sae_lens.loading.pretrained_sae_loaders import NAMED_PRETRAINED_SAE_LOADERS, get_conversion_loader_name
 
     try:
+        reader = _Reader(NAMED_PRETRAINED_SAE_LOADERS[get_conversion_loader_name(release)])
         with warnings.catch_warnings():
             # Of a repository that is named by its own name, and of a scale that is not kept: `_check` refuses that.
             warnings.simplefilter("ignore", UserWarning)
-            sae: Any = SAE.from_pretrained(release, sae_id, device="cpu", dtype="float32")
+            sae = SAE.from_pretrained(release, sae_id, device="cpu", dtype="float32", converter=reader)
+        reader.check(sae)
     except Exception as error:  # a stranger's files can end in any of them, a pickle above all
         raise UserError(_refusal(release, sae_id, error)) from error
     _check(sae, f"{release} {sae_id}")
@@ -170,6 +176,25 @@ def official_name(model: str) -> str:
         return get_official_model_name(model)
     except ValueError:
         return model
+
+
+class _Reader:
+    """SAELens' reader of files, with a look at the configuration before SAELens drops fields of it, and after."""
+
+    def __init__(self, read: Callable[..., tuple[dict[str, Any], Any, Any] | tuple[dict[str, Any], Any]]) -> None:
+        self._read = read
+        self._config: dict[str, Any] = {}
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        """What SAELens calls. Raises ValueError for a configuration that is not computed as it says."""
+        found = self._read(*args, **kwargs)
+        check_written(found[0])
+        self._config = dict(found[0])
+        return found
+
+    def check(self, sae: Any) -> None:
+        """Look at the SAE that was read. Raises ValueError for one that is not what its configuration says."""
+        check_read(self._config, sae.cfg.architecture(), getattr(sae.cfg, "k", None))
 
 
 def _check(sae: Any, name: str) -> None:

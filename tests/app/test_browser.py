@@ -35,19 +35,21 @@ WAIT = 20_000
 
 
 @contextmanager
-def served(root: Path, demo: bool = False) -> Iterator[str]:
-    """The app over a library, on a free port; its address. `demo` lets an empty library start the demo by itself."""
+def served(root: Path, demo: bool = False, **settings: str) -> Iterator[str]:
+    """The app over a library, on a free port; its address. `demo` lets an empty library start the demo by itself, and
+    the settings are variables of the environment."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
     command = [sys.executable, "-m", "streamlit", "run", str(MAIN), "--server.port", str(port)]
-    environment = {**os.environ, "ITDA_LIBRARY": str(root), "PYTHONPATH": str(MAIN.parents[1])}
+    environment = {**os.environ, "ITDA_LIBRARY": str(root), "PYTHONPATH": str(MAIN.parents[1]), **settings}
     environment["ITDA_NO_DEMO"] = "" if demo else "1"
     process = subprocess.Popen(
         command, cwd=MAIN.parents[1], env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
     )
     try:
-        address = f"http://localhost:{port}"
+        host = settings.get("STREAMLIT_SERVER_ADDRESS", "localhost")
+        address = f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
         for _ in range(300):
             try:
                 with urllib.request.urlopen(f"{address}/_stcore/health", timeout=1):
@@ -254,3 +256,51 @@ def test_hostile_text_stays_text(hostile: Path, open_browser: Callable[[str], Br
         assert page.evaluate(LINKS_ELSEWHERE) == 0
     assert browser.outside == []
     assert browser.errors == []
+
+
+REFUSALS = "window.refused = []; addEventListener('securitypolicyviolation', (event) => refused.push(event.blockedURI))"
+
+
+def test_every_page_keeps_to_the_policy_that_confines_it(library: Path, open_browser: Callable[[str], Browser]) -> None:
+    first, second = (record.id for record in records(library) if record.site.layer == 3)
+    browser = open_browser("light")
+    page = browser.page
+    page.add_init_script(REFUSALS)
+    with served(library) as address:
+        for path, heading in (
+            ("/", "Library"),
+            (f"/atoms?d={first}", "docs-a · layer 3 resid"),
+            (f"/atom?d={first}&a=0", "Atom 0"),
+            (f"/compare?d={first}&e={second}", "Compare"),
+            (f"/similarity?d={first}&e={second}", "Similarity"),
+            (f"/quality?d={first}", "How good is this dictionary?"),
+            ("/build", "Build"),
+            (f"/decompose?d={first}&text=A+list+of+modules", "Decompose a text"),
+        ):
+            page.goto(address + path)
+            browser.heading(heading)
+            page.locator("[data-testid=stApp][data-test-script-state=notRunning]").wait_for(timeout=6 * WAIT)
+            assert page.evaluate("refused") == []
+        assert browser.errors == []
+        # What gets past everything else still reaches nobody.
+        page.evaluate(
+            "new Image().src = 'http://outside.invalid/x.png'; fetch('http://outside.invalid/y').catch(() => 0)"
+        )
+        page.wait_for_function("refused.length >= 2")
+
+
+def test_a_library_that_goes_away_under_a_page_is_said_in_a_line(
+    library: Path, tmp_path: Path, open_browser: Callable[[str], Browser]
+) -> None:
+    root = tmp_path / "library"
+    shutil.copytree(library, root)
+    page = open_browser("light").page
+    with served(root) as address:
+        page.goto(f"{address}/decompose?d={records(root)[0].id}")
+        page.get_by_role("combobox").first.click()
+        root.rename(tmp_path / "elsewhere")
+        root.write_text("not a folder")
+        # What a widget calls runs before the page, outside of what the page says of errors.
+        page.get_by_role("option").nth(1).click()
+        playwright.expect(page.locator("[data-testid=stAlert]")).to_contain_text("is not a folder", timeout=WAIT)
+        assert page.locator("[data-testid=stException]").count() == 0

@@ -1,0 +1,74 @@
+"""An SAE's configuration as it was written. SAELens passes over fields that it has no use for any more.
+
+Some of these change what an SAE computes: one whose `activation_fn_str` is `tanh-relu` would run with ReLU, and say
+nothing.
+"""
+
+from typing import Any
+
+ARCHITECTURES = ("standard", "topk", "jumprelu", "gated")
+"""Those whose codes are positive and of one activation each, and whose output stands for their input."""
+_COMPUTED: dict[str, tuple[Any, ...]] = {
+    "architecture": ARCHITECTURES,
+    "activation_fn": ("relu", "topk"),
+    "activation_fn_str": ("relu", "topk"),
+    "apply_b_dec_to_input": (False, True),
+    "rescale_acts_by_decoder_norm": (False, True),
+    "reshape_activations": ("none",),
+    "finetuning_scaling_factor": (None, False),
+    "is_transcoder": (None, False),
+    "hook_name_out": (None,),
+    "out_hook_point": (None,),
+    "hook_head_index": (None,),
+    "hook_point_head_index": (None,),
+}
+"""Fields that change what an SAE computes, or of what, with their values that are computed here."""
+
+
+def check_written(config: dict[str, Any]) -> None:
+    """Refuse a configuration, as it stands in its file, with a field that is not computed as it says.
+
+    Raises ValueError with the field and its value.
+    """
+    for table in (config, _table(config, "metadata")):
+        for name in _COMPUTED.keys() & table.keys():
+            value = table[name]  # where it is 0 or 1, it is neither False nor True
+            _require(any(value == each and type(value) is type(each) for each in _COMPUTED[name]), table, name)
+    _require(config.get("d_out") in (None, config.get("d_in")), config, "d_out")
+    more = {name: value for name, value in _table(config, "activation_fn_kwargs").items() if name != "k"}
+    _require(not any(more.values()), config, "activation_fn_kwargs")
+
+
+def check_read(config: dict[str, Any], architecture: str, k: object) -> None:
+    """Refuse an SAE that was read as something else than its configuration says, as it stands in its file.
+
+    Args:
+        config: one that `check_written` passed.
+        architecture: what it was read as.
+        k: latents that are active at a token in what was read, where that is a TopK SAE.
+
+    Raises ValueError with the field and its value.
+    """
+    for name in ("activation_fn", "activation_fn_str"):
+        _require(config.get(name) != "topk" or architecture == "topk", config, name)
+    if architecture == "topk":
+        said = [table["k"] for table in (config, _table(config, "activation_fn_kwargs")) if table.get("k") is not None]
+        if not said:
+            raise ValueError("its k, the number of latents active at a token, is not given")
+        if any(value != k for value in said):
+            raise ValueError(f"its k, the number of latents active at a token, is {' and '.join(map(_short, said))}")
+
+
+def _table(config: dict[str, Any], name: str) -> dict[str, Any]:
+    found = config.get(name)
+    _require(found is None or isinstance(found, dict), config, name)
+    return found or {}
+
+
+def _require(holds: bool, table: dict[str, Any], name: str) -> None:
+    if not holds:
+        raise ValueError(f"its {name} is {_short(table.get(name))}, which is not computed here")
+
+
+def _short(value: object) -> str:
+    return repr(value)[:60]
