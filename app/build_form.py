@@ -24,6 +24,7 @@ from itda_core.estimate import Asked
 from itda_core.readers import check_corpus
 from itda_core.shapes import ModelShape, model_shape
 from itda_core.types import UserError
+from itda_core.windows import HOLDOUT
 
 _DEVICE = re.compile(r"cpu|mps|auto|cuda(:[0-9]{1,3})?")
 _NO_OPTION = {"model", "job"}
@@ -111,6 +112,8 @@ def check(form: BuildState) -> Checked:
         ("init", lambda: _check_scan(form)),
     ):
         attempt(name, make)
+    if form.documents is not None and 0 < form.documents < HOLDOUT and not form.no_holdout:
+        problems["documents"] = f"so few have no tenth to hold out: {HOLDOUT} at least, or build from every document"
     attempt("device", lambda: _check_device(form.device))
     attempt("remote", lambda: _check_remote(form, shape))
     if shape is not None and shape.max_tokens is not None and form.context > shape.max_tokens:

@@ -18,6 +18,7 @@ from itda_core.models import load_model, load_outline
 from itda_core.pipeline import Pipeline, Plan, place_finished, versions
 from itda_core.shards import RecordedActivations
 from itda_core.types import Site, UserError
+from itda_core.windows import check_documents
 
 _CAPTURED = (
     "model",
@@ -77,6 +78,8 @@ def build(library: Library, request: Request, job: Job) -> list[str]:
     sites = [Site(layer, hook) for layer in request.build.layers for hook in request.build.hooks]
     for site in sites:
         model.module(site)
+    if request.build.holdout:  # before the model's weights are hashed and its text read
+        check_documents(corpus.n_documents, corpus.settings.documents)
     model.must_read(corpus.cut.context)
     kept = request.build.keep_activations or request.remote
     captured = {

@@ -156,7 +156,9 @@ def _build_options(parser: argparse.ArgumentParser) -> None:
         "--corpus",
         default="docs",
         metavar="C",
-        help="docs (the installed documentation), a text file, a folder, a .jsonl or .parquet file, or a dataset id",
+        help="docs (the installed documentation), a text file or a folder of .txt and .md files (fewer than ten are "
+        "cut into passages, so that every tenth can be held out), a .jsonl, .ndjson, .json, .csv, .tsv or .parquet "
+        "file (a document a row; see --column), or a dataset id of the Hub; all but .parquet also as .gz, .bz2 or .zst",
     )
     corpus.add_argument("--column", default=_default(CorpusSettings, "column"), help="field that holds the text")
     corpus.add_argument("--split", default=_default(CorpusSettings, "split"), help="split of a Hub dataset")

@@ -55,9 +55,11 @@ class CorpusSettings:
     """Which texts."""
 
     spec: str
-    """`docs` (the installed documentation), a text file, a folder of them, a .jsonl or .parquet file, or a Hub id."""
+    """`docs` (the installed documentation), a text file, a folder of .txt and .md files, a .jsonl, .ndjson, .json,
+    .csv, .tsv or .parquet file, or a Hub id. All but Parquet may be compressed with gzip, bz2 or zst. A text file, or a
+    folder of fewer than ten, is cut into passages of about a window each: see `itda_core.readers.read_documents`."""
     column: str = "text"
-    """The field that holds the text, in JSONL, Parquet and Hub datasets."""
+    """The field that holds the text, in JSON, CSV, TSV, Parquet and Hub datasets."""
     split: str = "train"
     """The split of a Hub dataset."""
     name: str | None = None

@@ -139,7 +139,7 @@ def ingest(
 
     Args:
         settings: which texts.
-        cut: how they will be cut; part of the id.
+        cut: how they will be cut; part of the id. Plain text is cut into passages by its windows.
         root: the library's folder of corpora, made when missing.
         progress: called with the number of documents read so far, after each row group.
 
@@ -152,7 +152,7 @@ def ingest(
         part = Path(holder) / "part"  # one below, because the holder is readable by its owner only
         part.mkdir()
         tally = _Tally(cut)
-        _write_documents(part / DOCUMENTS_FILE, tally.each(read_documents(settings)), progress)
+        _write_documents(part / DOCUMENTS_FILE, tally.each(read_documents(settings, cut.context)), progress)
         corpus_id = f"{_spec_slug(settings.spec)}-{tally.hash()}"
         manifest = {
             "format": FORMAT_VERSION,

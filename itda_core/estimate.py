@@ -17,7 +17,9 @@ from itda_core.config import RESERVOIR_ROWS, BuildSettings, CorpusSettings, CutS
 from itda_core.corpus import Corpus
 from itda_core.layout import INDEX_FILE
 from itda_core.library import DictionaryRecord, Library
+from itda_core.readers import text_bytes
 from itda_core.shapes import ModelShape
+from itda_core.splitting import TOKEN_BYTES, passage_bytes
 
 PROCESS_BYTES = 1_000_000_000
 """Memory of a build besides its model: peak of building docs-a, layer 2, on 40,000 tokens was 1.02 GB in all."""
@@ -102,6 +104,8 @@ class Estimate:
 
     tokens: int
     """Tokens to capture at most."""
+    documents: int | None
+    """Documents of the corpus, as far as they are known before it is read; None where they are not."""
     n_sites: int
     """Dictionaries."""
     passes: int
@@ -137,7 +141,8 @@ def estimate(
         records: the dictionaries that are there.
         corpora: the corpora that are there.
     """
-    tokens = _tokens(asked, corpora)
+    documents = _documents(asked, corpora)
+    tokens = _tokens(asked, documents)
     runs = _comparable(asked, runs_of(records))
     layers, width = asked.build.layers, asked.shape.d_model
     seconds, scale = None, 1.0
@@ -154,6 +159,7 @@ def estimate(
     n_parameters = asked.shape.n_parameters or 0
     return Estimate(
         tokens=tokens,
+        documents=documents,
         n_sites=asked.n_sites,
         passes=1 if _keeps(asked) else 2,
         seconds=seconds,
@@ -239,13 +245,26 @@ def _span(n_sites: int, tokens: int, run: Run, work: float) -> tuple[float, floa
     return low * same, high * same
 
 
-def _tokens(asked: Asked, corpora: Sequence[Corpus]) -> int:
-    """Tokens that will be captured at most: as asked, or as many as the documents' windows have."""
-    counts = [corpus.n_documents for corpus in corpora if corpus.settings == asked.corpus]
-    documents = max(counts, default=None) or asked.corpus.documents
-    if documents is None or asked.cut.windows != "first":
-        return asked.build.tokens
-    return min(asked.build.tokens, documents * (asked.cut.context - (not asked.cut.keep_first)))
+def _documents(asked: Asked, corpora: Sequence[Corpus]) -> int | None:
+    """Documents of the corpus when it was read last, of a text about as many as it will be cut into, or as asked."""
+    size = text_bytes(asked.corpus)
+    if size is not None:
+        found = max(1, size // passage_bytes(size, asked.cut.context))
+    else:
+        found = max((corpus.n_documents for corpus in corpora if corpus.settings == asked.corpus), default=None)
+    limit = asked.corpus.documents
+    return limit if found is None else min(found, limit or found)
+
+
+def _tokens(asked: Asked, documents: int | None) -> int:
+    """Tokens that will be captured at most: as asked, or about as many as the documents' windows have."""
+    size = text_bytes(asked.corpus)
+    bounds = [asked.build.tokens]
+    if size is not None:
+        bounds.append(max(1, size // TOKEN_BYTES))
+    if documents is not None and asked.cut.windows == "first":
+        bounds.append(documents * (asked.cut.context - (not asked.cut.keep_first)))
+    return min(bounds)
 
 
 def _memory(asked: Asked, tokens: int, runs: Sequence[Run]) -> int | None:

@@ -14,7 +14,6 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Protocol
 
-import numpy as np
 import torch
 
 from itda_core.builder import DictionaryBuilder
@@ -33,7 +32,7 @@ from itda_core.models import Model
 from itda_core.remote import RemoteCapture
 from itda_core.shards import Packed, pack, record_activations
 from itda_core.types import DamagedError, Site, UserError
-from itda_core.windows import TokenTable, Window, cut, special_tokens_before
+from itda_core.windows import TokenTable, Window, check_held_out, cut, special_tokens_before
 
 _BUILDER_FILE, _STAGING_FILE, _ORIGIN_FILE = "builder.safetensors", "staging.duckdb", "origin.json"
 _LEDGER_FILE = "jobs.json"
@@ -83,10 +82,7 @@ class Pipeline:
         self._table = TokenTable.of(self._windows(), holdout, self._library.root)
         if self._table.n_captured == 0:
             raise UserError(f"nothing to capture: every document of {self._corpus.id} has a single token or none")
-        if holdout and not any(map(self._table.held_out, np.unique(self._table.document))):
-            raise UserError(
-                f"{tokens} tokens reach no held-out document (every tenth): raise --tokens or give --no-holdout"
-            )
+        check_held_out(self._table, tokens)
         self._parts = {site: self._part(dictionary_id) for site, dictionary_id in self._plan.ids.items()}
         batches = self._activations()
         self._encode(batches, self._build(batches))

@@ -1,46 +1,57 @@
 """Documents of a corpus, read where they lie: installed documentation, files, folders, and datasets of the Hub.
 
 Nothing is dropped and nothing is shuffled, so that a document's ordinal is the same in every reading. Whatever the
-user can mend is a UserError of one line. pyarrow and datasets take a while to load, so they load when first needed.
+user can mend is a UserError of one line. datasets takes a while to load, so it is loaded when it is first needed.
 """
 
-import json
 import os
 import re
-from collections.abc import Iterable, Iterator
-from itertools import islice
+from collections.abc import Iterator
+from itertools import chain, islice
 from pathlib import Path
 from typing import Any, NoReturn
 
-from itda_core.config import CorpusSettings
+from itda_core.config import CorpusSettings, CutSettings
 from itda_core.documentation import read_documentation
+from itda_core.splitting import passage_bytes, passages, window_bytes
+from itda_core.text_files import PACKED_SUFFIXES, check_text, chunks, size_up_to, unreadable, whole_text
+from itda_core.text_tables import TABLES, check_column, checked, cut_short
 from itda_core.types import Document, UserError
+from itda_core.windows import HOLDOUT
 
 HUB_DOCUMENTS = 10_000
 """Documents of a Hub dataset that are read when the settings name no number: most are far larger than a build needs."""
 TEXT_SUFFIXES = (".txt", ".md")
 """The files of a folder that are documents."""
 
-_BATCH_ROWS = 1_000
 _HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[\w.-]+", re.ASCII)
-_FILE_SUFFIXES = (*TEXT_SUFFIXES, ".jsonl", ".parquet")
-_BOM = "\N{ZERO WIDTH NO-BREAK SPACE}"
+_FILE_SUFFIXES = (*TEXT_SUFFIXES, *TABLES, *PACKED_SUFFIXES)
 
 
-def read_documents(settings: CorpusSettings) -> Iterator[Document]:
+def read_documents(settings: CorpusSettings, context: int = CutSettings.context) -> Iterator[Document]:
     """Read a corpus one document at a time, in its own order, empty documents included.
 
     `docs` is the installed documentation (write `./docs` for a folder of that name). A path that exists is read as
-    what it is: a folder gives its .txt and .md files in sorted relative order, a .jsonl file one document a line
-    (blank lines are no documents), a .parquet file one a row, any other file is one document. What is no path but has
-    the form `owner/name` is streamed from the Hugging Face Hub. JSONL documents are named by line, from 1; rows of
-    Parquet files and datasets by their ordinal, from 0.
+    what it is. Where it says itself what a document is, it is taken at its word: a .jsonl or .ndjson file gives one a
+    line (blank lines are none), .json, .csv, .tsv and .parquet files one a row, a folder of ten .txt and .md files or
+    more one a file, in sorted relative order. Any other file, and a smaller folder, is plain text, of which few or
+    none would be held out: it is cut into passages of about a window each, or of a tenth where it has fewer than ten
+    windows, at the ends of paragraphs, lines, sentences or words. They are named `notes.txt, part 3`; joined, they are
+    the text. A text of under 400 bytes stays whole.
+
+    All but .parquet files may be compressed with gzip, bz2 or zst. What is no path but has the form `owner/name` is
+    streamed from the Hugging Face Hub. Documents are named by line, from 1, where they have one; rows of .json and
+    .parquet files and of datasets by their ordinal, from 0.
+
+    Args:
+        settings: which texts.
+        context: tokens in a window, by which plain text is cut.
 
     Raises:
         UserError: while iterating; the corpus does not exist, cannot be read, holds something that is not text, or
             holds no text at all.
     """
-    documents, limit = _open(settings)
+    documents, limit = _open(settings, context)
     has_text = False
     for document in islice(documents, limit):
         has_text = has_text or bool(document.text.strip())
@@ -50,11 +61,23 @@ def read_documents(settings: CorpusSettings) -> Iterator[Document]:
 
 
 def check_corpus(settings: CorpusSettings) -> None:
-    """Refuse a corpus that cannot be there, without reading it. Raises UserError."""
+    """Refuse a corpus that cannot be there or is known not to be text, without reading it. Raises UserError."""
     _open(settings)
 
 
-def _open(settings: CorpusSettings) -> tuple[Iterator[Document], int | None]:
+def text_bytes(settings: CorpusSettings) -> int | None:
+    """Bytes of a corpus that is one file of plain text; None for any other, one that is compressed included."""
+    if settings.spec == "docs":
+        return None
+    try:
+        path = Path(settings.spec).expanduser()
+        kind, is_packed = _kind(path)
+        return path.stat().st_size if path.is_file() and not is_packed and kind not in TABLES else None
+    except (OSError, ValueError, RuntimeError):
+        return None
+
+
+def _open(settings: CorpusSettings, context: int = CutSettings.context) -> tuple[Iterator[Document], int | None]:
     """The documents that a corpus's name stands for, and how many of them to read."""
     spec = settings.spec
     if spec == "docs":
@@ -70,38 +93,55 @@ def _open(settings: CorpusSettings) -> tuple[Iterator[Document], int | None]:
             f"{spec!r} cannot be opened and is not a dataset id: name docs, a file or folder that exists, or owner/name"
         ) from error
     if path.is_dir():
-        return _read_folder(path), settings.documents
+        return _read_folder(path, context), settings.documents
     if not path.is_file():
         raise UserError(f"{spec!r} is neither a file nor a folder: name one that is")
-    if path.suffix.lower() == ".jsonl":
-        return _read_jsonl(path, settings.column), settings.documents
-    if path.suffix.lower() == ".parquet":
-        return _read_parquet(path, settings.column), settings.documents
-    return _read_text(path), settings.documents
+    kind, is_packed = _kind(path)
+    if kind == ".parquet":
+        if is_packed:
+            raise UserError(f"{spec!r} is compressed, which Parquet files are by themselves: unpack it first")
+    else:
+        check_text(path)
+    if kind in TABLES:
+        return TABLES[kind](path, settings.column), settings.documents
+    return _read_texts([(path.name, path)], context), settings.documents
 
 
-def _read_text(path: Path) -> Iterator[Document]:
-    yield Document(_shown(path.name), _text_of(path))
+def _kind(path: Path) -> tuple[str, bool]:
+    """The ending of a file's name, that of compression left out, and whether there was one."""
+    is_packed = path.suffix.lower() in PACKED_SUFFIXES
+    return (path.with_suffix("") if is_packed else path).suffix.lower(), is_packed
 
 
-def _read_folder(folder: Path) -> Iterator[Document]:
-    files = sorted(_text_files(folder))
-    if not files:
+def _read_folder(folder: Path, context: int) -> Iterator[Document]:
+    names = sorted(_text_files(folder))
+    if not names:
         raise UserError(f"{str(folder)!r} has no .txt or .md files: name a folder that has, or a file")
+    files = _inside(folder, names)
+    if len(names) < HOLDOUT:
+        yield from _read_texts(list(files), context)
+        return
+    for name, path in files:
+        remedy = "cut it into several files, or name it alone, and it is cut into passages"
+        yield Document(_shown(name), whole_text(path, remedy))
+
+
+def _inside(folder: Path, names: list[str]) -> Iterator[tuple[str, Path]]:
+    """The files with their names. Raises UserError for a link that leads out of the folder."""
     inside = Path(os.path.realpath(folder))
-    for name in files:
+    for name in names:
         path = folder / name
         # realpath, because Path.resolve raises on a link that leads to itself; reading it then says so in our words
         if not Path(os.path.realpath(path)).is_relative_to(inside):
             raise UserError(f"{str(path)!r} is a link that leads outside the folder: put the file itself there")
-        yield Document(_shown(name), _text_of(path))
+        yield name, path
 
 
 def _text_files(folder: Path) -> Iterator[str]:
     """Relative names of the text files of a folder and of the folders in it; links to folders are not followed."""
 
     def refuse(error: OSError) -> NoReturn:
-        raise _unreadable(Path(error.filename), error) from error
+        raise unreadable(Path(error.filename), error) from error
 
     for parent, _, names in os.walk(folder, onerror=refuse):
         for path in (Path(parent, name) for name in names):
@@ -109,64 +149,27 @@ def _text_files(folder: Path) -> Iterator[str]:
                 yield path.relative_to(folder).as_posix()
 
 
-def _read_jsonl(path: Path, column: str) -> Iterator[Document]:
-    offset = 0
-    for number, line in enumerate(_lines(path), start=1):
-        where = f"line {number} of {str(path)!r}"
-        text = _decoded(line, path, offset)
-        offset += len(line)
-        if not text.strip():
+def _read_texts(files: list[tuple[str, Path]], context: int) -> Iterator[Document]:
+    """Plain texts cut into passages; what is one passage is named by its file alone."""
+    enough = HOLDOUT * window_bytes(context)
+    size = passage_bytes(sum(size_up_to(path, enough) for _, path in files), context)
+    for name, path in files:
+        shown = _shown(name)
+        parts = passages(chunks(path), size)
+        first, second = next(parts, ""), next(parts, None)
+        if second is None:
+            yield Document(shown, first)
             continue
-        try:
-            record = json.loads(text)
-        except (ValueError, RecursionError) as error:  # RecursionError: brackets nested thousands deep
-            raise UserError(f"{where} is not JSON ({error}): each line must be one JSON object") from error
-        if not isinstance(record, dict):
-            raise UserError(f"{where} is not a JSON object: write it as {{{json.dumps(column)}: …}}")
-        if column not in record:
-            raise UserError(f"{where} {_no_column(column, record)}")
-        yield Document(f"line {number}", _checked(record[column], column, where))
-
-
-def _lines(path: Path) -> Iterator[bytes]:
-    try:
-        with path.open("rb") as file:
-            yield from file
-    except OSError as error:
-        raise _unreadable(path, error) from error
-
-
-def _read_parquet(path: Path, column: str) -> Iterator[Document]:
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
-    row = 0
-    try:
-        with pq.ParquetFile(path) as file:
-            if file.schema_arrow.get_field_index(column) < 0:
-                raise UserError(f"{str(path)!r} {_no_column(column, file.schema_arrow.names)}")
-            for batch in file.iter_batches(_BATCH_ROWS, columns=[column]):
-                for scalar in batch.column(column):
-                    where = f"row {row} of {str(path)!r}"
-                    yield Document(f"row {row}", _checked(_python_value(scalar, column, where), column, where))
-                    row += 1
-    except (pa.ArrowException, OSError) as error:
-        raise UserError(f"{str(path)!r} is not a Parquet file, or is damaged: {_one_line(error)}") from error
-
-
-def _python_value(scalar: Any, column: str, where: str) -> Any:
-    try:
-        return scalar.as_py()
-    except UnicodeDecodeError as error:
-        raise UserError(f"{where} has bytes in {column!r} that are not UTF-8: write the file again as UTF-8") from error
+        for number, part in enumerate(chain((first, second), parts), start=1):
+            yield Document(f"{shown}, part {number}", part)
 
 
 def _read_hub(settings: CorpusSettings) -> Iterator[Document]:
     for row, record in enumerate(_hub_records(settings)):
         where = f"row {row} of dataset {settings.spec!r}"
         if settings.column not in record:
-            raise UserError(f"{where} {_no_column(settings.column, record)}")
-        yield Document(f"row {row}", _checked(record[settings.column], settings.column, where))
+            check_column(settings.column, record, where)
+        yield Document(f"row {row}", checked(record[settings.column], settings.column, where))
 
 
 def _hub_records(settings: CorpusSettings) -> Iterator[dict[str, Any]]:
@@ -184,7 +187,7 @@ def _hub_records(settings: CorpusSettings) -> Iterator[dict[str, Any]]:
         yield from stream.decode(False)
     except DatasetNotFoundError as error:
         raise UserError(
-            f"{settings.spec!r} is no file here and cannot be had from the Hub ({_one_line(error)}): check the id and "
+            f"{settings.spec!r} is no file here and cannot be had from the Hub ({cut_short(error)}): check the id and "
             "the revision; if it is gated or private, accept its terms on its page and set HF_TOKEN"
         ) from error
     except (ConnectionError, httpx.TransportError) as error:
@@ -195,63 +198,8 @@ def _hub_records(settings: CorpusSettings) -> Iterator[dict[str, Any]]:
     except (DatasetsError, httpx.HTTPError, OSError, ValueError, RuntimeError, ImportError) as error:
         raise UserError(
             answer_of_hub(f"dataset {settings.spec!r}", error)
-            or f"dataset {settings.spec!r} cannot be read ({_one_line(error)}): check its name, split and files"
+            or f"dataset {settings.spec!r} cannot be read ({cut_short(error)}): check its name, split and files"
         ) from error
-
-
-def _text_of(path: Path) -> str:
-    try:
-        raw = path.read_bytes()
-    except OSError as error:
-        raise _unreadable(path, error) from error
-    text = _decoded(raw, path)
-    if "\0" in text:
-        raise UserError(f"{str(path)!r} is not text, it holds NUL bytes: name a text file, .jsonl or .parquet")
-    return text
-
-
-def _decoded(raw: bytes, path: Path, offset: int = 0) -> str:
-    """Bytes at an offset of a file as text, without the byte order mark that some editors write at the start."""
-    if offset == 0 and raw.startswith(b"\x1f\x8b"):
-        raise UserError(f"{str(path)!r} is compressed with gzip: unpack it first")
-    try:
-        text = raw.decode("utf-8")
-    except UnicodeDecodeError as error:
-        raise UserError(
-            f"{str(path)!r} is not UTF-8 at byte {offset + error.start}: save it as UTF-8, or name a text file"
-        ) from error
-    return text.removeprefix(_BOM) if offset == 0 else text
-
-
-def _checked(value: Any, column: str, where: str) -> str:
-    """The value of a column as text that can be stored."""
-    if not isinstance(value, str):
-        kind = "null" if value is None else type(value).__name__
-        raise UserError(f"{where} has {kind} in {column!r}, not text: mend or remove it, or name another column")
-    try:
-        value.encode("utf-8")
-    except UnicodeEncodeError as error:
-        raise UserError(
-            f"{where} has half a surrogate pair (\\u{ord(value[error.start]):04x}) in {column!r}, which is no "
-            "character: mend or remove it"
-        ) from error
-    return value
-
-
-def _no_column(column: str, columns: Iterable[str]) -> str:
-    names = list(columns)
-    shown = ", ".join(map(repr, names[:20])) + (", …" if len(names) > 20 else "")
-    return f"has no column {column!r}: name one of {shown or 'its columns (it has none)'}"
-
-
-def _unreadable(path: Path, error: OSError) -> UserError:
-    return UserError(f"{str(path)!r} cannot be read: {error.strerror or error}")
-
-
-def _one_line(error: BaseException) -> str:
-    """A library's message, which may be pages long, cut to what fits in a line of ours."""
-    text = " ".join(str(error).split()) or type(error).__name__
-    return text if len(text) <= 300 else text[:299] + "…"
 
 
 def _shown(name: str) -> str:

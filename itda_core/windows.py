@@ -9,7 +9,7 @@ from typing import Any, BinaryIO, NamedTuple
 import numpy as np
 
 from itda_core.config import CutSettings
-from itda_core.types import Document
+from itda_core.types import Document, UserError
 
 HOLDOUT = 10
 """Every tenth document, the one whose ordinal ends in 9, is held out of building."""
@@ -41,6 +41,38 @@ class Window(NamedTuple):
 def is_held_out(document: Any) -> Any:
     """Whether a document is held out of building, for an ordinal or an array of them."""
     return document % HOLDOUT == HOLDOUT - 1
+
+
+def check_documents(documents: int, limit: int | None = None, otherwise: str = ", or give --no-holdout") -> None:
+    """Refuse a corpus of so few documents that none is held out. Raises UserError.
+
+    Args:
+        documents: how many it has.
+        limit: how many of them were to be read at most.
+        otherwise: what else helps, at the end of the error.
+    """
+    if documents < HOLDOUT:
+        some = "a single document" if documents == 1 else f"only {documents} documents"
+        remedy = "raise --documents" if documents == limit else "name a longer text"
+        raise UserError(f"the corpus has {some}, so that none is held out, which every tenth is: {remedy}{otherwise}")
+
+
+def check_held_out(table: "TokenTable", tokens: int, otherwise: str = ", or give --no-holdout") -> None:
+    """Refuse tokens among which there are none of a held-out document, where there should be. Raises UserError.
+
+    Args:
+        table: the tokens that were read.
+        tokens: how many were to be captured at most.
+        otherwise: what else helps, at the end of the error.
+    """
+    if not table.holdout or is_held_out(table.document).any():
+        return
+    if table.n_captured < tokens:
+        raise UserError(
+            "no held-out document of the corpus, which every tenth is, has a token to capture: name a longer text"
+            + otherwise
+        )
+    raise UserError(f"{tokens:,} tokens reach no held-out document, which every tenth is: raise --tokens{otherwise}")
 
 
 def cut(documents: Iterable[Document], tokenizer: Any, settings: CutSettings, tokens: int) -> Iterator[Window]:

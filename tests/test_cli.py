@@ -13,6 +13,8 @@ from itda_core.cli import main
 from itda_core.config import parse_layers
 from itda_core.jobs import read_jobs
 from itda_core.library import Library
+from itda_core.queries import Index
+from itda_core.types import Document
 
 
 @pytest.fixture
@@ -84,6 +86,23 @@ def test_build_prints_json_alone_and_progress_on_stderr(tmp_path: Path) -> None:
     assert marks == {path: path.stat().st_mtime_ns for path in (tmp_path / "library" / "dictionaries").rglob("*")}
 
 
+def test_a_text_of_ones_own_is_built_and_measured_as_it_is(
+    tmp_path: Path, language_reference: list[Document], capsys: pytest.CaptureFixture[str]
+) -> None:
+    corpus = tmp_path / "notes.txt"
+    corpus.write_text("\n\n".join(document.text for document in language_reference)[:8000])
+    arguments = ["build", str(MODEL_A), "--corpus", str(corpus), "--layers", "1"]
+    assert main([*arguments, "--library", str(tmp_path), "--json"]) == 0
+    (built,) = json.loads(capsys.readouterr().out)["dictionaries"]
+    assert 1500 < built["n_tokens"] < 3000  # nearly all of the text: a token has about three characters here
+    assert 0 < built["relative_error"] < 1
+    library = Library(tmp_path)
+    record = library.record(built["id"])
+    assert record.holdout
+    assert 100 < record.measured_tokens < 400  # those of two passages
+    assert Index(library.index_path(record.id)).atom(0).document_name == "notes.txt, part 1"
+
+
 def test_two_builds_of_the_same_give_the_same_atoms(library: Path, build_library, tmp_path, language_reference) -> None:
     roots = [build_library(tmp_path / name / "library", language_reference, tokens=1500) for name in "ab"]
     (first,), (second,) = (list((root / "dictionaries").iterdir()) for root in roots)
@@ -121,7 +140,6 @@ def test_verify(copy: Path) -> None:
         (["build", "m", "--layers", "1", "--corpus", "/no/such/file.txt"], "/no/such/file.txt"),
         (["build", "/no/such/model", "--layers", "1", "--corpus", "CORPUS"], "/no/such/model"),
         (["build", "MODEL", "--layers", "9", "--corpus", "CORPUS"], "layers 0 to 5"),
-        (["build", "MODEL", "--layers", "1", "--corpus", "CORPUS"], "--no-holdout"),
         (["build", "MODEL", "--layers", "1", "--corpus", "CORPUS", "--no-holdout", "--context", "500"], "--context"),
         (["map", "nothing-here"], "no dictionary"),
     ],
@@ -135,6 +153,27 @@ def test_mistakes_give_one_line_and_exit_2(arguments: list[str], message: str, t
     assert message in refused(*given, *where)
     dictionaries = tmp_path / "library" / "dictionaries"
     assert not dictionaries.exists() or not [p for p in dictionaries.iterdir() if not p.name.startswith(".")]
+
+
+@pytest.mark.parametrize(
+    ("texts", "options", "message"),
+    [
+        (["Some words to read."], [], "has a single document, so that none is held out"),
+        (["Some words."] * 5, ["--tokens", "100000000"], "has only 5 documents, so that none is held out"),
+        (["Some words."] * 20, ["--documents", "9"], "raise --documents, or give --no-holdout"),
+        (["Some words."] * 20, ["--tokens", "3"], "raise --tokens, or give --no-holdout"),
+        (["Some words."] * 9 + [""] * 3, [], "has a token to capture: name a longer text, or give --no-holdout"),
+    ],
+)
+def test_a_build_without_a_held_out_token_says_what_helps(
+    texts: list[str], options: list[str], message: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    corpus = tmp_path / "corpus.jsonl"
+    corpus.write_text("".join(json.dumps({"text": text}) + "\n" for text in texts))
+    arguments = ["build", str(MODEL_A), "--corpus", str(corpus), "--layers", "1", "--library", str(tmp_path)]
+    assert main([*arguments, *options]) == 2
+    assert message in capsys.readouterr().err
+    assert not list((tmp_path / "dictionaries").glob("[!.]*"))
 
 
 def test_a_failed_build_keeps_its_reason_for_the_page(tmp_path: Path) -> None:

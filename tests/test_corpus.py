@@ -82,7 +82,7 @@ def test_documents_are_not_held_in_memory(tmp_path, monkeypatch):
     monkeypatch.setattr(corpus_module, "GROUP_DOCUMENTS", 5)
     read, seen = [], []
 
-    def documents(settings):
+    def documents(settings, context):
         for number in range(20):
             read.append(number)
             yield Document("", "text")
@@ -133,8 +133,31 @@ def test_the_hash_does_not_depend_on_where_the_texts_were_read_from(tmp_path):
     [("docs", "docs"), ("NeelNanda/pile-10k", "pile-10k"), ("some/where/Notes.txt", "notes-txt"), ("a/b/", "b")],
 )
 def test_the_id_is_readable(tmp_path, monkeypatch, spec, readable):
-    monkeypatch.setattr(corpus_module, "read_documents", lambda settings: iter([Document("", "text")]))
+    monkeypatch.setattr(corpus_module, "read_documents", lambda settings, context: iter([Document("", "text")]))
     assert ingest(CorpusSettings(spec), CutSettings(), tmp_path).id[:-13] == readable
+
+
+def test_passages_of_a_text_are_as_long_as_the_windows(tmp_path):
+    (tmp_path / "a.txt").write_text("Some words of a sentence. " * 1000)
+    corpora = [ingest(CorpusSettings(str(tmp_path / "a.txt")), CutSettings(context), tmp_path) for context in (64, 128)]
+    assert [len(next(corpus.documents()).text) for corpus in corpora] == [9 * 26, 19 * 26]
+    for corpus in corpora:
+        assert "".join(document.text for document in corpus.documents()) == "Some words of a sentence. " * 1000
+        assert list(corpus.verify()) == []
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [("a.jsonl", "a-jsonl-8ca702a64c8f"), ("a.parquet", "a-parquet-8ca702a64c8f"), ("folder", "folder-8ca702a64c8f")],
+)
+def test_ids_of_corpora_with_documents_of_their_own_are_those_they_always_had(tmp_path, name, expected):
+    texts = [f"Text {number}. " * 200 for number in range(10)]
+    write_lines(tmp_path / "a.jsonl", texts)
+    pq.write_table(pa.table({"text": texts}), tmp_path / "a.parquet")
+    (tmp_path / "folder").mkdir()
+    for number, text in enumerate(texts):
+        (tmp_path / "folder" / f"{number}.txt").write_text(text)
+    assert ingest(CorpusSettings(str(tmp_path / name)), CutSettings(), tmp_path).id == expected
 
 
 def test_a_corpus_that_is_there_is_reused(corpus, tmp_path):

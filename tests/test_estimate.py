@@ -142,3 +142,20 @@ def test_documents_bound_the_tokens(library: Path) -> None:
     )  # fmt: skip
     assert estimate(wanted, Library(library), [], [corpus]).tokens == corpus.n_documents * 127
     assert estimate(wanted, Library(library), [], []).tokens == 10**9
+
+
+def test_what_is_known_of_a_corpus_before_it_is_read(tmp_path: Path) -> None:
+    def known(content: str, name: str = "a.txt", documents: int | None = None, **cut) -> tuple[int, int | None]:
+        (tmp_path / name).write_text(content)
+        settings = CorpusSettings(str(tmp_path / name), documents=documents)
+        wanted = replace(asked(ModelShape(True, 6, 192, 128, 1, True), tokens=10**6), corpus=settings)
+        cost = estimate(replace(wanted, cut=CutSettings(**cut)), Library(tmp_path), [], [])
+        return cost.tokens, cost.documents
+
+    assert known("word " * 10_000) == (97 * 127, 97)
+    assert known("word " * 10_000, windows="all") == (12_500, 97)
+    assert known("word " * 10_000, documents=12) == (12 * 127, 12)
+    assert known("word " * 100) == (125, 10)
+    assert known("word " * 10) == (12, 1)
+    assert known("word " * 10_000, "a.jsonl") == (10**6, None)
+    assert known("word " * 10_000, "a.jsonl", documents=5) == (5 * 127, 5)

@@ -1,6 +1,5 @@
 """Reading corpora: what is read, in which order, and what a user is told when it cannot be read."""
 
-import gzip
 import itertools
 import json
 import os
@@ -58,10 +57,45 @@ def test_docs_is_the_installed_documentation(monkeypatch):
     assert read("docs", documents=2) == documents[:2]
 
 
-@pytest.mark.parametrize("name", ["notes.txt", "NOTES.MD", "table.csv", "no suffix", "gr\u00fc\u00df.txt"])
-def test_a_file_is_one_document_unchanged(tmp_path, name):
+@pytest.mark.parametrize("name", ["notes.txt", "NOTES.MD", "table.html", "no suffix", "gr\u00fc\u00df.txt"])
+def test_a_short_file_is_one_document_unchanged(tmp_path, name):
     text = "one\r\ntwo\u2028three \n\n"
     assert read(write(tmp_path / name, text)) == [Document(name, text)]
+
+
+def test_a_long_text_is_cut_into_passages(tmp_path):
+    paragraphs = [f"Paragraph {number}. " + "It goes on. " * 30 + "\r\n\r\n" for number in range(40)]
+    path = write(tmp_path / "notes.txt", "\ufeff" + "".join(paragraphs))
+    documents = read(path)
+    assert [document.text for document in documents] == paragraphs
+    assert [document.name for document in documents] == [f"notes.txt, part {number}" for number in range(1, 41)]
+    assert read(path, documents=3) == documents[:3]
+    assert [document.text for document in read_documents(CorpusSettings(str(path)), context=256)] == [
+        one + other for one, other in zip(paragraphs[::2], paragraphs[1::2], strict=True)
+    ]
+    assert len(list(read_documents(CorpusSettings(str(path)), context=2**63 - 1))) >= 10
+
+
+def test_a_text_of_some_paragraphs_has_a_passage_to_hold_out(tmp_path):
+    text = "A paragraph of a letter, which has a few words.\n\n" * 9
+    documents = read(write(tmp_path / "letter.txt", text))
+    assert 10 <= len(documents) <= 20
+    assert "".join(document.text for document in documents) == text
+
+
+def test_a_folder_of_fewer_than_ten_files_is_cut_and_a_larger_one_is_not(tmp_path):
+    contents = {f"{number}.txt": f"File {number}. " * (number * 100 + 1) for number in range(9)}
+    for name, text in contents.items():
+        write(tmp_path / name, text)
+    documents = read(tmp_path)
+    assert documents[:2] == [Document("0.txt", contents["0.txt"]), Document("1.txt, part 1", documents[1].text)]
+    assert "".join(document.text for document in documents) == "".join(contents.values())
+    assert [document.name.partition(",")[0] for document in documents] == sorted(
+        document.name.partition(",")[0] for document in documents
+    )
+    assert max(len(document.text) for document in documents) <= 512
+    write(tmp_path / "9.txt", "")
+    assert read(tmp_path) == [*(Document(name, text) for name, text in contents.items()), Document("9.txt", "")]
 
 
 def test_a_byte_order_mark_is_no_text(tmp_path):
@@ -195,17 +229,12 @@ def test_bytes_that_are_not_utf_8_are_located(tmp_path):
     assert "is not UTF-8 at byte 24" in message
 
 
-@pytest.mark.parametrize("name", ["a.txt", "a.jsonl", "a.jsonl.gz"])
-def test_compressed_files_are_to_be_unpacked(tmp_path, name):
-    assert "unpack it first" in refusal(write(tmp_path / name, gzip.compress(b'{"text": "a"}')))
-
-
 def test_a_binary_file_is_not_text(tmp_path):
     assert "holds NUL bytes" in refusal(write(tmp_path / "a.bin", bytes(10)))
 
 
 @pytest.mark.parametrize("content", ["", " \n\n"])
-@pytest.mark.parametrize("name", ["a.txt", "a.jsonl"])
+@pytest.mark.parametrize("name", ["a.txt", "a.jsonl", "a.json"])
 def test_a_corpus_without_text_is_refused(tmp_path, name, content):
     assert "holds no text" in refusal(write(tmp_path / name, content))
 
@@ -216,7 +245,18 @@ def test_empty_documents_alone_are_no_corpus(tmp_path):
 
 
 @pytest.mark.parametrize(
-    "spec", ["nowhere", "no/such/file", "notes/a.txt", "x/a.parquet", "a\0b", "x" * 5000, "~nobody-here/a"]
+    "spec",
+    [
+        "nowhere",
+        "no/such/file",
+        "notes/a.txt",
+        "x/a.parquet",
+        "x/a.csv",
+        "x/a.jsonl.zst",
+        "a\0b",
+        "x" * 5000,
+        "~nobody-here/a",
+    ],
 )
 def test_what_is_neither_a_path_nor_an_id_is_refused_without_asking_the_hub(spec, monkeypatch):
     monkeypatch.setitem(sys.modules, "datasets", None)

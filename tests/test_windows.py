@@ -5,8 +5,8 @@ import pytest
 from tokenizers import Tokenizer, models, pre_tokenizers, processors
 
 from itda_core.config import CutSettings
-from itda_core.types import Document
-from itda_core.windows import TokenTable, Window, cut
+from itda_core.types import Document, UserError
+from itda_core.windows import TokenTable, Window, check_documents, check_held_out, cut
 
 
 @pytest.fixture
@@ -48,6 +48,38 @@ def test_one_window_a_document_or_all(tokenizer: Tokenizer) -> None:
     assert [(w.position, w.tokens) for w in every] == [(0, [3, 4, 5]), (3, [6, 7, 8]), (6, [9])][:2]
     kept = windows(tokenizer, [text], context=3, windows="all", keep_first=True)
     assert [w.position for w in kept] == [0, 3, 6]
+
+
+@pytest.mark.parametrize(
+    ("documents", "limit", "told"),
+    [
+        (1, None, "the corpus has a single document, so that none is held out, which every tenth is: name a longer"),
+        (9, 100, "only 9 documents, so that none is held out, which every tenth is: name a longer text, or give"),
+        (9, 9, "raise --documents, or give --no-holdout"),
+    ],
+)
+def test_a_corpus_of_fewer_than_ten_documents_has_none_to_hold_out(documents, limit, told) -> None:
+    with pytest.raises(UserError, match=told):
+        check_documents(documents, limit)
+    check_documents(10, 10)
+
+
+@pytest.mark.parametrize(
+    ("texts", "tokens", "told"),
+    [
+        (["a b c"] * 10, 18, "18 tokens reach no held-out document, which every tenth is: raise --tokens"),
+        (["a b c"] * 9 + ["", "a b c"], 1000, "no held-out document .* has a token to capture: name a longer text"),
+        (["a b c"] * 10, 19, None),
+    ],
+)
+def test_whether_held_out_tokens_are_read(tokenizer: Tokenizer, texts, tokens, told) -> None:
+    found = windows(tokenizer, texts, tokens)
+    check_held_out(TokenTable.of(found, holdout=False), tokens)
+    if told is None:
+        check_held_out(TokenTable.of(found, holdout=True), tokens)
+    else:
+        with pytest.raises(UserError, match=told):
+            check_held_out(TokenTable.of(found, holdout=True), tokens)
 
 
 def test_empty_documents_keep_their_ordinal(tokenizer: Tokenizer) -> None:

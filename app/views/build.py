@@ -18,6 +18,7 @@ from itda_core.demo_models import demo_models
 from itda_core.estimate import Asked, Estimate, estimate
 from itda_core.jobs import read_jobs
 from itda_core.types import HOOKS, UserError, one_line
+from itda_core.windows import HOLDOUT
 
 HOOK_NAMES = {"resid": "block output", "mlp": "MLP", "attn": "attention"}
 ERROR_NAMES = {
@@ -168,8 +169,11 @@ def show_corpus(form: BuildState, put: Form, corpora: list[Corpus]) -> None:
         accept_new_options=True,
         key=key,
         on_change=changed,
-        help="Texts: docs, a text file, a folder of .txt and .md files, a .jsonl or .parquet file, or the id of a "
-        "dataset on the Hub. Type anything that is not in the list.",
+        help="Texts: docs, a text file, a folder of .txt and .md files, a .jsonl, .ndjson, .json, .csv, .tsv or "
+        ".parquet file, or the id of a dataset on the Hub; all but Parquet may be compressed with gzip, bz2 or zst. "
+        "Every tenth document is held out to measure on, so a text, or a folder of fewer than ten, is cut into "
+        "passages of about a window each; a row of a table, and a file of a larger folder, is one document. Type "
+        "anything that is not in the list.",
     )
     put.complain("corpus")
 
@@ -196,7 +200,13 @@ def show_more(put: Form) -> None:
         put(
             "documents", st.number_input, "Documents", min_value=0, step=1000, placeholder="all, or 10,000 of a dataset"
         )
-        put("column", st.text_input, "Field with the text", help="In JSONL, Parquet and datasets.", max_chars=200)
+        put(
+            "column",
+            st.text_input,
+            "Field with the text",
+            help="In JSON, CSV, TSV, Parquet and datasets.",
+            max_chars=200,
+        )
         put("split", st.text_input, "Split of a dataset", max_chars=200)
         put("config", st.text_input, "Configuration of a dataset", max_chars=200)
         put("corpus_revision", st.text_input, "Revision of a dataset", max_chars=200)
@@ -249,6 +259,13 @@ def show_cost(asked: Asked, cost: Estimate) -> None:
     st.caption(f"It gives {made}. The model reads the texts {read}.")
     st.caption(inert(said_of_time(asked, cost)))
     st.caption(inert(said_of_room(asked, cost)))
+    if cost.documents is not None and cost.documents < HOLDOUT and asked.build.holdout:
+        some = "a single document" if cost.documents == 1 else f"only {cost.documents} documents"
+        st.warning(
+            f"The corpus has {some}, so that none is held out: name a longer text, or tick Build from every document "
+            "under More.",
+            icon=":material/short_text:",
+        )
     if cost.disk > cost.free_disk:
         st.warning(f"Only {size(cost.free_disk)} are free where the library is.", icon=":material/hard_drive:")
     if cost.is_for_remote:

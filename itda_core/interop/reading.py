@@ -23,7 +23,7 @@ from itda_core.models import Model
 from itda_core.pipeline import relative_errors
 from itda_core.similarity.sources import row_keys
 from itda_core.types import Site, UserError
-from itda_core.windows import TokenTable, Window, cut
+from itda_core.windows import TokenTable, Window, check_documents, check_held_out, cut
 
 _SAME = 0.999
 """Cosine from which an activation is the atom: models in half precision differ by less, other tokens by more."""
@@ -66,8 +66,9 @@ class Encoding:
         self.table = TokenTable.of(self._windows(), holdout, library.root)
         if self.table.n_captured == 0:
             raise UserError(f"nothing to capture: every document of {corpus.id} has a single token or none")
-        if holdout and not any(map(self.table.held_out, np.unique(self.table.document))):
-            raise UserError(f"{reading.tokens} tokens reach no held-out document (every tenth): raise --tokens")
+        if holdout:
+            check_documents(corpus.n_documents, corpus.settings.documents, otherwise="")
+        check_held_out(self.table, reading.tokens, otherwise="")
 
     def run(self, dictionary: Dictionary, site: Site, writer: IndexWriter, job: Job) -> torch.Tensor:
         """Encode every captured token; returns [n_atoms, 2] the sources that the model confirms, the others unknown."""

@@ -100,7 +100,7 @@ def test_a_failed_job_keeps_its_reason_and_its_log_and_can_be_tried_again(
     open_browser: Callable[[str], Browser],  # noqa: F811
 ) -> None:
     broken = tmp_path / "broken.txt"
-    broken.write_bytes(b"\xff\xfe not UTF-8")
+    broken.write_bytes(b"caf\xe9 is not UTF-8")
     browser = open_browser("dark")
     page = browser.page
     with served(root) as address:

@@ -117,6 +117,7 @@ def test_a_field_goes_to_the_address_and_to_the_command(open_page: OpenPage, lib
         ({"context": "129"}, "128 tokens at most"),
         ({"batch": "1"}, "windows in a batch"),
         ({"documents": "0"}, "documents is 0"),
+        ({"documents": "9"}, "no tenth to hold out"),
         ({"max_atoms": "0"}, "max"),
         ({"init": "frequent"}, "scan by batches"),
         ({"device": "tpu"}, "no such device"),
@@ -144,6 +145,24 @@ def test_a_bad_address_says_so_and_offers_a_way_out(open_page: OpenPage, library
     page.button[labels(page).index("Start afresh")].click().run()
     assert not page.error
     assert not build_button(page).disabled
+
+
+def test_a_text_of_ones_own_works_as_it_is(open_page: OpenPage, library: Path, tmp_path: Path) -> None:
+    (tmp_path / "notes.txt").write_text("Some words of a text. " * 1000)
+    page = open_page(library, "/build", corpus=str(tmp_path / "notes.txt"))
+    assert not page.exception
+    assert not page.warning
+    assert ":red[" not in shown(page)
+    assert {metric.label: metric.value for metric in page.metric}["Tokens"] == "5,334"  # of 40,000 that are asked
+    assert not build_button(page).disabled
+    (tmp_path / "notes.txt").write_text("Some words of a text. ")
+    page.run()
+    assert "The corpus has a single document, so that none is held out" in page.warning[0].value
+    assert not open_page(library, "/build", corpus=str(tmp_path / "notes.txt"), no_holdout="1").warning
+    (tmp_path / "notes.txt").write_bytes(b"%PDF-1.7")
+    page.run()
+    assert "is a PDF" in shown(page)
+    assert build_button(page).disabled
 
 
 def test_a_model_too_large_is_sent_elsewhere(open_page: OpenPage, library: Path) -> None:
@@ -190,7 +209,7 @@ def test_a_running_build_is_not_started_twice(open_page: OpenPage, tmp_path: Pat
 
 @pytest.mark.parametrize("error", [UserError("no ![x](http://outside.invalid/x.png)"), KeyboardInterrupt()])
 def test_a_job_that_ended_badly_fills_the_form_again(open_page: OpenPage, tmp_path: Path, error: BaseException) -> None:
-    form = BuildState(layers="1,3-5", corpus="docs", documents=7, keep_first=True)
+    form = BuildState(layers="1,3-5", corpus="docs", documents=70, keep_first=True)
     with pytest.raises(type(error)), running_job(tmp_path, "Build") as job:
         folder = tmp_path / "jobs" / job.state.id
         (folder / "command.json").write_text(json.dumps(arguments(form)))
@@ -203,4 +222,4 @@ def test_a_job_that_ended_badly_fills_the_form_again(open_page: OpenPage, tmp_pa
     assert "what it said" in shown(page)
     (again,) = links(page)
     query = dict(part.split("=") for part in again.removeprefix("build?").split("&"))
-    assert query == {"layers": "1%2C3-5", "documents": "7", "keep_first": "1"}
+    assert query == {"layers": "1%2C3-5", "documents": "70", "keep_first": "1"}
