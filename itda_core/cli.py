@@ -7,6 +7,7 @@ import signal
 import sys
 import threading
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import asdict, fields
 from pathlib import Path
 from typing import Any, NoReturn
@@ -28,13 +29,17 @@ from itda_core.config import (
     parse_hooks,
     parse_layers,
 )
+from itda_core.disk_errors import telling
 from itda_core.evaluation.commands import COMMANDS as EVALUATION
 from itda_core.interop.commands import COMMANDS as INTEROP
 from itda_core.jobs import JOB_VARIABLE, JobState, cancel, fail_unstarted, read_jobs, running_job
 from itda_core.library import Damaged, DictionaryRecord, Library
-from itda_core.types import UserError, one_line
+from itda_core.output import printing, say
+from itda_core.types import UserError, check_argument, one_line
 
-DONE, FAULT, MISTAKE, INTERRUPTED = 0, 1, 2, 130
+DONE, FAULT, MISTAKE, INTERRUPTED, BROKEN_PIPE = 0, 1, 2, 130, 141
+_DICTIONARIES = {"id", "a", "b"}
+"""Names of the arguments that are ids of dictionaries."""
 
 
 class _Parser(argparse.ArgumentParser):
@@ -44,25 +49,46 @@ class _Parser(argparse.ArgumentParser):
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run a command. Returns 0 when done, 2 for a mistake of the user's; a fault raises and exits with 1."""
+    """Run a command. Returns 0 when done, 2 for a mistake of the user's; a fault raises and exits with 1.
+
+    Where what it prints is read no further, it returns 141 as if the signal for that had ended it.
+    """
     if threading.current_thread() is threading.main_thread():
         signal.signal(signal.SIGTERM, signal.default_int_handler)  # to be told to stop is to be interrupted
     try:
-        given = _parser().parse_args(arguments)
-        return given.run(given)
+        with printing(), telling():
+            given = parse(arguments)
+            _check(given)
+            with telling(given.library):
+                return given.run(given)
     except UserError as error:
-        print(f"itda: {error}", file=sys.stderr)
+        say(f"itda: {error}")
         if job_id := os.environ.get(JOB_VARIABLE):
-            fail_unstarted(_default_library(), job_id, str(error))
+            with suppress(OSError):  # what was said is in its log
+                fail_unstarted(_default_library(), job_id, str(error))
         return MISTAKE
     except KeyboardInterrupt:
-        print("itda: interrupted", file=sys.stderr)
+        say("itda: interrupted")
         return INTERRUPTED
+    except BrokenPipeError:  # whoever read it has what they wanted, as `head` has
+        return BROKEN_PIPE
 
 
-def parse(arguments: Sequence[str]) -> argparse.Namespace:
+def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     """What a command line asks for, by the names of its options. Raises UserError for one that cannot be."""
-    return _parser().parse_args(arguments)
+    given = _parser().parse_args(arguments)
+    for value in vars(given).values():
+        if isinstance(value, str | Path):
+            check_argument(str(value))
+    return given
+
+
+def _check(given: argparse.Namespace) -> None:
+    """Refuse, before any work begins, what can be seen to be no library and no dictionaries of it."""
+    if given.library.exists() and not given.library.is_dir():
+        raise UserError(f"{given.library} is no folder: name a library's with --library")
+    for name in _DICTIONARIES & vars(given).keys():
+        Library(given.library).record(getattr(given, name))
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -85,7 +111,7 @@ def _parser() -> argparse.ArgumentParser:
     json_option(_command(commands, "jobs", _jobs, "list the jobs, the newest first"))
 
     cancel_ = _command(commands, "cancel", _cancel, "end a running job")
-    cancel_.add_argument("id", metavar="ID", help="a job's id, as itda jobs shows it")
+    cancel_.add_argument("job", metavar="ID", help="a job's id, as itda jobs shows it")
 
     map_ = _command(commands, "map", _map, "compute the map of a dictionary's atoms")
     map_.add_argument("id", metavar="ID", help="a dictionary's id, as itda list shows it")
@@ -303,7 +329,7 @@ def _job_line(job: JobState) -> str:
 
 
 def _cancel(given: argparse.Namespace) -> int:
-    state = cancel(given.library, given.id)
+    state = cancel(given.library, given.job)
     if state.status == "done":
         print(f"{state.id} was done before it could be cancelled")
     else:

@@ -15,6 +15,7 @@ from typing import Any, Literal
 import numpy as np
 import pandas as pd
 
+from itda_core.disk_errors import writing
 from itda_core.files import is_file, read_json, sha256_of, unreadable, write_sealed, written_whole
 from itda_core.jobs import Job, build_lock
 from itda_core.kept_measures import read_side, write_side
@@ -215,15 +216,13 @@ def _compare(library: Library, a: DictionaryRecord, b: DictionaryRecord, key: Ke
         measures = _measure(pair, job)
     finally:
         pair.close()
-    try:
+    with writing(folder):
         folder.mkdir(parents=True, exist_ok=True)
         for side, name in SIDE_FILES.items():
             with written_whole(folder / name) as part:
                 write_side(getattr(measures, side), part)
         files = {name: sha256_of(folder / name) for name in SIDE_FILES.values()}
         write_sealed(folder / SUMMARY_FILE, {"version": _VERSION, **asdict(found), "files": files})
-    except OSError as error:
-        raise UserError(f"{folder} cannot be written: {error.strerror or error}") from error
     return found
 
 

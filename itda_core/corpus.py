@@ -8,15 +8,15 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import asdict, dataclass
 from itertools import islice
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Annotated, Any, Self
 
 from pydantic import Field
 
 from itda_core.config import CorpusSettings, CutSettings
-from itda_core.files import is_changed, is_file, read_json, sha256_of, slug, write_sealed
+from itda_core.files import is_changed, is_file, place_folder, read_json, sha256_of, slug, write_sealed
 from itda_core.layout import MANIFEST_FILE
 from itda_core.parsing import MOST, check_format, damaged, parse
+from itda_core.parts import part_beside
 from itda_core.readers import read_documents
 from itda_core.types import DamagedError, Document, UserError
 
@@ -148,9 +148,7 @@ def ingest(
         OSError: the library cannot be written.
     """
     root.mkdir(parents=True, exist_ok=True)
-    with TemporaryDirectory(dir=root, prefix=".ingest-") as holder:
-        part = Path(holder) / "part"  # one below, because the holder is readable by its owner only
-        part.mkdir()
+    with part_beside(root / "ingest", Path.mkdir) as part:
         tally = _Tally(cut)
         _write_documents(part / DOCUMENTS_FILE, tally.each(read_documents(settings, cut.context)), progress)
         corpus_id = f"{_spec_slug(settings.spec)}-{tally.hash()}"
@@ -166,7 +164,7 @@ def ingest(
         write_sealed(part / MANIFEST_FILE, manifest)
         folder = root / corpus_id
         try:
-            part.rename(folder)
+            place_folder(part, folder)
         except OSError:
             if not folder.is_dir():
                 raise  # otherwise the corpus is there already, or another process was quicker

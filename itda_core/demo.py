@@ -9,7 +9,7 @@ from itda_core.demo_models import demo_models, model_folder
 from itda_core.evaluation.measuring import measure
 from itda_core.jobs import Job
 from itda_core.library import Library
-from itda_core.types import UserError
+from itda_core.types import PlaceError, UserError
 
 CORPUS = CorpusSettings("docs")
 TOKENS = 40_000
@@ -50,10 +50,14 @@ def build_demo(library: Library, job: Job) -> list[str]:
     for other in others:  # before the maps, which take longer, and which no page waits for
         try:
             compare(library, first, other, job)
+        except PlaceError:  # nothing else could be written either
+            raise
         except UserError as error:  # damaged, or under way in another process: all else of the demo can still be read
             job.say(f"{first} and {other} are not compared: {error}")
     try:
         measure(library, first, job)
+    except PlaceError:
+        raise
     except UserError as error:
         job.say(f"{first} is not measured: {error}")
     add_maps(library, ids, job)

@@ -6,12 +6,12 @@ from typing import Any
 import numpy as np
 import torch
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save
+from safetensors.torch import load_file, save_file
 
 from itda_core import pursuit
 from itda_core.arguments import count, sources_array
 from itda_core.config import METHODS, DictionarySettings
-from itda_core.files import read_json, sha256_of, write_sealed
+from itda_core.files import read_json, sha256_of, write_sealed, written_whole
 from itda_core.layout import ATOMS_FILE, MANIFEST_FILE
 from itda_core.library import FORMAT, check_manifest, parse_growth
 from itda_core.refit import refit
@@ -145,7 +145,8 @@ class Dictionary:
     def write_atoms(self, folder: Path) -> None:
         """Write `atoms.safetensors`: atoms, sources, errors at admission; the same dictionary gives the same bytes."""
         tensors = {"atoms": self.atoms, "sources": self.sources, "admission_errors": self.admission_errors}
-        (folder / ATOMS_FILE).write_bytes(save(tensors))  # save_file would make it readable by its owner alone
+        with written_whole(folder / ATOMS_FILE) as part:
+            save_file(tensors, part)
 
     def describe(self) -> dict[str, Any]:
         """What a manifest says of the dictionary itself: size, settings, growth."""

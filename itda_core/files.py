@@ -3,14 +3,15 @@
 import hashlib
 import json
 import math
+import os
 import re
 import unicodedata
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NoReturn
-from uuid import uuid4
 
+from itda_core.parts import part_beside
 from itda_core.types import DamagedError
 
 DIGEST = "digest"
@@ -26,12 +27,35 @@ def sha256_of(path: Path) -> str:
 @contextmanager
 def written_whole(path: Path) -> Iterator[Path]:
     """A path to write to, beside `path`; what is there at the end takes its place, and nothing of it after an error."""
-    part = path.with_name(f".{path.name}.{uuid4().hex}")
-    try:
+    with part_beside(path) as part:
+        mode = part.stat().st_mode
         yield part
+        _settle(part, mode)
         part.replace(path)
+
+
+def place_folder(part: Path, folder: Path) -> None:
+    """Rename a folder into its place, once all that was written into it is on the disk.
+
+    Raises OSError where there is something at that place already, or it cannot be written.
+    """
+    with part_beside(part / "mode") as probe:
+        mode = probe.stat().st_mode
+    for path in part.rglob("*"):
+        if path.is_file() and not path.is_symlink():
+            _settle(path, mode)
+    part.rename(folder)
+
+
+def _settle(path: Path, mode: int) -> None:
+    """Give a file the mode of any new one, whatever its writer thought of others, and see it onto the disk."""
+    if path.stat().st_mode != mode:
+        path.chmod(mode)
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
     finally:
-        part.unlink(missing_ok=True)
+        os.close(descriptor)
 
 
 def write_json(path: Path, value: Any) -> None:

@@ -19,11 +19,12 @@ import numpy as np
 import pyarrow as pa
 
 from itda_core.dictionary import Dictionary
+from itda_core.disk_errors import telling
 from itda_core.index_checks import check_tables
 from itda_core.index_connection import literal
 from itda_core.index_schema import CONTEXT_RADIUS, HISTOGRAM_BINS, UNKNOWN_SOURCE, declared
 from itda_core.relations import cofiring, nearest
-from itda_core.types import Codes, DamagedError, Document
+from itda_core.types import Codes, DamagedError, Document, UserError
 from itda_core.windows import Tokens, TokenTable, document_batches, is_held_out
 
 EXAMPLES = 20
@@ -46,8 +47,9 @@ class IndexWriter:
         if not staging.exists():
             _create_staging(staging)
         try:
-            self._connection = _connect(staging)
-            self._batches = self._count("batches")
+            with telling(staging.parent):
+                self._connection = _connect(staging)
+                self._batches = self._count("batches")
         except duckdb.Error as error:
             raise DamagedError(f"{str(staging)!r} cannot be continued: delete it and build again ({error})") from error
         # The scratch folder of a killed process is of no use to this one.
@@ -122,7 +124,7 @@ class IndexWriter:
         finally:
             self._connection.execute("DETACH index")
             self._connection.execute(f"SET memory_limit = '{_ADD_MEMORY}'")
-        part.replace(path)
+        _put(part, path)
 
     def mean_error(self, table: TokenTable) -> tuple[float, int]:
         """Mean of the errors added, over the held-out tokens or over all where none are held out, and how many.
@@ -308,7 +310,15 @@ def _create_staging(staging: Path) -> None:
             CREATE TABLE batches (batch INTEGER);
             """
         )
-    part.replace(staging)
+        connection.execute("CHECKPOINT")  # the one on closing says nothing where it fails
+    _put(part, staging)
+
+
+def _put(part: Path, path: Path) -> None:
+    """Put a database that is closed into its place. Raises UserError where not all of it is in its file."""
+    if _log(part).exists():
+        raise UserError(f"{part} could not be written to its end: look at its disk, and run the same command again")
+    part.replace(path)
 
 
 def _connect(path: Path) -> duckdb.DuckDBPyConnection:

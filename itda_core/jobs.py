@@ -7,13 +7,14 @@ was killed is known as such by anyone, whatever process now has its number.
 import os
 import random
 import re
+import shutil
 import signal
 import socket
 import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -24,16 +25,19 @@ from filelock import FileLock, Timeout
 from pydantic import Field
 from tqdm import tqdm
 
+from itda_core.disk_errors import telling, writing
 from itda_core.files import is_changed, read_json, unreadable, write_sealed
 from itda_core.layout import JOBS
 from itda_core.parsing import Count, Finite, parse
-from itda_core.types import DamagedError, Growth, UserError, one_line
+from itda_core.parts import clear_library, part_beside
+from itda_core.types import DamagedError, Growth, UserError, check_argument, one_line
 
 JOB_VARIABLE = "ITDA_JOB"
 """Environment variable that names the job a detached command runs as."""
 
 _ID = re.compile(r"[a-z0-9-]{1,64}")
-_STATE, _COMMAND, _LOG, _LOCK = "state.json", "command.json", "log.txt", "lock"
+_STATE, _COMMAND, _LOG, _LOCK, _RESERVE = "state.json", "command.json", "log.txt", "lock", "reserve"
+_RESERVED = 1 << 16  # bytes that a job holds back to write down how it ended when the disk is full
 _LONGEST = 100 * 365 * 86400  # seconds: what takes longer cannot be told
 _HIGHEST_PID = 2**31 - 1
 UNREADABLE = "unreadable"
@@ -41,6 +45,7 @@ UNREADABLE = "unreadable"
 _WRITE_EVERY = 0.5
 _GROWTH_POINTS = 400
 _LOG_SHOWN = 20_000
+_SHOWN = 300
 _SILENT = 600  # seconds
 _ASKED = 4  # how often a lock is tried before it counts as the job's
 _ASKED_TO_KILL = 40  # the same, before a process is sent a signal
@@ -162,6 +167,7 @@ class Job:
     def _end(self, status: Status, error: str | None = None) -> None:
         self._close_bar()
         self.state.status, self.state.error = status, error
+        self.state.growth.clear()  # of what is being built: nothing is
         self._write(force=True)
 
     def _close_bar(self) -> None:
@@ -181,24 +187,40 @@ class Job:
 def running_job(root: Path, title: str, job_id: str | None = None) -> Iterator[Job]:
     """Run the body as a job of the library at `root`; how it ends is written down, and an exception goes on."""
     folder = root / JOBS / (job_id or _new_id())
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise UserError(f"{root} cannot be written: {error.strerror}; name another --library") from error
-    with FileLock(folder / _LOCK):
-        job = Job(folder, title)
+    with ExitStack() as held:
         try:
-            yield job
+            with writing(root):
+                folder.mkdir(parents=True, exist_ok=True)
+                held.enter_context(FileLock(folder / _LOCK))
+                clear_library(root)
+                reserve = held.enter_context(part_beside(folder / _RESERVE, _fill))
+                job = Job(folder, title)
+        except BaseException:
+            if job_id is None:  # of a command that was started from a page the log is kept
+                shutil.rmtree(folder, ignore_errors=True)
+            raise
+
+        def end(status: str, error: str | None = None) -> None:
+            os.truncate(reserve, 0)  # it is held open, so that removing it frees nothing
+            job._end(status, error)
+
+        try:
+            with telling(root):
+                yield job
         except UserError as error:
-            job._end("failed", str(error))
+            end("failed", str(error))
             raise
         except KeyboardInterrupt:
-            job._end("cancelled")
+            end("cancelled")
             raise
         except BaseException as error:
-            job._end("failed", f"{type(error).__name__}: {error}")
+            end("failed", f"{type(error).__name__}: {error}")
             raise
-        job._end("done")
+        end("done")
+
+
+def _fill(reserve: Path) -> None:
+    reserve.write_bytes(os.urandom(_RESERVED))  # of zeros, a file system that compresses would hold nothing back
 
 
 def fail_unstarted(root: Path, job_id: str, error: str) -> None:
@@ -210,14 +232,20 @@ def fail_unstarted(root: Path, job_id: str, error: str) -> None:
 
 
 def start_detached(root: Path, arguments: list[str]) -> str:
-    """Start an `itda` command that outlives the caller; returns the job's id. Its output goes to the job's log."""
+    """Start an `itda` command that outlives the caller; returns the job's id. Its output goes to the job's log.
+
+    Raises UserError where the library cannot be written, or an argument can be no text of a command.
+    """
+    for argument in arguments:
+        check_argument(argument)
     job_id = _new_id()
     folder = root / JOBS / job_id
-    folder.mkdir(parents=True)
-    write_sealed(folder / _COMMAND, asdict(_Command(arguments)))
+    with writing(root):
+        folder.mkdir(parents=True)
+        write_sealed(folder / _COMMAND, asdict(_Command(arguments)))
     # -P: the folder it is started in must not hide a module of the same name.
     command = [sys.executable, "-P", "-m", "itda_core.cli", *arguments, "--library", str(root)]
-    with (folder / _LOG).open("wb") as log:
+    with writing(root), (folder / _LOG).open("wb") as log:
         subprocess.Popen(
             command,
             stdin=subprocess.DEVNULL,
@@ -271,11 +299,26 @@ def read_log(root: Path, job_id: str) -> str:
     """The end of a job's log; empty for a job that was started in a terminal."""
     path = root / JOBS / job_id / _LOG
     try:
-        if not _ID.fullmatch(job_id) or not path.is_file():
-            return ""
-        return path.read_bytes()[-_LOG_SHOWN:].decode(errors="replace")
+        return _end_of(path) if _ID.fullmatch(job_id) and path.is_file() else ""
     except OSError as error:
         return str(unreadable(path, error))
+
+
+def _end_of(log: Path) -> str:
+    with log.open("rb") as file:
+        file.seek(max(0, file.seek(0, os.SEEK_END) - _LOG_SHOWN))
+        return file.read().decode(errors="replace")
+
+
+def _lost(folder: Path) -> str:
+    """Why a job is gone, as far as it can be told: the last that it put into its log, where it has one."""
+    try:
+        lines = _end_of(folder / _LOG).replace("\r", "\n").split("\n")
+    except OSError:
+        lines = []
+    last = next((line for line in reversed(lines) if line.strip()), None)
+    what = "without a word" if last is None else f"and its log ends with {one_line(last.strip())[:_SHOWN]!r}"
+    return f"its process ended {what}; start it again"
 
 
 def cancel(root: Path, job_id: str, patience: float = _PATIENCE) -> JobState:
@@ -332,10 +375,11 @@ def cancel(root: Path, job_id: str, patience: float = _PATIENCE) -> JobState:
 def build_lock(root: Path, dictionary_id: str) -> Iterator[None]:
     """Hold the lock of one dictionary id. Raises UserError at once when another process builds the same."""
     locks = root / JOBS / ".locks"
-    locks.mkdir(parents=True, exist_ok=True)
     lock = FileLock(locks / f"{dictionary_id}.lock")
     try:
-        lock.acquire(timeout=0)
+        with telling(root):
+            locks.mkdir(parents=True, exist_ok=True)
+            lock.acquire(timeout=0)
     except Timeout as error:
         raise UserError(f"{dictionary_id} is being built by another process: wait for it to finish") from error
     try:
@@ -345,7 +389,7 @@ def build_lock(root: Path, dictionary_id: str) -> Iterator[None]:
 
 
 def _write_state(folder: Path, state: JobState) -> None:
-    said = asdict(state)
+    said = {name: one_line(value) if isinstance(value, str) else value for name, value in asdict(state).items()}
     del said["arguments"]  # they have a file of their own, written before the job began
     write_sealed(folder / _STATE, said)
 
@@ -366,7 +410,7 @@ def _state_of(folder: Path, held: bool) -> JobState | None:
             return None
         # Started a moment ago and not yet at its first word, or died before it.
         waiting = time.time() - folder.stat().st_mtime < 60
-        status, error = ("running", None) if waiting else ("lost", "its process ended before its first word")
+        status, error = ("running", None) if waiting else ("lost", _lost(folder))
         return JobState(folder.name, "Starting", status=status, error=error, arguments=_arguments(folder))
     said = read_json(folder / _STATE)
     own = {"id": folder.name, "arguments": _arguments(folder)}
@@ -374,7 +418,7 @@ def _state_of(folder: Path, held: bool) -> JobState | None:
     state = parse(JobState, said, f"{_STATE} of job {folder.name}", f"delete {JOBS}/{folder.name}")
     if state.status == "running" and not held and not _is_held(folder / _LOCK):
         state.status = "lost"
-        state.error = "its process ended without a word; start it again"
+        state.error = _lost(folder)
     return state
 
 

@@ -16,6 +16,7 @@ import pandas as pd
 
 from itda_core.comparison import Interval, bootstrap, chance, key_of
 from itda_core.config import DictionarySettings, LayersSettings
+from itda_core.disk_errors import writing
 from itda_core.files import is_file, read_json, slug, write_sealed
 from itda_core.jobs import Job, build_lock
 from itda_core.library import DictionaryRecord, Library
@@ -210,11 +211,9 @@ def compare_layers(
             threshold=settings.threshold,
             **report,
         )
-        try:
+        with writing(library.comparisons):
             library.comparisons.mkdir(parents=True, exist_ok=True)
             write_sealed(path, {"version": _VERSION, **asdict(found)})
-        except OSError as error:
-            raise UserError(f"{path} cannot be written: {error.strerror or error}") from error
     return found
 
 

@@ -23,7 +23,7 @@ from itda_core.config import BuildSettings, DictionarySettings
 from itda_core.corpus import Corpus
 from itda_core.dictionary import Dictionary
 from itda_core.estimate import kept_bytes
-from itda_core.files import read_json, sha256_of, write_json, write_sealed
+from itda_core.files import place_folder, read_json, sha256_of, write_json, write_sealed
 from itda_core.index import IndexWriter
 from itda_core.jobs import Job
 from itda_core.layout import ATOMS_FILE, INDEX_FILE, MANIFEST_FILE
@@ -258,7 +258,7 @@ def place_finished(library: Library, dictionary_id: str) -> None:
     shutil.rmtree(damaged, ignore_errors=True)
     if folder.exists():  # damaged, or it would not have been built again
         folder.rename(damaged)
-    part.rename(folder)
+    place_folder(part, folder)
     shutil.rmtree(damaged, ignore_errors=True)
 
 

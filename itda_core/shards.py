@@ -8,14 +8,13 @@ fits.
 from collections.abc import Callable, Collection, Iterator
 from pathlib import Path
 from typing import NamedTuple
-from uuid import uuid4
 
 import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save_file
 
 from itda_core.capture import Batch
-from itda_core.files import sha256_of, write_sealed
+from itda_core.files import sha256_of, write_sealed, written_whole
 from itda_core.layout import MANIFEST_FILE
 from itda_core.shard_files import CHECKSUM, FORMAT, SHARD, is_whole, read_shards_manifest
 from itda_core.types import DamagedError, Site, UserError
@@ -127,8 +126,8 @@ def _whole_shards(folder: Path) -> list[Path]:
     shards: list[Path] = []
     while len(shards) in found and is_whole(found[len(shards)]):
         shards.append(found[len(shards)])
-    for path in folder.glob("*shard-*"):
-        if path not in shards:
+    for path in folder.iterdir():  # parts of killed processes too: whoever writes here has the folder's lock
+        if path not in shards and path.name.startswith((".", "shard-")):
             path.unlink()
     return shards
 
@@ -139,7 +138,7 @@ def _write(packed: Packed, folder: Path, number: int) -> Path:
         if not torch.isfinite(norm).all() or not torch.isfinite(packed.unit[site]).all():
             raise UserError(f"layer {site.layer} {site.hook} has an activation that is not finite: try another --dtype")
         tensors[f"{site.layer}.{site.hook}.unit"], tensors[f"{site.layer}.{site.hook}.norm"] = packed.unit[site], norm
-    part = folder / f".shard-{uuid4().hex}"
-    save_file(tensors, part)
-    path = folder / f"shard-{number:06}-{sha256_of(part)[:CHECKSUM]}.safetensors"
-    return part.rename(path)
+    whole = folder / f".shard-{number:06}"
+    with written_whole(whole) as part:
+        save_file(tensors, part)
+    return whole.rename(folder / f"shard-{number:06}-{sha256_of(whole)[:CHECKSUM]}.safetensors")

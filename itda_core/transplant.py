@@ -18,6 +18,7 @@ import pandas as pd
 from pydantic import Field
 
 from itda_core.comparison import Key, folder_of, key_of
+from itda_core.disk_errors import writing
 from itda_core.files import is_file, read_json, sha256_of, write_sealed, written_whole
 from itda_core.jobs import Job, build_lock
 from itda_core.kept_tables import write_table
@@ -26,7 +27,6 @@ from itda_core.library import DictionaryRecord, Library
 from itda_core.pair_queries import Pair
 from itda_core.parsing import Count, Finite, check_format, damaged, parse
 from itda_core.queries import Index
-from itda_core.types import UserError
 
 if TYPE_CHECKING:
     from itda_core.reembedding import Reader
@@ -195,7 +195,7 @@ def _transplant(library: Library, a: DictionaryRecord, b: DictionaryRecord, key:
 
 
 def _write(folder: Path, summary: TransplantSummary, tables: dict[str, pd.DataFrame]) -> None:
-    try:
+    with writing(folder):
         folder.mkdir(parents=True, exist_ok=True)
         (folder / SUMMARY_FILE).unlink(missing_ok=True)  # of another version: half of one and half of the other is none
         for name, table in tables.items():
@@ -203,8 +203,6 @@ def _write(folder: Path, summary: TransplantSummary, tables: dict[str, pd.DataFr
                 write_table(table, part, _SCHEMAS[name])
         files = {name: sha256_of(folder / name) for name in tables}
         write_sealed(folder / SUMMARY_FILE, {"version": _VERSION, **asdict(summary), "files": files})
-    except OSError as error:
-        raise UserError(f"{folder} cannot be written: {error.strerror or error}") from error
 
 
 def _reader(library: Library, record: DictionaryRecord, job: Job) -> "Reader":

@@ -1,5 +1,6 @@
 """The words of the project as types. Nothing here imports torch, so that pages and `itda list` stay quick."""
 
+import sys
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -19,11 +20,23 @@ def has_half_characters(text: str) -> bool:
     return any("\ud800" <= character <= "\udfff" for character in text)
 
 
+def check_argument(text: str) -> None:
+    """Raises UserError for a text that can be neither a file's name nor in a file of text."""
+    if "\0" in text or has_half_characters(text):
+        raise UserError(
+            f"{text[:80]!r} is not text in {sys.getfilesystemencoding()}: set LC_ALL=C.UTF-8, or rename what it names"
+        )
+
+
 class UserError(Exception):
     """A mistake that the user can mend; the message is one line that says what to do. The command line exits with 2."""
 
     def __str__(self) -> str:
         return one_line(super().__str__())
+
+
+class PlaceError(UserError):
+    """A disk or a path that the system does not let be used: a full disk above all."""
 
 
 class DamagedError(UserError):

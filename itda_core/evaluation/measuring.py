@@ -4,14 +4,15 @@ import time
 
 from itda_core.config import MeasureSettings
 from itda_core.dictionary import Dictionary
+from itda_core.disk_errors import writing
 from itda_core.evaluation.coders import DictionaryCoder
 from itda_core.evaluation.measures import Measurement, Setting, measure_points
 from itda_core.evaluation.site_tokens import SiteTokens, may_run, open_tokens, random_dictionary
 from itda_core.jobs import Job, build_lock
 from itda_core.layout import ATOMS_FILE
 from itda_core.library import DictionaryRecord, Library
-from itda_core.quality import QUALITY_FILE, Quality, Series, dictionary_quality, write_quality
-from itda_core.types import DamagedError, UserError
+from itda_core.quality import Quality, Series, dictionary_quality, write_quality
+from itda_core.types import DamagedError
 
 _STAGES = {"itda": "measuring its atoms", "random": "measuring random atoms"}
 
@@ -42,10 +43,8 @@ def measure(library: Library, dictionary_id: str, job: Job, settings: MeasureSet
             return found
         made = _measure(library, record, job, settings)
         folder = library.folder(record.id)
-        try:
+        with writing(folder):
             write_quality(made, folder)
-        except OSError as error:
-            raise UserError(f"{folder / QUALITY_FILE} cannot be written: {error.strerror or error}") from error
     return made
 
 

@@ -9,6 +9,7 @@ import torch
 from itda_core.corpus import Corpus
 from itda_core.decompose import open_model
 from itda_core.dictionary import Dictionary
+from itda_core.disk_errors import writing
 from itda_core.evaluation.coders import Coder, DictionaryCoder
 from itda_core.evaluation.features import CodeFeatures, DenseFeatures, DirectionFeatures, Features
 from itda_core.evaluation.probed_tokens import ProbedTokens, read_tokens
@@ -31,7 +32,7 @@ from itda_core.probing_results import (
     write_probing,
 )
 from itda_core.sae_records import SaeRecord, sae_records
-from itda_core.types import Codes, DamagedError, UserError
+from itda_core.types import Codes, DamagedError
 
 _ROWS_AT_ONCE = 4096
 
@@ -54,10 +55,8 @@ def probe(library: Library, dictionary_id: str, job: Job, settings: ProbingSetti
             return found
         report = _probe(library, record, job, settings)
         folder = library.folder(dictionary_id)
-        try:
+        with writing(folder):
             write_probing(report, folder)
-        except OSError as error:
-            raise UserError(f"{folder} cannot be written: {error.strerror or error}") from error
         return report
 
 

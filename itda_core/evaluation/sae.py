@@ -17,6 +17,7 @@ import numpy as np
 import torch
 
 from itda_core.config import MeasureSettings
+from itda_core.disk_errors import writing
 from itda_core.estimate import machine_memory
 from itda_core.evaluation.sae_coder import SaeCoder
 from itda_core.evaluation.sae_quality import measure_sae
@@ -24,10 +25,11 @@ from itda_core.evaluation.sae_sites import check_site, hook_name
 from itda_core.evaluation.sae_training import steps_of, train
 from itda_core.evaluation.saelens import fetch_sae, load_sae, require_saelens, saelens_version, save_sae
 from itda_core.evaluation.site_tokens import SiteTokens, may_run, open_tokens
-from itda_core.files import read_json, sha256_of, slug, write_sealed
+from itda_core.files import place_folder, read_json, sha256_of, slug, write_sealed
 from itda_core.jobs import Job, build_lock
 from itda_core.layout import MANIFEST_FILE
 from itda_core.library import DictionaryRecord, Library
+from itda_core.parts import part_beside
 from itda_core.pipeline import versions
 from itda_core.quality import Quality
 from itda_core.sae_records import SAE_FILES, SaeRecord, SaeSettings, sae_folder, sae_ids, sae_quality, sae_record
@@ -193,21 +195,17 @@ def _report(library: Library, record: SaeRecord, job: Job) -> Quality | None:
 
 def _write(library: Library, record: DictionaryRecord, new_id: str, sae: Any, told: dict[str, Any]) -> None:
     """Write an SAE's folder, or nothing."""
-    part, folder = library.saes / f".{new_id}.part", library.saes / new_id
-    try:
-        shutil.rmtree(part, ignore_errors=True)
-        part.mkdir(parents=True)
-        save_sae(sae, part)
-        made = _record(record, new_id, sae, told, part)
-        write_sealed(part / MANIFEST_FILE, made.manifest())
-        SaeRecord.parse(new_id, read_json(part / MANIFEST_FILE))  # or it could never be read again
-        if folder.exists():  # damaged, or it would not have been made again
-            shutil.rmtree(folder)
-        part.rename(folder)
-    except OSError as error:
-        raise UserError(f"{library.saes} cannot be written: {error.strerror or error}") from error
-    finally:
-        shutil.rmtree(part, ignore_errors=True)
+    folder = library.saes / new_id
+    with writing(library.saes):
+        library.saes.mkdir(parents=True, exist_ok=True)
+        with part_beside(folder, Path.mkdir) as part:
+            save_sae(sae, part)
+            made = _record(record, new_id, sae, told, part)
+            write_sealed(part / MANIFEST_FILE, made.manifest())
+            SaeRecord.parse(new_id, read_json(part / MANIFEST_FILE))  # or it could never be read again
+            if folder.exists():  # damaged, or it would not have been made again
+                shutil.rmtree(folder)
+            place_folder(part, folder)
 
 
 def _record(record: DictionaryRecord, new_id: str, sae: Any, told: dict[str, Any], part: Path) -> SaeRecord:

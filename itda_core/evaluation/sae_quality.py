@@ -4,6 +4,7 @@ import time
 from dataclasses import replace
 
 from itda_core.config import MeasureSettings
+from itda_core.disk_errors import writing
 from itda_core.evaluation.measures import Setting, measure_points
 from itda_core.evaluation.sae_coder import SaeCoder
 from itda_core.evaluation.site_tokens import SiteTokens
@@ -11,7 +12,6 @@ from itda_core.jobs import Job
 from itda_core.library import Library
 from itda_core.quality import Quality, Series, write_quality
 from itda_core.sae_records import WEIGHTS_FILE, SaeRecord, sae_folder
-from itda_core.types import UserError
 
 
 def measure_sae(library: Library, record: SaeRecord, coder: SaeCoder, tokens: SiteTokens, job: Job) -> Quality:
@@ -50,8 +50,6 @@ def measure_sae(library: Library, record: SaeRecord, coder: SaeCoder, tokens: Si
         settings=settings,
     )
     folder = sae_folder(library, record.id)
-    try:
+    with writing(folder):
         write_quality(quality, folder)
-    except OSError as error:
-        raise UserError(f"{folder} cannot be written: {error.strerror or error}") from error
     return quality

@@ -6,11 +6,13 @@ Its hashes are its maker's: they tell a file that was damaged on the way, and no
 import shutil
 from pathlib import Path
 
-from itda_core.files import is_changed, read_json, sha256_of
+from itda_core.disk_errors import writing
+from itda_core.files import is_changed, place_folder, read_json, sha256_of
 from itda_core.interop.exchange import read_folder
 from itda_core.jobs import build_lock
 from itda_core.layout import ATOMS_FILE, INDEX_FILE, MANIFEST_FILE
 from itda_core.library import DictionaryRecord, Library, is_id
+from itda_core.parts import part_beside
 from itda_core.pipeline import part_of, place_finished
 from itda_core.queries import Index
 from itda_core.types import DamagedError, UserError
@@ -61,10 +63,8 @@ def adopt(library: Library, folder: Path) -> str:
     with build_lock(library.root, record.id):
         place_finished(library, record.id)
         if not _is_here(library, record):
-            try:
-                _copy(record, folder, library.dictionaries / f".{record.id}.pulled", library.dictionaries / record.id)
-            except OSError as error:
-                raise UserError(f"{record.id} cannot be written: {error.strerror or error}") from error
+            with writing(library.dictionaries):
+                _copy(record, folder, library.dictionaries / record.id)
     return record.id
 
 
@@ -86,18 +86,14 @@ def _is_here(library: Library, record: DictionaryRecord) -> bool:
     return False
 
 
-def _copy(record: DictionaryRecord, folder: Path, part: Path, to: Path) -> None:
+def _copy(record: DictionaryRecord, folder: Path, to: Path) -> None:
     """Copy a dictionary's files and put them into their place, all or none; they are held against the record again."""
-    shutil.rmtree(part, ignore_errors=True)
-    part.mkdir(parents=True)
-    try:
+    to.parent.mkdir(parents=True, exist_ok=True)
+    with part_beside(to, Path.mkdir) as part:
         for name in FILES:
             shutil.copyfile(folder / name, part / name)
             check_hash(record, part / name)
         shutil.copyfile(folder / MANIFEST_FILE, part / MANIFEST_FILE)
         if read_manifest(part / MANIFEST_FILE) != record:
             raise DamagedError(f"{MANIFEST_FILE} of {record.id} was changed while it was read")
-        part.rename(to)
-    except BaseException:
-        shutil.rmtree(part, ignore_errors=True)
-        raise
+        place_folder(part, to)

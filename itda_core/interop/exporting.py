@@ -5,14 +5,16 @@ import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
-from uuid import uuid4
 
+from itda_core.disk_errors import writing
+from itda_core.files import place_folder
 from itda_core.interop.exchange import ABOUT_FILE, Exported, open_exported, published_form, special_before
 from itda_core.interop.published import write_published
 from itda_core.interop.saelens import write_sae_folder
 from itda_core.interop.tables import write_tables
 from itda_core.interop.tensors import write_tensors
 from itda_core.library import Library
+from itda_core.parts import clear_parts, part_beside
 from itda_core.types import UserError
 
 _WRITTEN = re.compile(
@@ -53,16 +55,16 @@ def export(library: Library, dictionary_id: str, form: str, folder: Path, overwr
         raise UserError(f"there is no format {form!r}: choose one of {', '.join(FORMATS)}")
     _check_place(folder, overwrite)
     source = open_exported(library, dictionary_id)
-    part = folder.absolute().with_name(f".{folder.absolute().name}.{uuid4().hex}")
+    place = folder.absolute()
     try:
-        part.mkdir(parents=True)
-        FORMATS[form](source, part, library.root)
-        _put(part, folder, overwrite)
-    except OSError as error:
-        raise UserError(f"{str(folder)!r} cannot be written: {error.strerror or error}") from error
+        with writing(folder):
+            place.parent.mkdir(parents=True, exist_ok=True)
+            clear_parts(place.parent, place.name)
+            with part_beside(place, Path.mkdir) as part:
+                FORMATS[form](source, part, library.root)
+                _put(part, folder, overwrite)
     finally:
         source.index.close()
-        shutil.rmtree(part, ignore_errors=True)
     return Export(
         dictionary_id, form, str(folder), {path.name: path.stat().st_size for path in sorted(folder.iterdir())}
     )
@@ -75,7 +77,7 @@ def _put(part: Path, folder: Path, overwrite: bool) -> None:
         _check_place(folder, overwrite)
         folder.rename(replaced)
     try:
-        part.rename(folder)
+        place_folder(part, folder)
     except OSError:
         if replaced.exists():
             replaced.rename(folder)
