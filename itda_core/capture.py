@@ -132,7 +132,7 @@ def feed(model: Model, windows: list[Window]) -> Fed:
     if largest >= model.vocabulary:
         raise UserError(
             f"{model.name} has embeddings of {model.vocabulary} tokens, and a text has token {largest}, "
-            f"{one_line(model.tokenizer.id_to_token(largest))!r}: take that out of the corpus"
+            f"{one_line(model.tokenizer.id_to_token(largest) or '')!r}: take that out of the corpus"
         )
     ids = torch.full((len(rows), longest), model.pad_id)
     mask = torch.zeros_like(ids)

@@ -82,11 +82,16 @@ def sealed(value: dict[str, Any]) -> dict[str, Any]:
 
 def is_changed(value: Any) -> bool:
     """Whether an object is not what was written. What has no digest, as older files, cannot be told: it is not."""
-    return isinstance(value, dict) and DIGEST in value and value[DIGEST] != _digest_of(value)
+    if not isinstance(value, dict):
+        return False
+    if DIGEST in value:
+        return value[DIGEST] != _digest_of(value)
+    # Where it is the digest's own name that was changed, one of the values is the digest still.
+    return any(isinstance(each, str) and each == _digest_of(value, name) for name, each in value.items())
 
 
-def _digest_of(value: dict[str, Any]) -> str:
-    rest = {name: each for name, each in value.items() if name != DIGEST}
+def _digest_of(value: dict[str, Any], own: str = DIGEST) -> str:
+    rest = {name: each for name, each in value.items() if name != own}
     return hashlib.sha256(json.dumps(rest, sort_keys=True).encode()).hexdigest()
 
 

@@ -200,7 +200,7 @@ def running_job(root: Path, title: str, job_id: str | None = None) -> Iterator[J
                 shutil.rmtree(folder, ignore_errors=True)
             raise
 
-        def end(status: str, error: str | None = None) -> None:
+        def end(status: Status, error: str | None = None) -> None:
             os.truncate(reserve, 0)  # it is held open, so that removing it frees nothing
             job._end(status, error)
 

@@ -109,7 +109,7 @@ def _of_dictionaries(library: Library, problems: _Problems) -> tuple[list[Dictio
         is_trusted = not any(line.startswith(MANIFEST_FILE) for line in problems[name])
         if is_trusted:
             trusted.add(name)
-        problems.add(name, _of_map, library.map_path(name))
+        problems.add(name, _of_map, library.map_path(name), record.n_atoms if is_trusted else None)
         for path, read in (
             (folder / QUALITY_FILE, lambda record=record: dictionary_quality(library, record)),
             (folder / PROBING_FILE, lambda record=record, folder=folder: read_probing(record, folder)),
@@ -143,11 +143,12 @@ def _against_files(library: Library, record: DictionaryRecord, known: list[str])
             yield f"{MANIFEST_FILE} names {said:,} {what} where {name} holds {held:,}: build the dictionary again"
 
 
-def _of_map(path: Path) -> Iterator[str]:
+def _of_map(path: Path, n_atoms: int | None) -> Iterator[str]:
+    """What is wrong with a map, of as many atoms where their number can be trusted."""
     if is_file(path) and has_other_hash(path):
         yield f"{path.name} is not as it was written: delete it and compute the map again"
-    else:
-        read_map(path)
+    elif n_atoms is not None:
+        read_map(path, n_atoms)
 
 
 def _of_report(path: Path, read: Callable[[], Any] | None = None) -> Iterator[str]:
@@ -181,6 +182,8 @@ def _of_pair(
     if is_changed(said):
         yield f"{summary} is not as it was written: delete its folder"
     files = said.get("files") if isinstance(said, dict) else None
-    for name in tables if isinstance(files, dict) else ():
+    if not isinstance(files, dict):
+        return
+    for name in tables:
         if problem := problem_of_file(folder / name, str(files.get(name))):
             yield f"{problem}: delete its folder"

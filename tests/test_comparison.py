@@ -323,7 +323,7 @@ def test_half_a_comparison_is_none(library: Path, tmp_path: Path, monkeypatch: p
     def killed(*_: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(comparison, "write_json", killed)
+    monkeypatch.setattr(comparison, "write_sealed", killed)
     assert main(["compare", a.id, b.id, "--library", str(root)]) == 130
     assert read_comparison(here, a, b) is None
     assert read_measures(here, a, b) is None

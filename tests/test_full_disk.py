@@ -62,7 +62,7 @@ def built(root: Path) -> tuple:
         names = [name for (name,) in connection.execute("SELECT table_name FROM duckdb_tables()").fetchall()]
         tables = {name: connection.execute(f"SELECT * FROM {name}").fetchall() for name in sorted(names)}
     manifest = json.loads((folder / "manifest.json").read_text())
-    for name in ("seconds", "created", "files"):
+    for name in ("seconds", "created", "files", "digest"):  # of the manifest itself
         del manifest[name]
     return folder.name, (folder / "atoms.safetensors").read_bytes(), tables, manifest
 
@@ -149,7 +149,7 @@ SLOW = [
     (["probe", "A", "--tokens", "2000"], "itda_core.evaluation.probing_job:write_probing"),
     (["sae", "A", "--tokens", "4096", "--batch", "1024"], "itda_core.evaluation.sae:save_sae"),
     (["transplant", "A", "B"], "itda_core.transplant:_write"),
-    (["similarity", "A", "B", "--tokens", "600"], "itda_core.layers:write_json"),
+    (["similarity", "A", "B", "--tokens", "600"], "itda_core.layers:write_sealed"),
 ]
 
 

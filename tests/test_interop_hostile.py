@@ -77,8 +77,8 @@ def admitted_by_all_there_is(dictionary: Dictionary) -> None:
 
 
 SPOILT = {
-    not_finite: "atom 1 in atoms.safetensors has a value that is not finite",
-    not_of_unit_norm: "atom 2 in atoms.safetensors has norm 2",
+    not_finite: "atom 1 is zero or not finite",
+    not_of_unit_norm: "its atoms are not of unit norm",
     of_no_token: r"names \[3, -1\] as the source of atom 0",
     admitted_by_less_than_nothing: "admitted by an error that cannot be",
     admitted_by_all_there_is: "admitted by an error that cannot be",

@@ -19,6 +19,7 @@ from itda_core.evaluation import measuring
 from itda_core.evaluation.commands import quality_table
 from itda_core.evaluation.measuring import measure
 from itda_core.evaluation.site_tokens import open_tokens, random_dictionary
+from itda_core.files import DIGEST
 from itda_core.jobs import Job, running_job
 from itda_core.library import DictionaryRecord, Library
 from itda_core.quality import MEASURES, Quality, Series, dictionary_quality, leads, read_quality, write_quality
@@ -292,6 +293,7 @@ def test_damaged_reports_are_refused_in_one_line_verified_and_measured_anew(
     here, record = Library(copy), of_layer_3(copy)
     path = here.folder(record.id) / "quality.json"
     said = json.loads(path.read_text())
+    del said[DIGEST]  # without it the report is sound
     ways = 0
     for what, text in changed_reports(said):
         path.write_text(text)

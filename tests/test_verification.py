@@ -116,6 +116,12 @@ def test_files_without_a_digest_are_held_against_each_other(library: Library) ->
     }
 
 
+def test_a_digest_under_another_name_is_a_change(library: Library) -> None:
+    path = files_of(library)["job state"]
+    path.write_text(path.read_text().replace(f'"{DIGEST}"', '"dagest"'))
+    assert problems_of(library) == {path.parent.name: ["state.json is not as it was written"]}
+
+
 @pytest.mark.parametrize("kind", ["comparison", "transplant"])
 def test_a_missing_summary_is_found(library: Library, kind: str) -> None:
     path = files_of(library)[kind]

@@ -194,20 +194,22 @@ def read_folder(folder: Path) -> Foreign:
 
     Raises UserError where they cannot be read, or the atoms are not those that the manifest names.
     """
-    manifest, dictionary = read_json(folder / MANIFEST_FILE), Dictionary.load(folder)
-    tensors = {
-        "atoms": dictionary.atoms,
-        "sources": dictionary.sources,
-        "admission_errors": dictionary.admission_errors,
-    }
+    manifest = read_json(folder / MANIFEST_FILE)
     try:
         cut, revision = CutSettings(**manifest["cut"]), manifest["revision"]
         about = {**manifest, "context": cut.context}
         named = manifest.get("files", {}).get(ATOMS_FILE)
     except (KeyError, TypeError, AttributeError, UserError) as error:
         raise DamagedError(f"{MANIFEST_FILE} of {folder.name!r} is not a dictionary's: {error}") from error
-    if named is not None and named != sha256_of(folder / ATOMS_FILE):
+    path = folder / ATOMS_FILE
+    if named is not None and path.is_file() and named != sha256_of(path):
         raise DamagedError(f"{ATOMS_FILE} of {folder.name!r} is not the file that its manifest names: it is refused")
+    dictionary = Dictionary.load(folder)
+    tensors = {
+        "atoms": dictionary.atoms,
+        "sources": dictionary.sources,
+        "admission_errors": dictionary.admission_errors,
+    }
     said = {"revision": revision} if isinstance(revision, str) else {}
     return replace(foreign_of(about, tensors, ATOMS_FILE), said=said)
 

@@ -318,7 +318,7 @@ def test_a_folder_that_cannot_be_written_is_said(open_page: OpenPage, tmp_path: 
     blocked.write_text("")
     page = open_page(blocked / "library", demo=True)
     assert not page.exception
-    assert "cannot be written" in page.error[0].value
+    assert "is a file where a folder has to be" in page.error[0].value
 
 
 def test_a_running_job_is_followed(open_page: OpenPage, library: Path, tmp_path: Path) -> None:
