@@ -49,7 +49,9 @@ def told(error: BaseException, place: Path | None = None) -> PlaceError | None:
     if isinstance(error, RuntimeError) and str(error).startswith(_NO_CACHE):
         return PlaceError("compiled code can be kept nowhere: set NUMBA_CACHE_DIR to a folder that can be written")
     cause: BaseException | None = error
-    while cause is not None:
+    seen = set[int]()
+    while cause is not None and id(cause) not in seen:  # an error may name itself as its cause
+        seen.add(id(cause))
         number = _number(cause)
         if number in (errno.ENOSPC, errno.EDQUOT) or (cause is error and number in _TOLD):
             return PlaceError(_TOLD[number].format(place=_place(cause, place)))

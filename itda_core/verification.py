@@ -19,7 +19,7 @@ from itda_core.quality import QUALITY_FILE, dictionary_quality
 from itda_core.queries import Index
 from itda_core.sae_records import verify_sae
 from itda_core.shard_files import verify_shards
-from itda_core.types import UserError
+from itda_core.types import DamagedError, UserError
 
 _KEPT = (
     (
@@ -135,9 +135,14 @@ def _against_files(library: Library, record: DictionaryRecord, known: list[str])
             }
     if not any(line.startswith(INDEX_FILE) for line in known):
         index = Index(folder / INDEX_FILE)
-        index.close()
         found |= {"indexed atoms": (INDEX_FILE, record.n_atoms, index.n_atoms)}
         found |= {"tokens": (INDEX_FILE, record.n_tokens, index.n_tokens)}
+        try:
+            index.check()
+        except DamagedError as error:
+            yield str(error)
+        finally:
+            index.close()
     for what, (name, said, held) in found.items():
         if said != held:
             yield f"{MANIFEST_FILE} names {said:,} {what} where {name} holds {held:,}: build the dictionary again"

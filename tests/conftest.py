@@ -1,9 +1,13 @@
 """Fixtures: small real libraries, built through the whole pipeline from the models that come with the project."""
 
 import json
+import os
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from pydoc_data.topics import topics
+
+if "PYTEST_XDIST_WORKER" in os.environ:  # a core for each worker; read when torch is first imported
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import numpy as np
 import pytest

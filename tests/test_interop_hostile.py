@@ -28,6 +28,7 @@ from itda_core.library import Library
 from itda_core.pair_queries import Pair
 from itda_core.queries import Index
 from itda_core.types import DamagedError, UserError
+from itda_core.verification import verify_library
 
 
 @pytest.fixture
@@ -235,6 +236,7 @@ def test_an_index_that_says_what_cannot_be_is_not_taken(what: str, folder: Path,
     with pytest.raises(DamagedError, match=line):
         adopt(here, folder)
     assert here.ids() == [] and not here.dictionaries.exists()
+    assert any(line in problem for problem in verify_library(Library(folder.parents[1]))[ID])
 
 
 @pytest.mark.parametrize(

@@ -229,7 +229,7 @@ def test_what_is_not_as_its_manifest_says_is_not_taken(hub: Hub, small: Library,
         return refused(hub, tmp_path, "pull", f"me/{there.name}", "--library", str(tmp_path / "b"))
 
     assert f"{ATOMS_FILE} is not the file that the manifest" in spoil("atoms")
-    assert "atom 0 in atoms.safetensors has a value that is not finite" in spoil("values")
+    assert "atoms.safetensors cannot be read: atom 0 is zero or not finite" in spoil("values")
     assert f"{INDEX_FILE} of dictionary" in spoil("index")
     assert "names '../../elsewhere', which is no id" in spoil("id")
     assert "'../x' is not the name of a file" in spoil("files")

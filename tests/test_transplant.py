@@ -18,7 +18,7 @@ from conftest import MODEL_A, MODEL_B
 from pyarrow import parquet
 from small_pair import Places, windows, write_index
 
-from itda_core import reembedding, transplant
+from itda_core import cli, reembedding, transplant
 from itda_core.build import kept_activations
 from itda_core.capture import Batch
 from itda_core.cli import main
@@ -543,6 +543,7 @@ def test_what_nothing_was_measured_of_is_said(
 ) -> None:
     found = TransplantSummary("a", "b", "token", 6, 6, 6, 3, 0, 4, None, None)
     monkeypatch.setattr(transplant, "transplant", lambda *_: found)
+    monkeypatch.setattr(cli, "_check", lambda _: None)  # there is no library to find A and B in
     assert main(["transplant", "a", "b", "--library", str(tmp_path)]) == 0
     printed = capsys.readouterr().out
     assert "no correlation: there is no atom" in printed

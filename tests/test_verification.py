@@ -25,6 +25,13 @@ from itda_core.transplant import ATOMS_FILE as TRANSPLANTED_FILE
 from itda_core.transplant import CONTEXTS_FILE
 from itda_core.verification import verify_library
 
+IMPORT_ALL = """
+import contextlib, os
+from itda_core import cli
+with contextlib.redirect_stdout(open(os.devnull, "w")):
+    cli.main(sys.argv[1:])
+"""
+"""Runs a command once, so that all that it imports is there when modules may not be read any more."""
 USUAL = 1
 """Bits flipped in each kind of file where no number is asked for."""
 
@@ -164,11 +171,10 @@ def test_what_may_not_be_read_is_a_problem_and_hides_nothing(opened: Library) ->
         SAE: files["SAE weights"],
     }
     (opened.folder(OTHER) / ATOMS_FILE).write_bytes(b"")
-    before = "from itda_core import cli, verification; import duckdb, pandas, pyarrow.parquet"
     where = ["--library", str(opened.root), "--json"]
     with closed(*of.values()):
         verify, listed, jobs = (
-            run_as_other(before, "sys.exit(cli.main(sys.argv[1:]))", command, *where)
+            run_as_other(IMPORT_ALL, "sys.exit(cli.main(sys.argv[1:]))", command, *where)
             for command in ("verify", "list", "jobs")
         )
     assert (verify.returncode, listed.returncode, jobs.returncode) == (1, 0, 0), verify.stderr + listed.stderr
@@ -182,10 +188,9 @@ def test_what_may_not_be_read_is_a_problem_and_hides_nothing(opened: Library) ->
 
 def test_parts_of_the_library_that_may_not_be_read_are_problems(opened: Library) -> None:
     parts = [opened.root / name for name in ("dictionaries", "corpora", "comparisons", "saes", "activations", "jobs")]
-    before = "from itda_core import cli, verification; import duckdb, pandas, pyarrow.parquet"
     with closed(*parts):
         done = run_as_other(
-            before, "sys.exit(cli.main(sys.argv[1:]))", "verify", "--library", str(opened.root), "--json"
+            IMPORT_ALL, "sys.exit(cli.main(sys.argv[1:]))", "verify", "--library", str(opened.root), "--json"
         )
     assert done.returncode == 1, done.stderr
     problems = json.loads(done.stdout)["problems"]

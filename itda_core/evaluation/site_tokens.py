@@ -151,7 +151,9 @@ def open_tokens(library: Library, record: DictionaryRecord, job: Job) -> SiteTok
         kept = kept_activations(library, record)
         if kept is None:
             ran_elsewhere = record.has_text and record.weights_sha256 is None
-            raise (no_activations(record) if ran_elsewhere else error) from error
+            if ran_elsewhere:
+                raise no_activations(record) from error
+            raise
         job.say(f"what predictions lose is not measured: {error}")
         return TokensKept(record, kept)
     return TokensOfModel(record, model, Corpus.open(library.corpus_folder(record)))

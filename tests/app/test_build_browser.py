@@ -106,9 +106,7 @@ def test_a_failed_job_keeps_its_reason_and_its_log_and_can_be_tried_again(
     with served(root) as address:
         page.goto(form(address, broken, layers="0-2", max_atoms=77))
         page.get_by_role("button", name="Build", exact=True).click()
-        alert = page.locator("[data-testid=stAlert]")
-        alert.wait_for(timeout=PATIENCE)
-        assert "not UTF-8" in alert.inner_text()
+        page.locator("[data-testid=stAlert]", has_text="not UTF-8").wait_for(timeout=PATIENCE)
         page.locator("[data-testid=stCode]", has_text="itda: ").first.wait_for(timeout=PATIENCE)
         page.get_by_role("link", name="Try again").click()
         page.wait_for_url("**max_atoms=77*")
