@@ -14,13 +14,14 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
-from itda_core.comparison import Interval, bootstrap, chance, key_of
+from itda_core.comparison import bootstrap, chance, key_of
 from itda_core.config import DictionarySettings, LayersSettings
 from itda_core.disk_errors import writing
 from itda_core.files import is_file, read_json, slug, write_sealed
 from itda_core.jobs import Job, build_lock
 from itda_core.library import DictionaryRecord, Library
 from itda_core.parsing import check_format, number, plain_text, share, whole
+from itda_core.resampling import Interval
 from itda_core.types import DamagedError, UserError
 
 if TYPE_CHECKING:

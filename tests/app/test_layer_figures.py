@@ -13,8 +13,8 @@ from app.bench_view import convergence_table
 from app.layer_figures import convergence_lines, layers_lines, union_strip
 from app.resources import LAYERS_RESULTS
 from app.wholes_view import KINDS, OWN, pairs_table, ranges
-from itda_core.comparison import Interval
 from itda_core.layers import BENCHED, LayerSimilarity
+from itda_core.resampling import Interval
 
 FOUND = LayerSimilarity(
     a="<b>mine</b>",
