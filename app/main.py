@@ -7,12 +7,12 @@ from pathlib import Path
 
 import streamlit as st
 
-from app.guard import MIDDLEWARE
+from app.shell.guard import MIDDLEWARE
 
 
 def say(error: Exception) -> bool:
     """Say what a callback or a part that runs by itself met, as pages do; False for a fault, which is shown as one."""
-    from app.parts import say_error
+    from app.shell.chrome import say_error
 
     return say_error(error)
 
@@ -20,7 +20,7 @@ def say(error: Exception) -> bool:
 if __name__ != "__main__":
     app = st.App(__file__, middleware=MIDDLEWARE, on_script_error=say)
 else:
-    from app.parts import errors_shown, sidebar  # what reads indexes is nothing for the server to wait for
+    from app.shell.chrome import errors_shown, sidebar  # what reads indexes is nothing for the server to wait for
 
     # A file of our own: an icon given by name would be fetched from an outside host.
     st.set_page_config(

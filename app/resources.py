@@ -9,29 +9,39 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import pandas as pd
 import streamlit as st
 
-from itda_core.comparison import Comparison, folder_of, kept_pairs, kept_summary, key_of, read_comparison, read_measures
-from itda_core.corpus import Corpus
-from itda_core.demo_models import DEMO_FOLDER
-from itda_core.files import is_file, read_json, unreadable
-from itda_core.jobs import JobState, cancel, start_detached
-from itda_core.layers import LayerSimilarity, read_layers
-from itda_core.layout import ATOMS_FILE, INDEX_FILE, MANIFEST_FILE
-from itda_core.library import Damaged, DictionaryRecord, Library
-from itda_core.maps import read_map
-from itda_core.pair_queries import Pair
-from itda_core.passages import Decomposition
-from itda_core.probing_results import Probing, read_probing
-from itda_core.quality import QUALITY_FILE, Quality, dictionary_quality
-from itda_core.queries import Index
-from itda_core.sae_records import SaeRecord, sae_records
-from itda_core.sae_records import sae_quality as read_sae_quality
-from itda_core.transplant import SUMMARY_FILE as TRANSPLANT_FILE
-from itda_core.transplant import Transplant, read_transplant
-from itda_core.types import UserError
+from itda_core.common.errors import UserError
+from itda_core.common.files import is_file, read_json, unreadable
+from itda_core.common.layout import ATOMS_FILE, INDEX_FILE, MANIFEST_FILE
+from itda_core.corpus.store import Corpus
+from itda_core.decompose.passages import Decomposition
+from itda_core.jobs.control import cancel, start_detached
+from itda_core.jobs.state import JobState
+from itda_core.library.library import Library
+from itda_core.library.manifest import Damaged, DictionaryRecord
+from itda_core.library.map import read_map
+from itda_core.models.bundled import DEMO_FOLDER
+from itda_core.queries.atoms import Index
+from itda_core.queries.pairs import Pair
+from itda_core.reports.comparison import (
+    Comparison,
+    folder_of,
+    kept_pairs,
+    kept_summary,
+    key_of,
+    read_comparison,
+    read_measures,
+)
+from itda_core.reports.layers import LayerSimilarity, read_layers
+from itda_core.reports.probing import Probing, read_probing
+from itda_core.reports.quality import QUALITY_FILE, Quality, dictionary_quality
+from itda_core.reports.sae import SaeRecord, sae_records
+from itda_core.reports.sae import sae_quality as read_sae_quality
+from itda_core.reports.transplant import SUMMARY_FILE as TRANSPLANT_FILE
+from itda_core.reports.transplant import Transplant, read_transplant
 
 if TYPE_CHECKING:  # they load torch, which only a reader who decomposes a text has to wait for
-    from itda_core.decompose import Decomposer
-    from itda_core.models import Model
+    from itda_core.decompose.decomposer import Decomposer
+    from itda_core.models.model import Model
 
 LIBRARY_VARIABLE = "ITDA_LIBRARY"
 NO_DEMO_VARIABLE = "ITDA_NO_DEMO"
@@ -295,8 +305,8 @@ def _decomposition(folder: str, modified: int, text: str) -> Decomposition:
 
 @st.cache_resource(max_entries=_KEPT_MODELS, show_spinner=False)
 def _decomposer(folder: str, modified: int) -> "Decomposer":
-    from itda_core.decompose import Decomposer
-    from itda_core.dictionary import Dictionary
+    from itda_core.decompose.decomposer import Decomposer
+    from itda_core.dictionary.dictionary import Dictionary
 
     record = library().record(Path(folder).name)
     model = _model(record.weights_sha256, record.dtype, record.tokenizer_sha256, record)
@@ -306,7 +316,7 @@ def _decomposer(folder: str, modified: int) -> "Decomposer":
 # Layers of a model, and readers, share it: two of them load it once, since the second waits for the first.
 @st.cache_resource(max_entries=_KEPT_MODELS, show_spinner=False)
 def _model(weights_sha256: str | None, dtype: str, tokenizer_sha256: str, _record: DictionaryRecord) -> "Model":
-    from itda_core.decompose import open_model
+    from itda_core.models.locate import open_model
 
     return open_model(_record, library().root)
 

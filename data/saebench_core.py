@@ -27,11 +27,11 @@ from transformer_lens import HookedTransformer, HookedTransformerConfig
 from transformer_lens.pretrained.weight_conversions import convert_llama_weights
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from itda_core.corpus import Corpus
-from itda_core.dictionary import Dictionary
+from itda_core.corpus.store import Corpus
+from itda_core.corpus.windows import is_held_out
+from itda_core.dictionary.dictionary import Dictionary
 from itda_core.interop.saelens import ItdaSae
-from itda_core.library import Library
-from itda_core.windows import is_held_out
+from itda_core.library.library import Library
 
 SAME = 1e-3  # that a logit may be off by, of logits of some tens
 

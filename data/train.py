@@ -28,7 +28,8 @@ from baselines import trigram_loss, unigram_loss
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
-from itda_core.documentation import PACKAGES, read_documentation, read_sources
+from itda_core.common.packages import PACKAGES
+from itda_core.corpus.docstrings import read_documentation, read_sources
 
 END_OF_TEXT = "<|endoftext|>"
 OWN_TOKENIZER = "trained on the same text"

@@ -7,10 +7,11 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from itda_core.builder import DictionaryBuilder, build_dictionary
-    from itda_core.dictionary import Dictionary
-    from itda_core.library import Library
-    from itda_core.types import ChanceWarning, Codes, DamagedError, Document, Growth, MeanWarning, Site, UserError
+    from itda_core.common.errors import ChanceWarning, DamagedError, MeanWarning, UserError
+    from itda_core.common.types import Codes, Document, Growth, Site
+    from itda_core.dictionary.builder import DictionaryBuilder, build_dictionary
+    from itda_core.dictionary.dictionary import Dictionary
+    from itda_core.library.library import Library
 
 _HOMES = {
     "Dictionary": "dictionary",

@@ -2,25 +2,22 @@
 
 import json
 import os
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from pathlib import Path
 from pydoc_data.topics import topics
 
+from tests.support.builder import LibraryBuilder
+from tests.support.places import MODEL_A, MODEL_B
+
 if "PYTEST_XDIST_WORKER" in os.environ:  # a core for each worker; read when torch is first imported
     os.environ.setdefault("OMP_NUM_THREADS", "1")
-
 import numpy as np
 import pytest
 import torch
 
-from itda_core import cpu_pursuit
-from itda_core.cli import main
-from itda_core.types import Document
-
-REPOSITORY = Path(__file__).parent.parent
-MODEL_A, MODEL_B = REPOSITORY / "data" / "docs-a", REPOSITORY / "data" / "docs-b"
-
-LibraryBuilder = Callable[..., Path]
+from itda_core.cli.command_line import main
+from itda_core.common.types import Document
+from itda_core.pursuit import numba_backend
 
 
 def _write_corpus(path: Path, documents: Iterable[Document]) -> Path:
@@ -87,5 +84,5 @@ def sources() -> torch.Tensor:
 def gram(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
     """With the whole Gram matrix, and with room for a few of its rows."""
     if request.param != "gram":
-        monkeypatch.setattr(cpu_pursuit, "FIRST_CAPACITY", 128)
-        monkeypatch.setattr(cpu_pursuit, "GRAM_LIMIT", 128 * 2 * 30)
+        monkeypatch.setattr(numba_backend, "FIRST_CAPACITY", 128)
+        monkeypatch.setattr(numba_backend, "GRAM_LIMIT", 128 * 2 * 30)

@@ -6,7 +6,8 @@ import sys
 from pathlib import Path
 
 import pytest
-from conftest import REPOSITORY
+
+from tests.support.places import REPOSITORY
 
 CORE = sorted((REPOSITORY / "itda_core").rglob("*.py"))
 APP = sorted((REPOSITORY / "app").rglob("*.py"))
@@ -125,5 +126,5 @@ def test_importing_the_package_loads_no_torch() -> None:
 
 
 def test_listing_loads_no_torch(library: Path) -> None:
-    code = f"from itda_core.cli import main\nassert main(['list', '--library', {str(library)!r}]) == 0"
+    code = f"from itda_core.cli.command_line import main\nassert main(['list', '--library', {str(library)!r}]) == 0"
     assert "torch" not in loaded_after(code)

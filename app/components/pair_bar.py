@@ -6,9 +6,9 @@ from pathlib import Path
 
 from streamlit.components import v2
 
-from app import sides
+from app.components import sides
 from app.components.token_strip import script
-from app.text import count
+from app.format.text import count
 
 _FOLDER = Path(__file__).parent
 

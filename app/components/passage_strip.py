@@ -12,7 +12,7 @@ import streamlit as st
 from streamlit.components import v2
 
 from app.components.token_strip import script
-from app.text import number, visible
+from app.format.text import number, visible
 
 _FOLDER = Path(__file__).parent
 _STEPS = (0.05, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.8, 1.0)

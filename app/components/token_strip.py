@@ -11,8 +11,8 @@ from typing import Any, NamedTuple
 
 from streamlit.components import v2
 
-from app import sides
-from app.text import number, visible
+from app.components import sides
+from app.format.text import number, visible
 
 _FOLDER = Path(__file__).parent
 

@@ -1,1 +1,1 @@
-"""The figures that the README gives, each measured by an `itda bench …` command."""
+"""One package per `itda bench` command."""

@@ -11,10 +11,10 @@ import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 
-from itda_core.types import UserError
+from itda_core.common.errors import UserError
 
 if TYPE_CHECKING:
-    from itda_core.corpus import Corpus
+    from itda_core.corpus.store import Corpus
 
 _PREPARED = Path("shared", "activations", "minilm_layer3.safetensors")  # beside the repository, where it is lent
 _MODEL, _LAYER, _TOKENS = "docs-a", 3, 40_000
@@ -73,8 +73,8 @@ def read_activations(file: Path) -> Activations:
 @contextmanager
 def documentation() -> Iterator["Corpus"]:
     """The installed documentation as a corpus, for as long as the context is open."""
-    from itda_core.config import CorpusSettings, CutSettings
-    from itda_core.corpus import ingest
+    from itda_core.common.settings import CorpusSettings, CutSettings
+    from itda_core.corpus.store import ingest
 
     with TemporaryDirectory() as root:
         yield ingest(CorpusSettings("docs"), CutSettings(), Path(root))
@@ -86,12 +86,12 @@ def capture_activations(say: Callable[[str], None], tokens: int = _TOKENS) -> Ac
     Raises:
         UserError: the demo's model is not here.
     """
-    from itda_core.capture import Capture
-    from itda_core.config import BuildSettings
-    from itda_core.demo_models import model_folder
-    from itda_core.models import load_model
-    from itda_core.types import Site
-    from itda_core.windows import cut
+    from itda_core.capture.local import Capture
+    from itda_core.common.settings import BuildSettings
+    from itda_core.common.types import Site
+    from itda_core.corpus.windows import cut
+    from itda_core.models.bundled import model_folder
+    from itda_core.models.model import load_model
 
     folder, site = model_folder(_MODEL), Site(_LAYER)
     say(f"capturing {tokens:,} activations of {_MODEL}, layer {_LAYER}, on the installed documentation")

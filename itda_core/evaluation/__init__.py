@@ -1,1 +1,1 @@
-"""How good a dictionary is: measured against what it replaces, beside random atoms and sparse autoencoders."""
+"""Jobs over one dictionary: metrics, SAEs, probing."""

@@ -4,8 +4,8 @@ from typing import Protocol
 
 import torch
 
-from itda_core.dictionary import Dictionary
-from itda_core.types import Codes
+from itda_core.common.types import Codes
+from itda_core.dictionary.dictionary import Dictionary
 
 
 class Coder(Protocol):

@@ -1,1 +1,1 @@
-"""Dictionaries to and from other tools: the published format, Parquet, safetensors, SAELens, SAEBench, the Hub."""
+"""Import, export, and exchange with the Hub, SAELens and SAEBench."""

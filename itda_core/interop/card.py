@@ -4,9 +4,9 @@ import re
 
 import yaml
 
-from itda_core.library import DictionaryRecord
-from itda_core.quality import MEASURES, Measured, Point, Quality
-from itda_core.types import one_line
+from itda_core.common.text import one_line
+from itda_core.library.manifest import DictionaryRecord
+from itda_core.reports.quality import MEASURES, Measured, Point, Quality
 
 _PLAIN = re.compile(r"[^A-Za-z0-9 ,./=%-]")
 _OWNER_AND_NAME = re.compile(r"[\w.-]+/[\w.-]+")

@@ -19,13 +19,14 @@ from typing import Any
 import torch
 from safetensors.torch import save
 
-from itda_core.dictionary import Dictionary
-from itda_core.evaluation.sae_sites import hook_name
-from itda_core.interop.exchange import Exported
-from itda_core.interop.foreign import Foreign
-from itda_core.library import DictionaryRecord
-from itda_core.sae_records import CONFIG_FILE, WEIGHTS_FILE
-from itda_core.types import Codes, Site, UserError
+from itda_core.common.errors import UserError
+from itda_core.common.types import Codes, Site
+from itda_core.dictionary.dictionary import Dictionary
+from itda_core.evaluation.sae.hooks import hook_name
+from itda_core.interop.external import Foreign
+from itda_core.interop.formats.manifest import Exported
+from itda_core.library.manifest import DictionaryRecord
+from itda_core.reports.sae import CONFIG_FILE, WEIGHTS_FILE
 
 _DTYPES = {torch.float32: "float32", torch.float64: "float64", torch.float16: "float16", torch.bfloat16: "bfloat16"}
 

@@ -7,15 +7,15 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from itda_core.similarity.alignment import linear_cka
-    from itda_core.similarity.canonical import svcca
-    from itda_core.similarity.errors import error_correlation
+    from itda_core.similarity.canonical_correlation import svcca
+    from itda_core.similarity.cka import linear_cka
+    from itda_core.similarity.concordance import shared_concordance, shared_sources
+    from itda_core.similarity.correlated_errors import error_correlation
     from itda_core.similarity.matching import LayerMatching, layer_matching, matched_layers
-    from itda_core.similarity.neighbours import mutual_knn
+    from itda_core.similarity.nearest_neighbours import mutual_knn
+    from itda_core.similarity.overlap import jaccard, union_jaccard
     from itda_core.similarity.regression import linear_regression
     from itda_core.similarity.relative import relative_representation
-    from itda_core.similarity.shared import shared_concordance, shared_sources
-    from itda_core.similarity.sources import jaccard, union_jaccard
     from itda_core.similarity.transplanting import transplant
 
 _HOMES = {

@@ -6,8 +6,8 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 
-from itda_core.arguments import row_numbers
-from itda_core.tensors import activations_tensor
+from itda_core.common.arguments import row_numbers
+from itda_core.pursuit.tensors import activations_tensor
 
 _RANK_TOLERANCE = 1e-7
 """Directions with a smaller share of the largest singular value are rounding: activations come in float32."""

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from itda_core.arguments import array_of
+from itda_core.common.arguments import array_of
 
 _RESAMPLES = 2_000
 _LEVEL = 0.95

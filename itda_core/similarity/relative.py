@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 
-from itda_core.arguments import array_of, count, row_numbers
+from itda_core.common.arguments import array_of, count, row_numbers
 from itda_core.similarity.checks import check_pair, checked, unit_rows
 
 _SEED = 0

@@ -6,17 +6,16 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from conftest import MODEL_A
-from page_fixtures import OpenPage
 from streamlit.testing.v1 import AppTest
-from test_pages import labels, links, shown, started  # noqa: F401 (a fixture)
 
-from app.build_form import arguments, check, form_of
-from app.state import BuildState, decode
-from itda_core.jobs import running_job
-from itda_core.types import UserError
-
-pytest_plugins = ("page_fixtures",)
+from app.panels.build.form import arguments, check, form_of
+from app.state.codec import decode
+from app.state.pages import BuildState
+from itda_core.common.errors import UserError
+from itda_core.jobs.job import running_job
+from tests.support.page_fixtures import OpenPage
+from tests.support.places import MODEL_A
+from tests.support.shown_pages import labels, links, shown, started  # noqa: F401 (a fixture)
 
 
 def command(page: AppTest) -> list[str]:

@@ -7,24 +7,18 @@ from pathlib import Path
 from urllib.parse import parse_qsl, urlsplit
 
 import pytest
-from page_fixtures import OpenPage, records
 from streamlit.testing.v1 import AppTest
-from test_pages import labels, links, passages, shown, started, strips  # noqa: F401 - a fixture among them
 
-from itda_core.cli import main
-from itda_core.comparison import SUMMARY_FILE, folder_of, read_measures
-from itda_core.jobs import running_job
-from itda_core.library import Library
-from itda_core.pair_queries import Pair, PairFilter
-from itda_core.types import UserError
-
-pytest_plugins = ("page_fixtures",)
-
-
-def pair_of(root: Path) -> tuple[str, str]:
-    """Ids of layer 3 of the two models."""
-    a, b = (record.id for record in records(root) if record.site.layer == 3)
-    return a, b
+from itda_core.cli.command_line import main
+from itda_core.common.errors import UserError
+from itda_core.jobs.job import running_job
+from itda_core.library.library import Library
+from itda_core.queries.pair_filters import PairFilter
+from itda_core.queries.pairs import Pair
+from itda_core.reports.comparison import SUMMARY_FILE, folder_of, read_measures
+from tests.support.compare_page import bar, listed, pair_of
+from tests.support.page_fixtures import OpenPage, records
+from tests.support.shown_pages import labels, links, passages, shown, strips
 
 
 def opened(root: Path, key: str = "token") -> Pair:
@@ -39,16 +33,6 @@ def compared(library: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     shutil.copytree(library, root)
     assert main(["compare", *pair_of(root), "--library", str(root)]) == 0
     return root
-
-
-def bar(page: AppTest) -> list[dict]:
-    """The parts of the bar."""
-    return next(strip["parts"] for strip in strips(page) if "parts" in strip)
-
-
-def listed(page: AppTest, columns: str) -> list[dict]:
-    """The rows of the strip whose first heading this is."""
-    return next(strip["rows"] for strip in strips(page) if strip.get("columns", [])[:1] == [columns])
 
 
 @pytest.fixture(autouse=True)

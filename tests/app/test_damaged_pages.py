@@ -10,16 +10,14 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from mutations import asked, mutations, put
-from other_user import closed, open_copy, run_as_other
-from page_fixtures import OpenPage
-from small_library import ID
-from test_pages import shown
-from whole_library import OTHER, files_of, write_whole_library
 
-from itda_core.library import Library
-
-pytest_plugins = ("page_fixtures",)
+from itda_core.library.library import Library
+from tests.support.mutations import asked, mutations, put
+from tests.support.other_user import closed, open_copy, run_as_other
+from tests.support.page_fixtures import OpenPage
+from tests.support.shown_pages import shown
+from tests.support.small_library import ID
+from tests.support.whole_library import OTHER, files_of, write_whole_library
 
 PAGES: dict[str, dict[str, str]] = {
     "/": {},

@@ -11,19 +11,21 @@ from urllib.parse import parse_qs, urlsplit
 import numpy as np
 import pytest
 import streamlit as st
-from conftest import MODEL_A
-from page_fixtures import OpenPage, records
 from streamlit.testing.v1 import AppTest
-from test_pages import labels, links, shown, strips
 
-from app import passage, resources, state
+from app import resources
 from app.components.passage_strip import Group, Piece, _shown, scale_of
-from app.tables import csv_of
-from app.text import visible
-from itda_core.library import DictionaryRecord, Library
-from itda_core.types import Document
-
-pytest_plugins = ("page_fixtures",)
+from app.format.tables import csv_of
+from app.format.text import visible
+from app.panels.compare import passage as compare_passage
+from app.panels.decompose import passage
+from app.state import codec
+from itda_core.common.types import Document
+from itda_core.library.library import Library
+from itda_core.library.manifest import DictionaryRecord
+from tests.support.page_fixtures import OpenPage, records
+from tests.support.places import MODEL_A
+from tests.support.shown_pages import labels, links, shown, strips
 
 TEXT = "The list comprehension returns a new list 迭 <img src=x onerror=alert(1)>"
 
@@ -168,7 +170,7 @@ def test_a_text_of_one_token_says_so(open_page: OpenPage, library: Path) -> None
 def test_a_long_text_stays_out_of_the_address_and_survives_a_reload(open_page: OpenPage, library: Path) -> None:
     record = of(library, "docs-a", 3)
     text = "迭代器 and lists. " * 200
-    assert not state.fits_address(text)
+    assert not codec.fits_address(text)
     page = open_page(library, "/decompose", d=record.id)
     page.text_area(key="decompose_text").set_value(text)
     page.button[labels(page).index("Decompose")].click().run()
@@ -202,7 +204,7 @@ def test_a_text_longer_than_what_is_read_says_so(open_page: OpenPage, library: P
     [
         ({"d": "nothing"}, "there is no dictionary"),
         ({"t": "-1"}, "must be a whole number"),
-        ({"text": "x" * (state.MOST_IN_ADDRESS + 1)}, "at most 4000 characters"),
+        ({"text": "x" * (codec.MOST_IN_ADDRESS + 1)}, "at most 4000 characters"),
     ],
 )
 def test_a_bad_address_is_one_line(open_page: OpenPage, library: Path, params: dict, line: str) -> None:
@@ -257,8 +259,8 @@ def test_the_legend_ends_at_a_round_number(errors: list[float], scale: float) ->
 
 PASSAGE_PAGE = """
 import streamlit as st
-from app.passage import passage
-from app.state import CompareState
+from app.panels.compare.passage import passage
+from app.state.pages import CompareState
 passage(CompareState(st.query_params["d"], st.query_params["e"]), st.query_params["text"], print)
 """
 
@@ -362,10 +364,10 @@ def test_by_characters_only_the_last_token_of_a_character_is_what_both_saw(
     sources = resources.index(a.id).sources(list(atoms))
     last = set(sources.sort_values("position").groupby(["document", "stop"])["atom"].last().tolist())
     assert len(last) < a.n_atoms  # some atoms are earlier bytes of a character of which the last is one too
-    of_a, of_b = passage._keys([a, b], [list(atoms), list(atoms)])
+    of_a, of_b = compare_passage._keys([a, b], [list(atoms), list(atoms)])
     assert all(of_b[atom] == of_a[atom] for atom in resources.pair(a, b).twins())
     assert not {of_a[atom] for atom in atoms if atom not in last} & set(of_b.values())
-    of_a, of_b = passage._keys([a, a], [list(atoms), list(atoms)])
+    of_a, of_b = compare_passage._keys([a, a], [list(atoms), list(atoms)])
     assert of_a == of_b
 
 

@@ -2,12 +2,9 @@
 
 from pathlib import Path
 
-from page_fixtures import OpenPage, records
-
 from app.components.token_strip import Token, _merged
-from itda_core.types import Document
-
-pytest_plugins = ("page_fixtures",)
+from itda_core.common.types import Document
+from tests.support.page_fixtures import OpenPage, records
 
 
 def test_plain_neighbours_become_one() -> None:

@@ -7,16 +7,15 @@ import shutil
 from pathlib import Path
 
 import pytest
-from page_fixtures import OpenPage, records
 from streamlit.testing.v1 import AppTest
 
-from app import parts, resources
-from app.tables import csv_of
-from itda_core.cli import main
-from itda_core.layers import MEASURES, read_layers
-from itda_core.library import Library
-
-pytest_plugins = ("page_fixtures",)
+from app import resources
+from app.format.tables import csv_of
+from app.shell import widgets
+from itda_core.cli.command_line import main
+from itda_core.library.library import Library
+from itda_core.reports.layers import MEASURES, read_layers
+from tests.support.page_fixtures import OpenPage, records
 
 TEXT = "The list comprehension returns a new list of the squares."
 
@@ -27,13 +26,13 @@ Tables = dict[str, list[dict[str, str]]]
 def tables(monkeypatch: pytest.MonkeyPatch) -> Tables:
     """The rows that each download button of the page gives, by its key; all buttons work as they do."""
     found: Tables = {}
-    download = parts.download
+    download = widgets.download
 
     def noted(data, *, key: str, **options) -> None:
         found[key] = list(csv.DictReader(io.StringIO(csv_of(data() if callable(data) else data))))
         download(data, key=key, **options)
 
-    monkeypatch.setattr(parts, "download", noted)
+    monkeypatch.setattr(widgets, "download", noted)
     return found
 
 

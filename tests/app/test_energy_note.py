@@ -5,14 +5,14 @@ import shutil
 from pathlib import Path
 
 import pytest
-from conftest import MODEL_A, LibraryBuilder
-from page_fixtures import OpenPage, records
 from safetensors.torch import load_file, save_file
 
-from itda_core.library import DictionaryRecord
-from itda_core.types import DamagedError, Document
-
-pytest_plugins = ("page_fixtures",)
+from itda_core.common.errors import DamagedError
+from itda_core.common.types import Document
+from itda_core.library.manifest import DictionaryRecord
+from tests.support.builder import LibraryBuilder
+from tests.support.page_fixtures import OpenPage, records
+from tests.support.places import MODEL_A
 
 
 def test_a_dimension_that_is_large_at_every_token_is_told(

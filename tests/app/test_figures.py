@@ -5,7 +5,7 @@ import json
 import numpy as np
 import pandas as pd
 
-from app import figures
+from app.charts import atoms
 
 PLACES = pd.DataFrame({"atom": [0, 1, 2, 3], "x": [0.0, 1.0, 2.0, 5.0], "y": [0.0, 1.0, 0.5, 5.0]})
 
@@ -21,7 +21,7 @@ def test_the_grid_puts_each_dictionary_in_its_cell() -> None:
             "detail": ["one", "<img src=x>"],
         }
     )
-    figure = figures.library_grid(cells, ["model", "<i>other</i>"], [1, 2, 3])
+    figure = atoms.library_grid(cells, ["model", "<i>other</i>"], [1, 2, 3])
     _, heat, squares = figure.data
     np.testing.assert_array_equal(heat.z, [[np.nan, np.nan, 0.1], [0.3, np.nan, np.nan]])
     assert list(squares.customdata) == ["a", "b"]
@@ -33,14 +33,14 @@ def test_the_grid_puts_each_dictionary_in_its_cell() -> None:
 
 def test_the_histogram_is_coloured_by_sign() -> None:
     bins = pd.DataFrame({"low": [-2.0, -1.0, 0.0], "high": [-1.0, 0.0, 1.0], "count": [3, 0, 10]})
-    figure = figures.histogram(bins)
-    assert list(figure.data[0].marker.color) == [figures.NEGATIVE, figures.NEGATIVE, figures.POSITIVE]
+    figure = atoms.histogram(bins)
+    assert list(figure.data[0].marker.color) == [atoms.NEGATIVE, atoms.NEGATIVE, atoms.POSITIVE]
     assert figure.layout.yaxis.type == "log"
 
 
 def test_the_map_sends_numbers_only_and_greys_the_rest() -> None:
     shown = np.array([True, False, True, False])
-    figure = figures.atom_map(PLACES, shown, np.array([0.1, 0.2, 0.3, 0.4]), log=True, region=[(0, 0), (1, 0), (1, 1)])
+    figure = atoms.atom_map(PLACES, shown, np.array([0.1, 0.2, 0.3, 0.4]), log=True, region=[(0, 0), (1, 0), (1, 1)])
     rest, lit = figure.data
     assert (list(rest.customdata), list(lit.customdata)) == ([1, 3], [0, 2])
     assert rest.text is None and lit.text is None
@@ -49,24 +49,24 @@ def test_the_map_sends_numbers_only_and_greys_the_rest() -> None:
 
 
 def test_a_map_with_nothing_to_show_can_be_drawn() -> None:
-    figures.atom_map(PLACES, np.zeros(4, bool), np.full(4, np.nan), log=True, picked=2).to_json()
+    atoms.atom_map(PLACES, np.zeros(4, bool), np.full(4, np.nan), log=True, picked=2).to_json()
 
 
 def test_a_hundred_thousand_atoms_stay_small() -> None:
     n = 100_000
     random = np.random.default_rng(0)
     places = pd.DataFrame({"atom": np.arange(n), "x": random.random(n), "y": random.random(n)})
-    assert len(figures.atom_map(places, np.ones(n, bool), random.random(n)).to_json()) < 3_000_000
+    assert len(atoms.atom_map(places, np.ones(n, bool), random.random(n)).to_json()) < 3_000_000
 
 
 def test_which_places_lie_inside_a_polygon() -> None:
     square = [(-0.5, -0.5), (2.5, -0.5), (2.5, 1.5), (-0.5, 1.5)]
-    assert figures.inside(PLACES, square).tolist() == [True, True, True, False]
+    assert atoms.inside(PLACES, square).tolist() == [True, True, True, False]
     notched = [(-0.5, -0.5), (1.0, 0.9), (2.5, -0.5), (2.5, 1.5), (-0.5, 1.5)]
-    assert figures.inside(PLACES, notched).tolist() == [True, True, True, False]
-    assert figures.inside(PLACES, [(1.5, 0), (2.5, 0), (2, 1)]).tolist() == [False, False, True, False]
+    assert atoms.inside(PLACES, notched).tolist() == [True, True, True, False]
+    assert atoms.inside(PLACES, [(1.5, 0), (2.5, 0), (2, 1)]).tolist() == [False, False, True, False]
 
 
 def test_growth_has_a_line_for_each_dictionary() -> None:
     points = pd.DataFrame({"dictionary": ["a", "a", "<b>"], "rows": [1, 2, 1], "atoms": [1, 2, 1]})
-    assert [trace.name for trace in figures.growth(points).data] == ["&lt;b&gt;", "a"]
+    assert [trace.name for trace in atoms.growth(points).data] == ["&lt;b&gt;", "a"]

@@ -5,17 +5,15 @@ from pathlib import Path
 
 import pytest
 import torch
-from conftest import MODEL_A
-from page_fixtures import OpenPage
-from test_pages import passages, shown
 
 from itda_core import Dictionary
-from itda_core.cli import main
-from itda_core.index_schema import UNKNOWN_SOURCE
-from itda_core.library import Library
-from itda_core.types import Document
-
-pytest_plugins = ("page_fixtures",)
+from itda_core.cli.command_line import main
+from itda_core.common.types import Document
+from itda_core.index.schema import UNKNOWN_SOURCE
+from itda_core.library.library import Library
+from tests.support.page_fixtures import OpenPage
+from tests.support.places import MODEL_A
+from tests.support.shown_pages import passages, shown
 
 FEW = ["--tokens", "1500", "--max-atoms", "40"]
 

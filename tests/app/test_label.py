@@ -5,7 +5,7 @@ import math
 import pandas as pd
 import pytest
 
-from app.label import verdict
+from app.panels.atom.label_check import verdict
 
 NAN = math.nan
 

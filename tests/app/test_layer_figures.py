@@ -9,12 +9,12 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from app.bench_view import convergence_table
-from app.layer_figures import convergence_lines, layers_lines, union_strip
+from app.charts.layers import convergence_lines, layers_lines, union_strip
+from app.panels.similarity.benchmark import convergence_table
+from app.panels.similarity.union import KINDS, OWN, pairs_table, ranges
 from app.resources import LAYERS_RESULTS
-from app.wholes_view import KINDS, OWN, pairs_table, ranges
-from itda_core.layers import BENCHED, LayerSimilarity
-from itda_core.resampling import Interval
+from itda_core.common.bootstrap import Interval
+from itda_core.reports.layers import BENCHED, LayerSimilarity
 
 FOUND = LayerSimilarity(
     a="<b>mine</b>",

@@ -3,10 +3,9 @@
 from dataclasses import replace
 from pathlib import Path
 
-from page_fixtures import records
-
-from app.naming import names, rows
-from itda_core.types import Site
+from app.format.names import names, rows
+from itda_core.common.types import Site
+from tests.support.page_fixtures import records
 
 
 def test_names_say_model_and_place(library: Path) -> None:

@@ -1,74 +1,23 @@
 """The pages as Streamlit runs them: as they open, by link, with bad addresses, and over libraries in trouble."""
 
-import json
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from page_fixtures import MAIN, OpenPage, records
 from streamlit.testing.v1 import AppTest
 
-from app import jobs_view, resources
-from itda_core.jobs import JobState, running_job
-from itda_core.library import Library
-from itda_core.maps import read_map
-from itda_core.queries import AtomFilter, Index
-from itda_core.types import UserError
-
-pytest_plugins = ("page_fixtures",)
-
-
-def shown(page: AppTest) -> str:
-    """All text of a page that Streamlit's own elements show."""
-    kinds = (page.title, page.subheader, page.text, page.caption, page.markdown, page.error, page.metric, page.code)
-    return "\n".join(str(element.value) for kind in kinds for element in kind)
-
-
-def strips(page: AppTest) -> list[dict]:
-    """Data of the token strips of a page, without the sidebar's links."""
-    return [json.loads(strip.proto.json) for strip in page.main.get("bidi_component")]
-
-
-def passages(page: AppTest) -> list[str]:
-    """The text of every row of every token strip."""
-    return ["".join(token[0] for token in row["tokens"]) for strip in strips(page) for row in strip.get("rows", ())]
-
-
-def links(page: AppTest) -> list[str]:
-    """Where the rows of the token strips lead."""
-    return [row["href"] for strip in strips(page) for row in strip.get("rows", ()) if row["href"]]
-
-
-def atom_links(page: AppTest) -> list[str]:
-    """Those of them that lead to an atom."""
-    return [link for link in links(page) if link.startswith("atom?")]
-
-
-def labels(page: AppTest) -> list[str]:
-    """What the page's buttons say."""
-    return [button.label for button in page.button]
-
-
-@pytest.fixture
-def started(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[list[str]]]:
-    """What the app would have started in processes of their own."""
-    found: list[list[str]] = []
-    folders: list[Path] = []
-
-    def start(root: Path, arguments: list[str]) -> str:
-        found.append(arguments)
-        folders.append(root / "jobs" / "20260101-000000-abcdef")
-        folders[-1].mkdir(parents=True, exist_ok=True)
-        return "20260101-000000-abcdef"
-
-    monkeypatch.setattr(resources, "start_detached", start)
-    yield found
-    for folder in folders:  # of a library that other tests share, for which this job would run on
-        shutil.rmtree(folder, ignore_errors=True)
-
+from app.panels import jobs
+from itda_core.common.errors import UserError
+from itda_core.jobs.job import running_job
+from itda_core.jobs.state import JobState
+from itda_core.library.library import Library
+from itda_core.library.map import read_map
+from itda_core.queries.atoms import Index
+from itda_core.queries.filters import AtomFilter
+from tests.support.page_fixtures import MAIN, OpenPage, records
+from tests.support.shown_pages import atom_links, labels, links, passages, shown, strips
 
 # As they open
 
@@ -340,7 +289,7 @@ def test_a_running_job_is_followed(open_page: OpenPage, library: Path, tmp_path:
 
 
 def test_a_job_that_says_nothing_yet_can_be_shown() -> None:
-    assert jobs_view.is_running([JobState("x", "starting")])
+    assert jobs.is_running([JobState("x", "starting")])
 
 
 # Trust

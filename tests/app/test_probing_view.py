@@ -9,23 +9,22 @@ from pathlib import Path
 import numpy as np
 import pytest
 import streamlit as st
-from page_fixtures import records
 from streamlit.testing.v1 import AppTest
-from test_pages import labels, shown, started, strips  # noqa: F401 - a fixture among them
 
-from app.probing_view import points_of
-from itda_core.layout import ATOMS_FILE
-from itda_core.library import DictionaryRecord, Library
-from itda_core.probing_results import PROBING_FILE, Probe, ProbedCoder, ProbedProperty, Probing, Score, write_probing
-from itda_core.quality import Measured
-from itda_core.queries import Index
-
-pytest_plugins = ("page_fixtures",)
+from app.panels.quality.probing import points_of
+from itda_core.common.layout import ATOMS_FILE
+from itda_core.library.library import Library
+from itda_core.library.manifest import DictionaryRecord
+from itda_core.queries.atoms import Index
+from itda_core.reports.probing import PROBING_FILE, Probe, ProbedCoder, ProbedProperty, Probing, Score, write_probing
+from itda_core.reports.quality import Measured
+from tests.support.page_fixtures import records
+from tests.support.shown_pages import labels, shown, started, strips  # noqa: F401 - a fixture among them
 
 PAGE = """
 import streamlit as st
 from app import parts
-from app.probing_view import show_probing
+from app.panels.quality.probing import show_probing
 def go(probed):
     st.session_state["gone"] = probed
 show_probing(next(each for each in parts.sound_records() if each.id == {id!r}), {chosen!r}, go, {saes!r})

@@ -6,19 +6,18 @@ import shutil
 from pathlib import Path
 
 import pytest
-from page_fixtures import OpenPage, records
-from quality_fixtures import L0S, SAE_ID, sizes_of, write_sae
 from streamlit.testing.v1 import AppTest
 
 from app import resources
-from app.recipes_view import recipes_table
-from itda_core.cli import parse
-from itda_core.layout import ATOMS_FILE
-from itda_core.library import DictionaryRecord, Library
-from itda_core.quality import MEASURES, Quality, Series, write_quality
-from itda_core.sae_records import SaeSettings
-
-pytest_plugins = ("page_fixtures", "quality_fixtures")
+from app.panels.quality.recipes import recipes_table
+from itda_core.cli.command_line import parse
+from itda_core.common.layout import ATOMS_FILE
+from itda_core.library.library import Library
+from itda_core.library.manifest import DictionaryRecord
+from itda_core.reports.quality import MEASURES, Quality, Series, write_quality
+from itda_core.reports.sae import SaeSettings
+from tests.support.page_fixtures import OpenPage, records
+from tests.support.quality_fixtures import L0S, SAE_ID, sizes_of, write_sae
 
 
 def pair_of(root: Path) -> tuple[DictionaryRecord, DictionaryRecord]:

@@ -6,8 +6,8 @@ from dataclasses import replace
 import pandas as pd
 import pytest
 
-from app.quality_figures import quality_lines
-from app.quality_points import (
+from app.charts.quality import quality_lines
+from app.panels.quality.points import (
     Subject,
     are_alike_measured,
     interval,
@@ -19,7 +19,7 @@ from app.quality_points import (
     table_of,
     verdict,
 )
-from itda_core.quality import Measured, Point, Quality, Series, leads
+from itda_core.reports.quality import Measured, Point, Quality, Series, leads
 
 
 def point(latents: int, l0: int, score: float, error: float = 0.2, width: float = 0.01) -> Point:

@@ -5,14 +5,12 @@ import shutil
 from pathlib import Path
 
 import pytest
-from page_fixtures import OpenPage, records
 
 from app import resources
-from app.text import number
-from itda_core.layers import BENCHED, read_layers
-from itda_core.library import Library
-
-pytest_plugins = ("page_fixtures",)
+from app.format.text import number
+from itda_core.library.library import Library
+from itda_core.reports.layers import BENCHED, read_layers
+from tests.support.page_fixtures import OpenPage, records
 
 
 def ids(root: Path) -> tuple[str, str]:

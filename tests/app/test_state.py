@@ -2,9 +2,8 @@
 
 import pytest
 
-from app.state import (
-    MOST_CORNERS,
-    MOST_IN_ADDRESS,
+from app.state.codec import MOST_CORNERS, MOST_IN_ADDRESS, decode, encode, fits_address
+from app.state.pages import (
     AtomsState,
     AtomState,
     BuildState,
@@ -13,11 +12,8 @@ from app.state import (
     LibraryState,
     QualityState,
     SimilarityState,
-    decode,
-    encode,
-    fits_address,
 )
-from itda_core.types import UserError
+from itda_core.common.errors import UserError
 
 STATES = [
     LibraryState(),

@@ -6,8 +6,8 @@ import io
 import pandas as pd
 import pytest
 
-from app.tables import csv_of
-from app.text import count, duration, in_figure, inert, number, share, visible
+from app.format.tables import csv_of
+from app.format.text import count, duration, in_figure, inert, number, share, visible
 
 
 @pytest.mark.parametrize(

@@ -6,22 +6,31 @@ from pathlib import Path
 from urllib.parse import parse_qsl, urlsplit
 
 import pytest
-from page_fixtures import OpenPage, records
-from test_compare_page import bar, bars_are_no_strips, listed, pair_of  # noqa: F401 - a fixture among them
-from test_pages import labels, shown, started, strips  # noqa: F401 - a fixture among them
 
-from app.text import number, share
-from itda_core.cli import main
-from itda_core.comparison import folder_of
-from itda_core.files import sha256_of
-from itda_core.kept_tables import write_table
-from itda_core.kept_transplant import ATOM_SCHEMA, CONTEXT_SCHEMA
-from itda_core.library import DictionaryRecord, Library
-from itda_core.pair_queries import Pair, PairFilter
-from itda_core.queries import Index
-from itda_core.transplant import ATOM_COLUMNS, ATOMS_FILE, CONTEXTS_FILE, SUMMARY_FILE, Transplant, read_transplant
-
-pytest_plugins = ("page_fixtures",)
+from app.format.text import number, share
+from itda_core.cli.command_line import main
+from itda_core.common.files import sha256_of
+from itda_core.common.parquet import write_table
+from itda_core.comparison.transplant import ATOM_COLUMNS
+from itda_core.library.library import Library
+from itda_core.library.manifest import DictionaryRecord
+from itda_core.queries.atoms import Index
+from itda_core.queries.pair_filters import PairFilter
+from itda_core.queries.pairs import Pair
+from itda_core.reports.comparison import folder_of
+from itda_core.reports.transplant import (
+    ATOM_SCHEMA,
+    ATOMS_FILE,
+    CONTEXT_SCHEMA,
+    CONTEXTS_FILE,
+    SUMMARY_FILE,
+    Transplant,
+    read_transplant,
+)
+from tests.app.test_compare_page import bars_are_no_strips  # noqa: F401 - a fixture among them
+from tests.support.compare_page import bar, listed, pair_of
+from tests.support.page_fixtures import OpenPage, records
+from tests.support.shown_pages import labels, shown, started, strips  # noqa: F401 - a fixture among them
 
 
 @pytest.fixture(scope="module")

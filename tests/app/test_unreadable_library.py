@@ -5,9 +5,8 @@ import shutil
 from pathlib import Path
 
 import pytest
-from page_fixtures import PAGES, OpenPage, records
 
-pytest_plugins = ("page_fixtures",)
+from tests.support.page_fixtures import PAGES, OpenPage, records
 
 
 @pytest.mark.parametrize("path", PAGES)

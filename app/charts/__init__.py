@@ -1,0 +1,1 @@
+"""DataFrames to Plotly figures; no streamlit."""

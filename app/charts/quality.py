@@ -1,0 +1,127 @@
+"""Curves of how good a dictionary is. Nothing here knows Streamlit; labels from strangers come escaped for Plotly."""
+
+from collections.abc import Callable, Sequence
+
+import pandas as pd
+import plotly.graph_objects as go
+
+from app.components.sides import LINES
+from app.format.tables import each
+from app.format.text import count, in_figure
+
+_SYMBOLS = ("circle", "diamond", "square", "triangle-up", "x", "cross", "star", "triangle-down", "hourglass")
+_WIDEST, _THINNEST = 2.6, 1.4
+_RANDOM = "random"
+_GREY = "#8a8f94"  # to be seen on light and dark pages
+_APART = 1.5  # ticks of an axis, as a ratio, so that they have room on a small screen
+
+
+def quality_lines(
+    points: pd.DataFrame,
+    across: str,
+    titles: tuple[str, str],
+    shown: Callable[[float], str],
+    marks: Sequence[tuple[float, str]] = (),
+) -> go.Figure:
+    """A measure against L0, a line for each size; or against the size, a line for each L0.
+
+    The sides have their colours. Lines of random atoms are dotted and have open points, those of all else are solid.
+    A point hands back its side and its latents.
+
+    Args:
+        points: side, series, latents, l0, value, low, high.
+        across: `l0` or `latents`, what the horizontal axis is.
+        titles: of the horizontal and of the vertical axis.
+        shown: a value as text.
+        marks: values that get a level line, with their names.
+    """
+    by = "latents" if across == "l0" else "l0"
+    figure = go.Figure()
+    has_sides = len(set(points["side"])) > 1
+    for side, own in points.groupby("side", sort=True):
+        # The largest first: its line is the widest, and its symbol does not depend on how many smaller ones there are.
+        for rank, key in enumerate(sorted(own[by].unique(), reverse=True)):
+            width = max(_THINNEST, _WIDEST - 0.4 * rank)
+            for series, line in own.loc[own[by].eq(key), :].groupby("series", sort=True):
+                name = f"{count(key)} {'latents' if series == 'sae' else 'atoms'}" if by == "latents" else f"L0 {key}"
+                figure.add_trace(
+                    _line(
+                        line.sort_values(across),
+                        across,
+                        f"{str(side).upper()}: {name}" if has_sides else name,
+                        (LINES[str(side)], _SYMBOLS[rank % len(_SYMBOLS)], width),
+                        str(series),
+                        shown,
+                    )
+                )
+    for value, name in marks:
+        figure.add_hline(
+            value,
+            line={"color": _GREY, "width": 1.5, "dash": "dash"},
+            annotation={"text": in_figure(name), "font": {"size": 12}, "xanchor": "right"},
+        )
+    ticks = _ticks(sorted(points[across].unique()))
+    figure.update_xaxes(title=titles[0], type="log", tickvals=ticks, ticktext=[count(x) for x in ticks])
+    figure.update_yaxes(title=in_figure(titles[1]))
+    figure.update_layout(
+        height=380,
+        margin={"l": 8, "r": 8, "t": 8, "b": 8},
+        legend={"orientation": "h", "x": 0, "y": -0.2, "yanchor": "top"},
+        clickmode="event+select",
+        dragmode=False,
+        hovermode="closest",
+    )
+    return figure
+
+
+def _line(
+    line: pd.DataFrame,
+    across: str,
+    name: str,
+    drawn: tuple[str, str, float],
+    series: str,
+    shown: Callable[[float], str],
+) -> go.Scatter:
+    """One line of a figure; `drawn` is its colour, symbol and width."""
+    colour, symbol, width = drawn
+    is_random = series == _RANDOM
+    what = {"itda": "own atoms", _RANDOM: "random atoms", "sae": "latents of the SAE"}.get(series, series)
+    opens = {"sae": "click for this SAE", _RANDOM: "click for as many of the dictionary’s own atoms"}.get(
+        series, "click to list these atoms"
+    )
+    return go.Scatter(
+        x=line[across],
+        y=line["value"],
+        name=name,
+        mode="lines+markers",
+        line={"width": width, "color": colour, "dash": "dot" if is_random else "solid"},
+        marker={"symbol": f"{symbol}-open" if is_random else symbol, "size": 9},
+        error_y={
+            "array": (line["high"] - line["value"]).clip(lower=0),
+            "arrayminus": (line["value"] - line["low"]).clip(lower=0),
+            "thickness": 1.2,
+            "width": 3,
+        },
+        legendgroup=name,
+        # The caption says what dotted means, so one entry stands for both lines and hides both.
+        showlegend=not is_random,
+        customdata=[f"{point.side} {point.latents}" for point in each(line)],
+        hovertext=[
+            f"{point.side.upper()}: {count(point.latents)} {in_figure(what)}, L0 {point.l0}<br>{shown(point.value)} "
+            f"({shown(point.low)} to {shown(point.high)})<br>{opens}"
+            for point in each(line)
+        ],
+        hovertemplate="%{hovertext}<extra></extra>",
+        # Selecting is opening here, so nothing may fade.
+        selected={"marker": {"opacity": 1}},
+        unselected={"marker": {"opacity": 1}},
+    )
+
+
+def _ticks(values: Sequence[float]) -> list[float]:
+    """The values that get a tick on a logarithmic axis: not those that would stand on the one before."""
+    ticks: list[float] = []
+    for value in values:
+        if value > 0 and (not ticks or value >= _APART * ticks[-1]):
+            ticks.append(value)
+    return ticks

@@ -1,0 +1,1 @@
+"""Text, numbers, names and CSV as pages show them."""

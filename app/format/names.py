@@ -1,0 +1,70 @@
+"""Names of dictionaries for people: model and place, and where that is not enough, the settings that differ."""
+
+from collections import defaultdict
+from collections.abc import Hashable, Sequence
+
+from itda_core.library.manifest import DictionaryRecord
+
+
+def place_of(record: DictionaryRecord) -> str:
+    """A dictionary's place in its model."""
+    return f"layer {record.site.layer} {record.site.hook}"
+
+
+def names(records: Sequence[DictionaryRecord]) -> dict[str, str]:
+    """Name of each dictionary by id; no two are the same."""
+    groups = _grouped(records, {record.id: (record.model, record.site) for record in records})
+    return {
+        record.id: " · ".join(filter(None, [record.model, place_of(record), differences[record.id]]))
+        for group in groups
+        for differences in [_differences(group)]
+        for record in group
+    }
+
+
+def rows(records: Sequence[DictionaryRecord]) -> dict[str, tuple[str, str]]:
+    """Row of each dictionary in a grid of models and layers: the model, and what sets this row apart from others of it.
+
+    A model has one row, unless it has several dictionaries at one place.
+    """
+    placed: dict[str, tuple[str, str]] = {}
+    for group in _grouped(records, {record.id: record.model for record in records}):
+        is_plain = len({record.site for record in group}) == len(group)
+        differences = {} if is_plain else _differences(group)
+        placed |= {record.id: (record.model, differences.get(record.id, "")) for record in group}
+    return placed
+
+
+def _grouped(records: Sequence[DictionaryRecord], keys: dict[str, Hashable]) -> list[list[DictionaryRecord]]:
+    groups: defaultdict[Hashable, list[DictionaryRecord]] = defaultdict(list)
+    for record in records:
+        groups[keys[record.id]].append(record)
+    return list(groups.values())
+
+
+def _differences(group: Sequence[DictionaryRecord]) -> dict[str, str]:
+    """The settings by which dictionaries differ, in words; their ids' hashes where two at one place do not."""
+    if len(group) == 1:
+        return {group[0].id: ""}
+    details = {record.id: _details(record) for record in group}
+    differing = [at for at, values in enumerate(zip(*details.values(), strict=True)) if len(set(values)) > 1]
+    words = {each: ", ".join(filter(None, (detail[at] for at in differing))) for each, detail in details.items()}
+    shown = [(words[record.id], record.site) for record in group]
+    if len(set(shown)) < len(shown):
+        return {each: ", ".join(filter(None, [text, each.rsplit("-", 1)[-1]])) for each, text in words.items()}
+    return words
+
+
+def _details(record: DictionaryRecord) -> tuple[str, ...]:
+    settings = record.settings
+    return (
+        f"τ {settings.threshold:g}" + ("" if settings.error == "relative" else f" {settings.error}"),
+        f"L0 {settings.l0}",
+        settings.scan,
+        settings.init,
+        "" if settings.recipe == "published" else settings.recipe,
+        "" if settings.max_atoms is None else f"at most {settings.max_atoms} atoms",
+        record.corpus,
+        (record.revision or "")[:8],
+        (record.weights_sha256 or "")[:8],
+    )

@@ -1,0 +1,1 @@
+"""Blocks of a page, a folder per page."""

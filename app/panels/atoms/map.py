@@ -1,0 +1,122 @@
+"""Atoms page: the map, and selecting on it."""
+
+from typing import Any
+
+import pandas as pd
+import streamlit as st
+
+from app import resources
+from app.charts import atoms
+from app.components.token_strip import Row, Token, token_strip
+from app.format.tables import each
+from app.format.text import number, share
+from app.panels.atoms.address import go, widget
+from app.panels.jobs import offer_work
+from app.shell import chrome, urls, widgets
+from app.state import codec, pages
+from itda_core.common.errors import DamagedError
+from itda_core.library.manifest import DictionaryRecord
+from itda_core.queries.atoms import Index
+from itda_core.queries.filters import AtomFilter
+
+COLOURS = {
+    "density": "how often it fires",
+    "strongest": "strongest coefficient",
+    "error": "error at admission",
+    "admission": "order of admission",
+}
+
+
+def show_map(record: DictionaryRecord, shown: pages.AtomsState, index: Index, matching: pd.DataFrame) -> None:
+    """The map, or a way to get one. Where it is damaged, that is said in its place: the list needs none."""
+    try:
+        places = resources.atom_map(record.id)
+    except DamagedError as error:
+        chrome.show_error(error, icon=":material/broken_image:")
+        return
+    if places is None:
+        offer_map(record)
+        return
+    with st.container(horizontal=True, vertical_alignment="bottom"):
+        with st.container(width=205):
+            st.selectbox("Map colour", list(COLOURS), format_func=COLOURS.__getitem__, **widget("colour", shown.colour))
+        st.segmented_control("Pointer", pages.POINTERS, required=True, **widget("pointer", shown.pointer))
+        if shown.region:
+            st.button("Deselect", icon=":material/close:", type="tertiary", on_click=go, kwargs={"region": None})
+    if shown.picked is not None and shown.picked < index.n_atoms:
+        page = index.page(AtomFilter(atoms=(shown.picked,)))
+        token_strip([row_of(record.id, atom) for atom in each(page)], key="picked")
+    column = {"density": "density", "strongest": "strongest", "error": "admission_error", "admission": "atom"}
+    measured = matching.set_index("atom", drop=False)[column[shown.colour]].reindex(places["atom"]).to_numpy(float)
+    lit = places["atom"].isin(matching["atom"]).to_numpy()
+    widgets.figure(
+        atoms.atom_map(
+            places,
+            lit,
+            measured,
+            log=shown.colour == "density",
+            region=shown.region,
+            picked=shown.picked,
+            circling=shown.pointer == "circle",
+        ),
+        places,
+        key="map",
+        alt="Map of the atoms: near means alike in direction. The list beside it has the same atoms",
+        file=f"{record.id}-map.csv",
+        on_select=map_selected,
+        selection_mode=("points", "box", "lasso"),
+    )
+    st.caption("Near means alike in direction. Pick one to see its source; circle some to list only those.")
+
+
+def map_selected() -> None:
+    """Take over what was circled or clicked on the map."""
+    selection = st.session_state["map"]["selection"]
+    shapes = [*selection.get("lasso", []), *selection.get("box", [])]
+    points = selection.get("points", [])
+    if shapes:
+        go(region=corners_of(shapes[-1]))
+    elif points:
+        data = points[0].get("customdata")
+        go(picked=int(data[0] if isinstance(data, list) else data))
+
+
+def selected_on_map(record: DictionaryRecord, region: codec.Polygon | None) -> tuple[int, ...] | None:
+    """The atoms inside a region of the map; None where there is no region, or no map that can be read."""
+    if not region:
+        return None
+    try:
+        places = resources.atom_map(record.id)
+    except DamagedError:
+        return None  # `show_map` says so
+    return None if places is None else tuple(int(atom) for atom in places["atom"][atoms.inside(places, region)])
+
+
+def corners_of(shape: dict[str, Any]) -> codec.Polygon | None:
+    """A box or a lasso as a polygon of few enough corners for an address."""
+    x, y = shape["x"], shape["y"]
+    if len(x) == 2:
+        x, y = [x[0], x[1], x[1], x[0]], [y[0], y[0], y[1], y[1]]
+    step = -(-len(x) // codec.MOST_CORNERS)
+    corners = tuple((float(a), float(b)) for a, b in zip(x[::step], y[::step], strict=True))
+    return corners if len(corners) >= 3 else None
+
+
+def offer_map(record: DictionaryRecord) -> None:
+    """Say that there is no map, and compute one; the page starts over once it is there."""
+    offer_work(
+        "This dictionary has no map yet. It places atoms that are alike in direction near each other.",
+        "Compute the map",
+        ":material/scatter_plot:",
+        ["map", record.id],
+    )
+
+
+def row_of(dictionary_id: str, atom: Any) -> Row:
+    """An atom as a line of the list: its source, then its numbers."""
+    return Row(
+        [Token(atom.before), Token(atom.label or "∅", is_centre=True), Token(atom.after)],
+        [share(atom.density), number(atom.strongest), number(atom.admission_error)],
+        href=urls.atom_address(dictionary_id, int(atom.atom)),
+        lead=str(atom.atom),
+    )

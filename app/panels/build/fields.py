@@ -1,0 +1,241 @@
+"""Build page: the form's fields."""
+
+from collections.abc import Callable
+from dataclasses import fields, replace
+from typing import Any
+
+import streamlit as st
+
+from app.format.text import inert
+from app.panels.build.form import Checked
+from app.shell import chrome
+from app.state import codec
+from app.state.pages import BuildState
+from itda_core.common.settings import DTYPES, ERRORS, INITS, METHODS, RECIPES, SCANS, WINDOWS
+from itda_core.common.types import HOOKS
+from itda_core.corpus.store import Corpus
+from itda_core.models.bundled import demo_models
+
+HOOK_NAMES = {"resid": "block output", "mlp": "MLP", "attn": "attention"}
+ERROR_NAMES = {
+    "relative": "relative: |x−x̂|²/|x|²",
+    "squared": "squared: |x−x̂|²",
+    "cosine": "cosine: mean over dimensions",
+}
+SCAN_NAMES = {"sequential": "row by row", "batch": "by batches, as published"}
+INIT_NAMES = {"empty": "from nothing", "frequent": "from frequent rows, as published"}
+WINDOW_NAMES = {"first": "the first of each document", "all": "all of each document"}
+METHOD_NAMES = {
+    "matching": "matching pursuit",
+    "orthogonal": "orthogonal, far slower",
+    "nonnegative": "non-negative",
+    "refitted": "matching pursuit, then all coefficients fitted together",
+}
+RECIPE_NAMES = {
+    "published": "over the threshold, as published",
+    "pruned": "pruned: those used most",
+    "random": "random",
+}
+RECIPE_HELP = (
+    "Over the threshold: an activation becomes an atom when those before it explain it badly. Pruned: as many atoms, "
+    "those used most of the published ones and three times as many random ones; they explain more of the "
+    "variance, predictions lose about as much, and building takes longer. Random: as many, drawn at random, to compare "
+    "the others with."
+)
+DEVICES = ("", "cpu", "cuda", "mps", "auto")
+MORE = (
+    "column", "split", "config", "corpus_revision", "documents", "context", "windows", "batch", "keep_first",
+    "keep_activations", "no_holdout", "scan", "init", "method", "recipe", "max_atoms", "remote", "device", "dtype",
+)  # fmt: skip
+"""Fields that most builds leave as they are."""
+
+
+def go(**changes: Any) -> None:
+    """Change what the form says."""
+    here = codec.decode(BuildState, st.query_params)
+    st.query_params.from_dict(codec.encode(replace(here, **changes)))
+
+
+class Form:
+    """Draws fields of the form, each with what is wrong with it under it."""
+
+    def __init__(self, form: BuildState, checked: Checked) -> None:
+        self._form, self._problems = form, checked.problems
+
+    def __call__(self, name: str, draw: Callable[..., Any], *given: Any, **options: Any) -> None:
+        """Draw the widget of a field, set to what the address says."""
+        key = f"build_{name}"
+        st.session_state[key] = getattr(self._form, name)
+        draw(*given, key=key, on_change=lambda: self._take(name, st.session_state[key]), **options)
+        self.complain(name)
+
+    def _take(self, name: str, value: Any) -> None:
+        usual = next(each.default for each in fields(BuildState) if each.name == name)
+        go(**{name: usual if value is None else value})
+
+    def complain(self, name: str) -> None:
+        """Say what is wrong with a field."""
+        if name in self._problems:
+            said = self._problems[name]
+            # (Not a caption, which is paler than an error may be.)
+            st.markdown(f":small[:red[{inert(said[:1].upper() + said[1:])}]]")
+
+
+def show_form(form: BuildState, checked: Checked, corpora: list[Corpus]) -> None:
+    """The fields that every build has to look at, and the others folded away."""
+    put = Form(form, checked)
+    models = {*demo_models(), *(record.model for record in chrome.sound_records() if "/" in record.model), form.model}
+    put(
+        "model",
+        st.selectbox,
+        "Model",
+        sorted(models),
+        format_func=lambda name: f"{name} (comes with the project)" if name in demo_models() else name,
+        accept_new_options=True,
+        help="A model that comes with the project, a folder in Hugging Face format, or an id of the Hub such as "
+        "EleutherAI/pythia-70m-deduped. Type anything that is not in the list.",
+    )
+    if checked.shape is None or not checked.shape.is_local:
+        put("revision", st.text_input, "Revision of the model", placeholder="main", max_chars=200)
+    show_corpus(form, put, corpora)
+    left, right = st.columns(2)
+    with left:
+        put(
+            "layers",
+            st.text_input,
+            "Layers",
+            help="Blocks, counted from 0, such as 2,4-6. Each gives a dictionary of its own.",
+            max_chars=200,
+        )
+    with right:
+        show_hooks(form, put)
+    left, right = st.columns(2)
+    with left:
+        put("tokens", st.number_input, "Tokens", min_value=0, step=10_000, help="Stop after so many activations.")
+    with right:
+        put("l0", st.number_input, "L0", min_value=0, step=1, help="Pursuit steps for one activation.")
+    left, right = st.columns(2)
+    with left:
+        put(
+            "threshold",
+            st.number_input,
+            "Threshold",
+            step=0.05,
+            format="%g",
+            help="An activation that the dictionary reconstructs with a larger error becomes an atom: lower gives "
+            "more atoms.",
+        )
+    with right:
+        put("error", st.selectbox, "The threshold is an error of", ERRORS, format_func=ERROR_NAMES.__getitem__)
+    changed = [name for name in MORE if getattr(form, name) != getattr(BuildState(), name)]
+    is_wrong = any(name in checked.problems for name in MORE)
+    with st.expander(f"More ({len(changed)} changed)" if changed else "More", expanded=is_wrong):
+        show_more(put)
+
+
+def show_corpus(form: BuildState, put: Form, corpora: list[Corpus]) -> None:
+    """Which texts; one that was read before brings along how it was read."""
+    before = {corpus.settings.spec: corpus for corpus in corpora}
+    key = "build_corpus"
+    st.session_state[key] = form.corpus
+
+    def changed() -> None:
+        spec = st.session_state[key] or BuildState().corpus
+        known = before.get(spec)
+        if known is None:
+            go(corpus=spec)
+            return
+        settings, cut = known.settings, known.cut
+        go(
+            corpus=spec,
+            column=settings.column,
+            split=settings.split,
+            config=settings.name or "",
+            corpus_revision=settings.revision or "",
+            documents=settings.documents,
+            context=cut.context,
+            windows=cut.windows,
+            keep_first=cut.keep_first,
+        )
+
+    st.selectbox(
+        "Corpus",
+        list(dict.fromkeys(["docs", *before, form.corpus])),
+        format_func=lambda spec: "docs (the documentation installed here)" if spec == "docs" else spec,
+        accept_new_options=True,
+        key=key,
+        on_change=changed,
+        help="Texts: docs, a text file, a folder of .txt and .md files, a .jsonl, .ndjson, .json, .csv, .tsv or "
+        ".parquet file, or the id of a dataset on the Hub; all but Parquet may be compressed with gzip, bz2 or zst. "
+        "Every tenth document is held out to measure on, so a text, or a folder of fewer than ten, is cut into "
+        "passages of about a window each; a row of a table, and a file of a larger folder, is one document. Type "
+        "anything that is not in the list.",
+    )
+    put.complain("corpus")
+
+
+def show_hooks(form: BuildState, put: Form) -> None:
+    """Places in each block, in the address as on the command line."""
+    key = "build_hook"
+    st.session_state[key] = [hook for hook in HOOKS if hook in form.hook.split(",")]
+    st.pills(
+        "Place in each block",
+        HOOKS,
+        selection_mode="multi",
+        format_func=HOOK_NAMES.__getitem__,
+        key=key,
+        on_change=lambda: go(hook=",".join(st.session_state[key])),
+    )
+    put.complain("hook")
+
+
+def show_more(put: Form) -> None:
+    """The fields that most builds leave as they are."""
+    texts, dictionary = st.columns(2)
+    with texts:
+        put(
+            "documents", st.number_input, "Documents", min_value=0, step=1000, placeholder="all, or 10,000 of a dataset"
+        )
+        put(
+            "column",
+            st.text_input,
+            "Field with the text",
+            help="In JSON, CSV, TSV, Parquet and datasets.",
+            max_chars=200,
+        )
+        put("split", st.text_input, "Split of a dataset", max_chars=200)
+        put("config", st.text_input, "Configuration of a dataset", max_chars=200)
+        put("corpus_revision", st.text_input, "Revision of a dataset", max_chars=200)
+        put("context", st.number_input, "Tokens in a window", min_value=0, step=1)
+        put("windows", st.selectbox, "Windows", WINDOWS, format_func=WINDOW_NAMES.__getitem__)
+        put("keep_first", st.checkbox, "Capture each window's first token", help="Attention sinks there.")
+    with dictionary:
+        put("max_atoms", st.number_input, "Atoms at most", min_value=0, step=1000, placeholder="no limit")
+        put("method", st.selectbox, "Method", METHODS, format_func=METHOD_NAMES.__getitem__)
+        put("recipe", st.selectbox, "Recipe", RECIPES, format_func=RECIPE_NAMES.__getitem__, help=RECIPE_HELP)
+        put("scan", st.selectbox, "Scan", SCANS, format_func=SCAN_NAMES.__getitem__)
+        put("init", st.selectbox, "Start", INITS, format_func=INIT_NAMES.__getitem__)
+        put("batch", st.number_input, "Windows in a pass", min_value=0, step=1)
+        put(
+            "remote",
+            st.checkbox,
+            "Run the model on NDIF",
+            help="For models too large for any machine here, such as Llama-3.1 405B. It needs a key of NDIF.",
+        )
+        put(
+            "device",
+            st.selectbox,
+            "Device",
+            DEVICES,
+            format_func=lambda name: name or "CUDA, or else the CPU",
+            accept_new_options=True,
+            help="auto spreads a large model over all there is, and needs accelerate.",
+        )
+        put("dtype", st.selectbox, "Numbers", DTYPES, help="What the model computes in.")
+        put(
+            "no_holdout",
+            st.checkbox,
+            "Build from every document",
+            help="Every tenth is held out otherwise, to measure the error on.",
+        )
+        put("keep_activations", st.checkbox, "Keep the activations", help="The model then reads the texts once only.")

@@ -1,0 +1,185 @@
+"""The form of the Build page as a command line, what is wrong with it, and the build that it asks for."""
+
+import os
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, fields
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from app.state.pages import BuildState
+from itda_core.build.estimate import Asked
+from itda_core.cli.command_line import parse
+from itda_core.common.errors import UserError
+from itda_core.common.settings import (
+    NDIF_KEY_VARIABLE,
+    BuildSettings,
+    CorpusSettings,
+    CutSettings,
+    DictionarySettings,
+    parse_hooks,
+    parse_layers,
+)
+from itda_core.corpus.readers import check_corpus
+from itda_core.corpus.windows import HOLDOUT
+from itda_core.models.bundled import demo_models, model_folder
+from itda_core.models.metadata import ModelShape, model_shape
+
+_DEVICE = re.compile(r"cpu|mps|auto|cuda(:[0-9]{1,3})?")
+_NO_OPTION = {"model", "job"}
+
+
+@dataclass(frozen=True)
+class Checked:
+    """A form after a look at each of its fields."""
+
+    problems: dict[str, str] = field(default_factory=dict)
+    """What is wrong, by the name of the field; one line that says what to do."""
+    asked: Asked | None = None
+    """The build that it asks for, where nothing is wrong."""
+    shape: ModelShape | None = None
+    """What is known of the model, where it is one."""
+
+
+def model_path(model: str) -> str:
+    """A model as the command line takes it: the folder of a demo model for its name, all else as it is."""
+    if model in demo_models() and not Path(model).is_dir():
+        return str(model_folder(model))
+    return f"./{model}" if model.startswith("-") else model  # or it would be taken for an option
+
+
+def arguments(form: BuildState) -> list[str]:
+    """The form as arguments of `itda`; what is as usual on the command line is left out."""
+    usual = _usual()
+    found = ["build", model_path(form.model)]
+    for each in fields(form):
+        value = getattr(form, each.name)
+        if each.name in _NO_OPTION or (value or None) == (usual[each.name] or None):
+            continue
+        option = "--" + each.name.replace("_", "-")
+        if isinstance(value, bool):
+            found.append(option)
+        else:
+            # With =, since a value may begin with a dash.
+            found.append(f"{option}={each.metadata['show'](value)}")
+    return found
+
+
+def form_of(given: Sequence[str]) -> BuildState | None:
+    """The form that a command line fills; None where it is no build, or not one that is known here."""
+    if not given or given[0] != "build":
+        return None
+    try:
+        said = vars(parse(given))
+    except (UserError, SystemExit):  # SystemExit: it asks for help
+        return None
+    said |= {"layers": _ranges(said["layers"]), "hook": ",".join(said["hook"]), "model": _demo_name(said["model"])}
+    # What the form has as empty text is None on the command line.
+    known = {each.name for each in fields(BuildState)}
+    return BuildState(**{name: value for name, value in said.items() if name in known and value is not None})
+
+
+def check(form: BuildState) -> Checked:
+    """Look at every field by itself, then at those that must agree."""
+    problems: dict[str, str] = {}
+
+    def attempt(name: str, make: Callable[[], Any]) -> Any:
+        try:
+            return make()
+        except UserError as error:
+            problems.setdefault(name, str(error))
+            return None
+
+    for each in fields(form):
+        value = getattr(form, each.name)
+        if isinstance(value, str) and not value.isprintable():
+            problems[each.name] = "there are characters in it that cannot be seen: type it again"
+    shape = attempt("model", lambda: model_shape(model_path(form.model), form.revision or None))
+    layers = attempt("layers", lambda: parse_layers(form.layers))
+    hooks = attempt("hook", lambda: parse_hooks(form.hook))
+    if shape is not None and layers and shape.n_layers is not None and layers[-1] >= shape.n_layers:
+        problems["layers"] = f"the model has layers 0 to {shape.n_layers - 1}: there is no layer {layers[-1]}"
+    for name, make in (
+        ("documents", lambda: CorpusSettings("docs", documents=form.documents)),
+        ("corpus", lambda: check_corpus(CorpusSettings(form.corpus))),
+        ("context", lambda: CutSettings(form.context)),
+        ("tokens", lambda: BuildSettings((0,), tokens=form.tokens)),
+        ("batch", lambda: BuildSettings((0,), batch_windows=form.batch)),
+        ("l0", lambda: DictionarySettings(l0=form.l0)),
+        ("threshold", lambda: DictionarySettings(threshold=form.threshold)),
+        ("max_atoms", lambda: DictionarySettings(max_atoms=form.max_atoms, recipe=form.recipe)),
+        ("init", lambda: _check_scan(form)),
+    ):
+        attempt(name, make)
+    if form.documents is not None and 0 < form.documents < HOLDOUT and not form.no_holdout:
+        problems["documents"] = f"so few have no tenth to hold out: {HOLDOUT} at least, or build from every document"
+    attempt("device", lambda: _check_device(form.device))
+    attempt("remote", lambda: _check_remote(form, shape))
+    if shape is not None and shape.max_tokens is not None and form.context > shape.max_tokens:
+        problems["context"] = f"the model reads {shape.max_tokens} tokens at most: lower it"
+    if problems or shape is None:
+        return Checked(problems, None, shape)
+    is_folder = shape.is_local
+    asked = Asked(
+        Path(model_path(form.model)).expanduser().resolve().name if is_folder else form.model,
+        shape,
+        form.dtype,
+        CorpusSettings(
+            form.corpus, form.column, form.split, form.config or None, form.corpus_revision or None, form.documents
+        ),
+        CutSettings(form.context, form.windows, form.keep_first),
+        BuildSettings(layers, hooks, form.tokens, not form.no_holdout, form.keep_activations, form.batch),
+        DictionarySettings(
+            form.l0, form.threshold, form.error, form.scan, form.init, form.max_atoms, form.method, form.recipe
+        ),
+        form.remote,
+    )
+    return Checked({}, asked, shape)
+
+
+def _check_device(device: str) -> None:
+    if device and not _DEVICE.fullmatch(device):
+        raise UserError("there is no such device: choose cpu, cuda, cuda:0, mps or auto")
+
+
+def _check_remote(form: BuildState, shape: ModelShape | None) -> None:
+    if not form.remote:
+        return
+    if shape is not None and shape.is_local:
+        raise UserError("a model on NDIF is named by its id on the Hub, and this one is a folder: name another model")
+    if not os.environ.get(NDIF_KEY_VARIABLE):
+        raise UserError(f"start the app with your NDIF key in {NDIF_KEY_VARIABLE}")
+    if form.device or form.dtype != "float32":
+        raise UserError("NDIF chooses the device and the numbers: leave both as they are")
+
+
+def _check_scan(form: BuildState) -> None:
+    try:
+        DictionarySettings(scan=form.scan, init=form.init).check_scan()
+    except ValueError as error:
+        raise UserError("a frequent start depends on the batches: choose the scan by batches for it") from error
+
+
+@cache
+def _usual() -> dict[str, Any]:
+    """What the command line takes for each option that is not given; layers must be given."""
+    said = vars(parse(["build", "model", "--layers=0"]))
+    return said | {"layers": None, "hook": ",".join(said["hook"])}
+
+
+def _ranges(numbers: Sequence[int]) -> str:
+    """(2, 4, 5, 6) → `2,4-6`."""
+    runs: list[list[int]] = []
+    for number in numbers:
+        if runs and number == runs[-1][-1] + 1:
+            runs[-1].append(number)
+        else:
+            runs.append([number])
+    return ",".join(str(run[0]) if len(run) == 1 else f"{run[0]}-{run[-1]}" for run in runs)
+
+
+def _demo_name(model: str) -> str:
+    """A demo model's name for its folder, all else as it is."""
+    name = os.path.basename(model)  # noqa: PTH119 (a Hub id is no path)
+    return name if name in demo_models() and model_path(name) == model else model

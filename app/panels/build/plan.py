@@ -1,0 +1,108 @@
+"""Build page: cost, plan and start of a build."""
+
+import shlex
+
+import streamlit as st
+
+from app import resources
+from app.format.text import count, inert, size, span
+from app.panels.build.fields import go
+from app.panels.build.form import Checked, arguments
+from app.shell import chrome
+from app.state.pages import BuildState
+from itda_core.build.estimate import Asked, Estimate, estimate
+from itda_core.common.text import one_line
+from itda_core.corpus.store import Corpus
+from itda_core.corpus.windows import HOLDOUT
+
+
+def show_cost(asked: Asked, cost: Estimate) -> None:
+    """What the build will take, and what that rests on."""
+    with st.grid(2, min_column_width=100, gap="small"):
+        st.metric("Tokens", count(cost.tokens))
+        st.metric("Time", "unknown" if cost.seconds is None else span(*cost.seconds))
+        st.metric("Memory", "unknown" if cost.memory is None else size(cost.memory))
+        st.metric("Disk", size(cost.disk))
+        if cost.transfer is not None:
+            st.metric("Transfer", size(cost.transfer))
+    made = "one dictionary" if cost.n_sites == 1 else f"{cost.n_sites} dictionaries"
+    read = "once" if cost.passes == 1 else "twice, to build and to encode"
+    st.caption(f"It gives {made}. The model reads the texts {read}.")
+    st.caption(inert(said_of_time(asked, cost)))
+    st.caption(inert(said_of_room(asked, cost)))
+    if cost.documents is not None and cost.documents < HOLDOUT and asked.build.holdout:
+        some = "a single document" if cost.documents == 1 else f"only {cost.documents} documents"
+        st.warning(
+            f"The corpus has {some}, so that none is held out: name a longer text, or tick Build from every document "
+            "under More.",
+            icon=":material/short_text:",
+        )
+    if cost.disk > cost.free_disk:
+        st.warning(f"Only {size(cost.free_disk)} are free where the library is.", icon=":material/hard_drive:")
+    if cost.is_for_remote:
+        st.warning(
+            "This model is too large for most machines"
+            + (f"; this one has {size(cost.machine_memory)} of memory" if cost.machine_memory else "")
+            + ". Models of this size run on NDIF: tick that under More.",
+            icon=":material/cloud:",
+        )
+
+
+def said_of_time(asked: Asked, cost: Estimate) -> str:
+    """What the time rests on."""
+    if asked.remote:
+        return "Time cannot be told: it depends on NDIF's queue. What has come is kept if the build is stopped."
+    if not cost.runs:
+        if asked.shape.d_model is None:
+            return "Time cannot be told: this model is not on the machine yet, and no run of it is in the library."
+        return "Time cannot be told: this library has no run of any model yet to go by."
+    last = cost.runs[0]
+    runs = "the last run" if len(cost.runs) == 1 else f"the last {len(cost.runs)} runs"
+    layers = ("layer " if len(last.layers) == 1 else "layers ") + ", ".join(map(str, last.layers))
+    said = (
+        f"Time goes by {runs} of {last.model} in this library; the latest, {layers}, did "
+        f"{last.rate:,.0f} tokens a second on the machine that it ran on."
+    )
+    if not 0.95 < cost.scale < 1.05:
+        said += f" Here the model does about {cost.scale:.2g} times that work for a token."
+    if asked.dictionary.method == "orthogonal":
+        said += " Orthogonal pursuit takes many times longer than matching pursuit."
+    if asked.dictionary.recipe == "pruned":
+        said += " Pruning comes on top: some seconds for a dictionary of a thousand atoms, and more for larger ones."
+    return said + " Reading the corpus, loading the model and the maps come on top."
+
+
+def said_of_room(asked: Asked, cost: Estimate) -> str:
+    """What memory and disk rest on."""
+    n = asked.shape.n_parameters
+    if asked.remote:
+        said = "Memory: about 1 GB for the program, and the atoms; the model is elsewhere."
+    elif n is None:
+        said = "Memory cannot be told: the size of this model is not known before it is fetched."
+    else:
+        known = "" if asked.shape.is_counted else ", going by its name,"
+        amount = f"{n / 1e9:.3g} billion" if n >= 1e9 else f"{n / 1e6:.3g} million"
+        said = f"Memory: {amount} parameters{known} in {asked.dtype}, about 1 GB for the program, and the atoms."
+    fetched = "" if asked.shape.is_local or asked.shape.is_counted else " Fetching the model takes disk besides."
+    return f"{said} Disk: by the size of indexes for each token and step; {size(cost.free_disk)} are free.{fetched}"
+
+
+def show_plan(form: BuildState, checked: Checked, corpora: list[Corpus], is_under_way: bool) -> None:
+    """What the form asks for: its cost, its command line, and the button that starts it."""
+    with st.container(border=True):
+        st.subheader("Before you start")
+        if checked.asked is None:
+            st.text("What it will cost is told once the marked fields are mended.")
+        else:
+            cost = estimate(checked.asked, resources.library(), chrome.sound_records(), corpora)
+            show_cost(checked.asked, cost)
+        command = arguments(form)
+        st.caption("The same in a terminal:")
+        first = shlex.join(["itda", *command[:2]])
+        lines = map(one_line, [first, *map(shlex.quote, command[2:])])  # what a terminal would obey is not copied
+        st.code(" \\\n  ".join(lines), language=None, wrap_lines=True)
+        label = "This is being built" if is_under_way else "Build"
+        is_blocked = checked.asked is None or is_under_way
+        if st.button(label, type="primary", icon=":material/play_arrow:", disabled=is_blocked, width="stretch"):
+            go(job=resources.start(*command))
+            st.rerun()

@@ -1,0 +1,178 @@
+"""Compare page: matched atoms, what changed most, atoms chosen by hand."""
+
+from collections.abc import Callable
+from typing import Any
+
+import pandas as pd
+import streamlit as st
+
+from app import resources
+from app.components.token_strip import Row, token_strip
+from app.format.tables import each
+from app.format.text import count, number, share
+from app.panels.compare.address import widget
+from app.panels.compare.rows import match_address, matched_row, source_tokens
+from app.shell import chrome, urls, widgets
+from app.state import pages
+from itda_core.library.manifest import DictionaryRecord
+from itda_core.queries.pair_filters import LEAST_TOGETHER, PairFilter
+from itda_core.queries.pairs import Pair, PartCounts
+
+RANKED, MATCHED, MOST_COMPARED = 8, 12, 20
+RANKINGS = {"heaviest": "what it carries", "surprising": "error when admitted", "strongest": "strongest coefficient"}
+WEIGHT = "What an atom carries is its share of the sum of all absolute coefficients, over the tokens that both saw."
+
+
+def show_matches(shown: pages.CompareState, pair: Pair, whole: PartCounts) -> None:
+    """For atoms without a twin: the atom of the other side that fires most like them."""
+    st.subheader("Best matches of atoms without a twin")
+    st.caption(
+        "The atom of the other side whose coefficients correlate most with its own, over all tokens that both saw; "
+        f"only atoms that fire together on {LEAST_TOGETHER} tokens or more are held against each other. The lists of "
+        "atoms only in A, or only in B, can be ordered by it."
+    )
+    rows = pair.matches(MATCHED)
+    if rows.empty:
+        st.text("None: " + ("none of them fires with one of the others." if whole.a + whole.b else "each has a twin."))
+        return
+    columns = ["Atom of A over atom of B", "correlation", "fire together on", "pages"]
+    token_strip([matched_row(shown, row) for row in each(rows)], key="matches", columns=columns)
+    widgets.download(
+        lambda: pair.matches(whole.a + whole.b),
+        key="matches_csv",
+        file=f"{shown.a}--{shown.b}-matches.csv",
+        label="All matches as CSV",
+    )
+
+
+def show_changes(
+    shown: pages.CompareState, a: DictionaryRecord, b: DictionaryRecord, pair: Pair, whole: PartCounts
+) -> None:
+    """What became an atom from A to B and what stopped being one: for two checkpoints, or a model and a tuned one."""
+    if (a.n_layers, a.d_model, a.tokenizer_sha256, a.site) != (b.n_layers, b.d_model, b.tokenizer_sha256, b.site):
+        return
+    st.subheader("What changed from A to B")
+    carried = pair.carried()
+    st.text(
+        f"{count(whole.both)} of A's {count(a.n_atoms)} atoms are atoms of B too. {count(whole.a)} are atoms no "
+        f"longer: they carried {share(carried.a)} of A's coefficients. {count(whole.b)} are new: they carry "
+        f"{share(carried.b)} of B's."
+    )
+    st.caption(
+        "Read it so where A is the earlier of two checkpoints, or the model that B was trained on from; of any other "
+        "two it says how they differ. " + WEIGHT + " A best match close to 1 fires as the atom does, so its token was "
+        "exchanged rather than what it stands for; one close to 0, or none, is new or gone indeed."
+    )
+    with st.container(width=420):
+        st.segmented_control(
+            "Ranked by",
+            list(RANKINGS),
+            format_func=RANKINGS.__getitem__,
+            required=True,
+            **widget("ranking", shown.ranking),
+        )
+    sort, descending = pages.PAIR_SORTS[shown.ranking]
+    titles = {"a": "No longer atoms: only A has them", "b": "New atoms: only B has them"}
+    for column, (part, title) in zip(st.columns(2, gap="large"), titles.items(), strict=True):
+        with column:
+            st.text(title)
+            rows = pair.page(PairFilter(part), sort, descending, limit=RANKED)
+            show_ranked(shown, rows, part)
+            download_rows(shown, pair, PairFilter(part), shown.ranking, "went" if part == "a" else "came")
+    titles = {"lost": "In both, and carries less in B", "gained": "In both, and carries more in B"}
+    for column, (order, title) in zip(st.columns(2, gap="large"), titles.items(), strict=True):
+        with column:
+            st.text(title)
+            sort, descending = pages.PAIR_SORTS[order]
+            rows = pair.page(PairFilter("both"), sort, descending, limit=RANKED)
+            change = rows["b_weight"] - rows["a_weight"]
+            show_moved(shown, rows.loc[(change > 0) if descending else (change < 0), :], order)
+            download_rows(shown, pair, PairFilter("both"), order, order)
+
+
+def carries(weight: float) -> str:
+    """What an atom carries, precisely enough to see it change: hardly any carries a hundredth."""
+    return f"{number(100 * weight, 2)} %"
+
+
+def download_rows(shown: pages.CompareState, pair: Pair, where: PairFilter, order: str, name: str) -> None:
+    """A button for the whole of a list of which the page shows the beginning."""
+    sort, descending = pages.PAIR_SORTS[order]
+    widgets.download(
+        lambda: pair.page(where, sort, descending, limit=getattr(pair.counts(), where.part)),
+        key=f"{name}_csv",
+        file=f"{shown.a}--{shown.b}-{name}.csv",
+        label="All as CSV",
+    )
+
+
+def show_ranked(shown: pages.CompareState, rows: pd.DataFrame, part: str) -> None:
+    """The atoms of one side alone that there is most to."""
+    if rows.empty:
+        st.caption("None.")
+        return
+    value: Callable[[Any], str] = {
+        "heaviest": lambda row: carries(getattr(row, f"{part}_weight")),
+        "surprising": lambda row: number(getattr(row, f"{part}_admission_error")),
+        "strongest": lambda row: number(getattr(row, f"{part}_strongest")),
+    }[shown.ranking]
+    heading = {"heaviest": "carries", "surprising": "error", "strongest": "strongest"}[shown.ranking]
+    token_strip(
+        [
+            Row(
+                source_tokens(row, part),
+                [value(row), number(getattr(row, f"{part}_correlation"), 2)],
+                href=match_address(shown, row.a, row.b),
+                sides=part,
+            )
+            for row in each(rows)
+        ],
+        key=f"ranked_{part}",
+        columns=["Source", heading, "best match"],
+    )
+
+
+def show_moved(shown: pages.CompareState, rows: pd.DataFrame, order: str) -> None:
+    """Twins of which one carries more than the other."""
+    if rows.empty:
+        st.caption("None.")
+        return
+    token_strip(
+        [
+            Row(
+                source_tokens(row, "b"),
+                [carries(row.a_weight), carries(row.b_weight)],
+                href=match_address(shown, row.a, row.b),
+            )
+            for row in each(rows)
+        ],
+        key=f"moved_{order}",
+        columns=["Source of both", "in A", "in B"],
+    )
+
+
+def compared_with(shown: pages.CompareState) -> list[tuple[str, str]]:
+    """The pairs that were compared already, A first: of one chosen dictionary those that it is in, on its side."""
+    pairs = [(a.id, b.id) for a, b in resources.compared()]
+    chosen = shown.a or shown.b
+    if not chosen:
+        return pairs
+    # What was computed of two dictionaries holds for both orders.
+    others = dict.fromkeys(b if a == chosen else a for a, b in pairs if chosen in (a, b))
+    return [(chosen, other) if shown.a else (other, chosen) for other in others]
+
+
+def show_compared(shown: pages.CompareState) -> None:
+    """Links to the pairs that were compared already."""
+    names = chrome.dictionary_names()
+    pairs = compared_with(shown)
+    if pairs:
+        st.text("These were compared already:")
+    for at, (a, b) in enumerate(pairs[:MOST_COMPARED]):
+        words = f"{names[a]} and {names[b]}"
+        widgets.link(words, urls.compare_address(pages.CompareState(a, b)), "compare_arrows", key=f"compared_{at}")
+    if len(pairs) > MOST_COMPARED:
+        more = f"And {count(len(pairs) - MOST_COMPARED)} more"
+        st.text(
+            f"{more}: choose the other dictionary above." if shown.a or shown.b else f"{more}: choose A or B above."
+        )

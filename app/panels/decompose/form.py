@@ -1,0 +1,57 @@
+"""Decompose page: header and text field."""
+
+import streamlit as st
+
+from app.format.text import visible
+from app.panels.decompose.address import go
+from app.panels.decompose.passage import addressed
+from app.shell import chrome
+from itda_core.decompose.passages import MOST_CHARACTERS
+from itda_core.library.manifest import DictionaryRecord
+
+
+def show_header(record: DictionaryRecord) -> None:
+    """Which dictionary decomposes, the way back, and what this page is."""
+    names = chrome.dictionary_names()
+    chrome.dictionary_link(record.id, names[record.id], icon="arrow_back")
+    st.title("Decompose a text")
+    st.set_page_config(page_title=f"Decompose, {visible(names[record.id])}")
+    st.caption(
+        "The activation at each token is written as a short weighted sum of atoms, which are activations of other "
+        "texts, and a residual that no atom says."
+    )
+
+    def changed() -> None:
+        chosen = st.session_state["decompose_dictionary"]
+        # Another tokenizer's token of that number is another place in the text. The dictionary may be gone by now.
+        tokenizers = {one.id: one.tokenizer_sha256 for one in chrome.sound_records()}
+        is_same = tokenizers.get(chosen) == record.tokenizer_sha256
+        go(dictionary=chosen, **({} if is_same else {"token": None}))
+
+    st.session_state["decompose_dictionary"] = record.id
+    st.selectbox(
+        "Dictionary",
+        list(names),
+        format_func=names.__getitem__,
+        key="decompose_dictionary",
+        on_change=changed,
+    )
+
+
+def show_form(text: str) -> None:
+    """Where the text is typed; nothing runs before its button is clicked."""
+
+    def submitted() -> None:
+        text, kept = addressed(st.session_state["decompose_text"])
+        go(text=text, kept=kept, token=None)
+
+    st.session_state["decompose_text"] = text
+    with st.form("decompose", border=False):
+        st.text_area(
+            "Text",
+            key="decompose_text",
+            height=110,
+            max_chars=MOST_CHARACTERS,
+            placeholder="Any text, in any script; code too",
+        )
+        st.form_submit_button("Decompose", type="primary", icon=":material/function:", on_click=submitted)

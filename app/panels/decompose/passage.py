@@ -1,0 +1,138 @@
+"""A text's tokens, decomposed by one dictionary."""
+
+from collections.abc import Callable, Sequence
+
+import pandas as pd
+import streamlit as st
+
+from app import resources
+from app.components.passage_strip import Group, Piece, passage_strip, scale_of
+from app.format.text import count, inert
+from app.shell import chrome
+from app.state import codec
+from itda_core.decompose.passages import Decomposition
+
+MOST_UNREAD = 2_000
+"""Characters of a text's unread rest that are shown."""
+FORGOTTEN = "The text was too long for this address, and the app does not hold it any more. Paste it again."
+"""Said where an address names a text that the app has no more."""
+KEPT = "This text is too long for an address, so a link to this page holds only while the app runs."
+"""Said under such a text while the app has it."""
+Choose = Callable[[int], None]
+
+
+def addressed(typed: str) -> tuple[str, str]:
+    """How an address names a text: the text, or where it is too long for that, what the app keeps it under."""
+    return (typed, "") if codec.fits_address(typed) else ("", resources.keep_text(typed))
+
+
+def text_of(text: str, kept: str) -> str | None:
+    """The text that an address names so; None where the app has it no more."""
+    return resources.kept_text(kept) if kept else text
+
+
+def to_decompose(text: str | None, kept: str) -> str:
+    """What there is to decompose, after a word on a text that the app keeps or has no more; empty where nothing is."""
+    if text is None:
+        st.info(FORGOTTEN)
+        return ""
+    if kept:
+        st.caption(KEPT)
+    return text if text.strip() else ""
+
+
+def decomposed(dictionary_id: str, text: str) -> Decomposition:
+    """A text as a dictionary decomposes it, with a word to the reader for as long as it takes. Raises UserError."""
+    name = chrome.dictionary_names().get(dictionary_id, dictionary_id)
+    with st.spinner(f"Decomposing with {inert(name)}; the first text of a model waits until it is loaded …"):
+        return resources.decomposition(dictionary_id, text)
+
+
+def pieces(found: Decomposition, tokens: range) -> list[Piece]:
+    """Some tokens as the strip takes them."""
+    return [
+        Piece(
+            found.shown(at),
+            found.label(at),
+            None if (row := found.tokens[at].row) is None else float(found.error[row]),
+            found.part(at)[0],
+        )
+        for at in tokens
+    ]
+
+
+def show_tokens(found: Decomposition, chosen: int | None, choose: Choose) -> None:
+    """The passage of one dictionary, each token to be chosen."""
+    groups = [
+        Group([[piece]], None if piece.error is None else at, is_chosen=at == chosen)
+        for at, piece in enumerate(pieces(found, range(len(found.tokens))))
+    ]
+    scale = scale_of(found.error.tolist())
+    passage_strip(groups, key="passage", scale=scale, on_pick=choose, names=[""], rest=unread([found]))
+    show_notes([found])
+
+
+def unread(found: Sequence[Decomposition]) -> str:
+    """The rest of a text, which none of its decompositions read, as much of it as is shown."""
+    rest = _rest(found)
+    return rest if len(rest) <= MOST_UNREAD else rest[:MOST_UNREAD] + " …"
+
+
+def show_notes(found: Sequence[Decomposition]) -> None:
+    """What has to be said of how a text was read: by one dictionary, or by A and B."""
+    words = ["Each column holds whole tokens of both."] if len(found) > 1 else []
+    if any(token.row is None for one in found for token in one.tokens):
+        words.append("Dotted tokens begin a window, where attention sinks; like the build, this leaves them out.")
+    windows = [one.windows for one in found]
+    if max(windows) > 1:
+        words.append(f"The text was read in {_of_each(windows)} windows, and a model starts anew at each.")
+    if any(not one.shown(at) for one in found for at in range(len(one.tokens))):
+        words.append("·2 and ·3 are the second and third token of the character before them.")
+    first = f"the first {_of_each([len(one.tokens) for one in found])} tokens"
+    if rest := _rest(found).strip():
+        words.append(f"Read are {first}; the grey rest, {count(len(rest))} characters, was not.")
+    elif any(one.text[one.read :].strip() for one in found):
+        words.append(f"Read are {first}: the last columns hold tokens of one side alone.")
+    if words:
+        st.caption(" ".join(words))
+
+
+def _rest(found: Sequence[Decomposition]) -> str:
+    return found[0].text[max(one.read for one in found) :]
+
+
+def _of_each(numbers: Sequence[int]) -> str:
+    """A number of one dictionary, or of A and of B, said once where they are alike."""
+    if len(set(numbers)) == 1:
+        return count(numbers[0])
+    return " and ".join(f"{count(one)} ({letter})" for letter, one in zip("AB", numbers, strict=True))
+
+
+def terms_table(dictionary_id: str, found: Decomposition, tokens: Sequence[int]) -> pd.DataFrame:
+    """The terms of some captured tokens, a row each, with the sources of their atoms.
+
+    Columns: token, text, start, stop, norm, error, term (from 1), coefficient, left (error with the terms up to this
+    one), atom, document, position, label, before, after.
+    """
+    rows = []
+    for at in tokens:
+        token, terms = found.tokens[at], found.terms_of(at)
+        rows.append(
+            pd.DataFrame(
+                {
+                    "token": at,
+                    "text": found.label(at),
+                    "start": token.start,
+                    "stop": token.stop,
+                    "norm": found.norm[token.row],
+                    "error": found.error[token.row],
+                    "term": range(1, len(terms.atom) + 1),
+                    "coefficient": terms.coefficient,
+                    "left": terms.left,
+                    "atom": terms.atom,
+                }
+            )
+        )
+    table = pd.concat(rows, ignore_index=True)
+    sources = resources.index(dictionary_id).sources(sorted(set(table["atom"].tolist()))).drop(columns="stop")
+    return table.merge(sources.astype({"atom": "int64"}), on="atom", how="left")

@@ -1,0 +1,105 @@
+"""Decompose page: the text's tokens and one token's terms."""
+
+from functools import partial
+
+import streamlit as st
+
+from app.charts import atoms
+from app.components.token_strip import Row, Token, token_strip
+from app.format.tables import each
+from app.format.text import count, inert, number, quoted, signed
+from app.panels.compare.passage import source_row
+from app.panels.decompose.address import go
+from app.panels.decompose.passage import show_tokens, terms_table
+from app.shell import widgets
+from itda_core.decompose.passages import Decomposition
+from itda_core.library.manifest import DictionaryRecord
+
+
+def show_passage(record: DictionaryRecord, found: Decomposition, chosen: int | None) -> None:
+    """The text token by token, steps between tokens, and the data of all of them."""
+    captured = [at for at, token in enumerate(found.tokens) if token.row is not None]
+    before = [at for at in captured if chosen is not None and at < chosen]
+    after = [at for at in captured if chosen is None or at > chosen]
+    with st.container(horizontal=True, vertical_alignment="center"):
+        st.subheader("Tokens", width="content")
+        st.space("stretch")
+        st.button(
+            "Previous",
+            shortcut="Left",
+            icon=":material/chevron_left:",
+            disabled=not before,
+            on_click=partial(go, token=before[-1] if before else None),
+        )
+        st.button(
+            "Next",
+            shortcut="Right",
+            icon=":material/chevron_right:",
+            icon_position="right",
+            disabled=not after,
+            on_click=partial(go, token=after[0] if after else None),
+        )
+    show_tokens(found, chosen, lambda at: go(token=at))
+    if not captured:
+        st.text("Nothing to decompose: a window's first token is left out, and there is no other. Type a longer text.")
+        return
+    threshold = record.settings.threshold
+    words = [f"{count(len(captured))} tokens, mean error {number(float(found.error.mean()))}."]
+    if record.settings.error == "relative":
+        over = int((found.error > threshold).sum())
+        words.append(
+            f"{count(over)} over {threshold:g}, the threshold over which the build made an activation an atom."
+        )
+    with st.container(horizontal=True, vertical_alignment="center", horizontal_alignment="distribute"):
+        st.text(" ".join(words))
+        widgets.download(
+            lambda: terms_table(record.id, found, captured),
+            key="decomposition_csv",
+            file="decomposition.csv",
+            label="All terms as CSV",
+        )
+
+
+def show_token(record: DictionaryRecord, found: Decomposition, chosen: int) -> None:
+    """One token: x as a sum of atoms and the residual."""
+    token, label = found.tokens[chosen], found.label(chosen)
+    part, n_parts = found.part(chosen)
+    if token.row is None:
+        st.subheader(f"Token {chosen}, {inert(quoted(label))}")
+        st.text("The first token of a window is not captured, so it has no terms. Choose another one.")
+        return
+    which = f", part {part} of {n_parts} of the character" if n_parts > 1 else ""
+    st.subheader(f"Token {chosen}, {inert(quoted(label))}{which}")
+    terms = terms_table(record.id, found, [chosen])
+    norm, error = float(found.norm[token.row]), float(found.error[token.row])
+    left, right = st.columns([3, 2], gap="large")
+    with left:
+        st.caption(
+            f"x, of length {number(norm)}, is the sum of these {len(terms)} atoms, each times its coefficient, and the "
+            "residual. An atom is shown as its source; click it for where else it fires."
+        )
+        strongest = max(map(abs, terms["coefficient"].tolist()), default=None)
+        rows = [
+            source_row(record.id, term, term.coefficient, [signed(term.coefficient), number(term.left)], str(term.term))
+            for term in each(terms)
+        ]
+        rows.append(Row([Token(f"   residual, of length {number(norm * error**0.5)}")], ["", number(error)]))
+        token_strip(
+            rows,
+            key="terms",
+            columns=["Source of the atom", "coefficient", "error left"],
+            strongest=strongest,
+            numbers=False,
+        )
+    with right:
+        with st.grid(2, min_column_width=130):
+            st.metric("Error", number(error), border=True, help="Share of |x|² that is left to the residual")
+            st.metric("Length of x", number(norm), border=True, help="In the model's own units, as the coefficients")
+        st.caption("How the error falls, term by term")
+        widgets.figure(
+            atoms.falling_error(terms),
+            terms.drop(columns=["text", "start", "stop"]),
+            key="falling",
+            alt=f"Reconstruction error of token {chosen} after each term; the list beside it has the same",
+            file=f"token-{chosen}-terms.csv",
+        )

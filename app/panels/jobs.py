@@ -1,0 +1,211 @@
+"""Jobs of the library as a reader follows them: what runs, what failed and why, and how an empty library starts."""
+
+import pandas as pd
+import streamlit as st
+
+from app import resources
+from app.charts import atoms as figures
+from app.components.token_strip import Row, Token, token_strip
+from app.format.text import count, duration, inert, visible
+from app.panels.build.form import form_of
+from app.shell import chrome, urls, widgets
+from itda_core.common.errors import UserError
+from itda_core.jobs.read import read_jobs, read_log
+from itda_core.jobs.state import UNREADABLE, JobState
+
+_UNFINISHED = ("failed", "lost")
+_LISTED = 8
+
+
+def is_running(jobs: list[JobState]) -> bool:
+    """Whether any job runs."""
+    return any(job.status == "running" for job in jobs)
+
+
+def show_start(jobs: list[JobState]) -> None:
+    """What an empty library offers. On a first start it builds the demo by itself."""
+    failed = any(job.status in _UNFINISHED for job in jobs)
+    if resources.demo_is_allowed() and not jobs:
+        resources.start_demo_once()
+        return
+    if failed:
+        st.text("Building the demo did not succeed; the log below says why.")
+    else:
+        st.text("This library is empty. The demo builds dictionaries of small models that come with the project.")
+    if st.button("Try again" if failed else "Build the demo", type="primary", icon=":material/play_arrow:"):
+        resources.start("demo")
+        st.rerun()
+    st.text("Or in a terminal, the demo or a dictionary of your own model and texts:")
+    st.code("itda demo\nitda build MODEL --corpus CORPUS --layers 3", language=None)
+    st.page_link(urls.BUILD_PAGE, label="Build a dictionary", icon=":material/add:")
+
+
+def offer_work(words: str, button: str, icon: str, arguments: list[str], *, follow: bool = True) -> None:
+    """Say what is not computed yet, and start it; the page starts over once no job runs any more.
+
+    Args:
+        words: what it is.
+        button: what the button says.
+        icon: its icon.
+        arguments: the `itda` command that computes it.
+        follow: whether running jobs are shown below; a page that offers several things shows them once itself.
+    """
+    jobs = read_jobs(resources.library().root)
+    running = [job for job in jobs if job.status == "running"]
+    last = next((job for job in jobs if job.arguments == arguments), None)
+    with st.container(border=True):
+        st.text(words)
+        if running:
+            st.caption("It can be started once the running job has ended.")
+        elif last is not None and last.status in _UNFINISHED:
+            st.error(inert(f"It did not succeed: {last.error}"))
+        if st.button(button, icon=icon, disabled=bool(running)):
+            resources.start(*arguments)
+            st.rerun()
+    if follow:
+        show_jobs(running, brief=True)
+
+
+def show_jobs(jobs: list[JobState], brief: bool = False) -> None:
+    """Jobs, the newest first; those that run are followed, with nothing but their progress when `brief` is set."""
+    if is_running(jobs):
+        _follow(resources.contents(), brief)
+    elif jobs:
+        st.subheader("Jobs")
+        for job in jobs[:_LISTED]:
+            _show_ended(job)
+        if len(jobs) > _LISTED:
+            st.caption(f"{len(jobs) - _LISTED} older ones are in the library's folder jobs/.")
+
+
+@st.fragment(run_every=1)
+def _follow(known: frozenset[tuple[str, bool | str]], brief: bool) -> None:
+    """Running jobs, read again every second; the page starts over when there is more to see or the work has ended."""
+    running = [job for job in read_jobs(resources.library().root) if job.status == "running"]
+    if not running or resources.contents() != known:
+        st.rerun()
+    for job in running:
+        with st.container(border=True):
+            _show_running(job, brief)
+
+
+def _title(job: JobState) -> str:
+    """What a job does; of a build that a page started, with its layers."""
+    form = form_of(job.arguments)
+    return job.title if form is None else f"Build {form.model}, layers {form.layers}, on {form.corpus}"
+
+
+def _show_running(job: JobState, brief: bool) -> None:
+    with st.container(horizontal=True, vertical_alignment="center"):
+        st.text(visible(_title(job)) if job.started else "Starting")
+        if not brief:
+            if job.finished or len(job.growth) != 1:
+                _offer(job.finished)
+            _offer_cancel(job)
+    done = f"{job.done:,} of {job.total:,}" if job.total else count(job.done) if job.done else ""
+    words = [job.stage, f"{done} {job.unit}" if done else ""]
+    if job.rate:
+        words.append(f"{job.rate:,.0f} {job.unit} a second")
+    if job.seconds_left is not None:
+        words.append(f"{duration(job.seconds_left)} left in this step")
+    text = inert(", ".join(word for word in words if word))
+    st.progress(min(1.0, job.done / job.total) if job.total else 0.0, text=text)
+    if job.note:
+        st.caption(inert(job.note))
+    if brief:
+        return
+    points = pd.DataFrame(
+        [(name, rows, atoms) for name, history in job.growth.items() for rows, atoms, *_ in history],
+        columns=["dictionary", "rows", "atoms"],
+    )
+    if not points.empty:
+        st.caption("Atoms over the activations seen: the curve flattens as the dictionary comes to cover them.")
+        st.plotly_chart(
+            figures.growth(points), key=f"growth_{job.id}", config=figures.CONFIG, alt="Growth of the dictionaries"
+        )
+        widgets.download(points, key=f"growth_data_{job.id}", file="growth.csv")
+    _show_log(job)
+
+
+def _offer(finished: list[str]) -> None:
+    """A way into the first dictionary while others are still being built."""
+    names = chrome.dictionary_names()
+    ready = next((dictionary_id for dictionary_id in finished if dictionary_id in names), None)
+    if ready is None:
+        st.caption("The first dictionary can be read here as soon as it is whole, while the others are being built.")
+    else:
+        row = Row([Token(f"Read {names[ready]}")], href=urls.atoms_address(ready), icon="arrow_forward")
+        token_strip([row], key=f"offer_{ready}", style="button")
+
+
+def _offer_cancel(job: JobState) -> None:
+    """A way to end a job, which asks once more."""
+    with st.popover("Cancel", icon=":material/close:", type="tertiary", key=f"cancel_{job.id}"):
+        st.text("Cancel this job? What it has finished stays, and the same build goes on where this one stopped.")
+        st.button("Yes, cancel it", key=f"cancel_now_{job.id}", on_click=_cancel, args=[job.id])
+
+
+def _cancel(job_id: str) -> None:
+    try:
+        resources.cancel_job(job_id)
+    except UserError as error:
+        st.toast(inert(str(error)), icon=":material/error:")
+
+
+def show_outcome(job: JobState) -> None:
+    """How a job that the reader followed has ended, and where to go from there."""
+    if job.status != "done":
+        _show_ended(job, is_open=True)
+        return
+    with st.container(border=True):
+        st.text(f"{visible(_title(job))}: done.")
+        names = chrome.dictionary_names()
+        ready = [each for each in job.finished if each in names]
+        if not ready:
+            st.caption("Every dictionary of it was in the library already.")
+        for each in ready:
+            chrome.dictionary_link(each, f"Read {names[each]}", icon="arrow_forward", place="outcome")
+        _show_log(job)
+
+
+def _show_ended(job: JobState, is_open: bool = False) -> None:
+    if job.status in ("done", "cancelled"):
+        icon = ":material/check:" if job.status == "done" else ":material/block:"
+        with st.expander(f"{inert(_title(job))}, {job.status}", icon=icon, type="compact", expanded=is_open):
+            st.caption(f"{inert(job.started)} to {inert(job.updated)} UTC")
+            if job.error:
+                st.text(f"{visible(job.error[:1].upper() + job.error[1:])}.")
+            _show_log_text(job)
+            if job.status == "cancelled":
+                _offer_again(job)
+        return
+    if job.title == UNREADABLE:
+        st.error(f"**Job {inert(job.id)}** is unreadable: {inert(job.error or '')}")
+        _show_log(job, is_open)
+        return
+    st.error(f"**{inert(_title(job))}** failed while {inert(job.stage)}: {inert(job.error or 'no reason was written')}")
+    _offer_again(job)
+    _show_log(job, is_open)
+
+
+def _offer_again(job: JobState) -> None:
+    """A way to the form that started a job, filled as it was."""
+    form = form_of(job.arguments)
+    if form is not None:
+        row = Row([Token("Try again")], href=urls.build_address(form), icon="refresh")
+        token_strip([row], key=f"again_{job.id}", style="links")
+
+
+def _show_log(job: JobState, is_open: bool = False) -> None:
+    with st.expander("Log", expanded=is_open):
+        _show_log_text(job)
+
+
+def _show_log_text(job: JobState) -> None:
+    log = read_log(resources.library().root, job.id)
+    # A progress bar rewrites its line; only what it says last is worth reading.
+    lines = [line.rsplit("\r", 1)[-1] for line in log.replace("\r\n", "\n").splitlines(keepends=False)]
+    if log:
+        st.code("\n".join(lines[-200:]), language=None, height=240)
+    else:
+        st.caption("It was started in a terminal, where its log is.")

@@ -1,0 +1,124 @@
+"""Library page: dictionaries by model and layer."""
+
+from dataclasses import replace
+
+import pandas as pd
+import streamlit as st
+
+from app.charts import atoms
+from app.components.navigate import leap
+from app.format import names as naming
+from app.format.text import inert, number
+from app.shell import chrome, urls, widgets
+from app.state import codec, pages
+from itda_core.common.types import HOOKS
+from itda_core.library.manifest import DictionaryRecord
+
+MEASURES = {
+    "error": "relative error",
+    "atoms": "atoms",
+    "density": "atoms per token",
+    "tokens": "tokens",
+}
+CLICKS = {"open": "opens its atoms", "compare": "chooses A, then B"}
+HOOK_NAMES = {"resid": "block output", "mlp": "MLP", "attn": "attention"}
+
+
+def measure_of(record: DictionaryRecord, measure: str) -> float | None:
+    """The number that a cell is coloured by; None where it was not measured."""
+    return {
+        "error": record.relative_error,
+        "atoms": record.n_atoms,
+        "density": record.n_atoms / max(record.n_tokens, 1),
+        "tokens": record.n_tokens,
+    }[measure]
+
+
+def show_grid(records: list[DictionaryRecord], shown: pages.LibraryState) -> None:
+    """The grid of one hook's dictionaries; a click opens one."""
+    hooks = [hook for hook in HOOKS if any(record.site.hook == hook for record in records)]
+    hook = shown.hook if shown.hook in hooks else hooks[0]
+    with st.container(horizontal=True, vertical_alignment="bottom"):
+        if len(hooks) > 1:
+            choose("hook", "Place in the block", hooks, hook, HOOK_NAMES)
+        choose("measure", "Colour", list(pages.MEASURES), shown.measure, MEASURES)
+        choose("click", "A click on a cell", list(pages.CLICKS), shown.click, CLICKS)
+    here = [record for record in records if record.site.hook == hook]
+    placed = naming.rows(here)
+    rows = sorted(set(placed.values()))
+    names = chrome.dictionary_names()
+    first = shown.first if shown.click == "compare" and shown.first in names else ""
+    if shown.click == "compare":
+        chosen = f"A is {names[first]}. Now click the cell to be B." if first else "Click the cell to be A."
+        st.caption(inert(chosen))
+    deepest = max(max(record.n_layers, record.site.layer + 1) for record in here)
+    layers = list(range(deepest)) if deepest <= 48 else sorted({record.site.layer for record in here})
+    cells = pd.DataFrame(
+        {
+            "id": record.id,
+            "row": rows.index(placed[record.id]),
+            "layer": record.site.layer,
+            "value": measure_of(record, shown.measure),
+            "text": f"{record.n_atoms:,}↵{number(record.relative_error)}",
+            "detail": f"{names[record.id]}↵{record.n_atoms:,} atoms, relative error "
+            f"{number(record.relative_error)}↵click to {shown.click}",
+        }
+        for record in here
+    )
+    selected = widgets.figure(
+        atoms.library_grid(cells, [f"{short(model)}↵{setting}".rstrip("↵") for model, setting in rows], layers),
+        lambda: table_of(here),
+        key=f"grid_{first}",  # a new one for the second choice, where nothing is selected yet
+        alt="Dictionaries by model and layer; the table below has the same with links",
+        file="dictionaries.csv",
+        on_select="rerun",
+        selection_mode="points",
+    )
+    if points := selected.get("points"):
+        wanted = points[0].get("customdata")
+        open_cell(wanted[0] if isinstance(wanted, list) else wanted, shown, first)
+
+
+def open_cell(dictionary_id: str, shown: pages.LibraryState, first: str) -> None:
+    """Go where a click on a cell leads: to its atoms, or with the cell that was chosen first to their comparison."""
+    if shown.click == "open":
+        leap(urls.atoms_address(dictionary_id))
+    elif first:
+        leap(urls.compare_address(pages.CompareState(first, dictionary_id)))
+    else:
+        st.query_params.from_dict(codec.encode(replace(shown, first=dictionary_id)))
+        st.rerun()
+
+
+def short(model: str) -> str:
+    """A model's name that leaves room for the row."""
+    return model if len(model) <= 26 else "…" + model[-25:]
+
+
+def choose(name: str, label: str, options: list[str], now: str, words: dict[str, str]) -> None:
+    """A choice that lives in the address."""
+    key = f"library_{name}"
+
+    def changed() -> None:
+        changes = {name: st.session_state[key]} | ({"first": ""} if name == "click" else {})
+        urls.change(pages.LibraryState, **changes)
+
+    st.session_state[key] = now
+    st.segmented_control(label, options, format_func=words.__getitem__, key=key, on_change=changed, required=True)
+
+
+def table_of(records: list[DictionaryRecord]) -> pd.DataFrame:
+    """Settings and quality of dictionaries, for downloads."""
+    return pd.DataFrame(
+        {
+            **record.summary(),
+            "revision": record.revision,
+            "init": record.settings.init,
+            "max_atoms": record.settings.max_atoms,
+            "holdout": record.holdout,
+            "measured_tokens": record.measured_tokens,
+            "seconds": record.seconds,
+            "created": record.created,
+        }
+        for record in records
+    )

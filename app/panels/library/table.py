@@ -1,0 +1,93 @@
+"""Library page: tables of dictionaries, damaged folders and corpora."""
+
+import streamlit as st
+
+from app import resources
+from app.components.token_strip import Row, Token, token_strip
+from app.format.text import count, inert, number
+from app.shell import chrome, urls, widgets
+from itda_core.common.errors import UserError
+from itda_core.corpus.store import Corpus
+from itda_core.library.manifest import Damaged, DictionaryRecord
+
+
+def show_table(records: list[DictionaryRecord]) -> None:
+    """Settings and quality of every dictionary, each row a link to its atoms."""
+    columns = [
+        "Dictionary",
+        "atoms",
+        "relative error",
+        "measured on",
+        "threshold",
+        "L0",
+        "scan",
+        "start",
+        "tokens",
+        "corpus",
+        "revision",
+    ]
+    names = chrome.dictionary_names()
+    rows = [
+        Row(
+            [Token(names[record.id])],
+            [
+                count(record.n_atoms),
+                number(record.relative_error),
+                f"{count(record.measured_tokens)} {'held out' if record.holdout else 'seen'}",
+                widgets.threshold_of(record),
+                str(record.settings.l0),
+                record.settings.scan,
+                record.settings.init,
+                count(record.n_tokens),
+                record.corpus,
+                (record.revision or "local")[:12],
+            ],
+            href=urls.atoms_address(record.id),
+        )
+        for record in records
+    ]
+    token_strip(rows, key="dictionaries", columns=columns, style="table")
+
+
+def show_damaged(damaged: list[Damaged]) -> None:
+    """Dictionaries that cannot be opened, and what to do."""
+    is_all_newer = all(each.is_newer for each in damaged)
+    st.subheader("Of a newer version" if is_all_newer else "Damaged")
+    for each in damaged:
+        st.error(
+            f"**{inert(each.id)}**: {inert(each.reason)}",
+            icon=":material/update:" if each.is_newer else ":material/broken_image:",
+        )
+    if is_all_newer:
+        return
+    st.text(
+        "Build a damaged dictionary again with the same settings, or delete its folder under dictionaries/. "
+        "The others are not affected."
+    )
+
+
+def show_corpora() -> None:
+    """The corpora, as ingested."""
+    found = resources.corpora()
+    if not found:
+        return
+    st.subheader("Corpora")
+    rows = [
+        Row(
+            [Token(corpus.id)],
+            [
+                corpus.settings.spec,
+                count(corpus.n_documents),
+                count(corpus.n_characters),
+                f"{'first' if corpus.cut.windows == 'first' else 'all windows of'} {corpus.cut.context} tokens",
+            ],
+        )
+        for corpus in found
+        if isinstance(corpus, Corpus)
+    ]
+    if rows:
+        columns = ["Corpus", "read from", "documents", "characters", "read of each document"]
+        token_strip(rows, key="corpora", columns=columns, style="table")
+    for error in found:
+        if isinstance(error, UserError):
+            st.error(inert(str(error)), icon=":material/broken_image:")

@@ -1,0 +1,62 @@
+"""Quality page: how a dictionary was built and measured."""
+
+from dataclasses import replace
+
+import streamlit as st
+
+from app import resources
+from app.format.text import count, inert
+from app.panels import jobs
+from app.panels.quality import saes
+from app.panels.quality.points import Subject
+from app.resources import SaeRecord
+from app.shell import chrome, urls, widgets
+from app.state import codec, pages
+from itda_core.common.errors import DamagedError
+from itda_core.library.manifest import DictionaryRecord
+
+MEASURE = (
+    "Measuring takes some minutes for a small model, is done once, and is kept. The model reads text that was held "
+    "out, or comes after what was read, and the dictionary is measured at several sizes and L0, beside random atoms."
+)
+
+
+def show_built(record: DictionaryRecord | SaeRecord, side: str, names: dict[str, str]) -> None:
+    """What stands on a side, and how it was made; a link to it."""
+    if isinstance(record, DictionaryRecord):
+        settings = record.settings
+        words = [
+            f"{count(record.n_atoms)} atoms from {count(record.n_tokens)} tokens",
+            f"L0 {settings.l0}",
+            f"threshold {widgets.threshold_of(record)}",
+            f"recipe: {settings.recipe}",
+        ]
+        address = urls.atoms_address(record.id)
+    else:
+        words = [saes.trained(record)]
+        address = urls.quality_address(replace(codec.decode(pages.QualityState, st.query_params), sae=record.id))
+    widgets.link(names[record.id], address, key=f"built_{side}", side=side)
+    st.caption(inert(", ".join(words)))
+
+
+def measured(side: str, record: DictionaryRecord | SaeRecord, name: str) -> Subject | None:
+    """What stands on a side with its report; None, after saying how to come by one, where there is none.
+
+    Raises DamagedError where the report on an SAE cannot be read.
+    """
+    if not isinstance(record, DictionaryRecord):
+        subject = saes.subject_of(record, name, side)
+        if subject is None:
+            st.text("This SAE is not measured. Run the itda sae command that made it once more: it then measures it.")
+        return subject
+    try:
+        report = resources.quality(record.id)
+    except DamagedError as error:  # the job replaces it
+        chrome.show_error(error)
+        report = None
+    if report is None:
+        jobs.offer_work(
+            MEASURE, f"Measure {side.upper()}", ":material/query_stats:", ["measure", record.id], follow=False
+        )
+        return None
+    return Subject(side, record.id, name, record.n_atoms, record.settings.l0, False, report)

@@ -1,0 +1,234 @@
+"""How much single atoms tell of a token: the report on probes, for the page on how good a dictionary is."""
+
+from collections.abc import Callable, Mapping
+
+import pandas as pd
+import streamlit as st
+
+from app import resources
+from app.charts import probing
+from app.components.token_strip import Row, Token, token_strip
+from app.format.text import count, inert, share, signed
+from app.panels import jobs
+from app.shell import chrome, urls, widgets
+from itda_core.common.errors import UserError
+from itda_core.library.manifest import DictionaryRecord
+from itda_core.queries.atoms import Index
+from itda_core.reports.probing import ITDA, SAE, Probe, ProbedProperty, Probing, Score
+from itda_core.reports.properties import property_of
+
+ALL = "all"
+"""How k is written where a probe reads all latents."""
+_WHAT = (
+    "Sparse probing: a logistic regression predicts a property that can be read off the text (is this token in code? "
+    "is it a number?) from k latents alone, those that differ most between tokens with and without it. The higher a "
+    "line is at small k, the more single latents say about such properties."
+)
+
+
+Go = Callable[..., None]
+"""Changes what the page shows, as `parts.change` does."""
+
+
+def show_probing(record: DictionaryRecord, chosen: str, go: Go, saes: Mapping[str, str]) -> None:
+    """What probes found of a dictionary, on average or for one property; without a report, the way to it.
+
+    Args:
+        record: the dictionary.
+        chosen: name of the property; empty for all of them on average.
+        go: called with `probed` where another one is chosen.
+        saes: names of the SAEs of its site, by id.
+    """
+    st.subheader("What do single atoms tell?")
+    st.caption(_WHAT)
+    try:
+        report = resources.probing(record)
+    except UserError as error:  # the rest of the page is sound
+        chrome.show_error(error, icon=":material/broken_image:")
+        return
+    if report is None:
+        jobs.offer_work(
+            "This is measured once, on text that the dictionary was not built from, and kept.",
+            "Probe this dictionary",
+            ":material/troubleshoot:",
+            ["probe", record.id],
+            follow=False,
+        )
+        return
+    found = next((each for each in report.properties if each.name == chosen), None)
+    if chosen and found is None:
+        known = ", ".join(each.name for each in report.properties)
+        chrome.show_error(UserError(f"no property {chosen!r} was probed; these were: {known}"))
+    _choose(report, found, go)
+    coders = {each.name: saes.get(each.name.removeprefix(SAE), each.words) for each in report.coders}
+    if found is None:
+        _show_mean(record, report, coders)
+    else:
+        _show_property(record, report, found, coders)
+    st.caption(_how_to_read(report))
+    _show_table(record, report, coders)
+    probed = {each.name for each in report.coders}
+    if missing := [name for sae, name in saes.items() if SAE + sae not in probed]:
+        jobs.offer_work(
+            f"Not in this report: {', '.join(missing)}. One that cannot be read is left out; the job’s log says why.",
+            "Probe again",
+            ":material/troubleshoot:",
+            ["probe", record.id],
+            follow=False,
+        )
+
+
+def _choose(report: Probing, found: ProbedProperty | None, go: Go) -> None:
+    """Which property is shown; it lives in the address."""
+    words = {"": "all, on average"} | {each.name: property_of(each.name).words for each in report.properties}
+    st.session_state["quality_probed"] = "" if found is None else found.name
+    st.pills(
+        "Property of a token",
+        list(words),
+        format_func=lambda name: inert(words[name]),
+        required=True,
+        key="quality_probed",
+        on_change=lambda: go(probed=st.session_state["quality_probed"]),
+    )
+
+
+def points_of(words: str, scores: tuple[Score, ...], report: Probing) -> pd.DataFrame:
+    """Scores as a table, in the order of the report's coders, and of k in each.
+
+    Columns: property (as named), coder, k (as text), accuracy, low, high, the lead over the atoms with its ends; and
+    what there is of single probes only: AUC, precision, recall, latents.
+    """
+    order = [each.name for each in report.coders]
+    rows = []
+    for score in sorted(scores, key=lambda score: order.index(score.coder)):  # stable
+        accuracy, lead = score.accuracy, score.lead
+        row = {"property": words, "coder": score.coder, "k": ALL if score.k is None else str(score.k)}
+        row |= {"accuracy": accuracy.value, "low": accuracy.low, "high": accuracy.high}
+        row |= dict(zip(("lead over atoms", "lead low", "lead high"), lead or (None,) * 3, strict=True))
+        if isinstance(score, Probe):
+            row |= {"AUC": score.auc, "precision": score.precision, "recall": score.recall}
+            row["latents"] = " ".join(map(str, score.latents))
+        rows.append(row)
+    return pd.DataFrame(rows)
+
+
+def _show_lines(
+    record: DictionaryRecord, points: pd.DataFrame, name: str, words: str, coders: Mapping[str, str]
+) -> None:
+    """Accuracy against the number of latents, a line for each coder."""
+    widgets.figure(
+        probing.probe_lines(points, list(coders.items())),
+        points,
+        key=f"probing_of_{name}",
+        alt=f"Balanced accuracy against the number of latents, {words}; the download has the numbers",
+        file=f"{record.id}-probing-{name.replace(':', '-')}.csv",
+    )
+
+
+def _show_mean(record: DictionaryRecord, report: Probing, coders: Mapping[str, str]) -> None:
+    st.caption(f"The mean over {len(report.properties)} properties.")
+    _show_lines(record, points_of("mean", report.means, report), "mean", "mean of all properties", coders)
+    if report.left_out:
+        said = (f"{property_of(name).words} ({why})" for name, why in report.left_out.items())
+        st.caption(inert(f"Left out: {'; '.join(said)}."))
+
+
+def _show_property(record: DictionaryRecord, report: Probing, found: ProbedProperty, coders: Mapping[str, str]) -> None:
+    about = property_of(found.name)
+    st.caption(
+        inert(
+            f"{about.said} {count(found.tokens)} of {count(report.tokens)} tokens have it, in "
+            f"{count(found.documents)} documents. Baselines without the model: {found.by_token:.2f} from which token "
+            f"it is, {found.by_position:.2f} from its position."
+        )
+    )
+    _show_lines(record, points_of(about.words, found.probes, report), found.name, about.words, coders)
+    best = next((probe for probe in found.probes if (probe.coder, probe.k) == (ITDA, 1)), None)
+    if best is not None:
+        _show_atom(record, best, found, report)
+
+
+def _how_to_read(report: Probing) -> str:
+    """What the lines are, and what they rest on."""
+    atoms = next(each for each in report.coders if each.name == ITDA)
+    return inert(
+        "Balanced accuracy is the mean of two shares: of the tokens with the property, and of those without it, that "
+        "are classified correctly. Guessing gives 0.5 (dotted). Probes were trained on "
+        f"{count(report.tokens - report.test_tokens)} tokens and tested on {count(report.test_tokens)} of "
+        f"{count(report.test_documents)} other documents; bars are 95 % intervals over these. An atom is active on "
+        f"{share(atoms.active / max(1, atoms.latents))} of the tokens on average, and says nothing about the "
+        "others. A dimension of the model, or a random direction, has a value at every token, but no source to read. "
+        "Random atoms are as many activations drawn at random; random directions are as many as the atoms, and are not "
+        "probed all together, which would be much the same as probing the model's dimensions."
+    )
+
+
+def _show_atom(record: DictionaryRecord, probe: Probe, found: ProbedProperty, report: Probing) -> None:
+    """The atom that the probe of one atom reads: its source, a link to it, and what its coefficient says."""
+    (number_,) = probe.latents
+    way = "larger" if probe.signs[0] > 0 else "smaller"
+    st.text(f"The atom that differs most with this property: its coefficient is {way} on tokens that have it.")
+    token_strip([_source(record, resources.index(record.id), number_)], key=f"probing_atom_{found.name}")
+    if probe.precision is None:
+        st.caption("A probe on it alone never predicts this property.")
+        return
+    st.caption(
+        inert(
+            f"A probe on it alone has a precision of {share(probe.precision)} "
+            f"({share(found.test_tokens / report.test_tokens)} of all tokens have the property) and a recall of "
+            f"{share(probe.recall)}."
+        )
+    )
+
+
+def _source(record: DictionaryRecord, index: Index, number_: int) -> Row:
+    atom = index.atom(number_)
+    tokens = [Token(atom.before), Token(atom.label, is_centre=True), Token(atom.after)]
+    note = f"{atom.document_name}, token {atom.position}"
+    return Row(tokens, href=urls.atom_address(record.id, number_), lead=str(number_), note=note)
+
+
+def _show_table(record: DictionaryRecord, report: Probing, coders: Mapping[str, str]) -> None:
+    """Every accuracy, a line for each property and coder, with all that there is of each probe as CSV."""
+    ks = [ALL if k is None else str(k) for k in _ks(report)]
+    parts_ = [("mean", report.means), *((property_of(each.name).words, each.probes) for each in report.properties)]
+    rows = []
+    for words, scores in parts_:
+        for coder, named in coders.items():
+            told = {score.k: score.accuracy.value for score in scores if score.coder == coder}
+            columns = {f"k = {k}": told.get(None if k == ALL else int(k)) for k in ks}
+            rows.append({"property": words, "latents": named, **columns})
+    with st.expander("All accuracies", type="compact"):
+        st.dataframe(
+            pd.DataFrame(rows),
+            hide_index=True,
+            column_config={f"k = {k}": st.column_config.NumberColumn(format="%.3f") for k in ks},
+        )
+        st.caption(inert(_leads(report, coders)))
+        widgets.download(
+            lambda: pd.concat([points_of(words, scores, report) for words, scores in parts_], ignore_index=True),
+            key="probing_csv",
+            file=f"{record.id}-probing.csv",
+        )
+
+
+def _ks(report: Probing) -> list[int | None]:
+    """Numbers of latents that were read, in order."""
+    return list(dict.fromkeys(score.k for score in report.means))
+
+
+def _leads(report: Probing, words: Mapping[str, str]) -> str:
+    """By how much the others are ahead of the atoms on average, for each number of latents."""
+    said = []
+    for k in _ks(report):
+        leads = [
+            f"{words[score.coder]} {signed(score.lead.value, 2)} ({signed(score.lead.low, 2)} to "
+            f"{signed(score.lead.high, 2)})"
+            for score in report.means
+            if score.k == k and score.lead is not None
+        ]
+        said += [f"{'all' if k is None else f'k = {k}'}: {', '.join(leads)}"] if leads else []
+    return (
+        "Lead in balanced accuracy over the dictionary's atoms, mean of the properties, with 95 % intervals. "
+        f"{'; '.join(said)}."
+    )

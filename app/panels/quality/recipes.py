@@ -1,0 +1,78 @@
+"""What each way to choose atoms, and to encode with them, gives and costs, as `itda bench recipes` found it.
+
+The bench is its report as JSON has it (`itda_core/benchmarks/recipes.py`).
+"""
+
+from typing import Any
+
+import pandas as pd
+import streamlit as st
+
+from app import resources
+from app.format.text import inert
+from app.shell import widgets
+
+PUBLISHED, FITTED = "published", ", refitted"
+WORDS = {
+    "published": "over the threshold, as published",
+    "random": "random",
+    "pruned": "pruned: those used most",
+}
+
+
+def show_recipes() -> None:
+    """Every recipe beside the published one; nothing where the project was installed without its results."""
+    bench = resources.recipes_bench()
+    if bench is None:
+        return
+    table = recipes_table(bench)
+    sites = dict.fromkeys(f"{row['model']} layer {row['layer']}" for row in bench["rows"])
+    st.subheader("Recipes, on this project’s models")
+    st.caption(
+        inert(
+            f"These figures are not of the dictionary above. At equal size and L0, in {len(bench['rows'])} settings on "
+            f"models that no recipe was chosen on ({', '.join(sites)}): the mean difference from the published recipe, "
+            "and in how many settings it is better. Less unexplained variance is better, and a higher CE loss score; "
+            "surely has the settings in which the whole 95 % interval of that difference is above 0, and below it. "
+            f"Fitting makes encoding take {bench['refit_ratio']:.1f} times as long, which build time leaves out. "
+            "Build has both under More, as Recipe and Method."
+        )
+    )
+    st.dataframe(
+        table,
+        hide_index=True,
+        column_config={
+            "unexplained variance": st.column_config.NumberColumn(format="%+.1f %%"),
+            "CE loss score": st.column_config.NumberColumn(format="%+.4f"),
+            "build time": st.column_config.NumberColumn(format="%.1f ×"),
+        },
+    )
+    widgets.download(table, key="recipes_csv", file="recipes.csv")
+
+
+def recipes_table(bench: dict[str, Any]) -> pd.DataFrame:
+    """A row for each recipe and way to encode: means over all settings, of the differences from the published one."""
+    settings = [row["recipes"] for row in bench["rows"]]
+    spent = {name: sum(each[name]["seconds"] for each in settings) for name in settings[0]}
+    rows = []
+    for name in settings[0]:
+        pairs = [(each[name], each[PUBLISHED]) for each in settings]
+        left = [100 * (own["unexplained"][0] / base["unexplained"][0] - 1) for own, base in pairs]
+        score = [own["ce_loss_score"][0] - base["ce_loss_score"][0] for own, base in pairs]
+        rows.append(
+            {
+                "atoms": WORDS[name.removesuffix(FITTED)],
+                "coefficients": "fitted" if name.endswith(FITTED) else "pursuit",
+                "unexplained variance": sum(left) / len(left),
+                "less in": f"{sum(each < 0 for each in left)} of {len(left)}",
+                "CE loss score": sum(score) / len(score),
+                "higher in": f"{sum(each > 0 for each in score)} of {len(score)}",
+                "surely": _surely([own["ce_lead"] for own, _ in pairs]),
+                "build time": spent[name] / spent[PUBLISHED],
+            }
+        )
+    return pd.DataFrame(rows)
+
+
+def _surely(leads: list[list[float]]) -> str:
+    return f"{sum(low > 0 for _, low, _ in leads)}, {sum(high < 0 for *_, high in leads)}"

@@ -1,0 +1,182 @@
+"""The sparse autoencoders of a dictionary's site: what each took to train, what it comes to, and a way to train one."""
+
+from collections import Counter
+from collections.abc import Callable, Iterable
+from dataclasses import replace
+
+import streamlit as st
+
+from app import resources
+from app.components.token_strip import Row, Token, token_strip
+from app.format.text import count, duration, inert
+from app.panels import jobs
+from app.panels.quality.points import Subject, own_point, shown
+from app.resources import SaeRecord
+from app.shell import urls
+from app.state import pages
+from itda_core.common.errors import UserError
+from itda_core.library.manifest import Damaged, DictionaryRecord
+from itda_core.reports.quality import MEASURES
+from itda_core.reports.sae import SaeSettings
+
+KINDS = {"topk": "TopK", "standard": "ReLU"}
+"""Kinds of SAEs that can be trained here, by the name that `itda sae --kind` has for each."""
+LISTED = ("ce_loss_score", "variance_explained", "dead")
+"""Measures that the list has."""
+TRAIN = (
+    "A sparse autoencoder can be trained on the same activations, with as many latents as the dictionary has atoms "
+    "and the same L0. It takes far longer than building the dictionary did, and is measured in the same way."
+)
+
+Go = Callable[..., None]
+"""Changes what the page shows, as `parts.change` does."""
+
+
+def known() -> dict[str, SaeRecord]:
+    """The SAEs of the library that can be read, by id."""
+    return {record.id: record for record in resources.saes() if isinstance(record, SaeRecord)}
+
+
+def names(records: Iterable[SaeRecord], beside: DictionaryRecord | None) -> dict[str, str]:
+    """Names of SAEs for people, by id, no two of them the same; beside a dictionary of their site without that site."""
+    plain = {
+        record.id: short(record)
+        if beside is not None and record.is_of(beside)
+        else f"{short(record)} · {record.model} · layer {record.site.layer} {record.site.hook}"
+        for record in records
+    }
+    taken = Counter(plain.values())
+    return {each: f"{name}, {each.rsplit('-', 1)[-1]}" if taken[name] > 1 else name for each, name in plain.items()}
+
+
+def short(record: SaeRecord) -> str:
+    """A name that tells SAEs of one site apart, unless they differ in nothing but how they were trained."""
+    if record.release is not None:
+        return f"SAE {record.release} {record.sae_id or ''}".rstrip()
+    words = [
+        f"{kind_of(record)} SAE",
+        f"{count(record.width)} latents" + ("" if record.k is None else f", L0 {record.k}"),
+        "" if record.tokens is None else f"{count(record.tokens)} tokens",
+    ]
+    return " · ".join(filter(None, words))
+
+
+def kind_of(record: SaeRecord) -> str:
+    """Its kind for people."""
+    return KINDS.get(record.kind, record.kind)
+
+
+def trained(record: SaeRecord) -> str:
+    """What training it took; it is not known of one that was trained elsewhere."""
+    if record.tokens is None or record.seconds is None:
+        return "trained elsewhere"
+    return f"trained on {count(record.tokens)} tokens for {duration(record.seconds)}"
+
+
+def subject_of(record: SaeRecord, name: str, side: str = "b") -> Subject | None:
+    """An SAE with its report; None where it has none. Raises DamagedError."""
+    report = resources.sae_quality(record)
+    return None if report is None else Subject(side, record.id, name, record.width, record.k, True, report)
+
+
+def show_saes(dictionary: DictionaryRecord, now: pages.QualityState, saes: dict[str, SaeRecord], go: Go) -> None:
+    """The SAEs of a dictionary's site, each laid over the curves with a click, and the way to train one."""
+    st.subheader("Sparse autoencoders of the same site")
+    here = [record for record in saes.values() if record.is_of(dictionary)]
+    # What stands above, or is open, has its entry wherever it is from.
+    here += [saes[each] for each in dict.fromkeys((now.b, now.sae)) if each in saes and saes[each] not in here]
+    called = names(saes.values(), dictionary)
+    if here:
+        columns = ["SAE", "tokens", "time", *(MEASURES[name] for name in LISTED), ""]
+        token_strip([row_of(each, called[each.id], now) for each in here], key="saes", columns=columns, style="table")
+        st.caption(
+            "Tokens and time are those of training; a token counts each time it was read. Click an SAE to compare it "
+            "with the dictionary."
+        )
+    else:
+        st.text("There is no SAE of this site yet.")
+    for each in resources.saes():
+        if isinstance(each, Damaged):
+            st.error(f"**{inert(each.id)}**: {inert(each.reason)}", icon=":material/broken_image:")
+    if now.sae in saes:
+        show_entry(saes[now.sae], called[now.sae])
+    with st.container(width=420):
+        st.session_state["quality_kind"] = now.sae_kind
+        st.segmented_control(
+            "Kind to train",
+            pages.SAE_KINDS,
+            format_func=KINDS.__getitem__,
+            required=True,
+            key="quality_kind",
+            on_change=lambda: go(sae_kind=st.session_state["quality_kind"]),
+        )
+    settings = SaeSettings(kind=now.sae_kind)
+    if any((each.settings, each.dictionary) == (settings, dictionary.id) for each in here):
+        st.text(
+            f"This dictionary has a {KINDS[now.sae_kind]} SAE. The command itda sae trains others (wider, of another "
+            "L0, for longer), or takes in one that was trained elsewhere."
+        )
+        return
+    jobs.offer_work(
+        TRAIN,
+        f"Train a {KINDS[now.sae_kind]} SAE",
+        ":material/model_training:",
+        ["sae", dictionary.id, "--kind", now.sae_kind],
+        follow=False,
+    )
+
+
+def row_of(record: SaeRecord, name: str, now: pages.QualityState) -> Row:
+    """An SAE as a line of the list."""
+    try:
+        subject = subject_of(record, name)
+    except UserError:
+        measured = ["damaged"] * len(LISTED)
+    else:
+        point = None if subject is None else own_point(subject.own, subject)
+        measured = [
+            "–" if point is None or each not in point.measured else shown(each, point.measured[each].value)
+            for each in LISTED
+        ]
+    laid = pages.QualityState(now.a, record.id, now.measure)
+    return Row(
+        [Token(name)],
+        [
+            "–" if record.tokens is None else count(record.tokens),
+            "–" if record.seconds is None else duration(record.seconds),
+            *measured,
+        ],
+        href=urls.quality_address(laid),
+        sides="b" if record.id == now.b else "",
+        is_current=record.id == now.b,
+        links=[("details", urls.quality_address(replace(now, sae=record.id)), "")],
+    )
+
+
+def show_entry(record: SaeRecord, name: str) -> None:
+    """All that is known of one SAE."""
+    with st.container(border=True, key="sae_entry"):
+        row = Row([Token(name)], sides="b", is_sought=True)
+        token_strip([row], key="sae_entry_name", style="links")
+        st.table(entry_of(record), border="horizontal", width="content")
+
+
+def entry_of(record: SaeRecord) -> dict[str, str]:
+    """What its manifest says, in words."""
+    settings = record.settings
+    said = {
+        "Kind": kind_of(record),
+        "From": "" if record.release is None else f"{record.release} {record.sae_id or ''}",
+        "Latents": count(record.width),
+        "L0": "" if record.k is None else f"{record.k}" + ("" if record.kind == "topk" else " wanted, on average"),
+        "Site": f"layer {record.site.layer} {record.site.hook} of {record.model}",
+        "Corpus": record.corpus,
+        "Training tokens": "" if record.tokens is None else count(record.tokens),
+        "Distinct tokens": "" if record.distinct_tokens is None else count(record.distinct_tokens),
+        "Training time": "" if record.seconds is None else duration(record.seconds),
+        "Batch, in tokens": "" if settings is None else count(settings.batch),
+        "Learning rate": "" if settings is None else f"{settings.lr:g}",
+        "Created": f"{record.created[:16].replace('T', ' ')} UTC",
+        "Versions": ", ".join(f"{name} {version}" for name, version in record.versions.items()),
+    }
+    return {name: inert(value) for name, value in said.items() if value}

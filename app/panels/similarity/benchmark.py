@@ -1,0 +1,142 @@
+"""What `itda bench layers` found on the models of this project: the measures held against each other, and training.
+
+A bench is the report as JSON has it (`itda_core/benchmarks/layers_results.py`).
+"""
+
+from typing import Any
+
+import pandas as pd
+import streamlit as st
+
+from app.charts import layers
+from app.format.text import count, inert, number
+from app.shell import widgets
+from itda_core.reports.layers import BENCHED
+from itda_core.reports.paper import CHOSEN_ON, PAPER_ACCURACY
+
+
+def show_accuracy(bench: dict[str, Any]) -> None:
+    """How often each measure finds the right layer, where that is known."""
+    st.subheader("How far to trust each measure")
+    st.caption(
+        inert(
+            f"Of models that differ in their seed only ({', '.join(bench['seeds'])}), how often is a layer's best "
+            f"match the layer of the same depth? The share of layers, over {bench['n_pairs']} ordered pairs on "
+            f"{count(bench['main']['tokens'])} tokens, with a 95 % interval over models; beside it what the ITDA "
+            "paper found on five seeds each of GPT-2 small and medium. itda bench layers measures it again."
+        )
+    )
+    held_out = (bench["held_out"] or {"accuracy": {}})["accuracy"]
+    # All tokens come first; of the other budgets the table says nothing.
+    across = bench["across"][0]["accuracy"] if bench["across"] else {}
+    others = " and ".join(bench["others"])
+    foreign = {name: found["accuracy"] for name, found in bench["foreign"].items()}
+    names = [name for name in BENCHED if name in bench["accuracy"]]
+    table = pd.DataFrame(
+        [
+            {
+                "measure": BENCHED[name],
+                "right": bench["accuracy"][name],
+                "interval": " to ".join(f"{end:.2f}" for end in bench["interval"][name] or ["–"]),
+                **({"held out": held_out.get(name)} if held_out else {}),
+                **({f"with {others}": across.get(name)} if across else {}),
+                **{f"to {model}": found.get(name) for model, found in foreign.items()},
+                "paper, GPT-2 small": paper[0],
+                "medium": paper[1],
+            }
+            for name in names
+            for paper in [[f"{value:.2f}" for value in PAPER_ACCURACY.get(name, ())] or ["–", "–"]]
+        ]
+    ).sort_values("right", ascending=False, kind="stable")
+    shares = [name for name in table.columns if name in ("right", "held out") or name.startswith(("with ", "to "))]
+    st.dataframe(
+        table,
+        hide_index=True,
+        column_config={name: st.column_config.NumberColumn(format="%.2f") for name in shares},
+    )
+    notes = [
+        f"To {model}: from these models to one with another tokenizer and another depth, by relative depth, on "
+        f"{count(found['tokens'])} tokens that end at the same character."
+        for model, found in bench["foreign"].items()
+    ]
+    if across:
+        notes.insert(
+            0,
+            f"With {others}: between these models and those, which have the same tokenizer and another depth, both "
+            "ways, by relative depth.",
+        )
+    if notes:
+        notes.append("These models' dictionaries have as many sources, by a threshold of their own.")
+    if held_out:
+        seeds = ", ".join(bench["held_out_seeds"])
+        notes.insert(0, f"Held out: between {seeds} alone, which no setting was chosen by.")
+    st.caption(inert(" ".join(notes)))
+    if set(bench["seeds"]) & set(CHOSEN_ON):
+        st.caption("The concordance was chosen from many like it on these very models, so here it proves little.")
+    st.caption(
+        "SVCCA is here in two forms. With 99 % of the variance, as Raghu et al. define it, each layer has another "
+        "number of directions, and the mean is over the smaller one: that favours a layer of few beside one of many, "
+        "so it seldom finds the layer of the same depth. With 20 directions, the same number in every layer, it does "
+        "so more often; that is what the ITDA paper’s code takes, and what its 0.50 and 0.44 are of."
+    )
+    widgets.download(table, key="bench_csv", file="layer-matching.csv")
+    for key, axis, title in (
+        ("budgets", "tokens", "tokens that each model reads"),
+        ("thresholds", "threshold", "threshold of the dictionaries"),
+    ):
+        points = pd.DataFrame(
+            [
+                {"name": BENCHED[name], "x": each[axis], "y": value}
+                for each in bench[key]
+                for name, value in each["accuracy"].items()
+                if name in BENCHED
+            ]
+        )
+        if not points.empty:
+            widgets.figure(
+                layers.layers_lines(points, list(BENCHED.values()), title),
+                points,
+                key=f"bench_{key}",
+                alt=f"Share of layers found against {title}",
+                file=f"layer-matching-{key}.csv",
+            )
+
+
+def convergence_table(bench: dict[str, Any]) -> pd.DataFrame:
+    """How near each layer is to its end at each checkpoint of training: model, step, layer, IoU; empty without any."""
+    convergence = bench["convergence"]
+    rows = [
+        {"model": convergence["model"], "step": step, "layer": layer, "IoU": iou}
+        for step, ious in zip(convergence["steps"], convergence["iou"], strict=True)
+        for layer, iou in enumerate(ious)
+    ]
+    return pd.DataFrame(rows, columns=["model", "step", "layer", "IoU"])
+
+
+def show_convergence(bench: dict[str, Any]) -> None:
+    """When in training the layers of a model settle."""
+    table = convergence_table(bench)
+    if table.empty:
+        return
+    last = table.loc[table["step"] == table["step"].max()].sort_values("IoU")
+    far, near = last.iloc[0], last.iloc[-1]
+    st.subheader("When do layers settle in training?")
+    st.caption(
+        inert(
+            f"At some steps of the training of {near['model']}, each layer's dictionary against that of the finished "
+            f"model, from the same {count(bench['main']['tokens'])} tokens. Near 1, the layer already chooses the "
+            "tokens that it chooses in the end; the finished model itself is at 1. At step "
+            f"{count(near['step'])}, the last before the end, layer {near['layer']} is nearest with "
+            f"{number(near['IoU'])} and layer {far['layer']} farthest with {number(far['IoU'])}. In the ITDA paper "
+            "(A.4.2: Pythia 70m, 160m and 410m, every 10,000 steps) the first two layers settle at 1 in the last third "
+            "of training and no other layer does before its end. Of a model of yours, choose two checkpoints as A and "
+            "B above: the diagonal says how far each layer has moved."
+        )
+    )
+    widgets.figure(
+        layers.convergence_lines(table),
+        table,
+        key="convergence",
+        alt="IoU of each layer's dictionary with the final one against training steps; the download has the numbers",
+        file="layer-convergence.csv",
+    )

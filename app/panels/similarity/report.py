@@ -1,0 +1,200 @@
+"""Similarity page: the heatmap and the layer asked about."""
+
+from dataclasses import replace
+
+import pandas as pd
+import streamlit as st
+
+from app import resources
+from app.charts import layers
+from app.format.text import count, inert, number, share, visible
+from app.panels import jobs
+from app.panels.similarity.chooser import go, identity
+from app.shell import chrome, urls, widgets
+from app.state import pages
+from itda_core.common.errors import UserError
+from itda_core.library.manifest import DictionaryRecord
+from itda_core.reports.layers import MEASURES, OLD_REPORT, LayerSimilarity
+
+SAID = {
+    "jaccard": "Of the tokens that either layer's dictionary chose as atoms, the share that both chose.",
+    "shared_concordance": "Both layers tell every token by the same places of the text, those that most dictionaries "
+    "chose: how near it is to each, and how much of it they leave unexplained; this is how far the two agree.",
+    "mutual_knn": "Of the ten tokens nearest to a token in the one layer, the share that is among its ten nearest in "
+    "the other, on average.",
+    "relative_representation": "Each token is described by its cosines with 300 others; this is how alike the two "
+    "descriptions are.",
+    "linear_cka": "How alike the two layers' tables of inner products between tokens are.",
+    "linear_cka_debiased": "Linear CKA less what chance alone gives, which is much where tokens are few and dimensions "
+    "many; of many tokens the two are the same.",
+    "svcca": "The mean canonical correlation of the directions that hold 99 % of each layer's variance. They are "
+    "another number in each layer, and a layer of few finds all of its own in one of many, so the largest value is "
+    "seldom that of the same depth: to find layers, take 20 directions.",
+    "svcca_directions": "The mean canonical correlation of the 20 strongest directions of each layer, which is what "
+    "the ITDA paper's figures for SVCCA are of.",
+    "linear_regression": "How much of the variance of B's layer a linear map of A's layer explains.",
+}
+"""What each measure says, in a sentence."""
+
+
+def best_of(row: tuple[float, ...]) -> list[int]:
+    """Layers of B by how alike they are, the most alike first."""
+    return sorted(range(len(row)), key=lambda layer: -row[layer])
+
+
+def show_question(shown: pages.SimilarityState, found: LayerSimilarity, layer: int) -> None:
+    """The question, with the layer that it is about, and what the measure answers."""
+    row = found.values[shown.measure][layer]
+    first, *others = best_of(row)
+    with st.container(horizontal=True, vertical_alignment="center"):
+        st.markdown(f"Which layer of **{inert(found.b)}** is layer", width="content")
+        st.session_state["similarity_layer"] = layer
+        st.selectbox(
+            "Layer of A",
+            range(len(found.atoms[0])),
+            key="similarity_layer",
+            on_change=lambda: go(layer=st.session_state["similarity_layer"], other=None),
+            label_visibility="collapsed",
+            width=90,
+        )
+        st.markdown(f"of **{inert(found.a)}**?", width="content")
+    st.subheader(f"Layer {first}, with {number(row[first])}")
+    if others:
+        st.caption(f"Next is layer {others[0]}, with {number(row[others[0]])}. {SAID[shown.measure]}")
+
+
+def show_cell(found: LayerSimilarity, records: list[DictionaryRecord], layer: int, other: int) -> None:
+    """What stands behind one cell: every measure's value, and the dictionaries of the two layers."""
+    st.subheader(f"Layer {layer} of A and layer {other} of B")
+    table = pd.DataFrame(
+        [
+            {
+                "measure": MEASURES[name],
+                "similarity": values[layer][other],
+                "best in B": best_of(values[layer])[0],
+            }
+            for name, values in found.values.items()
+        ]
+    )
+    st.dataframe(
+        table,
+        hide_index=True,
+        column_config={
+            "similarity": st.column_config.NumberColumn(format="%.3f", width=85),
+            "best in B": st.column_config.NumberColumn(width=80),
+        },
+    )
+    widgets.download(table, key="cell_csv", file=f"layer-{layer}-and-layer-{other}.csv")
+    by_site = {(identity(each), each.site.layer): each for each in [*chrome.sound_records(), *records]}
+    sites = [by_site.get((identity(record), at)) for record, at in zip(records, (layer, other), strict=True)]
+    a, b = sites
+    if a is not None and b is not None:
+        address = urls.compare_address(pages.CompareState(a.id, b.id))
+        widgets.link("Their shared atoms", address, "compare_arrows", key="shared")
+        return
+    missing = [
+        f"layer {at} of {visible(record.model)}"
+        for record, at, site in zip(records, (layer, other), sites, strict=True)
+        if site is None
+    ]
+    st.text(f"To see the atoms that they share, build a dictionary of {' and of '.join(missing)}.")
+    st.page_link(urls.BUILD_PAGE, label="Build a dictionary", icon=":material/add:")
+
+
+def show_report(shown: pages.SimilarityState, found: LayerSimilarity, records: list[DictionaryRecord]) -> None:
+    """The measured similarities of two models."""
+    offered = [name for name in MEASURES if name in found.values]
+    if shown.measure not in offered:
+        shown = replace(shown, measure=offered[0])
+    n_a, n_b = map(len, found.atoms)
+    for side, asked, n in (("A", shown.layer, n_a), ("B", shown.other, n_b)):
+        if asked is not None and asked >= n:
+            raise UserError(f"model {side} has no layer {asked}: choose one of 0 to {n - 1}")
+    layer = n_a // 2 if shown.layer is None else shown.layer
+    show_question(shown, found, layer)
+    st.session_state["similarity_measure"] = shown.measure
+    st.selectbox(
+        "Measure",
+        offered,
+        format_func=MEASURES.__getitem__,
+        key="similarity_measure",
+        on_change=lambda: go(measure=st.session_state["similarity_measure"]),
+        width=330,
+    )
+    values = found.values[shown.measure]
+    other = best_of(values[layer])[0] if shown.other is None else shown.other
+    left, right = st.columns([4, 3], gap="large")
+    with left:
+        selected = widgets.figure(
+            layers.layers_heatmap(values, (found.a, found.b), (layer, other)),
+            lambda: table_of(found),
+            key=f"heatmap_{shown.measure}_{layer}_{other}",
+            alt="Similarity of every layer of A to every layer of B; the download has the numbers",
+            file=f"layers-{shown.measure}.csv",
+            on_select="rerun",
+            selection_mode="points",
+        )
+        st.caption("A ring marks the layer of B that is most like each layer of A. Click a cell to look behind it.")
+        if shown.measure in found.cautions:
+            st.caption(inert(f"Mind: {found.cautions[shown.measure]}."))
+    if points := selected.get("points"):
+        found_at = points[0].get("customdata")
+        picked = str(found_at[0] if isinstance(found_at, list) else found_at).split()
+        if picked != [str(layer), str(other)] and all(each.isdecimal() for each in picked):
+            go(layer=int(picked[0]), other=int(picked[1]))
+            st.rerun()
+    with right:
+        show_cell(found, records, layer, other)
+    for name, why in found.left_out.items():
+        st.caption(inert(f"{MEASURES[name]} is left out: {why}"))
+    if found.unmeasured:
+        st.caption(inert(f"{', '.join(MEASURES[name] for name in found.unmeasured)}: {OLD_REPORT}."))
+    show_notes(found)
+
+
+def show_notes(found: LayerSimilarity) -> None:
+    """On what all this was measured."""
+    same = "the same tokens" if found.key == "token" else "tokens that end at the same character"
+    words = [
+        f"Measured on {count(found.tokens)} tokens of {found.corpus}: {same} in both",
+        "."
+        if min(found.coverage) == 1
+        else f" ({share(found.coverage[0])} of those that A read, {share(found.coverage[1])} of B's).",
+        f" The dictionaries are built anew from these tokens, at L0 {found.l0} and a threshold of {found.threshold:g}.",
+    ]
+    st.caption(inert("".join(words)))
+
+
+def table_of(found: LayerSimilarity) -> pd.DataFrame:
+    """All similarities, a row each."""
+    return pd.DataFrame(
+        [
+            {"measure": name, "layer of A": i, "layer of B": j, "similarity": value}
+            for name, rows in found.values.items()
+            for i, row in enumerate(rows)
+            for j, value in enumerate(row)
+        ]
+    )
+
+
+def show_pair(shown: pages.SimilarityState) -> LayerSimilarity | None:
+    """The similarities of two models, or the way to have them measured; returns them.
+
+    Raises UserError where there is no such dictionary or the report cannot be read.
+    """
+    records = [resources.library().record(each) for each in (shown.a, shown.b)]
+    found = resources.layers(*records)
+    if found is None:
+        jobs.offer_work(
+            "How alike their layers are is measured once and kept: both models read some text, which takes about a "
+            "minute for small ones.",
+            "Measure all layers",
+            ":material/grid_on:",
+            ["similarity", shown.a, shown.b],
+        )
+        return None
+    try:
+        show_report(shown, found, records)
+    except UserError as error:  # of the address: the report itself holds
+        chrome.show_error(error)
+    return found

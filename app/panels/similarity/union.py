@@ -1,0 +1,125 @@
+"""Two models as wholes: the sources of all their layers together, beside other pairs of models."""
+
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import streamlit as st
+
+from app.charts import layers
+from app.format.text import count, inert, number
+from app.panels import overlap
+from app.shell import widgets
+from itda_core.reports.layers import LayerSimilarity
+from itda_core.reports.paper import PAPER_UNION
+
+KINDS = {"same": "same architecture, another seed", "different": "different architectures"}
+"""Kinds of pairs that the bench has."""
+OWN = "A and B"
+"""The kind of the reader's pair."""
+_SOURCES = ("sources A", "sources B")
+
+
+def pairs_table(found: LayerSimilarity | None, bench: dict[str, Any] | None) -> pd.DataFrame:
+    """All pairs of models of which the union is known, the bench's first and the reader's last.
+
+    Columns: kind, pair, IoU, low, high (95 % interval), chance, tokens, sources A, sources B. The bench's pairs have no
+    interval; they are those whose models have a number of sources as near to the reader's as there is.
+    """
+    rows = []
+    union = _nearest(found, bench)
+    if union is not None and bench is not None:
+        seeds = set(bench["seeds"])
+        for pair, iou in union["pairs"].items():
+            a, b = pair.split()
+            kind = KINDS["same" if (a in seeds) == (b in seeds) else "different"]
+            of = dict.fromkeys(_SOURCES, union["sources"]) | {"tokens": bench["main"]["tokens"]}
+            rows.append({"kind": kind, "pair": f"{a} and {b}", "IoU": iou, "chance": union["chance"], **of})
+    rows.sort(key=lambda row: list(KINDS.values()).index(row["kind"]))
+    if found is not None:
+        low, high = found.union_interval
+        own = {"kind": OWN, "pair": f"{found.a} and {found.b}", "IoU": found.union, "low": low, "high": high}
+        of = dict(zip(_SOURCES, found.union_sources, strict=True)) | {"tokens": found.tokens}
+        rows.append({**own, "chance": found.union_chance, **of})
+    table = pd.DataFrame(rows, columns=["kind", "pair", "IoU", "low", "high", "chance", "tokens", *_SOURCES])
+    return table.astype(dict.fromkeys(("IoU", "low", "high", "chance"), np.float64))
+
+
+def _nearest(found: LayerSimilarity | None, bench: dict[str, Any] | None) -> dict[str, Any] | None:
+    """The bench's pairs of that number of sources that is nearest to the reader's."""
+    if bench is None or not bench["unions"]:
+        return None
+    wanted = 0.0 if found is None else sum(found.union_sources) / 2
+
+    def distance(union: dict[str, Any]) -> float:
+        return abs(union["sources"] - wanted)
+
+    return min(bench["unions"], key=distance)
+
+
+def show_wholes(found: LayerSimilarity | None, bench: dict[str, Any] | None) -> None:
+    """How alike the two models are over all their layers, and how alike other pairs are.
+
+    Args:
+        found: what was measured of the reader's two models, where it was.
+        bench: the report of `itda bench layers`, where there is one.
+    """
+    table = pairs_table(found, bench)
+    if table.empty:
+        return
+    st.subheader("The models as wholes")
+    st.caption(
+        "The sources of all layers of a model together: of the tokens that became an atom in any layer of either "
+        "model, the share that both models chose (the ITDA paper, 5.2)."
+    )
+    if found is not None:
+        with st.grid(3, min_column_width=150):
+            overlap.show_iou(
+                found.union,
+                found.union_interval,
+                found.union_chance,
+                both="some layer of A and some layer of B chose",
+                either="any layer of either chose",
+                blind=f"A had chosen {count(found.union_sources[0])} and B {count(found.union_sources[1])} of the "
+                f"{count(found.tokens)} tokens blindly",
+            )
+    widgets.figure(
+        layers.union_strip(table),
+        table,
+        key="wholes",
+        alt="IoU of the sources of all layers, a dot for each pair of models; the download has the numbers",
+        file="model-similarity.csv",
+    )
+    words = []
+    union = _nearest(found, bench)
+    if union is not None and bench is not None:
+        words.append(
+            f"A dot is a pair of models of this project, which itda bench layers compares with "
+            f"{count(union['sources'])} sources each, of {count(bench['main']['tokens'])} tokens: "
+            f"{ranges(union['ranges'])}. "
+        )
+    same, different = (" to ".join(f"{end:.2f}" for end in PAPER_UNION[kind]) for kind in KINDS)
+    words.append(
+        f"The paper found {same} between seeds of GPT-2 small or of medium, and {different} between small and medium."
+    )
+    if found is not None:
+        words.append(" The diamond is your pair, with its interval.")
+    words.append(" A line is what chance gives.")
+    if found is not None and union is not None:
+        a, b = map(count, found.union_sources)
+        words.append(
+            f" Your models have {a} and {b} sources of {count(found.tokens)} tokens. The IoU rises with the share of "
+            "the tokens that are sources, and so does chance; and it falls where one model has more of them than the "
+            "other: hold it against the dots only roughly."
+        )
+    st.caption(inert("".join(words)))
+
+
+def ranges(union: dict[str, list[float] | None]) -> str:
+    """The lowest and the highest IoU of each kind of pairs, in words."""
+    said = {
+        kind: name + " " + (number(ends[0]) if ends[0] == ends[1] else f"{number(ends[0])} to {number(ends[1])}")
+        for kind, name in KINDS.items()
+        if (ends := union[kind]) is not None
+    }
+    return "; ".join(said.values())

@@ -1,0 +1,1 @@
+"""What is around every page: sidebar, errors, addresses, widgets, host check."""

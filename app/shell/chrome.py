@@ -1,0 +1,130 @@
+"""Sidebar, and errors as pages show them."""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+import streamlit as st
+
+from app import resources
+from app.format.names import names
+from app.format.text import inert
+from app.shell.urls import LIBRARY_PAGE, atoms_address, compare_address, quality_address
+from app.shell.widgets import link
+from app.state import pages
+from itda_core.common.errors import DamagedError, UserError
+from itda_core.library.manifest import DictionaryRecord
+
+
+def sidebar() -> None:
+    """The sidebar: the library, and the dictionary that is read now."""
+    root = resources.library().root
+    with st.sidebar:
+        st.page_link(LIBRARY_PAGE, label="Library", icon=":material/grid_view:")
+        st.caption(f"Folder {inert(root.name)}", help=inert(str(root)))
+        chosen, other = st.query_params.get("d", ""), st.query_params.get("e", "")
+        others = dictionary_names()
+        if chosen not in others:
+            return
+        if other in others:
+            for side, each in (("a", chosen), ("b", other)):
+                st.caption(f"Dictionary {side.upper()}")
+                dictionary_link(each, others[each], place=f"sidebar_{side}", side=side)
+            return
+        st.caption("Dictionary")
+        dictionary_link(chosen, others.pop(chosen), place="sidebar", is_current=True)
+        link("Compare", compare_address(pages.CompareState(chosen)), "compare_arrows", key="sidebar_compare")
+        link("Quality", quality_address(pages.QualityState(chosen)), "query_stats", key="sidebar_quality")
+        if others:
+            with st.expander("Others", type="compact"):
+                for other, name in others.items():
+                    dictionary_link(other, name, place="sidebar")
+
+
+def sound_records() -> list[DictionaryRecord]:
+    """The dictionaries that can be opened."""
+    return [record for record in resources.records() if isinstance(record, DictionaryRecord)]
+
+
+def dictionary_names() -> dict[str, str]:
+    """Names of the dictionaries that can be opened, by id."""
+    return names(sound_records())
+
+
+def dictionary_link(
+    dictionary_id: str, name: str, icon: str = "", *, place: str = "page", is_current: bool = False, side: str = ""
+) -> None:
+    """A link to a dictionary's atoms; `place` tells apart links to the same one on a page.
+
+    `side` is the one that it has in a comparison.
+    """
+    link(name, atoms_address(dictionary_id), icon, key=f"{place}_{dictionary_id}", is_current=is_current, side=side)
+
+
+@contextmanager
+def errors_shown() -> Iterator[None]:
+    """Show an error that the reader can mend as its one line, and what there is instead."""
+    try:
+        yield
+    except DamagedError as error:
+        st.title("Damaged")
+        show_error(error, icon=":material/broken_image:")
+        st.text("Nothing else in the library is affected. The command itda verify checks every file of it.")
+        ways_on()
+    except UserError as error:
+        st.title("This cannot be shown")
+        show_error(error)
+        ways_on()
+    except OSError as error:  # a file or folder that cannot be opened, or was taken away at this moment
+        st.title("This cannot be shown")
+        show_error(_unreadable(error))
+        ways_on()
+
+
+def say_error(error: Exception) -> bool:
+    """Show an error that the reader can mend as its one line, where `errors_shown` is not; False for any other."""
+    if isinstance(error, UserError | OSError):
+        show_error(error if isinstance(error, UserError) else _unreadable(error))
+        return True
+    return False
+
+
+def ways_on() -> None:
+    """What can be opened instead; nothing where it is the library itself that cannot be read."""
+    try:
+        other_dictionaries()
+    except (UserError, OSError):
+        return  # said above already
+
+
+def _unreadable(error: OSError) -> UserError:
+    """What the system says of a file, as a line for the reader."""
+    if error.filename is None:
+        return UserError(f"this needs something that is not to be had: {error}")
+    return UserError(
+        f"{str(error.filename)[:200]} cannot be used ({error.strerror}): see to that, or name another library in "
+        f"{resources.LIBRARY_VARIABLE}"
+    )
+
+
+def show_error(error: UserError, icon: str = ":material/link_off:") -> None:
+    """An error's one line, as a sentence unless it begins with the name of something."""
+    text = str(error)
+    is_sentence = text.split(" ", 1)[0].isalpha()
+    st.error(inert(text[:1].upper() + text[1:] if is_sentence else text), icon=icon)
+
+
+def show_no_dictionary(title: str) -> None:
+    """A page whose address names no dictionary."""
+    st.title(title)
+    st.text("The address names no dictionary.")
+    other_dictionaries()
+
+
+def other_dictionaries(address: Callable[[str], str] = atoms_address) -> None:
+    """Links to the dictionaries that there are, each to its atoms or to another address of it."""
+    found = dictionary_names()
+    if found:
+        st.text("These dictionaries can be opened:")
+    for dictionary_id, name in found.items():
+        link(name, address(dictionary_id), key=f"instead_{dictionary_id}")
+    st.page_link(LIBRARY_PAGE, label="Library", icon=":material/grid_view:")

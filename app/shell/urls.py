@@ -1,0 +1,49 @@
+"""Addresses of pages."""
+
+from dataclasses import replace
+from typing import Any
+from urllib.parse import urlencode
+
+import streamlit as st
+
+from app.state import codec, pages
+
+LIBRARY_PAGE, ATOMS_PAGE, BUILD_PAGE = "views/library.py", "views/atoms.py", "views/build.py"
+COMPARE_PAGE, DECOMPOSE_PAGE, SIMILARITY_PAGE = "views/compare.py", "views/decompose.py", "views/similarity.py"
+QUALITY_PAGE = "views/quality.py"
+
+
+def change(kind: type[pages.AnyState], **changes: Any) -> None:
+    """Change what a page shows: some fields of its state, which lives in the address."""
+    here = codec.decode(kind, st.query_params)
+    st.query_params.from_dict(codec.encode(replace(here, **changes)))
+
+
+def atoms_address(dictionary_id: str, first: int | None = None) -> str:
+    """Address of a dictionary's atoms, or of the first so many of them, relative to the app."""
+    return "atoms?" + urlencode(codec.encode(pages.AtomsState(dictionary_id, first=first)))
+
+
+def atom_address(dictionary_id: str, atom: int) -> str:
+    """Address of one atom, relative to the app."""
+    return "atom?" + urlencode(codec.encode(pages.AtomState(dictionary_id, atom)))
+
+
+def decompose_address(dictionary_id: str, text: str = "") -> str:
+    """Address of a text decomposed with a dictionary, relative to the app; without a text, of the form for one."""
+    return "decompose?" + urlencode(codec.encode(pages.DecomposeState(dictionary_id, text)))
+
+
+def build_address(form: pages.BuildState) -> str:
+    """Address of the Build page with its form filled, relative to the app."""
+    return "build?" + urlencode(codec.encode(form))
+
+
+def compare_address(shown: pages.CompareState) -> str:
+    """Address of two dictionaries side by side, relative to the app."""
+    return "compare?" + urlencode(codec.encode(shown))
+
+
+def quality_address(shown: pages.QualityState) -> str:
+    """Address of how good a dictionary is, relative to the app."""
+    return "quality?" + urlencode(codec.encode(shown))

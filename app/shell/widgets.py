@@ -1,0 +1,53 @@
+"""Links, figures and downloads."""
+
+from collections.abc import Callable
+
+import pandas as pd
+import plotly.graph_objects as go
+import streamlit as st
+
+from app.charts import atoms
+from app.components.token_strip import Row, Token, token_strip
+from app.format.tables import csv_of
+from itda_core.library.manifest import DictionaryRecord
+
+_UNITS = {"relative": "of |x|²", "squared": "|x−x̂|²", "cosine": "cosine, mean over dimensions"}
+
+
+def threshold_of(record: DictionaryRecord) -> str:
+    """The threshold with its unit."""
+    return f"{record.settings.threshold:g} {_UNITS[record.settings.error]}"
+
+
+def link(text: str, address: str, icon: str = "", *, key: str, is_current: bool = False, side: str = "") -> None:
+    """A link to a page with its parameters.
+
+    (Not st.page_link: where the page is open already, for another dictionary, it leaves the address as it is.)
+    """
+    row = Row([Token(text)], href=address, icon=icon, is_current=is_current, sides=side)
+    token_strip([row], key=key, style="links")
+
+
+def figure(
+    drawn: go.Figure, data: pd.DataFrame | Callable[[], pd.DataFrame], *, key: str, alt: str, file: str, **options
+) -> dict:
+    """Show a figure, which can be enlarged, with a button that downloads its data; returns what is selected in it."""
+    event = st.plotly_chart(drawn, key=key, alt=alt, config=atoms.CONFIG, **options)
+    download(data, key=f"{key}_data", file=file)
+    return dict(event["selection"]) if isinstance(event, dict) and "selection" in event else {}
+
+
+def download(
+    data: pd.DataFrame | Callable[[], pd.DataFrame], *, key: str, file: str, label: str = "Data as CSV"
+) -> None:
+    """A quiet button that downloads a table as CSV; a function is called when it is clicked."""
+    st.download_button(
+        label,
+        lambda: csv_of(data() if callable(data) else data),
+        file_name=file,
+        mime="text/csv",
+        key=key,
+        type="tertiary",
+        icon=":material/download:",
+        on_click="ignore",
+    )

@@ -1,0 +1,1 @@
+"""A page's state: URL to dataclass and back."""

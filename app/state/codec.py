@@ -1,0 +1,147 @@
+"""Encode a page's state in its URL and decode it, untrusted, from there."""
+
+import math
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import Field, fields
+from typing import Any, TypeVar
+from urllib.parse import quote_plus
+
+from app.state.pages import AnyState
+from itda_core.common.errors import UserError
+
+Range = tuple[float, float]
+Polygon = tuple[tuple[float, float], ...]
+State = TypeVar("State", bound="AnyState")
+MOST_CORNERS = 64
+"""Corners that a selection on the map keeps: enough for any lasso, and short enough for an address."""
+MOST_IN_ADDRESS = 4000
+"""Characters that a passage may take in an address, as the address writes it: browsers and proxies let them pass."""
+_LONGEST_TEXT = 200
+_LONGEST_PATH = 1000
+_LARGEST_NUMBER = 10**9
+
+
+def one_of(choices: tuple[str, ...]) -> Callable[[str], str]:
+    def parse(value: str) -> str:
+        if value not in choices:
+            raise ValueError(f"must be one of {', '.join(choices)}")
+        return value
+
+    return parse
+
+
+def whole_value(lowest: int) -> Callable[[str], int]:
+    def parse(value: str) -> int:
+        if not re.fullmatch("[0-9]{1,10}", value) or not lowest <= int(value) <= _LARGEST_NUMBER:
+            raise ValueError(f"must be a whole number, {lowest} or more")
+        return int(value)
+
+    return parse
+
+
+def _at_most(length: int) -> Callable[[str], str]:
+    def parse(value: str) -> str:
+        if len(value) > length:
+            raise ValueError(f"must be at most {length} characters long")
+        return value
+
+    return parse
+
+
+text_value, path_value, passage_value = _at_most(_LONGEST_TEXT), _at_most(_LONGEST_PATH), _at_most(MOST_IN_ADDRESS)
+
+
+def fits_address(passage: str) -> bool:
+    """Whether a passage is short enough for an address, in which a letter of other scripts takes six or nine."""
+    return len(passage) <= MOST_IN_ADDRESS and len(quote_plus(passage, errors="replace")) <= MOST_IN_ADDRESS
+
+
+def flag_value(value: str) -> bool:
+    if value not in ("0", "1"):
+        raise ValueError("must be 0 or 1")
+    return value == "1"
+
+
+def number_value(value: str) -> float:
+    number = float(value) if re.fullmatch(r"[-+0-9.eE]{1,24}", value) else math.nan
+    if not math.isfinite(number):
+        raise ValueError("must be made of plain numbers")
+    return number
+
+
+def range_value(value: str) -> Range:
+    try:
+        low, high = map(number_value, value.split("~"))
+    except ValueError as error:
+        raise ValueError("must be two numbers like 0.1~0.5") from error
+    if low > high:
+        raise ValueError("must begin with the smaller number")
+    return low, high
+
+
+def polygon_value(value: str) -> Polygon:
+    try:
+        corners = tuple(
+            (number_value(x), number_value(y)) for x, y in (corner.split(",") for corner in value.split("~"))
+        )
+    except ValueError as error:
+        raise ValueError("must be corners like 0,0~1,0~1,1") from error
+    if not 3 <= len(corners) <= MOST_CORNERS:
+        raise ValueError(f"must have 3 to {MOST_CORNERS} corners")
+    return corners
+
+
+def short(number: float) -> str:
+    return f"{number:.9g}"
+
+
+def show_range(value: Range) -> str:
+    return "~".join(map(short, value))
+
+
+def show_polygon(value: Polygon) -> str:
+    return "~".join(f"{x:.3f},{y:.3f}" for x, y in value)
+
+
+def show_flag(value: bool) -> str:
+    return "1" if value else "0"
+
+
+def param(
+    name: str, parse: Callable[[str], Any], show: Callable[[Any], str] = str, is_blank_kept: bool = False
+) -> dict[str, Any]:
+    """How a field stands in the address: its parameter, how to read and write it, and whether it may be emptied."""
+    return {"param": name, "parse": parse, "show": show, "is_blank_kept": is_blank_kept}
+
+
+def decode(kind: type[State], params: Mapping[str, str]) -> State:
+    """What an address says. Parameters of other pages are passed over.
+
+    Raises:
+        UserError: a parameter that cannot be; the message says what it must be.
+    """
+    found: dict[str, Any] = {}
+    for each in fields(kind):
+        value = params.get(name_of(each))
+        if value is None or (value == "" and not each.metadata["is_blank_kept"]):
+            continue
+        try:
+            found[each.name] = each.metadata["parse"](value)
+        except ValueError as error:
+            shown = value if len(value) <= 40 else value[:40] + "…"
+            raise UserError(f"the address says {name_of(each)}={shown!r}: {name_of(each)} {error}") from error
+    return kind(**found)
+
+
+def encode(state: AnyState) -> dict[str, str]:
+    """The parameters of a state; what is as usual is left out."""
+    return {
+        name_of(each): each.metadata["show"](value)
+        for each in fields(state)
+        if (value := getattr(state, each.name)) != each.default
+    }
+
+
+def name_of(each: Field) -> str:
+    return each.metadata["param"]

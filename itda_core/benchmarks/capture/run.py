@@ -1,0 +1,169 @@
+"""`itda bench capture`: capture through nnsight against plain forward hooks, by turns, and its memory."""
+
+import time
+from collections.abc import Callable, Iterator, Sequence
+from itertools import islice
+from statistics import median
+from typing import Any
+
+import numpy as np
+import torch
+from transformers import AutoModelForCausalLM
+
+from itda_core.benchmarks.capture.results import CaptureBench, CaptureMemory, CaptureReport, CaptureResult
+from itda_core.benchmarks.machine import measure_machine
+from itda_core.benchmarks.pursuit.memory import resident_bytes
+from itda_core.capture.local import Capture
+from itda_core.common.errors import UserError
+from itda_core.common.types import Site
+from itda_core.corpus.store import Corpus
+from itda_core.corpus.windows import Window, cut
+from itda_core.models.bundled import model_folder
+from itda_core.models.model import Model, load_model
+
+Say = Callable[[str], None]
+"""Takes a line on what is being done."""
+
+
+class PlainHooks:
+    """A model with forward hooks, as one would write them without nnsight."""
+
+    def __init__(self, folder: str) -> None:
+        """Load the model of a folder a second time, with nothing around it."""
+        self._network: Any = AutoModelForCausalLM.from_pretrained(
+            folder, dtype=torch.float32, use_safetensors=True, trust_remote_code=False
+        ).eval()
+        n_layers, modules = self._network.config.num_hidden_layers, self._network.modules()
+        self._blocks = next(m for m in modules if isinstance(m, torch.nn.ModuleList) and len(m) == n_layers)
+
+    def activations(self, windows: Sequence[Window], layers: Sequence[int], stop: bool) -> list[torch.Tensor]:
+        """The captured tokens' block outputs, for each layer [n, d_model].
+
+        Args:
+            windows: what to read, in one pass.
+            layers: which blocks.
+            stop: whether the hook on the deepest block ends the pass by an exception.
+        """
+        found: dict[int, torch.Tensor] = {}
+
+        def keep(layer: int, output: Any) -> None:
+            found[layer] = output if isinstance(output, torch.Tensor) else output[0]
+            if stop and layer == max(layers):
+                raise _PassEnds
+
+        hooks = [
+            self._blocks[layer].register_forward_hook(lambda _, __, output, layer=layer: keep(layer, output))
+            for layer in layers
+        ]
+        ids, mask, kept = _padded(windows)
+        try:
+            with torch.no_grad():
+                self._network(input_ids=ids, attention_mask=mask)
+        except _PassEnds:
+            pass
+        finally:
+            for hook in hooks:
+                hook.remove()
+        return [found[layer][kept] for layer in layers]
+
+
+class _PassEnds(Exception):
+    """All that is wanted of a pass is there."""
+
+
+def _padded(windows: Sequence[Window]) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """Token ids, attention mask, and which tokens are captured, each [windows, longest]; padded on the right."""
+    rows = [torch.tensor([*window.prefix, *window.tokens, *window.suffix]) for window in windows]
+    ids = torch.nn.utils.rnn.pad_sequence(rows, batch_first=True)
+    mask, kept = torch.zeros_like(ids), torch.zeros(ids.shape, dtype=torch.bool)
+    for at, (row, window) in enumerate(zip(rows, windows, strict=True)):
+        mask[at, : len(row)] = 1
+        first = len(window.prefix)
+        kept[at, first + window.captured.start : first + window.captured.stop] = True
+    return ids, mask, kept
+
+
+def bench_capture(corpus: Corpus, settings: CaptureBench, say: Say) -> CaptureReport:
+    """Run the bench on a corpus.
+
+    Raises:
+        UserError: the demo's model is not here, or the corpus has too few windows.
+    """
+    folder = str(model_folder(settings.model))
+    model, plain = load_model(folder, device="cpu"), PlainHooks(folder)
+    windows = list(islice(_windows(corpus, model), settings.batch_windows * (settings.warm_up + settings.batches)))
+    batches = [windows[at : at + settings.batch_windows] for at in range(0, len(windows), settings.batch_windows)]
+    if len(windows) < settings.batch_windows * (settings.warm_up + settings.batches):
+        raise UserError(f"{corpus.id} has {len(windows)} windows, too few for this run: name a larger corpus")
+    say("measuring the machine")
+    machine = measure_machine(model.d_model)
+    say(f"memory over {settings.memory_batches} batches")
+    memory = _memory(model, corpus, settings)
+    rows = []
+    for layers in (tuple(range(model.n_layers)), settings.early_layers):
+        say(f"layers {', '.join(map(str, layers))}: nnsight and hooks by turns on {settings.batches} batches")
+        rows.append(_by_turns(model, plain, batches, layers, settings))
+    return CaptureReport(rows, memory, machine, settings, corpus.id)
+
+
+def _windows(corpus: Corpus, model: Model) -> Iterator[Window]:
+    return cut(corpus.documents(), model.tokenizer, corpus.cut, corpus.n_characters)
+
+
+def _by_turns(
+    model: Model, plain: PlainHooks, batches: list[list[Window]], layers: tuple[int, ...], settings: CaptureBench
+) -> CaptureResult:
+    sites = [Site(layer) for layer in layers]
+    captured = iter(Capture(model, sites, lambda: (w for batch in batches for w in batch), settings.batch_windows))
+    seconds: list[list[float]] = [[], [], []]
+    largest = 0.0
+    for number, batch in enumerate(batches):
+        calls: list[Callable[[], list[torch.Tensor]]] = [
+            lambda: list(map(next(captured).activations.__getitem__, sites)),
+            lambda batch=batch: plain.activations(batch, layers, stop=False),
+            lambda batch=batch: plain.activations(batch, layers, stop=True),
+        ]
+        found: list[list[torch.Tensor]] = [[], [], []]
+        for turn in range(3):
+            who = (number + turn) % 3  # whoever comes first finds the caches cold
+            start = time.perf_counter()
+            found[who] = calls[who]()
+            if number >= settings.warm_up:
+                seconds[who].append(time.perf_counter() - start)
+        for other in found[1:]:
+            largest = max(largest, *(float((a - b).abs().max()) for a, b in zip(found[0], other, strict=True)))
+    tokens = sum(len(window.captured) for batch in batches[settings.warm_up :] for window in batch)
+    capture, hooks, stopped = map(median, seconds)
+    return CaptureResult(
+        layers=layers,
+        batches=len(seconds[0]),
+        tokens=tokens,
+        capture_ms=1000 * capture,
+        hooks_ms=1000 * hooks,
+        stopped_hooks_ms=1000 * stopped,
+        ratio=capture / hooks,
+        stopped_ratio=capture / stopped,
+        tokens_per_second=tokens / sum(seconds[0]),
+        largest_difference=largest,
+    )
+
+
+def _memory(model: Model, corpus: Corpus, settings: CaptureBench) -> CaptureMemory | None:
+    """Resident size while all layers are captured, batch after batch; None on a system that does not say it."""
+    if resident_bytes() is None:
+        return None
+    sites = [Site(layer) for layer in range(model.n_layers)]
+    capture = Capture(model, sites, lambda: _windows(corpus, model), settings.memory_windows)
+    sizes = []
+    for _ in islice(capture, settings.memory_batches):
+        sizes.append((resident_bytes() or 0) / 1e6)
+    if len(sizes) < settings.memory_batches:
+        raise UserError(f"{corpus.id} fills {len(sizes)} batches, too few for this run: name a larger corpus")
+    settled = np.array(sizes[settings.memory_from - 1 :])
+    return CaptureMemory(
+        batches=len(sizes),
+        first_mb=float(settled[0]),
+        last_mb=float(settled[-1]),
+        highest_mb=float(settled.max()),
+        slope_kb=1000 * float(np.polyfit(np.arange(len(settled)), settled, 1)[0]),
+    )

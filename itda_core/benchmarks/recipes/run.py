@@ -1,0 +1,281 @@
+"""`itda bench recipes`: which activations become atoms, on models that no recipe was chosen on."""
+
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass
+from statistics import mean
+from typing import Any
+
+import torch
+
+from itda_core.benchmarks.machine import timed
+from itda_core.capture.local import Capture
+from itda_core.common.errors import UserError
+from itda_core.common.types import Site
+from itda_core.corpus.store import Corpus
+from itda_core.corpus.windows import cut, is_held_out
+from itda_core.dictionary.builder import build_dictionary
+from itda_core.dictionary.dictionary import Dictionary
+from itda_core.evaluation.coders import DictionaryCoder
+from itda_core.evaluation.metrics import HeldOut, Measurement, Setting, measure_points, read_held_out
+from itda_core.models.bundled import model_folder
+from itda_core.models.model import load_model
+from itda_core.reports.quality import Measured, Point, leads
+
+REFITTED = ", refitted"
+"""Behind a recipe's name: its dictionary, encoding by `refitted` instead of matching pursuit."""
+_SEARCHES = 12
+_CLOSE = 0.05  # that the number of atoms may be off what was asked
+_GROWTH = 0.5  # atoms grow about as the threshold falls squared
+
+
+@dataclass(frozen=True)
+class RecipesBench:
+    """What `itda bench recipes` measures."""
+
+    tokens: int = 24_000
+    """Tokens of the corpus that each model reads; every tenth document of them is measured on."""
+    sites: tuple[tuple[str, int], ...] = (("docs-b", 2), ("docs-b", 4), ("docs-c", 3), ("code-a", 3), ("seeds/s3", 4))
+    """Models and layers; the pruned recipe was chosen on docs-a."""
+    sizes: tuple[tuple[int, int], ...] = ((300, 20), (1_000, 10), (1_000, 20), (1_000, 40))
+    """Atoms and pursuit steps."""
+    draws: int = 2
+    """So many times what is drawn at random is drawn; the mean is told."""
+    batch_windows: int = 16
+    """Windows in a forward pass."""
+
+    def __post_init__(self) -> None:
+        if self.draws < 1:
+            raise UserError(f"draws are {self.draws}: ask for one or more")
+        if 2 * max(atoms for atoms, _ in self.sizes) > self.tokens:
+            raise UserError(f"{self.tokens:,} tokens are too few for dictionaries of such sizes: ask for more")
+
+
+@dataclass(frozen=True)
+class RecipeResult:
+    """One recipe at one size and L0, on one site."""
+
+    unexplained: tuple[float, float, float]
+    """Share of the variance of the held-out tokens that is not explained, and its 95 % interval over documents; the
+    mean over the draws."""
+    ce_loss_score: tuple[float, float, float]
+    """The same of the CE loss score."""
+    ce_lead: tuple[float, float, float]
+    """By how much that is above the published recipe's, encoded by matching pursuit, and the 95 % interval of the
+    difference, the same documents drawn for both; the mean over the draws."""
+    seconds: float
+    """Time to build, once."""
+    encode_seconds: float
+    """Time to encode the held-out tokens by the dictionary of the first draw: the median of three."""
+
+
+@dataclass(frozen=True)
+class RecipeRow:
+    """All recipes at one size and L0, on one site."""
+
+    model: str
+    """The model."""
+    layer: int
+    """The layer."""
+    atoms: int
+    """Atoms of each."""
+    l0: int
+    """Pursuit steps, to build and to measure."""
+    threshold: float
+    """The relative error at which the published recipe has so many atoms."""
+    recipes: dict[str, RecipeResult]
+    """By name, encoded by matching pursuit; with REFITTED behind it, the same dictionary with fitted coefficients."""
+
+
+@dataclass(frozen=True)
+class Lead:
+    """By how much one is ahead of another, over all rows."""
+
+    unexplained: float
+    """Mean share that it takes off the unexplained variance."""
+    unexplained_better: int
+    """Rows in which it leaves less."""
+    ce_loss_score: float
+    """Mean of what it adds to the CE loss score."""
+    ce_better: int
+    """Rows in which it has the higher score."""
+
+
+@dataclass(frozen=True)
+class RecipesReport:
+    """What `itda bench recipes` answers."""
+
+    corpus: str
+    """Id of the corpus."""
+    settings: RecipesBench
+    """What was asked for."""
+    held_out: dict[str, int]
+    """By model: tokens measured on."""
+    rows: list[RecipeRow]
+    """By site, atoms and L0."""
+    ahead_of: dict[str, Lead]
+    """By recipe: how far `pruned` is ahead of it, both encoded by matching pursuit."""
+    refitted_ahead_of: dict[str, Lead]
+    """By recipe, by name as in the rows: how far `pruned, refitted` is ahead of it."""
+    surely: dict[str, tuple[int, int]]
+    """By recipe: rows in which the whole interval of its `ce_lead` is above 0, and in which it is below."""
+    build_ratio: float
+    """Time to build by the pruned recipe over that by the published one: the sum over all rows."""
+    refit_ratio: float
+    """Time to encode with fitted coefficients over that by matching pursuit, the published dictionaries: likewise."""
+    seconds: float
+    """Of the whole run."""
+
+    def as_json(self) -> dict[str, Any]:
+        """The report as values that JSON has."""
+        return asdict(self)
+
+
+def bench_recipes(corpus: Corpus, settings: RecipesBench, say: Callable[[str], None]) -> RecipesReport:
+    """Build by every recipe at equal numbers of atoms and L0, and measure on held-out tokens.
+
+    Args:
+        corpus: what the models read.
+        settings: which models, sizes and L0.
+        say: called with a line on what is being done.
+
+    Raises:
+        UserError: a model is not here, or has too few distinct activations for so many atoms.
+    """
+    began = time.perf_counter()
+    rows: list[RecipeRow] = []
+    held_out: dict[str, int] = {}
+    for name, layer in settings.sites:
+        say(f"capturing {settings.tokens:,} tokens of {name}, layer {layer}")
+        x, sources, measured_on = _read(corpus, name, layer, settings)
+        held_out[name] = sum(len(each.activations) for each in measured_on)
+        for atoms, l0 in settings.sizes:
+            say(f"{name}, layer {layer}: {atoms:,} atoms, L0 {l0}")
+            threshold = _threshold(x, sources, atoms, l0)
+            built, seconds = _build(x, sources, l0, threshold, settings.draws)
+            rows.append(
+                RecipeRow(
+                    name, layer, len(built["published"][0]), l0, threshold, _measure(built, seconds, l0, measured_on)
+                )
+            )
+    spent = {name: sum(row.recipes[name].seconds for row in rows) for name in ("published", "pruned")}
+    encoding = {name: sum(row.recipes[name].encode_seconds for row in rows) for name in rows[0].recipes}
+    return RecipesReport(
+        corpus.id,
+        settings,
+        held_out,
+        rows,
+        {name: _lead(rows, "pruned", name) for name in ("published", "random")},
+        {
+            name: _lead(rows, "pruned" + REFITTED, name)
+            for name in ("published", "random", "published" + REFITTED, "random" + REFITTED)
+        },
+        {name: _surely(rows, name) for name in rows[0].recipes if name != "published"},
+        spent["pruned"] / spent["published"],
+        encoding["published" + REFITTED] / encoding["published"],
+        time.perf_counter() - began,
+    )
+
+
+def _read(
+    corpus: Corpus, name: str, layer: int, settings: RecipesBench
+) -> tuple[torch.Tensor, torch.Tensor, list[HeldOut]]:
+    """Activations to build from [n, d_model], their sources [n, 2], and what is measured on."""
+    model, site = load_model(str(model_folder(name)), device="cpu"), Site(layer)
+    windows = list(cut(corpus.documents(), model.tokenizer, corpus.cut, settings.tokens))
+    used = [window for window in windows if not is_held_out(window.document)]
+    batches = list(Capture(model, [site], lambda: used, settings.batch_windows))
+    held = [window for window in windows if is_held_out(window.document)]
+    return (
+        torch.cat([batch.activations[site] for batch in batches]),
+        torch.cat([batch.sources for batch in batches]),
+        list(read_held_out(model, site, held, settings.batch_windows)),
+    )
+
+
+def _threshold(x: torch.Tensor, sources: torch.Tensor, atoms: int, l0: int) -> float:
+    """The relative error at which the published recipe admits about so many atoms."""
+    threshold, low, high = 0.3, 0.0, 1.0  # there are too many atoms at the lower, too few at the higher
+    for _ in range(_SEARCHES):
+        found = len(build_dictionary([(x, sources)], l0, threshold, max_atoms=2 * atoms))
+        if abs(found - atoms) <= _CLOSE * atoms:
+            return threshold
+        low, high = (threshold, high) if found > atoms else (low, threshold)
+        threshold *= (max(found, 1) / atoms) ** _GROWTH
+        if not low < threshold < high:
+            threshold = (low + high) / 2
+    raise UserError(f"no threshold gives {atoms:,} atoms here, the last tried {found:,}: ask for others")
+
+
+def _build(
+    x: torch.Tensor, sources: torch.Tensor, l0: int, threshold: float, draws: int
+) -> tuple[dict[str, list[Dictionary]], dict[str, float]]:
+    """The dictionaries of each recipe, and the time that the first of each took.
+
+    What is drawn at random depends on the numbers of the rows, so that without the first row it is drawn anew.
+    """
+    built: dict[str, list[Dictionary]] = {}
+    seconds: dict[str, float] = {}
+    for recipe in ("published", "pruned", "random"):
+        parts = [(x[draw:], sources[draw:]) for draw in range(1 if recipe == "published" else draws)]
+        most = len(built["published"][0]) if built else None
+
+        def build(part: tuple[torch.Tensor, torch.Tensor], recipe: str = recipe, most: int | None = most) -> Dictionary:
+            return build_dictionary([part], l0, threshold, max_atoms=most, recipe=recipe)
+
+        seconds[recipe], first = timed(lambda build=build, parts=parts: build(parts[0]))
+        built[recipe] = [first, *map(build, parts[1:])]
+    return built, seconds
+
+
+def _measure(
+    built: Mapping[str, list[Dictionary]], seconds: Mapping[str, float], l0: int, measured_on: list[HeldOut]
+) -> dict[str, RecipeResult]:
+    coders = {
+        name + words: [Setting(l0, DictionaryCoder(each, l0, method)) for each in dictionaries]
+        for name, dictionaries in built.items()
+        for words, method in (("", "matching"), (REFITTED, "refitted"))
+    }
+    measurement = measure_points([each for own in coders.values() for each in own], measured_on)
+    points = iter(measurement.points)
+    found = {name: [next(points) for _ in own] for name, own in coders.items()}
+    (published,) = found["published"]
+    x = torch.cat([each.activations for each in measured_on])
+    return {
+        name: RecipeResult(
+            _mean([_left(point.measured["variance_explained"]) for point in own]),
+            _mean([point.measured["ce_loss_score"] for point in own]),
+            _mean([_ahead(point, published, measurement) for point in own]),
+            seconds[name.removesuffix(REFITTED)],
+            timed(lambda coder=coders[name][0].coder: coder.encode(x), 3)[0],
+        )
+        for name, own in found.items()
+    }
+
+
+def _ahead(point: Point, other: Point, measurement: Measurement) -> Measured:
+    found = leads(point, measurement, other, measurement)
+    if "ce_loss_score" not in found:
+        raise UserError("the held-out tokens have no predictions: ask for more tokens")
+    return found["ce_loss_score"]
+
+
+def _left(explained: Measured) -> Measured:
+    return Measured(1 - explained.value, 1 - explained.high, 1 - explained.low)
+
+
+def _mean(measured: list[Measured]) -> tuple[float, float, float]:
+    value, low, high = map(mean, zip(*measured, strict=True))
+    return value, low, high
+
+
+def _surely(rows: list[RecipeRow], name: str) -> tuple[int, int]:
+    leads = [row.recipes[name].ce_lead for row in rows]
+    return sum(low > 0 for _, low, _ in leads), sum(high < 0 for *_, high in leads)
+
+
+def _lead(rows: list[RecipeRow], ahead: str, name: str) -> Lead:
+    pairs = [(row.recipes[ahead], row.recipes[name]) for row in rows]
+    off = [1 - ours.unexplained[0] / theirs.unexplained[0] for ours, theirs in pairs]
+    more = [ours.ce_loss_score[0] - theirs.ce_loss_score[0] for ours, theirs in pairs]
+    return Lead(mean(off), sum(each > 0 for each in off), mean(more), sum(each > 0 for each in more))

@@ -1,0 +1,315 @@
+"""`itda bench sae`: how long an SAE takes to come to a dictionary's CE loss score, and a dictionary to an SAE's.
+
+All contestants read the same documents in one order, with the same width, L0 and threads, and are measured on the same
+tokens of other documents. The dictionary stops after some of them; SAEs go on, so that they see many different
+activations before they see one again. A clock runs while a contestant is built or trained: it leaves out capture, and
+what measuring the curves takes; ITDA's has compiling in it, from nothing, as after installing. An atom of the
+dictionary is never taken back, so that ITDA at fewer tokens is its first atoms.
+"""
+
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Sequence
+from math import ceil
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import NamedTuple
+
+import numba
+import torch
+from safetensors.torch import save_file
+
+from itda_core.benchmarks.machine import measure_machine
+from itda_core.benchmarks.sae.results import (
+    BenchSite,
+    Contestant,
+    CurvePoint,
+    Reach,
+    SaeBench,
+    SaeReport,
+    SiteContest,
+    Versus,
+)
+from itda_core.capture.local import Capture
+from itda_core.common.errors import UserError
+from itda_core.common.files import read_json
+from itda_core.common.settings import BuildSettings, DictionarySettings
+from itda_core.common.types import Site
+from itda_core.corpus.store import Corpus
+from itda_core.corpus.windows import Window, cut, is_held_out
+from itda_core.dictionary.builder import DictionaryBuilder
+from itda_core.evaluation.coders import Coder, DictionaryCoder
+from itda_core.evaluation.metrics import HeldOut, Setting, measure_points, read_held_out
+from itda_core.evaluation.sae.coder import SaeCoder
+from itda_core.evaluation.sae.saelens import new_sae, new_trainer, require_saelens
+from itda_core.evaluation.sae.training import Mark, train
+from itda_core.models.bundled import model_folder
+from itda_core.models.model import Model, load_model
+from itda_core.reports.sae import SaeSettings
+
+Say = Callable[[str], None]
+"""Takes a line on what is being done."""
+_COMPILE_ROWS = 4_096  # enough for every loop of a build to be called
+_FIRST_MARK = 0.02  # of an SAE's run
+_FEWEST_STEPS, _TIMED_STEPS = 10, 10
+_AS_SPARSE = 1.25  # times the L0 that is compared at: the most that a point may have
+
+
+def bench_sae(corpus: Corpus, settings: SaeBench, say: Say) -> SaeReport:
+    """Run the bench.
+
+    Args:
+        corpus: what the models read.
+        settings: sites, sizes, hyperparameters.
+        say: called with a line on what is being done.
+
+    Raises:
+        UserError: SAELens is not installed, a demo model is not here, or the corpus has too few tokens.
+    """
+    require_saelens()
+    start = time.perf_counter()
+    threads = min(torch.get_num_threads(), numba.get_num_threads())
+    torch.set_num_threads(threads)
+    numba.set_num_threads(threads)
+    say("compiling ITDA's loops from nothing")
+    compiling = compile_seconds(settings, threads)
+    contests = tuple(_contest(site, corpus, settings, compiling, say) for site in settings.sites)
+    return SaeReport(
+        contests=contests,
+        compile_seconds=compiling,
+        threads=threads,
+        machine=measure_machine(contests[0].d_model),
+        settings=settings,
+        corpus=corpus.id,
+        seconds=time.perf_counter() - start,
+    )
+
+
+def compile_seconds(settings: SaeBench, threads: int) -> float:
+    """What compiling the loops of a build takes where nothing is kept of it: a first small build less a second one.
+
+    Both in a process of their own, whose cache of compiled loops is empty.
+
+    Raises:
+        RuntimeError: that process fails.
+    """
+    with TemporaryDirectory() as folder:
+        torch.manual_seed(0)
+        x = torch.randn(_COMPILE_ROWS, 64) + 1
+        rows = torch.arange(len(x))
+        save_file({"x": x, "sources": torch.stack([rows, rows], 1)}, Path(folder, "rows.safetensors"))
+        done = subprocess.run(
+            [
+                sys.executable,
+                "-P",
+                "-m",
+                "itda_core.benchmarks.pursuit.cold_build",
+                folder,
+                str(settings.l0),
+                str(threads),
+            ],
+            env={**os.environ, "NUMBA_CACHE_DIR": str(Path(folder, "cache"))},
+            capture_output=True,
+            text=True,
+        )
+        if done.returncode:
+            raise RuntimeError(f"the build in a fresh process failed: {done.stderr.strip()[-500:]}")
+        first, second = read_json(Path(folder, "seconds.json"))
+    return max(0.0, first - second)
+
+
+def _contest(site: BenchSite, corpus: Corpus, settings: SaeBench, compiling: float, say: Say) -> SiteContest:
+    model = load_model(str(model_folder(site.model)), device="cpu")
+    say(f"capturing {settings.sae_tokens:,} tokens, or all there are, of {site.model}, layer {site.layer}")
+    start = time.perf_counter()
+    given = _given(model, site, corpus, settings)
+    capture = time.perf_counter() - start
+    judge = _Judge(model, site, given.windows, settings)
+    say(f"building from {given.own:,} activations")
+    itda = _build(given, site, settings, compiling, judge)
+    width = itda.curve[-1].latents
+    contestants = [itda]
+    for kind, seconds in settings.sae_seconds:
+        say(f"{width:,} atoms, CE loss score {itda.curve[-1].ce_loss_score:.4f}; training a {kind} SAE as wide")
+        contestants.append(_train(given.x, kind, seconds, width, settings, judge, say))
+    return SiteContest(
+        site=site,
+        d_model=given.x.shape[1],
+        latents=width,
+        tokens=given.own,
+        sae_tokens=len(given.x),
+        measured_tokens=judge.tokens,
+        capture_seconds=capture,
+        ce_original=judge.ce_original,
+        ce_zero=judge.ce_zero,
+        contestants=tuple(contestants),
+        versus=tuple(versus(itda, other, settings.l0) for other in contestants[1:]),
+    )
+
+
+class _Given(NamedTuple):
+    """What the contestants of a site have."""
+
+    x: torch.Tensor
+    """[n, d_model] float32: what the SAEs learn from."""
+    sources: torch.Tensor
+    """[n, 2] int64."""
+    own: int
+    """So many of them, the first, the dictionary is built from."""
+    windows: list[Window]
+    """Those of the documents held out, of the same text as the dictionary's."""
+
+
+def _given(model: Model, site: BenchSite, corpus: Corpus, settings: SaeBench) -> _Given:
+    def read(tokens: int) -> list[Window]:
+        return list(cut(corpus.documents(), model.tokenizer, corpus.cut, tokens))
+
+    first = read(settings.tokens)
+    if (found := sum(len(window.captured) for window in first)) < settings.tokens:
+        raise UserError(f"{corpus.id} has {found:,} tokens, {settings.tokens:,} were asked: name a larger corpus")
+    used = [window for window in read(settings.sae_tokens) if not is_held_out(window.document)]
+    own = sum(len(window.captured) for window in first if not is_held_out(window.document))
+    place = Site(site.layer)
+    batches = list(Capture(model, [place], lambda: used, BuildSettings((site.layer,)).batch_windows))
+    return _Given(
+        torch.cat([batch.activations[place] for batch in batches]),
+        torch.cat([batch.sources for batch in batches]),
+        own,
+        [window for window in first if is_held_out(window.document)],
+    )
+
+
+class _Judge:
+    """Measures coders on the same held-out tokens."""
+
+    def __init__(self, model: Model, site: BenchSite, windows: list[Window], settings: SaeBench) -> None:
+        """Run the unchanged model. Raises UserError where there is nothing to measure on."""
+        self._batches: list[HeldOut] = []
+        self.tokens = 0
+        for batch in read_held_out(model, Site(site.layer), windows):
+            self._batches.append(batch)
+            self.tokens += len(batch.sources)
+            if self.tokens >= settings.measured_tokens:
+                break
+        told = measure_points([], self._batches)
+        if told.ce_original is None or told.ce_zero is None:
+            raise UserError(f"the {self.tokens:,} held-out tokens of {site.model} have no predictions: ask for more")
+        self.ce_original, self.ce_zero = told.ce_original, told.ce_zero
+
+    def point(self, coder: Coder, l0: int, tokens: int, seconds: float) -> CurvePoint:
+        """A point of a curve."""
+        (point,) = measure_points([Setting(l0, coder)], self._batches).points
+        found = {name: point.measured[name].value for name in ("ce_loss_score", "relative_error", "l0")}
+        return CurvePoint(tokens, seconds, point.latents, **found)
+
+
+def _build(given: _Given, site: BenchSite, settings: SaeBench, compiling: float, judge: _Judge) -> Contestant:
+    """ITDA: the build's clock after every batch, and its atoms up to there measured at some of them."""
+    how = DictionarySettings(settings.l0, site.threshold)
+    build = DictionaryBuilder(how)
+    warm = DictionaryBuilder(how)  # loads or compiles the loops, whose time is counted from nothing elsewhere
+    warm.add(given.x[: settings.build_rows], given.sources[: settings.build_rows])
+    warm.finish()
+    seconds: list[float] = []
+    start = time.perf_counter()
+    for first in range(0, given.own, settings.build_rows):
+        rows = slice(first, min(first + settings.build_rows, given.own))
+        build.add(given.x[rows], given.sources[rows])
+        seconds.append(time.perf_counter() - start)
+    dictionary = build.finish()
+    seconds[-1] = time.perf_counter() - start
+    n = len(seconds)
+    chosen = sorted({min(n, max(1, ceil(n ** (mark / settings.marks)))) for mark in range(1, settings.marks + 1)})
+    curve = []
+    for number in chosen:
+        growth = dictionary.history[number - 1]
+        coder = DictionaryCoder(dictionary.crop(max(1, growth.atoms)), settings.l0)
+        curve.append(judge.point(coder, settings.l0, growth.rows, compiling + seconds[number - 1]))
+    return Contestant("itda", tuple(curve))
+
+
+def _train(
+    x: torch.Tensor, kind: str, seconds: float, width: int, settings: SaeBench, judge: _Judge, say: Say
+) -> Contestant:
+    """An SAE for so much time, at the best learning rate: measured on its way, and at its end."""
+    rate = _tokens_per_second(x, kind, width, settings)
+    tried: dict[float, float] = {}
+    if len(settings.lrs) > 1:
+        for lr in settings.lrs:
+            how = _settings(kind, rate * seconds * settings.sweep_share, lr, settings)
+            found = train(x, how, width, settings.l0, {})
+            tried[lr] = judge.point(SaeCoder(found.sae), settings.l0, found.tokens, found.seconds).ce_loss_score
+            say(f"{kind}: learning rate {lr:g}, {found.tokens:,} tokens, CE loss score {tried[lr]:.4f}")
+    lr = max(settings.lrs, key=lambda each: tried.get(each, 0.0))  # of one, that one
+    how = _settings(kind, rate * seconds, lr, settings)
+    curve: list[CurvePoint] = []
+
+    def look(mark: Mark) -> None:
+        curve.append(judge.point(SaeCoder(mark.sae), settings.l0, mark.tokens, mark.seconds))
+        say(f"{kind}: {mark.tokens:,} tokens, {mark.seconds:.0f} s, CE loss score {curve[-1].ce_loss_score:.4f}")
+
+    steps = [round(how.tokens * _FIRST_MARK ** (1 - at / (settings.marks - 1))) for at in range(settings.marks)]
+    train(x, how, width, settings.l0, {}, tuple(steps), look)
+    return Contestant(kind, tuple(curve), lr, {f"{each:g}": score for each, score in tried.items()})
+
+
+def _settings(kind: str, tokens: float, lr: float, settings: SaeBench) -> SaeSettings:
+    """How an SAE is trained on about so many tokens, in whole steps."""
+    steps = max(_FEWEST_STEPS, round(tokens / settings.batch))
+    return SaeSettings(kind, steps * settings.batch, settings.batch, lr, settings.seed)
+
+
+def _tokens_per_second(x: torch.Tensor, kind: str, width: int, settings: SaeBench) -> float:
+    """How fast an SAE is trained, by some steps of another; the auxiliary loss for dead latents comes on top."""
+    if len(x) < settings.batch:
+        raise UserError(f"{len(x):,} activations are fewer than a step of {settings.batch:,}: ask for more tokens")
+    sae = new_sae(kind, x.shape[1], width, settings.l0, 1.0, {})
+    scale = x.shape[1] ** 0.5 / float(x.norm(dim=1).mean())
+    trainer = new_trainer(
+        sae, scale, samples=10**9, batch=settings.batch, lr=settings.lrs[0], warm_up=1, decay=1, dead_after=10**6
+    )
+
+    def steps(n: int) -> None:
+        for _ in range(n):
+            trainer.step(x[: settings.batch])
+
+    steps(_TIMED_STEPS // 2)
+    start = time.perf_counter()
+    steps(_TIMED_STEPS)
+    return _TIMED_STEPS * settings.batch / (time.perf_counter() - start)
+
+
+def versus(itda: Contestant, sae: Contestant, l0: int) -> Versus:
+    """Where each comes to the other's final CE loss score, as sparse as it is to be: at `l0` and a quarter at most.
+
+    A standard SAE begins with most latents active, and its score there is no score at this L0.
+    """
+    own, other = itda.curve[-1], sae.curve[-1]
+    tokens, seconds, reached = _first(sae.curve, own.ce_loss_score, l0)
+    at_itda = Reach(reached, tokens, seconds, own.seconds / seconds, own.tokens / tokens, None if reached else "upper")
+    tokens, seconds, reached = _first(itda.curve, other.ce_loss_score, l0)
+    at_sae = Reach(
+        reached, tokens, seconds, seconds / other.seconds, tokens / other.tokens, None if reached else "lower"
+    )
+    return Versus(sae.name, at_itda, at_sae)
+
+
+def _first(curve: Sequence[CurvePoint], score: float, l0: int) -> tuple[float, float, bool]:
+    """Tokens and seconds at which a curve first comes to a score, and whether it does; those of its end if it does not.
+
+    Between two points that are sparse enough it is taken for straight. Where it is there as soon as it is sparse
+    enough, it is there at that point.
+    """
+    before: CurvePoint | None = None
+    for point in curve:
+        sparse = point.l0 <= _AS_SPARSE * l0
+        if sparse and point.ce_loss_score >= score:
+            if before is None:
+                return point.tokens, point.seconds, True
+            share = (score - before.ce_loss_score) / (point.ce_loss_score - before.ce_loss_score)
+            tokens = before.tokens + share * (point.tokens - before.tokens)
+            return tokens, before.seconds + share * (point.seconds - before.seconds), True
+        before = point if sparse else None
+    return curve[-1].tokens, curve[-1].seconds, False

@@ -1,0 +1,1 @@
+"""`itda bench scale`."""

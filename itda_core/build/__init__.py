@@ -1,0 +1,1 @@
+"""The pipeline: capture, dictionary, encode, index; its estimate; the map."""

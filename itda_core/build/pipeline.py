@@ -1,0 +1,248 @@
+"""Capture, build, encode and index one site, resumable at any point."""
+
+import shutil
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Protocol
+
+import torch
+
+from itda_core.build.estimate import kept_bytes
+from itda_core.capture.local import Batch, Capture
+from itda_core.capture.remote import RemoteCapture
+from itda_core.capture.store import Packed, pack, record_activations
+from itda_core.common.errors import DamagedError, UserError
+from itda_core.common.files import read_json, sha256_of, write_json, write_sealed
+from itda_core.common.layout import ATOMS_FILE, INDEX_FILE, MANIFEST_FILE
+from itda_core.common.settings import BuildSettings, DictionarySettings
+from itda_core.common.types import Site
+from itda_core.common.versions import versions
+from itda_core.corpus.store import Corpus
+from itda_core.corpus.token_table import TokenTable, check_held_out
+from itda_core.corpus.windows import Window, cut, special_tokens_before
+from itda_core.dictionary.builder import DictionaryBuilder
+from itda_core.dictionary.checkpoint import Checkpoint, Progress
+from itda_core.dictionary.dictionary import Dictionary
+from itda_core.dictionary.errors import relative_errors
+from itda_core.index.writer import IndexWriter
+from itda_core.jobs.job import Job
+from itda_core.library.library import Library
+from itda_core.library.staging import part_of, place_finished
+from itda_core.models.model import Model
+
+_BUILDER_FILE, _STAGING_FILE, _ORIGIN_FILE = "builder.safetensors", "staging.duckdb", "origin.json"
+_LEDGER_FILE = "jobs.json"
+_NOTE_EVERY = 5.0
+"""Seconds between two notes of the time taken."""
+
+
+class Batches(Protocol):
+    """Activations, batch by batch, the same at every call."""
+
+    def batches(self, first: int = 0) -> Iterator[Batch]:
+        """The batches from number `first` on."""
+        ...
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What a run is to make."""
+
+    ids: dict[Site, str]
+    """The dictionaries, all from the same passes of the model."""
+    sites: list[Site]
+    """Where activations are kept of: those of the dictionaries, and of others of the same request."""
+    identity: dict
+    """What they are made from and how, which their manifests repeat."""
+    build: BuildSettings
+    """What is captured."""
+    dictionary: DictionarySettings
+    """How each dictionary is built."""
+    activations: str | None
+    """The folder's name under which the activations are kept; None keeps none, and the model runs twice."""
+    remote: bool
+    """Whether the model runs on a server."""
+
+
+class Pipeline:
+    """One run."""
+
+    def __init__(self, library: Library, corpus: Corpus, model: Model, plan: Plan, job: Job) -> None:
+        self._library, self._corpus, self._model, self._plan, self._job = library, corpus, model, plan, job
+        self._started, self._before, self._noted = time.perf_counter(), 0.0, 0.0
+
+    def run(self) -> None:
+        """Capture, build, encode and index. Raises UserError for what cannot be done."""
+        tokens, holdout = self._plan.build.tokens, self._plan.build.holdout
+        self._table = TokenTable.of(self._windows(), holdout, self._library.root)
+        if self._table.n_captured == 0:
+            raise UserError(f"nothing to capture: every document of {self._corpus.id} has a single token or none")
+        check_held_out(self._table, tokens)
+        self._parts = {site: self._part(dictionary_id) for site, dictionary_id in self._plan.ids.items()}
+        batches = self._activations()
+        self._encode(batches, self._build(batches))
+        for dictionary_id in self._plan.ids.values():
+            place_finished(self._library, dictionary_id)
+            self._job.finished(dictionary_id)
+
+    def _windows(self) -> Iterator[Window]:
+        return cut(self._corpus.documents(), self._model.tokenizer, self._corpus.cut, self._plan.build.tokens)
+
+    def _activations(self) -> Batches:
+        """Where the activations come from: the model, or the disk, where they are put first."""
+        sites, batch_windows = self._plan.sites, self._plan.build.batch_windows
+        if self._plan.activations is None:
+            return Capture(self._model, list(self._plan.ids), self._windows, batch_windows)
+        folder = self._library.activations / self._plan.activations
+        self._job.stage("capturing on the server" if self._plan.remote else "capturing", self._table.n_captured)
+        if not self._plan.remote:
+            capture = Capture(self._model, sites, self._windows, batch_windows)
+
+            def packed(first: int) -> Iterator[Packed]:
+                return map(pack, capture.batches(first))
+
+            return record_activations(packed, folder, self._advance)
+        size = kept_bytes(self._table.n_captured, len(sites), self._model.d_model)
+        self._job.say(
+            f"{self._table.n_captured:,} tokens at {len(sites)} {'site' if len(sites) == 1 else 'sites'} of width "
+            f"{self._model.d_model:,}: {_bytes(size)} to be transferred and kept, before compression"
+        )
+        folder.mkdir(parents=True, exist_ok=True)
+        far = RemoteCapture(self._model, sites, self._windows, batch_windows, folder / _LEDGER_FILE, say=self._job.say)
+        return record_activations(far.packed, folder, self._advance)
+
+    def _build(self, batches: Batches) -> dict[Site, Dictionary]:
+        settings, device = self._plan.dictionary, torch.device("cpu")  # where captured activations are
+        checkpoints = {site: Checkpoint(part / _BUILDER_FILE) for site, part in self._parts.items()}
+        progress = {site: checkpoint.load(settings, device) for site, checkpoint in checkpoints.items()}
+        first = min(progress.values(), key=lambda each: each.batches)
+        self._job.stage("building", self._table.n_captured, done=first.tokens)
+        for number, batch in enumerate(batches.batches(first.batches), first.batches):
+            used = ~self._held_out(batch)
+            for site, (builder, done, tokens) in progress.items():
+                if done > number:
+                    continue
+                builder.add(batch.activations[site][used], batch.sources[used])
+                progress[site] = Progress(builder, done + 1, tokens + len(batch.sources))
+                self._job.grown(self._plan.ids[site], builder.history)
+                if checkpoints[site].due:
+                    checkpoints[site].save(progress[site])
+            self._advance(len(batch.sources))
+        for site, checkpoint in checkpoints.items():
+            checkpoint.save(progress[site])
+        dictionaries = self._finished({site: each.builder for site, each in progress.items()})
+        self._spreads = {site: each.builder.energy.spread for site, each in progress.items()}
+        for site, spread in self._spreads.items():
+            if spread is not None and (note := spread.note()):
+                self._job.say(f"layer {site.layer} {site.hook}: {note}")
+        for site, dictionary in dictionaries.items():
+            if len(dictionary) == 0:
+                for part in self._parts.values():  # to go on with them would end here again
+                    shutil.rmtree(part)
+                raise UserError(
+                    f"no activation of layer {site.layer} {site.hook} is over the threshold "
+                    f"{settings.threshold:g}: lower --threshold"
+                )
+        return dictionaries
+
+    def _finished(self, builders: dict[Site, DictionaryBuilder]) -> dict[Site, Dictionary]:
+        if self._plan.dictionary.recipe == "published":
+            return {site: builder.finish() for site, builder in builders.items()}
+        self._job.stage("choosing the atoms", len(builders), "dictionaries")
+        dictionaries = {}
+        for site, builder in builders.items():
+            dictionaries[site] = builder.finish()
+            self._advance(1)
+        return dictionaries
+
+    def _held_out(self, batch: Batch) -> torch.Tensor:
+        """[n] whether each row is kept out of building."""
+        return torch.tensor([self._table.held_out(document) for document in batch.sources[:, 0].tolist()])
+
+    def _encode(self, batches: Batches, dictionaries: dict[Site, Dictionary]) -> None:
+        """Encode every captured token and fill each dictionary's folder."""
+        writers = {site: IndexWriter(self._parts[site] / _STAGING_FILE) for site in dictionaries}
+        first = min(writer.batches for writer in writers.values())
+        done = min(writer.n_tokens for writer in writers.values())
+        self._job.stage("encoding", self._table.n_captured, done=done)
+        for number, batch in enumerate(batches.batches(first), first):
+            sources = batch.sources.numpy()
+            tokens = self._table.ordinal(sources[:, 0], sources[:, 1])
+            for site, dictionary in dictionaries.items():
+                if writers[site].batches > number:
+                    continue
+                x = batch.activations[site]
+                codes = dictionary.encode(x)
+                writers[site].add(tokens, codes, relative_errors(x, dictionary.decode(codes, len(x))).numpy())
+            self._advance(len(batch.sources))
+        self._job.stage("indexing", len(dictionaries), "dictionaries")
+        for site, dictionary in dictionaries.items():
+            part, writer = self._parts[site], writers[site]
+            writer.write(part / INDEX_FILE, dictionary, self._table, self._corpus.documents())
+            dictionary.write_atoms(part)
+            self._write_manifest(part, site, dictionary, *writer.mean_error(self._table))
+            writer.close()
+            self._advance(1)
+
+    def _advance(self, amount: int) -> None:
+        self._job.advance(amount)
+        if self._seconds - self._noted > _NOTE_EVERY:
+            self._noted = self._seconds
+            for part in self._parts.values():
+                write_json(part / _ORIGIN_FILE, self._origin(self._noted))
+
+    @property
+    def _seconds(self) -> float:
+        """Time that this run has taken, and those before it that were stopped."""
+        return self._before + time.perf_counter() - self._started
+
+    def _origin(self, seconds: float) -> dict:
+        return {"versions": versions(), "device": self._model.device, "seconds": seconds}
+
+    def _write_manifest(
+        self, part: Path, site: Site, dictionary: Dictionary, relative_error: float, n_measured: int
+    ) -> None:
+        manifest = {
+            **dictionary.describe(),
+            **self._plan.identity,
+            "id": self._plan.ids[site],
+            "layer": site.layer,
+            "hook": site.hook,
+            "n_layers": self._model.n_layers,
+            "n_tokens": self._table.n_captured,
+            "activations": self._plan.activations,
+            "prefix": special_tokens_before(self._model.tokenizer),  # other tools count them as positions
+            "relative_error": relative_error,
+            "measured_tokens": n_measured,
+            "energy": None if (spread := self._spreads[site]) is None else spread._asdict(),
+            "seconds": self._seconds,
+            "created": datetime.now(UTC).isoformat(timespec="seconds"),
+            "versions": versions(),
+            "files": {name: sha256_of(part / name) for name in (ATOMS_FILE, INDEX_FILE)},
+        }
+        write_sealed(part / MANIFEST_FILE, manifest)
+
+    def _part(self, dictionary_id: str) -> Path:
+        """The folder where a dictionary is made; what other versions or another device left there is removed."""
+        part = part_of(self._library, dictionary_id)
+        if part.is_dir():
+            try:
+                left = read_json(part / _ORIGIN_FILE)
+                before = float(left["seconds"])
+                is_same = left | {"seconds": 0.0} == self._origin(0.0)
+            except (DamagedError, KeyError, TypeError, ValueError):
+                is_same = False
+            if is_same:
+                self._before = max(self._before, before)
+            else:
+                shutil.rmtree(part)
+        part.mkdir(parents=True, exist_ok=True)
+        write_json(part / _ORIGIN_FILE, self._origin(self._before))
+        return part
+
+
+def _bytes(n: int) -> str:
+    return f"{n / 1e9:,.1f} GB" if n >= 1e9 else f"{n / 1e6:,.1f} MB"

@@ -1,0 +1,1 @@
+"""Windows to activations: local, remote (NDIF), stored, replayed."""

@@ -1,0 +1,145 @@
+"""Captured activations kept on disk: unit-norm in float16 with a float32 norm beside them, a shard for each batch.
+
+A shard is written aside and renamed once whole, and its name carries the checksum of its content; so a capture that was
+killed goes on after the last whole shard. bfloat16 models reach values that float16 cannot hold; a unit-norm row always
+fits.
+"""
+
+from collections.abc import Callable, Collection, Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import load_file, save_file
+
+from itda_core.capture.local import Batch
+from itda_core.capture.shard_files import CHECKSUM, FORMAT, SHARD, is_whole, read_shards_manifest
+from itda_core.common.errors import DamagedError, UserError
+from itda_core.common.files import sha256_of, write_sealed, written_whole
+from itda_core.common.layout import MANIFEST_FILE
+from itda_core.common.types import Site
+
+
+class Packed(NamedTuple):
+    """One batch of activations as it is kept."""
+
+    unit: dict[Site, torch.Tensor]
+    """Per site [n, d_model] float16: the activations, scaled to unit norm."""
+    norm: dict[Site, torch.Tensor]
+    """Per site [n] float32: their norms."""
+    sources: torch.Tensor
+    """[n, 2] int64: document, position."""
+
+
+def pack(batch: Batch) -> Packed:
+    """Scale a batch's activations to unit norm; those of a zero row stay zero."""
+    norm = {site: x.norm(dim=1) for site, x in batch.activations.items()}
+    tiny = torch.finfo(torch.float32).tiny
+    unit = {site: (x / norm[site].clamp_min(tiny)[:, None]).half() for site, x in batch.activations.items()}
+    return Packed(unit, norm, batch.sources)
+
+
+class RecordedActivations:
+    """Activations that were kept, read back batch by batch as they were captured, to float16's precision."""
+
+    def __init__(self, folder: Path) -> None:
+        """Open a folder that `record_activations` filled. Raises DamagedError for one that it did not, NewerError."""
+        self._folder = folder
+        manifest = read_shards_manifest(folder)
+        self._sites, self._shards = manifest.named_sites, manifest.shards
+
+    @property
+    def sites(self) -> list[Site]:
+        """Where they were captured, sorted."""
+        return sorted(self._sites.values())
+
+    def __iter__(self) -> Iterator[Batch]:
+        return self.batches()
+
+    def sources(self) -> torch.Tensor:
+        """[n, 2] int64, document and position of all rows: what stands in the shards, which are not checked for it.
+
+        Raises DamagedError for a shard that cannot be read.
+        """
+        found = [torch.empty(0, 2, dtype=torch.int64)]
+        for name in self._shards:
+            try:
+                with safe_open(self._folder / name, "pt") as file:
+                    found.append(file.get_tensor("sources"))
+            except (OSError, SafetensorError) as error:
+                raise self._damaged(name) from error
+        return torch.cat(found)
+
+    def batches(self, first: int = 0, sites: Collection[Site] | None = None) -> Iterator[Batch]:
+        """The batches from number `first` on, of all sites unless some are named.
+
+        Raises DamagedError for a shard that is missing or was changed.
+        """
+        for name in self._shards[first:]:
+            path = self._folder / name
+            if not path.is_file() or not is_whole(path):
+                raise self._damaged(name)
+            tensors = load_file(path)
+            activations = {
+                site: tensors[f"{key}.unit"].float() * tensors[f"{key}.norm"][:, None]
+                for key, site in self._sites.items()
+                if sites is None or site in sites
+            }
+            yield Batch(activations, tensors["sources"])
+
+    def _damaged(self, name: str) -> DamagedError:
+        return DamagedError(f"{name} of {self._folder.name} is missing or changed: delete the folder, build again")
+
+
+def record_activations(
+    batches: Callable[[int], Iterator[Packed]], folder: Path, progress: Callable[[int], None] | None = None
+) -> RecordedActivations:
+    """Keep batches in `folder`, a shard for each; what an earlier call of the same kept there is not asked for again.
+
+    Args:
+        batches: gives the batches from a number on; the same ones at every call.
+        folder: where; nobody else may write there meanwhile.
+        progress: told of the rows of each batch, those that were there included.
+
+    Raises UserError for a value that is not finite; the batches before it are kept.
+    """
+    if (folder / MANIFEST_FILE).is_file():
+        return RecordedActivations(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    progress = progress or (lambda rows: None)
+    shards = _whole_shards(folder)
+    for path in shards:
+        progress(len(load_file(path)["sources"]))
+    for packed in batches(len(shards)):
+        shards.append(_write(packed, folder, len(shards)))
+        progress(len(packed.sources))
+    sites = [key.removesuffix(".norm") for key in load_file(shards[0]) if key.endswith(".norm")] if shards else []
+    named = {key: [int(key.split(".")[0]), key.split(".")[1]] for key in sites}
+    said = {"format": FORMAT, "sites": named, "shards": [path.name for path in shards]}
+    write_sealed(folder / MANIFEST_FILE, said)
+    return RecordedActivations(folder)
+
+
+def _whole_shards(folder: Path) -> list[Path]:
+    """The shards of a folder from the first on, as far as they are whole; what else lies there is removed."""
+    found = {int(match[1]): path for path in folder.iterdir() if (match := SHARD.fullmatch(path.name))}
+    shards: list[Path] = []
+    while len(shards) in found and is_whole(found[len(shards)]):
+        shards.append(found[len(shards)])
+    for path in folder.iterdir():  # parts of killed processes too: whoever writes here has the folder's lock
+        if path not in shards and path.name.startswith((".", "shard-")):
+            path.unlink()
+    return shards
+
+
+def _write(packed: Packed, folder: Path, number: int) -> Path:
+    tensors = {"sources": packed.sources}
+    for site, norm in packed.norm.items():
+        if not torch.isfinite(norm).all() or not torch.isfinite(packed.unit[site]).all():
+            raise UserError(f"layer {site.layer} {site.hook} has an activation that is not finite: try another --dtype")
+        tensors[f"{site.layer}.{site.hook}.unit"], tensors[f"{site.layer}.{site.hook}.norm"] = packed.unit[site], norm
+    whole = folder / f".shard-{number:06}"
+    with written_whole(whole) as part:
+        save_file(tensors, part)
+    return whole.rename(folder / f"shard-{number:06}-{sha256_of(whole)[:CHECKSUM]}.safetensors")

@@ -1,0 +1,139 @@
+"""The `itda bench` commands."""
+
+import argparse
+import json
+import sys
+from collections.abc import Callable
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from itda_core.cli.options import json_option, quiet
+
+
+def add_options(name: str, parser: argparse.ArgumentParser) -> None:
+    """Give a bench's parser the options that it takes beside the library."""
+    if name in _MEASURES_ACTIVATIONS:
+        parser.add_argument(
+            "--activations",
+            type=Path,
+            metavar="FILE",
+            help="safetensors file with activations [n, d_model] and, as an option, sources [n, 2]",
+        )
+    if name in _FULL:
+        parser.add_argument("--full", action="store_true", help=_FULL[name])
+    json_option(parser)
+
+
+def _say(line: str) -> None:
+    print(line, file=sys.stderr, flush=True)
+
+
+def _pursuit(given: argparse.Namespace) -> int:
+    from itda_core.benchmarks.pursuit.results import PursuitBench
+    from itda_core.benchmarks.pursuit.run import bench_pursuit
+    from itda_core.benchmarks.pursuit.table import pursuit_table
+    from itda_core.benchmarks.pursuit.wide import WideBench, bench_full
+
+    data, settings = _activations(given), PursuitBench()
+    report = bench_pursuit(data, settings, _say)
+    full = bench_full(data, settings, WideBench(), _say) if given.full else None
+    if given.json:
+        print(json.dumps({**report.as_json(), **({} if full is None else asdict(full))}))
+    else:
+        print(pursuit_table(report, full))
+    return 0
+
+
+def _capture(given: argparse.Namespace) -> int:
+    quiet()
+    from itda_core.benchmarks.activations import documentation
+    from itda_core.benchmarks.capture.results import CaptureBench
+    from itda_core.benchmarks.capture.run import bench_capture
+    from itda_core.benchmarks.capture.table import capture_table
+
+    _say("reading the installed documentation")
+    with documentation() as corpus:
+        report = bench_capture(corpus, CaptureBench(), _say)
+    print(json.dumps(report.as_json()) if given.json else capture_table(report))
+    return 0
+
+
+def _scale(given: argparse.Namespace) -> int:
+    from itda_core.benchmarks.scale.results import FULL_SCALE, ScaleBench
+    from itda_core.benchmarks.scale.run import bench_scale
+    from itda_core.benchmarks.scale.table import scale_table
+
+    report = bench_scale(_activations(given), FULL_SCALE if given.full else ScaleBench(), _say)
+    print(json.dumps(report.as_json()) if given.json else scale_table(report))
+    return 0
+
+
+def _layers(given: argparse.Namespace) -> int:
+    quiet()
+    from itda_core.benchmarks.activations import documentation
+    from itda_core.benchmarks.layers.results import FULL_LAYERS, LayersBench
+    from itda_core.benchmarks.layers.run import bench_layers, find_models
+    from itda_core.benchmarks.layers.table import layers_table
+
+    models = find_models(_say)
+    _say("reading the installed documentation")
+    with documentation() as corpus:
+        report = bench_layers(models, corpus, FULL_LAYERS if given.full else LayersBench(), _say)
+    print(json.dumps(report.as_json()) if given.json else layers_table(report))
+    return 0
+
+
+def _sae(given: argparse.Namespace) -> int:
+    quiet()
+    from itda_core.benchmarks.activations import documentation
+    from itda_core.benchmarks.sae.results import FULL_SAE, SaeBench
+    from itda_core.benchmarks.sae.run import bench_sae
+    from itda_core.benchmarks.sae.table import sae_table
+    from itda_core.evaluation.sae.saelens import require_saelens
+
+    require_saelens()
+    _say("reading the installed documentation")
+    with documentation() as corpus:
+        report = bench_sae(corpus, FULL_SAE if given.full else SaeBench(), _say)
+    print(json.dumps(report.as_json()) if given.json else sae_table(report))
+    return 0
+
+
+def _recipes(given: argparse.Namespace) -> int:
+    quiet()
+    from itda_core.benchmarks.activations import documentation
+    from itda_core.benchmarks.recipes.run import RecipesBench, bench_recipes
+    from itda_core.benchmarks.recipes.table import recipes_table
+
+    _say("reading the installed documentation")
+    with documentation() as corpus:
+        report = bench_recipes(corpus, RecipesBench(), _say)
+    print(json.dumps(report.as_json()) if given.json else recipes_table(report))
+    return 0
+
+
+def _activations(given: argparse.Namespace) -> Any:
+    if given.activations is None:
+        quiet()  # a model may have to be loaded
+    from itda_core.benchmarks.activations import find_activations
+
+    return find_activations(given.activations, _say)
+
+
+_MEASURES_ACTIVATIONS = {"pursuit", "scale"}
+_FULL = {
+    "pursuit": "add 100,000 atoms, and the memory of a million rows",
+    "scale": "20,000 atoms, in about a quarter of an hour on two cores",
+    "sae": "three models, and SAEs that learn from the whole corpus, in about 50 minutes",
+    "layers": "more tokens, thresholds and draws than the README's figures come from",
+}
+BENCHES: tuple[tuple[str, str, Callable[[argparse.Namespace], int]], ...] = (
+    ("pursuit", "build and encode against the plain algorithm", _pursuit),
+    ("capture", "capture through nnsight against plain forward hooks", _capture),
+    ("layers", "which measure of similarity finds the same layer in another model", _layers),
+    ("sae", "how long a sparse autoencoder takes to a dictionary's quality, and the reverse", _sae),
+    ("recipes", "which activations make the better atoms, at equal numbers of them", _recipes),
+    ("scale", "what a dictionary of Llama-3.1 70B or 405B takes, measured at its width", _scale),
+)
+"""Name, what it measures, and what runs it."""

@@ -1,0 +1,83 @@
+"""The `itda compare`, `transplant` and `similarity` commands."""
+
+import argparse
+import json
+from dataclasses import asdict
+
+from itda_core.cli.options import DONE, command_job, quiet
+from itda_core.common.settings import LayersSettings
+from itda_core.common.text import one_line
+from itda_core.library.library import Library
+
+
+def run_compare(given: argparse.Namespace) -> int:
+    from itda_core.comparison.compare import compare
+
+    with command_job(given, f"Compare {given.a} with {given.b}") as job:
+        found = compare(Library(given.library), given.a, given.b, job)
+    if given.json:
+        print(json.dumps(asdict(found)))
+        return DONE
+    where = "token" if found.key == "token" else "character where the token ends"
+    low, high = found.interval
+    print(
+        f"{found.shared:,} atoms have the same source ({where}); {found.only_a:,} only in A, {found.only_b:,} only in B"
+    )
+    print(
+        f"IoU {found.jaccard:.4f} (95 % interval {low:.4f} to {high:.4f}); by chance {found.chance:.4f}, "
+        f"among equally frequent tokens {found.chance_frequency:.4f}"
+    )
+    print(f"of the captured tokens, {found.coverage_a:.1%} of A's and {found.coverage_b:.1%} of B's are on both sides")
+    return DONE
+
+
+def run_transplant(given: argparse.Namespace) -> int:
+    from itda_core.comparison.transplant import transplant
+
+    with command_job(given, f"Carry {given.a} over to the model of {given.b}") as job:
+        quiet()
+        found = transplant(Library(given.library), given.a, given.b, job)
+    if given.json:
+        print(json.dumps(asdict(found)))
+        return DONE
+    print(
+        f"{found.transplanted:,} of A's {found.atoms:,} atoms have a transplant in B, and {found.silent:,} of these "
+        f"never fire; {found.tokens:,} common tokens"
+    )
+    print(
+        "no correlation: there is no atom that fires and whose transplant fires"
+        if found.correlation is None
+        else f"median correlation {found.correlation:.4f} over {found.compared:,} atoms of which both fire"
+    )
+    print(
+        "no relative error was measured: all common tokens are A's sources"
+        if found.relative_error is None
+        else f"A's sources decompose B to a relative error of {found.relative_error:.4f}"
+    )
+    return DONE
+
+
+def run_similarity(given: argparse.Namespace) -> int:
+    from itda_core.comparison.layers import compare_layers
+    from itda_core.reports.layers import MEASURES, OLD_REPORT
+
+    settings = LayersSettings(given.tokens, given.threshold, given.l0)
+    with command_job(given, f"Layers of the models of {given.a} and {given.b}") as job:
+        quiet()
+        found = compare_layers(Library(given.library), given.a, given.b, job, settings)
+    if given.json:
+        print(json.dumps(asdict(found)))
+        return DONE
+    low, high = found.union_interval
+    print(
+        f"{found.tokens:,} tokens that both read; IoU of all layers together {found.union:.4f} "
+        f"(95 % interval {low:.4f} to {high:.4f}), by chance {found.union_chance:.4f}"
+    )
+    for name, rows in found.values.items():
+        best = ", ".join(str(max(range(len(row)), key=row.__getitem__)) for row in rows)
+        print(f"{MEASURES[name]}: most like layers 0 to {len(rows) - 1} of A are {best} of B")
+    for name, why in [*found.cautions.items(), *found.left_out.items()]:
+        print(one_line(f"{MEASURES[name]}: {why}"))
+    if found.unmeasured:
+        print(f"{', '.join(MEASURES[name] for name in found.unmeasured)}: {OLD_REPORT}")
+    return DONE

@@ -1,0 +1,135 @@
+"""Evaluation as commands: what each takes, runs and prints. What needs torch is imported by the one that runs."""
+
+import argparse
+import json
+import os
+from collections.abc import Callable
+from dataclasses import asdict, fields
+
+from itda_core.cli.options import json_option, quiet
+from itda_core.common.errors import UserError
+from itda_core.common.settings import MeasureSettings
+from itda_core.jobs.job import JOB_VARIABLE, running_job
+from itda_core.library.library import Library
+from itda_core.reports.probing import ProbingSettings
+from itda_core.reports.quality import MEASURES, Quality, read_quality
+from itda_core.reports.sae import KINDS, SaeSettings, sae_folder
+
+_SHOWN = ("ce_loss_score", "variance_explained", "relative_error", "kl", "dead")
+_TRAINING = ("kind", "width", "k", "tokens", "batch", "lr", "seed")
+
+
+def _measure_options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("id", metavar="ID", help="a dictionary's id, as itda list shows it")
+    most = MeasureSettings().tokens
+    parser.add_argument("--tokens", type=int, default=most, help=f"tokens to measure on at most (default: {most})")
+    json_option(parser)
+
+
+def _measure(given: argparse.Namespace) -> int:
+    settings = MeasureSettings(tokens=given.tokens)
+    with running_job(given.library, f"Measure {given.id}", os.environ.get(JOB_VARIABLE)) as job:
+        quiet()
+        from itda_core.evaluation.evaluate import measure
+
+        found = measure(Library(given.library), given.id, job, settings)
+    print(json.dumps(asdict(found)) if given.json else quality_table(found))
+    return 0
+
+
+def quality_table(report: Quality) -> str:
+    """The most telling measures of every point as lines of a terminal, with what they were measured on."""
+    seen = ", which it was made from: the figures flatter" if report.is_seen else ""
+    lines = [f"{report.id}: {report.tokens:,} tokens of {report.documents:,} documents{seen}"]
+    if report.ce_original is not None and report.ce_zero is not None:
+        lines.append(f"CE loss {report.ce_original:.4f} unchanged, {report.ce_zero:.4f} with zeros")
+    names = [name for name in _SHOWN if any(name in point.measured for each in report.series for point in each.points)]
+    for series in report.series:
+        lines += ["", f"{series.name:8}{'latents':>10}{'L0':>6}" + "".join(f"{_short(name):>22}" for name in names)]
+        for point in series.points:
+            told = [point.measured.get(name) for name in names]
+            values = ["–" if each is None else f"{each.value:.4f} ±{(each.high - each.low) / 2:.4f}" for each in told]
+            lines.append(f"{'':8}{point.latents:>10,}{point.l0:>6}" + "".join(f"{value:>22}" for value in values))
+    return "\n".join(lines)
+
+
+def _short(name: str) -> str:
+    return MEASURES[name].removesuffix(" to the unchanged model")
+
+
+def _sae_options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("id", metavar="ID", help="a dictionary's id, as itda list shows it")
+    training = parser.add_argument_group("trained on the dictionary's activations")
+    told = {field.name: field.default for field in fields(SaeSettings)}
+    training.add_argument("--kind", choices=KINDS, help=f"TopK, or ReLU with an L1 penalty (default: {told['kind']})")
+    training.add_argument("--width", type=int, help="latents (default: the dictionary's atoms)")
+    training.add_argument("--k", type=int, help="active latents at a token (default: the dictionary's L0)")
+    for name, kind, text in (
+        ("tokens", int, "activations that it sees, those seen again counted again"),
+        ("batch", int, "activations in a step"),
+        ("lr", float, "learning rate"),
+        ("seed", int, "of the weights and the order"),
+    ):
+        training.add_argument(f"--{name}", type=kind, help=f"{text} (default: {told[name]:,})")
+    pretrained = parser.add_argument_group("or pretrained")
+    pretrained.add_argument("--release", help="SAELens' name of a release, or a repository of the Hub in its format")
+    pretrained.add_argument("--sae-id", help="the SAE's id in the release")
+    json_option(parser)
+
+
+def _sae(given: argparse.Namespace) -> int:
+    training = {name: getattr(given, name) for name in _TRAINING if getattr(given, name) is not None}
+    if (given.release is None) != (given.sae_id is None):
+        raise UserError("a pretrained SAE is named by both --release and --sae-id")
+    if given.release is not None and training:
+        raise UserError(f"--release names an SAE that is trained already: leave --{next(iter(training))} out")
+    width, k = training.pop("width", None), training.pop("k", None)
+    settings = SaeSettings(**training)
+    library = Library(given.library)
+    title = f"SAE for {given.id}" if given.release is None else f"SAE {given.release} {given.sae_id} for {given.id}"
+    with running_job(given.library, title, os.environ.get(JOB_VARIABLE)) as job:
+        quiet()
+        from itda_core.evaluation.sae.run import adopt_sae, train_sae
+
+        if given.release is None:
+            record = train_sae(library, given.id, job, settings, width, k)
+        else:
+            record = adopt_sae(library, given.id, given.release, given.sae_id, job)
+    quality = read_quality(sae_folder(library, record.id))
+    points = [] if quality is None else [point for series in quality.series for point in series.points]
+    if given.json:
+        print(json.dumps({**record.manifest(), "quality": None if quality is None else asdict(quality)}))
+        return 0
+    seen = "" if record.tokens is None else f" from {record.tokens:,} activations"
+    print(f"{record.id}  {record.width:,} latents{seen}")
+    for point in points:
+        for name, value in point.measured.items():
+            print(f"{MEASURES[name]}: {value.value:.4f} (95 % interval {value.low:.4f} to {value.high:.4f})")
+    return 0
+
+
+def _probe_options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("id", metavar="ID", help="a dictionary's id, as itda list shows it")
+    most = ProbingSettings().tokens
+    parser.add_argument("--tokens", type=int, default=most, help=f"tokens to read at most (default: {most})")
+    json_option(parser)
+
+
+def _probe(given: argparse.Namespace) -> int:
+    with running_job(given.library, f"Probe {given.id}", os.environ.get(JOB_VARIABLE)) as job:
+        quiet()
+        from itda_core.cli.probing_table import probing_table
+        from itda_core.evaluation.probing.run import probe
+
+        found = probe(Library(given.library), given.id, job, ProbingSettings(given.tokens))
+    print(json.dumps(asdict(found)) if given.json else probing_table(found))
+    return 0
+
+
+Command = tuple[str, str, Callable[[argparse.ArgumentParser], None], Callable[[argparse.Namespace], int]]
+COMMANDS: tuple[Command, ...] = (
+    ("measure", "measure how good a dictionary is, beside random atoms", _measure_options, _measure),
+    ("sae", "train an SAE beside a dictionary, or take in a pretrained one, and measure it", _sae_options, _sae),
+    ("probe", "find how much single atoms tell of a token, beside SAEs and random ones", _probe_options, _probe),
+)
+"""Name, what it does, what gives its parser its options, and what runs it."""

@@ -1,0 +1,172 @@
+"""`itda import`, `export`, `push` and `pull`: what each takes, runs and prints. What needs torch is imported there."""
+
+import argparse
+import json
+import os
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from itda_core.cli.options import json_option, quiet
+from itda_core.common.errors import UserError
+from itda_core.common.settings import DTYPES, CorpusSettings
+from itda_core.jobs.job import JOB_VARIABLE, running_job
+from itda_core.library.library import Library
+
+_FORMATS = ("published", "parquet", "safetensors", "saelens")
+_READING = ("model", "corpus")
+
+
+def _import_options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "path", type=Path, metavar="PATH", help="a folder: the published format, or what itda export or a library has"
+    )
+    _reading_options(parser)
+
+
+def _export_options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("id", metavar="ID", help="a dictionary's id, as itda list shows it")
+    parser.add_argument("--format", default="published", choices=_FORMATS, help="what reads it (default: published)")
+    parser.add_argument("--to", type=Path, metavar="DIR", help="the folder to make (default: ID-FORMAT)")
+    parser.add_argument("--overwrite", action="store_true", help="replace an earlier export that lies there")
+    json_option(parser)
+
+
+def _push_options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("id", metavar="ID", help="a dictionary's id, as itda list shows it")
+    parser.add_argument("repo", metavar="REPO", help="a model repository, OWNER/NAME; made where there is none")
+    parser.add_argument("--private", action="store_true", help="make it private, where it is made")
+    parser.add_argument(
+        "--with-text", action="store_true", help="send the index too, which holds the corpus's texts, for all to read"
+    )
+    parser.add_argument(
+        "--overwrite", action="store_true", help="replace what else the repository holds of these names"
+    )
+    json_option(parser)
+
+
+def _pull_options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("repo", metavar="REPO[@REV]", help="a repository that itda push made, and its revision")
+    _reading_options(parser)
+
+
+def _reading_options(parser: argparse.ArgumentParser) -> None:
+    group = parser.add_argument_group("to know its sources and where it fires, both of")
+    group.add_argument("--model", help="the model's folder, or its id on the Hub")
+    group.add_argument("--corpus", metavar="C", help="the texts, as itda build takes them")
+    more = parser.add_argument_group("and where they differ from what is said")
+    more.add_argument("--revision", help="branch, tag or commit of the model on the Hub")
+    more.add_argument("--device", help="cpu, cuda, mps, or auto (default: cuda where there is one)")
+    more.add_argument("--dtype", default="float32", choices=DTYPES, help="what the model computes in")
+    more.add_argument("--column", default="text", help="field that holds the text")
+    more.add_argument("--split", default="train", help="split of a Hub dataset")
+    more.add_argument("--config", help="configuration of a Hub dataset, where it has several")
+    more.add_argument("--corpus-revision", help="revision of a Hub dataset")
+    more.add_argument("--documents", type=int, help="read this many documents at most")
+    more.add_argument("--tokens", type=int, default=200_000, help="stop after so many tokens")
+    more.add_argument("--context", type=int, help="tokens in a window (default: as the dictionary says)")
+    more.add_argument("--keep-first", action="store_true", help="capture each window's first token too")
+    json_option(parser)
+
+
+def _reading(given: argparse.Namespace) -> Any:
+    """What to read an imported dictionary with; None where neither model nor corpus is given."""
+    missing = [name for name in _READING if getattr(given, name) is None]
+    if len(missing) == len(_READING):
+        return None
+    if missing:
+        raise UserError(f"--{missing[0]} is missing: to read a text with it takes both --model and --corpus")
+    from itda_core.interop.encode import Reading
+
+    return Reading(
+        given.model,
+        CorpusSettings(given.corpus, given.column, given.split, given.config, given.corpus_revision, given.documents),
+        given.context,
+        given.keep_first,
+        given.tokens,
+        revision=given.revision,
+        device=given.device,
+        dtype=given.dtype,
+    )
+
+
+def _job(given: argparse.Namespace, title: str) -> Any:
+    return running_job(given.library, title, os.environ.get(JOB_VARIABLE))
+
+
+def _import(given: argparse.Namespace) -> int:
+    reading = _reading(given)
+    with _job(given, f"Import {given.path.name}") as job:
+        quiet()
+        from itda_core.interop.importer import import_folder
+
+        found = import_folder(Library(given.library), given.path, reading, job)
+    return _report_import(given, found)
+
+
+def _report_import(given: argparse.Namespace, found: Any) -> int:
+    if given.json:
+        print(json.dumps(found._asdict()))
+        return 0
+    print(f"{found.id}  {found.atoms:,} atoms")
+    record = Library(given.library).record(found.id)
+    if record.has_text:
+        print(
+            f"of {found.named:,} atoms with a source named, {found.confirmed:,} are the model's activation at it; the "
+            "source of the others is not known here"
+        )
+    else:
+        print("its sources are numbers without a text: give --model and --corpus to know them, and where it fires")
+    return 0
+
+
+def _export(given: argparse.Namespace) -> int:
+    folder = given.to or Path(f"{given.id}-{given.format}")
+    with _job(given, f"Export {given.id} as {given.format}") as job:
+        from itda_core.interop.exporter import export
+
+        job.stage(f"writing {folder.name}", unit="")
+        done = export(Library(given.library), given.id, given.format, folder, given.overwrite)
+    if given.json:
+        print(json.dumps(done._asdict()))
+    else:
+        print(f"{done.folder}: " + ", ".join(f"{name} ({size:,} bytes)" for name, size in done.files.items()))
+    return 0
+
+
+def _push(given: argparse.Namespace) -> int:
+    with _job(given, f"Push {given.id} to {given.repo}") as job:
+        quiet()
+        from itda_core.interop.hub import push
+
+        done = push(Library(given.library), given.id, given.repo, given.private, given.with_text, given.overwrite, job)
+    if given.json:
+        print(json.dumps(done._asdict()))
+    else:
+        print(f"{done.address}: {', '.join(done.files)}")
+        if not given.with_text:
+            print("without the texts: who pulls it gives --model and --corpus to know its sources", file=sys.stderr)
+    return 0
+
+
+def _pull(given: argparse.Namespace) -> int:
+    reading = _reading(given)
+    repo, _, revision = given.repo.partition("@")
+    with _job(given, f"Pull {given.repo}") as job:
+        quiet()
+        from itda_core.interop.hub import pull
+
+        found = pull(Library(given.library), repo, revision or None, reading, job)
+    return _report_import(given, found)
+
+
+COMMANDS: tuple[
+    tuple[str, str, Callable[[argparse.ArgumentParser], None], Callable[[argparse.Namespace], int]], ...
+] = (
+    ("import", "bring in a dictionary that another tool made", _import_options, _import),
+    ("export", "write a dictionary for other tools", _export_options, _export),
+    ("push", "put a dictionary on the Hugging Face Hub", _push_options, _push),
+    ("pull", "fetch a dictionary from the Hugging Face Hub", _pull_options, _pull),
+)
+"""Name, what it does, what gives its parser its options, and what runs it."""

@@ -1,0 +1,96 @@
+"""The `itda list`, `verify`, `jobs`, `cancel` and `map` commands."""
+
+import argparse
+import json
+import sys
+from collections.abc import Sequence
+
+from itda_core.cli.options import DONE, FAULT, command_job
+from itda_core.common.errors import UserError
+from itda_core.common.text import one_line
+from itda_core.jobs.control import cancel
+from itda_core.jobs.read import read_jobs
+from itda_core.jobs.state import JobState
+from itda_core.library.library import Library
+from itda_core.library.manifest import Damaged, DictionaryRecord
+
+
+def run_list(given: argparse.Namespace) -> int:
+    return print_dictionaries(Library(given.library).records(), given.json)
+
+
+def run_verify(given: argparse.Namespace) -> int:
+    from itda_core.cli.verify import verify_library
+
+    library = Library(given.library)
+    if not library.root.exists():
+        raise UserError(f"there is no library at {library.root}: name one with --library")
+    problems = verify_library(library)
+    found = {name: lines for name, lines in problems.items() if lines}
+    if given.json:
+        print(json.dumps({"checked": list(problems), "problems": found}))
+    else:
+        for name, lines in found.items():
+            print(*(one_line(f"{name}: {line}") for line in lines), sep="\n")
+        print(f"{len(problems) - len(found)} of {len(problems)} are as they were built")
+    return FAULT if found else DONE
+
+
+def run_jobs(given: argparse.Namespace) -> int:
+    jobs = read_jobs(given.library)
+    if given.json:
+        told = ("id", "title", "status", "stage", "done", "total", "unit", "rate", "started", "error")
+        print(json.dumps({"jobs": [{name: getattr(job, name) for name in told} for job in jobs]}))
+        return DONE
+    for job in jobs:
+        print(_job_line(job))
+    if not jobs:
+        print("no jobs yet: itda demo and itda build run as such")
+    return DONE
+
+
+def _job_line(job: JobState) -> str:
+    """A job in one line; what it says of itself may come from a stranger's library."""
+    said = [f"{job.id}  {job.status:9}  {job.title}"]
+    if job.status == "running":
+        of = "" if job.total is None else f" of {job.total:,}"
+        said += [job.stage, f"{job.done:,}{of} {job.unit}" if job.unit else ""]
+        said += [f"{job.rate:,.0f} a second" if job.rate else ""]
+    said += [f"started {job.started}" if job.started else "", job.error or ""]
+    return one_line(", ".join(part for part in said if part))
+
+
+def run_cancel(given: argparse.Namespace) -> int:
+    state = cancel(given.library, given.job)
+    if state.status == "done":
+        print(f"{state.id} was done before it could be cancelled")
+    else:
+        print(f"{state.id} is cancelled" + (f": {one_line(state.error)}" if state.error else ""))
+    return DONE
+
+
+def run_map(given: argparse.Namespace) -> int:
+    library = Library(given.library)
+    record = library.record(given.id)
+    with command_job(given, f"Map {given.id}") as job:
+        from itda_core.build.build import add_maps
+
+        add_maps(library, [record.id], job)
+    return DONE
+
+
+def print_dictionaries(records: Sequence[DictionaryRecord | Damaged], as_json: bool) -> int:
+    sound = [record for record in records if isinstance(record, DictionaryRecord)]
+    damaged = [record for record in records if isinstance(record, Damaged)]
+    if as_json:
+        print(json.dumps({"dictionaries": [record.summary() for record in sound]}))
+    else:
+        for record in sound:
+            error = record.relative_error
+            told = "no error measured" if error is None else f"relative error {error:.4f}"
+            print(f"{record.id}  {record.n_atoms:,} atoms from {record.n_tokens:,} tokens, {told}")
+        if not records:
+            print("no dictionaries yet: build some with itda demo, or itda build MODEL")
+    for record in damaged:
+        print(f"itda: {record.id}: {record.reason}", file=sys.stderr)
+    return DONE

@@ -1,0 +1,30 @@
+"""Options, exit codes and helpers that several commands share."""
+
+import argparse
+import os
+from dataclasses import fields
+from typing import Any
+
+from itda_core.jobs.job import JOB_VARIABLE, running_job
+
+DONE, FAULT, MISTAKE, INTERRUPTED, BROKEN_PIPE = 0, 1, 2, 130, 141
+
+
+def json_option(parser: argparse.ArgumentParser) -> None:
+    """Let a command print one JSON document on stdout."""
+    parser.add_argument("--json", action="store_true", help="print one JSON document on stdout, and nothing else there")
+
+
+def quiet() -> None:
+    """Keep other libraries' progress bars off stderr, where ours is."""
+    from transformers.utils import logging
+
+    logging.disable_progress_bar()
+
+
+def default_text(settings: type, name: str) -> Any:
+    return next(field.default for field in fields(settings) if field.name == name)
+
+
+def command_job(given: argparse.Namespace, title: str) -> Any:
+    return running_job(given.library, title, os.environ.get(JOB_VARIABLE))

@@ -1,0 +1,107 @@
+"""What a system does not let be done with a disk or a path, told in one line that says what to do."""
+
+import errno
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from itda_core.common.errors import PlaceError, UserError
+
+_FULL = "the disk that holds {place} is full: free some space and run the same command again; what was done is kept"
+_FORBIDDEN = "{place} may not be used by this user: change its permissions, or name another place"
+_NO_FOLDER = "{place} is a file where a folder has to be: name another place"
+_MANY_OPEN = "too many files are open: raise the limit with ulimit -n"
+_TOLD = {
+    errno.ENOSPC: _FULL,
+    errno.EDQUOT: _FULL,
+    errno.EROFS: "the disk that holds {place} may only be read: name a place on another",
+    errno.EACCES: _FORBIDDEN,
+    errno.EPERM: _FORBIDDEN,
+    errno.ENOTDIR: _NO_FOLDER,
+    errno.EEXIST: _NO_FOLDER,
+    errno.EISDIR: "{place} is a folder where a file has to be: move it away",
+    errno.ELOOP: "{place} is a loop of symbolic links: name a folder",
+    errno.ENAMETOOLONG: "{place} is longer than a name can be: choose a shorter one",
+    errno.EMFILE: _MANY_OPEN,
+    errno.ENFILE: _MANY_OPEN,
+    errno.EIO: "the disk that holds {place} fails: see what the system's log says of it",
+}
+"""Whatever is not here is no matter of the reader's disk, and a fault."""
+_IN_WORDS = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES)
+"""Those that libraries raise as errors of their own types, with the system's words in them."""
+_NO_ROOM_TO_SORT = "max_temp_directory_size"
+"""What DuckDB names where the disk has no room for what memory does not hold."""
+_NO_CACHE = "cannot cache function"
+"""What Numba says where neither this package's folder nor one at the user's home can be written."""
+_SHOWN = 200
+
+
+def told(error: BaseException, place: Path | None = None) -> PlaceError | None:
+    """An error of a disk or a path as one line; None for any other error.
+
+    A full disk is known wherever it lies among the error's causes, since its other readings would mislead.
+
+    Args:
+        error: what was raised.
+        place: what was being used; named unless the error names something outside it.
+    """
+    if isinstance(error, RuntimeError) and str(error).startswith(_NO_CACHE):
+        return PlaceError("compiled code can be kept nowhere: set NUMBA_CACHE_DIR to a folder that can be written")
+    cause: BaseException | None = error
+    seen = set[int]()
+    while cause is not None and id(cause) not in seen:  # an error may name itself as its cause
+        seen.add(id(cause))
+        number = _number(cause)
+        if number in (errno.ENOSPC, errno.EDQUOT) or (cause is error and number in _TOLD):
+            return PlaceError(_TOLD[number].format(place=_place(cause, place)))
+        cause = cause.__cause__ or (None if cause.__suppress_context__ else cause.__context__)
+    return None
+
+
+@contextmanager
+def telling(place: Path | None = None) -> Iterator[None]:
+    """Raise what `told` makes of an error in the body, and any other error as it is."""
+    try:
+        yield
+    except PlaceError:
+        raise
+    except Exception as error:
+        known = told(error, place)
+        if known is None:
+            raise
+        raise known from error
+
+
+@contextmanager
+def writing(place: Path) -> Iterator[None]:
+    """Raise PlaceError, which says what to do, for every OSError in the body, which does nothing but write."""
+    try:
+        with telling(place):
+            yield
+    except OSError as error:
+        raise PlaceError(f"{_shown(place)} cannot be written: {error.strerror or error}") from error
+
+
+def _number(error: BaseException) -> int | None:
+    """The system's number of an error, where it is or tells of one."""
+    if isinstance(error, OSError):
+        return error.errno
+    if isinstance(error, UserError):
+        return None  # it is told already; its cause may be known better
+    said = str(error)
+    if _NO_ROOM_TO_SORT in said:
+        return errno.ENOSPC
+    return next((each for each in _IN_WORDS if os.strerror(each) in said or f"(os error {each})" in said), None)
+
+
+def _place(error: BaseException, place: Path | None) -> str:
+    named = getattr(error, "filename", None)
+    if isinstance(named, str) and (place is None or not Path(named).is_relative_to(place)):
+        place = Path(named)
+    return "what is written" if place is None else _shown(place)
+
+
+def _shown(place: Path) -> str:
+    name = str(place)
+    return name if len(name) <= _SHOWN else f"{name[:_SHOWN]}…"

@@ -1,0 +1,175 @@
+"""File helpers: atomic writes, SHA-256, JSON, slugs."""
+
+import hashlib
+import json
+import math
+import os
+import re
+import unicodedata
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, NoReturn
+
+from itda_core.common.errors import DamagedError
+from itda_core.common.parts import part_beside
+from itda_core.common.types import Site
+
+DIGEST = "digest"
+"""The name in an object under which `write_sealed` puts the SHA-256 of all else in it."""
+
+
+def sha256_of(path: Path) -> str:
+    """SHA-256 of a file's bytes, 64 hex characters. Raises OSError when the file cannot be read."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+@contextmanager
+def written_whole(path: Path) -> Iterator[Path]:
+    """A path to write to, beside `path`; what is there at the end takes its place, and nothing of it after an error."""
+    with part_beside(path) as part:
+        mode = part.stat().st_mode
+        yield part
+        _settle(part, mode)
+        part.replace(path)
+
+
+def place_folder(part: Path, folder: Path) -> None:
+    """Rename a folder into its place, once all that was written into it is on the disk.
+
+    Raises OSError where there is something at that place already, or it cannot be written.
+    """
+    with part_beside(part / "mode") as probe:
+        mode = probe.stat().st_mode
+    for path in part.rglob("*"):
+        if path.is_file() and not path.is_symlink():
+            _settle(path, mode)
+    part.rename(folder)
+
+
+def _settle(path: Path, mode: int) -> None:
+    """Give a file the mode of any new one, whatever its writer thought of others, and see it onto the disk."""
+    if path.stat().st_mode != mode:
+        path.chmod(mode)
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Write a value as JSON, whole or not at all: a reader sees the old file or the new one, never a part.
+
+    Raises:
+        TypeError, ValueError: the value has no JSON form; NaN and infinity have none.
+        OSError: the file cannot be written.
+    """
+    text = json.dumps(value, ensure_ascii=False, indent=2, allow_nan=False) + "\n"
+    with written_whole(path) as part:
+        part.write_text(text, encoding="utf-8")
+
+
+def write_sealed(path: Path, value: dict[str, Any]) -> None:
+    """Write an object as `write_json` does, with a digest of it inside, by which `is_changed` tells a later change."""
+    write_json(path, sealed(value))
+
+
+def sealed(value: dict[str, Any]) -> dict[str, Any]:
+    """An object with a digest of all else in it."""
+    return value | {DIGEST: _digest_of(value)}
+
+
+def is_changed(value: Any) -> bool:
+    """Whether an object is not what was written. What has no digest, as older files, cannot be told: it is not."""
+    if not isinstance(value, dict):
+        return False
+    if DIGEST in value:
+        return value[DIGEST] != _digest_of(value)
+    # Where it is the digest's own name that was changed, one of the values is the digest still.
+    return any(isinstance(each, str) and each == _digest_of(value, name) for name, each in value.items())
+
+
+def _digest_of(value: dict[str, Any], own: str = DIGEST) -> str:
+    rest = {name: each for name, each in value.items() if name != own}
+    return hashlib.sha256(json.dumps(rest, sort_keys=True).encode()).hexdigest()
+
+
+def write_hash(path: Path) -> None:
+    """Keep the SHA-256 of a file beside it, as `NAME.sha256` in the form of sha256sum. Raises OSError."""
+    with written_whole(_hash_path(path)) as part:
+        part.write_text(f"{sha256_of(path)}  {path.name}\n", encoding="utf-8")
+
+
+def has_other_hash(path: Path) -> bool:
+    """Whether a file is not the one whose hash was kept beside it; not where none was. Raises OSError."""
+    kept = _hash_path(path)
+    return kept.is_file() and kept.read_bytes() != f"{sha256_of(path)}  {path.name}\n".encode()
+
+
+def _hash_path(path: Path) -> Path:
+    return path.with_name(f"{path.name}.sha256")
+
+
+def problem_of_file(path: Path, digest: str, written: str = "written") -> str | None:
+    """What is wrong with a file of which the hash is known, in one line; None where nothing is."""
+    try:
+        if not path.is_file():
+            return f"{path.name} is missing"
+        return None if sha256_of(path) == digest else f"{path.name} is not the file that was {written}"
+    except OSError as error:
+        return f"{path.name} cannot be read: {error.strerror or error}"
+
+
+def is_file(path: Path) -> bool:
+    """Whether a path is a file. Raises DamagedError where that cannot be told, as in a folder of another user."""
+    try:
+        return path.is_file()
+    except OSError as error:
+        raise unreadable(path, error) from error
+
+
+def unreadable(path: Path, error: OSError) -> DamagedError:
+    """The error that says that a file or a folder of a library cannot be read, and why."""
+    why = error.strerror or error
+    remedy = ": let this user read it" if isinstance(error, PermissionError) else ""
+    return DamagedError(f"{str(path)!r} cannot be read: {why}{remedy}")
+
+
+def read_json(path: Path) -> Any:
+    """Read a JSON file that may come from a stranger; what it returns can always be written again.
+
+    Raises:
+        DamagedError: the file is missing, or not valid JSON in UTF-8.
+    """
+    try:
+        text = path.read_text(encoding="utf-8")
+        value = json.loads(text, parse_constant=_refuse, parse_float=_finite)
+        # JSON can spell a lone surrogate as an escape; it would only fail later, wherever it is shown or stored.
+        json.dumps(value, ensure_ascii=False).encode()
+    except OSError as error:
+        raise unreadable(path, error) from error
+    except (ValueError, RecursionError) as error:  # RecursionError: brackets nested thousands deep
+        raise DamagedError(f"{str(path)!r} is not valid JSON: {error}") from error
+    return value
+
+
+def slug(text: str, limit: int = 40) -> str:
+    """A readable name for a path or a URL: lowercase a-z, 0-9 and hyphens, at most `limit` characters, never empty."""
+    plain = unicodedata.normalize("NFKD", text).encode("ascii", "ignore").decode().lower()
+    return re.sub("[^a-z0-9]+", "-", plain).strip("-")[:limit].strip("-") or "unnamed"
+
+
+def _refuse(name: str) -> NoReturn:
+    raise ValueError(f"{name} is not a JSON number")
+
+
+def _finite(text: str) -> float:
+    value = float(text)
+    return value if math.isfinite(value) else _refuse(text)
+
+
+def short_hash(identity: dict, sites: list[Site]) -> str:
+    text = json.dumps([identity, [[site.layer, site.hook] for site in sites]], sort_keys=True)
+    return hashlib.sha256(text.encode()).hexdigest()[:10]

@@ -1,0 +1,1 @@
+"""Jobs over two dictionaries: overlap, matching, transplant, layers."""

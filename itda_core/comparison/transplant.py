@@ -1,0 +1,103 @@
+"""Carry a dictionary over to another model: the job."""
+
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pandas as pd
+
+from itda_core.common.disk_errors import writing
+from itda_core.common.files import sha256_of, write_sealed, written_whole
+from itda_core.common.parquet import write_table
+from itda_core.jobs.job import Job
+from itda_core.jobs.locks import build_lock
+from itda_core.library.library import Library
+from itda_core.library.manifest import DictionaryRecord
+from itda_core.queries.pairs import Pair
+from itda_core.reports.comparison import Key, folder_of, key_of
+from itda_core.reports.transplant import (
+    ATOMS_FILE,
+    CONTEXTS_FILE,
+    SCHEMAS,
+    SUMMARY_FILE,
+    VERSION,
+    TransplantSummary,
+    read_transplant,
+    told_by,
+)
+
+if TYPE_CHECKING:
+    from itda_core.capture.replay import Reader
+
+
+def transplant(library: Library, id_a: str, id_b: str, job: Job) -> TransplantSummary:
+    """Carry the dictionary A over to the model of the dictionary B, and keep what was found; what is there is read.
+
+    Raises:
+        UserError: unknown ids, dictionaries of two corpora, or B's model is neither here nor its activations kept.
+    """
+    a, b = library.record(id_a), library.record(id_b)
+    key = key_of(a, b)
+    if (found := read_transplant(library, a, b)) is not None:
+        return found.summary
+    with build_lock(library.root, f"transplant-{folder_of(library, a, b).name[-10:]}"):
+        if (found := read_transplant(library, a, b)) is not None:  # by a process that had the lock a moment ago
+            return found.summary
+        return _transplant(library, a, b, key, job)
+
+
+def _transplant(library: Library, a: DictionaryRecord, b: DictionaryRecord, key: Key, job: Job) -> TransplantSummary:
+    from itda_core.comparison.reembed import carry
+
+    read = _reader(library, b, job)
+    pair = Pair(library.index_path(a.id), library.index_path(b.id), key)
+    names = {"sources": f"reading A's sources with {b.model}", "tokens": "encoding with A's sources"}
+
+    def advance(what: str, amount: int, total: int) -> None:
+        if job.state.stage != names[what]:
+            job.stage(names[what], total, what)
+        job.advance(amount)
+
+    try:
+        carried = carry(pair, read, a.settings, advance)
+    finally:
+        pair.close()
+    summary = TransplantSummary(
+        a=a.id,
+        b=b.id,
+        key=key,
+        atoms=a.n_atoms,
+        tokens=carried.tokens,
+        l0=a.settings.l0,
+        relative_error=carried.relative_error,
+        **told_by(carried.atoms),
+    )
+    _write(folder_of(library, a, b), summary, {ATOMS_FILE: carried.atoms, CONTEXTS_FILE: carried.contexts})
+    return summary
+
+
+def _write(folder: Path, summary: TransplantSummary, tables: dict[str, pd.DataFrame]) -> None:
+    with writing(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / SUMMARY_FILE).unlink(missing_ok=True)  # of another version: half of one and half of the other is none
+        for name, table in tables.items():
+            with written_whole(folder / name) as part:
+                write_table(table, part, SCHEMAS[name])
+        files = {name: sha256_of(folder / name) for name in tables}
+        write_sealed(folder / SUMMARY_FILE, {"version": VERSION, **asdict(summary), "files": files})
+
+
+def _reader(library: Library, record: DictionaryRecord, job: Job) -> "Reader":
+    """Gives the activations that a dictionary was built from: those that were kept, or the model's own."""
+    from itda_core.capture.replay import from_kept, from_model, kept_activations, no_activations
+    from itda_core.corpus.store import Corpus
+    from itda_core.models.locate import open_model
+
+    kept = kept_activations(library, record)
+    if kept is not None:
+        return from_kept(kept, record)
+    if record.weights_sha256 is None:
+        raise no_activations(record)
+    job.stage(f"loading {record.model}")
+    model = open_model(record, library.root)
+    return from_model(record, model, Corpus.open(library.corpus_folder(record)))

@@ -1,0 +1,1 @@
+"""Documents to stored corpus to windows and token table; no torch."""

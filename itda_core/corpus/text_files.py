@@ -1,0 +1,149 @@
+"""Text files as people have them: plain or compressed, in UTF-8, of any size, and nothing that only looks like one."""
+
+import codecs
+import io
+import re
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+
+from itda_core.common.errors import UserError
+
+LONGEST = 2**26
+"""Characters that are held in memory at once: those of a document, of a line, of a record or of a .json file."""
+PACKED_SUFFIXES = (".gz", ".bz2", ".zst", ".zstd")
+"""Endings of the names of compressed files. What is unpacked is told by the first bytes, whatever the name."""
+
+_CHUNK = 2**20
+_PACKED = {
+    "gzip": re.compile(rb"\x1f\x8b"),
+    "bz2": re.compile(rb"BZh[1-9](1AY&SY|\x17rE8P\x90)"),
+    "zstd": re.compile(rb"\x28\xb5\x2f\xfd|[\x50-\x5f]\x2a\x4d\x18"),  # the second: a frame to be skipped
+}
+_NO_TEXT = {
+    b"%PDF-": "is a PDF: save its text as a .txt file",
+    b"PK\x03\x04": "is a ZIP archive, as .docx, .xlsx, .odt and .epub files are: save its text, or unpack it",
+    b"\xd0\xcf\x11\xe0": "is a document of an office program: save it as plain text",
+    b"{\\rtf": "is a Rich Text document: save it as plain text",
+    b"7z\xbc\xaf": "is a 7-Zip archive: unpack it first",
+    b"\xfd7zXZ": "is compressed with xz: unpack it, or use gzip, bz2 or zst",
+    b"PAR1": "is a Parquet file: give it a name that ends in .parquet",
+    b"\xff\xfe": "is UTF-16: save it as UTF-8",
+    b"\xfe\xff": "is UTF-16: save it as UTF-8",
+}
+
+
+@contextmanager
+def open_text(path: Path, newline: str = "\n") -> Iterator[io.TextIOWrapper]:
+    """Open a text file, unpacked where it is compressed, without its byte order mark.
+
+    Args:
+        path: the file.
+        newline: as `io.TextIOWrapper` has it; no line end is changed by default.
+
+    Raises:
+        UserError: now or while it is read; it cannot be read, or is not text in UTF-8.
+    """
+    try:
+        with _unpacked(path) as file:
+            yield io.TextIOWrapper(file, encoding="utf-8-sig", newline=newline)
+    except UnicodeDecodeError as error:
+        raise UserError(
+            f"{str(path)!r} is not UTF-8 at byte {_bad_byte(path)}: save it as UTF-8, or name a text file"
+        ) from error
+    except OSError as error:
+        raise unreadable(path, error) from error
+
+
+def lines(path: Path, remedy: str) -> Iterator[str]:
+    """The lines of a text file with their ends, which are line feeds.
+
+    Raises UserError, see `open_text`; `remedy` says what to do where a line is too long.
+    """
+    with open_text(path) as file:
+        while line := file.readline(LONGEST + 1):
+            if len(line) > LONGEST:
+                raise too_long(f"a line of {str(path)!r}", remedy)
+            yield line
+
+
+def chunks(path: Path) -> Iterator[str]:
+    """A plain text in pieces of about a million characters. Raises UserError, see `open_text`, also for NUL bytes."""
+    with open_text(path) as file:
+        while text := file.read(_CHUNK):
+            yield _without_nul(text, path)
+
+
+def whole_text(path: Path, remedy: str) -> str:
+    """A plain text as a whole.
+
+    Raises UserError, see `open_text`; `remedy` says what to do where it is too long.
+    """
+    with open_text(path) as file:
+        text = file.read(LONGEST + 1)
+    if len(text) > LONGEST:
+        raise too_long(repr(str(path)), remedy)
+    return _without_nul(text, path)
+
+
+def check_text(path: Path) -> None:
+    """Look at the first bytes of a file. Raises UserError where it cannot be read, or is known not to be text."""
+    with open_text(path):
+        pass
+
+
+def size_up_to(path: Path, most: int) -> int:
+    """Bytes of a text file's first `most` characters. Raises UserError, see `open_text`."""
+    with open_text(path) as file:
+        return len(file.read(most).encode())
+
+
+def unreadable(path: Path, error: OSError) -> UserError:
+    """The error that says why a file cannot be read."""
+    return UserError(f"{str(path)!r} cannot be read: {error.strerror or error}")
+
+
+def too_long(what: str, remedy: str) -> UserError:
+    """The error for what is longer than `LONGEST`."""
+    return UserError(f"{what} is longer than {LONGEST:,} characters: {remedy}")
+
+
+@contextmanager
+def _unpacked(path: Path) -> Iterator[io.BufferedReader]:
+    """A file of bytes, unpacked as it is read, and refused where its first bytes are those of something else."""
+    with ExitStack() as stack:
+        file = stack.enter_context(path.open("rb"))
+        codec = next((name for name, first in _PACKED.items() if first.match(file.peek())), None)
+        if codec is not None:
+            import pyarrow as pa  # takes a while to load
+
+            file = stack.enter_context(io.BufferedReader(pa.CompressedInputStream(file, codec), _CHUNK))
+        start = file.peek()
+        said = next((said for first, said in _NO_TEXT.items() if start.startswith(first)), None)
+        if said is not None:
+            raise UserError(f"{str(path)!r} {said}")
+        yield file
+
+
+def _bad_byte(path: Path) -> int:
+    """Where in a file, once unpacked, the first byte is that is not UTF-8."""
+    decoder = codecs.getincrementaldecoder("utf-8")()
+    before = 0
+    with _unpacked(path) as file:
+        while True:
+            raw = file.read(_CHUNK)
+            pending = len(decoder.getstate()[0])  # bytes of a character that went on in this piece
+            try:
+                decoder.decode(raw, final=not raw)
+            except UnicodeDecodeError as error:
+                return before - pending + error.start
+            before += len(raw)
+
+
+def _without_nul(text: str, path: Path) -> str:
+    if "\0" in text:
+        raise UserError(
+            f"{str(path)!r} is not text, it holds NUL bytes: name a text file, or one of .jsonl, .json, .csv, .tsv, "
+            ".parquet"
+        )
+    return text

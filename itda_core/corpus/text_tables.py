@@ -1,0 +1,191 @@
+"""Files that hold a column of texts, read as documents: JSON Lines, JSON, CSV, TSV and Parquet.
+
+Whatever the user can mend is a UserError of one line that names the place.
+"""
+
+import csv
+import json
+from collections.abc import Callable, Iterable, Iterator
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from itda_core.common.errors import UserError
+from itda_core.common.types import Document
+from itda_core.corpus.text_files import LONGEST, lines, open_text, too_long, whole_text
+
+_BATCH_ROWS = 1_000
+_ONE_A_LINE = "write one object a line, each with a text, as a .jsonl file"
+_SHOWN_NAMES, _SHOWN_CHARACTERS = 20, 80  # of the columns that there are
+
+
+def checked(value: Any, column: str, where: str) -> str:
+    """The value of a column as text that can be stored. Raises UserError for what is none."""
+    if not isinstance(value, str):
+        kind = "null" if value is None else type(value).__name__
+        raise UserError(f"{where} has {kind} in {column!r}, not text: mend or remove it, or name another column")
+    try:
+        value.encode("utf-8")
+    except UnicodeEncodeError as error:
+        raise UserError(
+            f"{where} has half a surrogate pair (\\u{ord(value[error.start]):04x}) in {column!r}, which is no "
+            "character: mend or remove it"
+        ) from error
+    return value
+
+
+def check_column(column: str, columns: Iterable[str], where: str) -> None:
+    """Refuse columns among which the one with the texts is not there once. Raises UserError."""
+    names = list(columns)
+    if (times := names.count(column)) > 1:
+        counted = "twice" if times == 2 else f"{times} times"
+        raise UserError(f"{where} has the column {column!r} {counted}: rename all but one of them")
+    if not times:
+        shown = ", ".join(repr(name[:_SHOWN_CHARACTERS]) for name in names[:_SHOWN_NAMES])
+        more = ", …" if len(names) > _SHOWN_NAMES else ""
+        raise UserError(f"{where} has no column {column!r}: name one of {shown or 'its columns (it has none)'}{more}")
+
+
+def _read_lines(path: Path, column: str) -> Iterator[Document]:
+    """JSON Lines: an object or a text a line; blank lines are no documents."""
+    for number, line in enumerate(lines(path, _ONE_A_LINE), start=1):
+        where = f"line {number} of {str(path)!r}"
+        if line.strip():
+            record = _parsed(line, where, "each line must be one JSON object")
+            yield Document(f"line {number}", _text_of(record, column, where))
+
+
+def _read_json(path: Path, column: str) -> Iterator[Document]:
+    """An array of objects or texts, an object of columns, or JSON Lines, whose files are often named so."""
+    first = next(filter(str.strip, lines(path, _ONE_A_LINE)), None)
+    if first is None or _is_record(first, column):
+        yield from _read_lines(path, column)
+        return
+    value = _parsed(whole_text(path, _ONE_A_LINE), repr(str(path)), "write it as an array of texts")
+    if isinstance(value, dict):
+        check_column(column, value, repr(str(path)))
+        texts = value[column]
+        # By row, as pandas writes a table, or one after the other.
+        value = [*texts.values()] if isinstance(texts, dict) else texts if isinstance(texts, list) else [texts]
+        text_of = checked
+    elif isinstance(value, list):
+        text_of = _text_of
+    else:
+        raise UserError(f"{str(path)!r} holds neither an array nor an object: write it as an array of texts")
+    for row, each in enumerate(value):
+        yield Document(f"row {row}", text_of(each, column, f"row {row} of {str(path)!r}"))
+
+
+def _is_record(line: str, column: str) -> bool:
+    """Whether a line is a whole object by itself, and not a table of columns."""
+    try:
+        record = json.loads(line)
+    except (ValueError, RecursionError):
+        return False  # it goes on in the next line, or is wrong, which is told when the whole is read
+    return isinstance(record, dict) and not isinstance(record.get(column), list | dict)
+
+
+def _parsed(text: str, where: str, remedy: str) -> Any:
+    try:
+        return json.loads(text)
+    except (ValueError, RecursionError) as error:  # RecursionError: brackets nested thousands deep
+        raise UserError(f"{where} is not JSON ({error}): {remedy}") from error
+
+
+def _text_of(record: Any, column: str, where: str) -> str:
+    """The text of a record, which may be an object that has it in a column, or the text itself."""
+    if isinstance(record, str):
+        return checked(record, column, where)
+    if not isinstance(record, dict):
+        raise UserError(f"{where} is not a JSON object: write it as {{{json.dumps(column)}: …}}")
+    if column not in record:
+        check_column(column, record, where)
+    return checked(record[column], column, where)
+
+
+def _read_csv(path: Path, column: str, delimiters: str) -> Iterator[Document]:
+    """A header and records; the delimiter is the first of those given by which the header has the column."""
+    csv.field_size_limit(LONGEST)  # of the process; without it a field may have 131,072 characters
+    start, taken = 1, 0  # of the record that is being read: its first line, and its characters so far
+
+    def bounded() -> Iterator[str]:
+        nonlocal taken
+        line = first
+        while line:
+            taken += len(line)
+            if taken > LONGEST:
+                raise too_long(f"the record from line {start} of {str(path)!r} on", "is a quote in it not closed?")
+            yield line
+            line = file.readline(LONGEST + 1)
+
+    try:
+        with open_text(path, newline="") as file:
+            first = file.readline(LONGEST)
+            fitting = (each for each in delimiters if column in next(csv.reader([first], delimiter=each), ()))
+            rows = csv.reader(bounded(), delimiter=next(fitting, delimiters[0]), strict=True)
+            header = None
+            for row in rows:
+                name, where = f"line {start}", f"line {start} of {str(path)!r}"
+                start, taken = rows.line_num + 1, 0
+                if not row:
+                    continue  # a blank line
+                if header is None:
+                    header = row
+                    check_column(column, header, where)
+                elif len(row) == len(header):
+                    yield Document(name, row[header.index(column)])
+                else:
+                    raise UserError(
+                        f"{where} has {len(row)} fields where the header has {len(header)}: put quotes around texts "
+                        "with commas, tabs or line ends in them"
+                    )
+    except csv.Error as error:
+        raise UserError(
+            f"the record from line {start} of {str(path)!r} on cannot be read ({error}): put quotes around texts, and "
+            "write those in them twice"
+        ) from error
+
+
+def _read_parquet(path: Path, column: str) -> Iterator[Document]:
+    import pyarrow as pa  # takes a while to load
+    import pyarrow.parquet as pq
+
+    row = 0
+    try:
+        with pq.ParquetFile(path) as file:
+            check_column(column, file.schema_arrow.names, repr(str(path)))
+            for batch in file.iter_batches(_BATCH_ROWS, columns=[column]):
+                for scalar in batch.column(column):
+                    where = f"row {row} of {str(path)!r}"
+                    yield Document(f"row {row}", checked(_python_value(scalar, column, where), column, where))
+                    row += 1
+    except UnicodeDecodeError as error:
+        raise UserError(
+            f"{str(path)!r} has the name of a column that is not UTF-8: write the file again with other names"
+        ) from error
+    except (pa.ArrowException, OSError) as error:
+        raise UserError(f"{str(path)!r} is not a Parquet file, or is damaged: {cut_short(error)}") from error
+
+
+def _python_value(scalar: Any, column: str, where: str) -> Any:
+    try:
+        return scalar.as_py()
+    except UnicodeDecodeError as error:
+        raise UserError(f"{where} has bytes in {column!r} that are not UTF-8: write the file again as UTF-8") from error
+
+
+def cut_short(error: BaseException) -> str:
+    """A library's message, which may be pages long, cut to what fits in a line of ours."""
+    text = " ".join(str(error).split()) or type(error).__name__
+    return text if len(text) <= 300 else text[:299] + "…"
+
+
+TABLES: dict[str, Callable[[Path, str], Iterator[Document]]] = {
+    ".jsonl": _read_lines,
+    ".ndjson": _read_lines,
+    ".json": _read_json,
+    ".csv": partial(_read_csv, delimiters=",;\t"),
+    ".tsv": partial(_read_csv, delimiters="\t,;"),
+    ".parquet": _read_parquet,
+}
+"""What reads the documents of a file, given the column that holds the texts, by the ending of the file's name."""

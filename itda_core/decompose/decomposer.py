@@ -1,0 +1,98 @@
+"""Decompose any text's activations into a dictionary's atoms."""
+
+import threading
+
+import numpy as np
+import torch
+
+from itda_core.capture.local import Capture
+from itda_core.common.errors import UserError
+from itda_core.common.settings import CutSettings
+from itda_core.common.text import has_half_characters
+from itda_core.corpus.windows import Window, shown_from, windows_of
+from itda_core.decompose.passages import MOST_CHARACTERS, Decomposition, PassageToken, Terms
+from itda_core.dictionary.dictionary import Dictionary
+from itda_core.dictionary.errors import relative_errors
+from itda_core.library.manifest import DictionaryRecord
+from itda_core.models.model import Model
+
+MOST_TOKENS = 2_048
+"""Tokens that are read of a text, in whole windows; one window is always read, however long it is."""
+
+
+class Decomposer:
+    """A dictionary and its model; safe to share between threads."""
+
+    def __init__(self, record: DictionaryRecord, model: Model, dictionary: Dictionary) -> None:
+        """Put them together.
+
+        Raises:
+            UserError: the model is not the one that the dictionary was built from.
+        """
+        if model.tokenizer_sha256() != record.tokenizer_sha256:
+            raise UserError(f"the tokenizer of {record.model} here is not the one {record.id} was built with")
+        self._model, self._dictionary = model, dictionary
+        self._site = record.site
+        self._cut = CutSettings(record.cut.context, "all", record.cut.keep_first)
+        self._lock = threading.Lock()  # of the dictionary's buffers; the model has its own
+
+    def decompose(self, text: str) -> Decomposition:
+        """Decompose a text, as far as it is read.
+
+        Raises:
+            UserError: the text is empty, too long, or cannot be encoded; or the model gives values that are not finite.
+        """
+        if not text.strip():
+            raise UserError("there is no text to decompose: type some")
+        if len(text) > MOST_CHARACTERS:
+            raise UserError(f"the text has {len(text):,} characters: give {MOST_CHARACTERS:,} at most")
+        if has_half_characters(text):
+            raise UserError("the text holds half a character: type it again")
+        windows = windows_of(text, self._model.tokenizer, self._cut)
+        windows = windows[: max(1, MOST_TOKENS // self._cut.context)]
+        x = self._activations(windows)
+        with self._lock:
+            codes = self._dictionary.encode(x)
+        reconstruction = self._dictionary.decode(codes, len(x))
+        order = np.lexsort((-np.abs(codes.coefficient), codes.row))
+        atom, coefficient = codes.atom[order], codes.coefficient[order]
+        bounds = np.searchsorted(codes.row, np.arange(len(x) + 1))
+        return Decomposition(
+            text=text,
+            tokens=_tokens(windows),
+            windows=len(windows),
+            bounds=bounds,
+            terms=Terms(atom, coefficient, self._left(x, bounds, atom, coefficient)),
+            norm=x.norm(dim=1).numpy(),
+            error=relative_errors(x, reconstruction).numpy(),
+        )
+
+    def _activations(self, windows: list[Window]) -> torch.Tensor:
+        """[captured, d_model] of the captured tokens of all windows."""
+        read = [window for window in windows if len(window.captured)]  # as `cut` has it
+        batches = Capture(self._model, [self._site], lambda: read)
+        rows = [batch.activations[self._site] for batch in batches]
+        return torch.cat(rows) if rows else torch.empty(0, self._dictionary.d_model)
+
+    def _left(self, x: torch.Tensor, bounds: np.ndarray, atom: np.ndarray, coefficient: np.ndarray) -> np.ndarray:
+        """[terms] errors with the terms up to each, row by row."""
+        atoms = self._dictionary.atoms.numpy()
+        left = np.empty(len(atom))
+        for row, vector in enumerate(x.numpy().astype(np.float64)):
+            here = slice(bounds[row], bounds[row + 1])
+            rest = vector - np.cumsum(coefficient[here, None].astype(np.float64) * atoms[atom[here]], axis=0)
+            left[here] = np.einsum("kd,kd->k", rest, rest) / (vector @ vector or 1.0)
+        return left
+
+
+def _tokens(windows: list[Window]) -> tuple[PassageToken, ...]:
+    found: list[PassageToken] = []
+    row = 0
+    spans = [span for window in windows for span in window.spans]
+    shown = iter(shown_from([stop for _, stop in spans]).tolist())
+    for window in windows:
+        for at, (token_id, (start, stop)) in enumerate(zip(window.tokens, window.spans, strict=True)):
+            captured = at in window.captured
+            found.append(PassageToken(token_id, start, stop, next(shown), row if captured else None))
+            row += captured
+    return tuple(found)

@@ -1,0 +1,1 @@
+"""The greedy build (Algorithm 1), selection strategies, encode, decode, save."""

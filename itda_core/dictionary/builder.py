@@ -1,0 +1,247 @@
+"""Builds dictionaries (the paper's Algorithm 1, and other recipes), batch by batch, from anywhere it was left at."""
+
+import warnings
+from collections.abc import Iterable
+from typing import Any
+
+import numpy as np
+import torch
+
+from itda_core.common.arguments import sources_array
+from itda_core.common.errors import MeanWarning, UserError
+from itda_core.common.settings import DictionarySettings
+from itda_core.common.types import Growth
+from itda_core.dictionary.admission import Judge
+from itda_core.dictionary.dictionary import Dictionary
+from itda_core.dictionary.energy_sums import EnergySums
+from itda_core.dictionary.reservoir import Reservoir
+from itda_core.dictionary.selection import Admitted, Sample, choose
+from itda_core.pursuit import protocol
+from itda_core.pursuit.tensors import activations_tensor
+
+
+class DictionaryBuilder:
+    """Builds one dictionary from batches as they come. `add` each, then `finish`.
+
+    A recipe other than the published one keeps a `Reservoir` beside the atoms that the published one admits, and
+    chooses in `finish`. Its memory beyond that of the published build is the reservoir's and, while it chooses, that of
+    a dictionary of its candidates.
+    """
+
+    def __init__(self, settings: DictionarySettings) -> None:
+        settings.check_scan()
+        self.settings = settings
+        self.history: list[Growth] = []
+        self.energy = EnergySums()
+        self._grown: protocol.Pursuer | None = None
+        self._sources: list[np.ndarray] = []
+        self._errors: list[np.ndarray] = []
+        self._numbers: list[np.ndarray] = []  # of the rows admitted, in the stream
+        self._reservoir = None if settings.recipe == "published" else Reservoir()
+        # The sequential scan judges a few rows together whatever the batches are, so rows wait here until they suffice.
+        self._waiting: list[tuple[torch.Tensor, np.ndarray]] = []
+        self._n_waiting = 0
+        self._open: list[_Batch] = []
+        self._rows = 0
+
+    @property
+    def n_atoms(self) -> int:
+        """Atoms so far."""
+        return 0 if self._grown is None else self._grown.n
+
+    def add(self, activations: Any, sources: Any) -> None:
+        """Take one batch: activations [n, d_model] and their sources [n, 2], document and position.
+
+        The first batch's device is where the dictionary is built. Raises ValueError for a wrong shape, activations that
+        are not real and finite, or sources that are not whole and 0 or more; the builder is then as it was.
+        """
+        width = None if self._grown is None else self._grown.atoms.shape[1]
+        x = protocol.finite(activations_tensor(activations, width))
+        labels = sources_array(sources, "sources", len(x))
+        if (labels < 0).any():
+            raise ValueError(f"sources are 0 or more, document and position: got {labels.min()}")
+        if len(x) == 0:
+            return
+        self.energy.add(x)
+        grown = self._begin(x.shape[1], x.device) if self._grown is None else self._grown
+        if self._reservoir is not None:
+            self._reservoir.add(x, labels, self._rows)
+        self._rows += len(x)
+        if self.settings.scan == "batch":
+            self._add_batch(x, labels)
+            return
+        self._open.append(_Batch(self._rows, len(x), len(x)))
+        self._waiting.append((x.clone(), labels.copy()))  # the caller may fill its buffers anew
+        self._n_waiting += len(x)
+        if self._n_waiting >= grown.in_order:
+            self._drain(grown, last=False)
+
+    def state(self) -> dict[str, torch.Tensor]:
+        """Where the builder is, as tensors on the CPU that `resume` goes on from."""
+        grown = self._grown
+        waiting = [x for x, _ in self._waiting]
+        atoms = torch.zeros(0, 0) if grown is None else grown.atoms
+        sample = {} if self._reservoir is None else self._reservoir.state() | {"numbers": self._all_numbers()}
+        return {
+            "rows": torch.tensor(self._rows),
+            "atoms": atoms.cpu().clone(),
+            "sources": torch.from_numpy(self._all_sources()),
+            "errors": torch.from_numpy(self._all_errors()),
+            "waiting": torch.cat(waiting).cpu() if waiting else torch.zeros(0, atoms.shape[1]),
+            "waiting_sources": torch.from_numpy(
+                np.concatenate([np.zeros((0, 2), np.int64), *(labels for _, labels in self._waiting)])
+            ),
+            "history": torch.tensor([list(growth) for growth in self.history], dtype=torch.float64).reshape(-1, 3),
+            **self.energy.state(),
+            "open": torch.tensor([batch.state() for batch in self._open], dtype=torch.float64).reshape(-1, 4),
+            **sample,
+        }
+
+    @classmethod
+    def resume(
+        cls, settings: DictionarySettings, state: dict[str, torch.Tensor], device: torch.device
+    ) -> "DictionaryBuilder":
+        """A builder that goes on where the one stood whose `state` this is, to the same dictionary.
+
+        Args:
+            settings: those of that builder.
+            state: what it gave.
+            device: where the activations to come are.
+        """
+        builder = cls(settings)
+        builder._rows = int(state["rows"])
+        if builder._rows == 0:
+            return builder
+        builder.energy = EnergySums.resume(state)
+        builder._begin(state["atoms"].shape[1], device).append(state["atoms"].to(device))
+        builder._sources, builder._errors = [state["sources"].numpy()], [state["errors"].numpy()]
+        if builder._reservoir is not None:
+            builder._reservoir, builder._numbers = Reservoir.resume(state), [state["numbers"].numpy()]
+        builder._n_waiting = len(state["waiting"])
+        if builder._n_waiting:
+            builder._waiting = [(state["waiting"].to(device), state["waiting_sources"].numpy())]
+        builder.history = [Growth(int(rows), int(atoms), error) for rows, atoms, error in state["history"].tolist()]
+        builder._open = [
+            _Batch(int(rows), int(size), int(missing), error) for rows, size, missing, error in state["open"].tolist()
+        ]
+        return builder
+
+    def finish(self) -> Dictionary:
+        """The dictionary. Raises UserError when no activation came, or when a recipe cannot have so many atoms."""
+        if self._grown is None or self._rows == 0:
+            raise UserError("no activations came: nothing to build a dictionary from")
+        self._drain(self._grown, last=True)
+        atoms, sources, errors = self._grown.atoms.cpu().clone(), self._all_sources(), self._all_errors()
+        if self._reservoir is not None:
+            admitted = Admitted(self._grown.atoms, sources, errors, self._all_numbers().numpy())
+            atoms, sources, errors = choose(self.settings, admitted, Sample(*self._reservoir.sample()))
+        return Dictionary(atoms, torch.from_numpy(sources), self.settings, torch.from_numpy(errors), self.history)
+
+    def _begin(self, d_model: int, device: torch.device) -> protocol.Pursuer:
+        self._grown = protocol.pursuer(d_model, device, self.settings.method)
+        self._judge = Judge(self.settings, self._grown)
+        return self._grown
+
+    def _all_sources(self) -> np.ndarray:
+        return np.concatenate([np.zeros((0, 2), np.int64), *self._sources])
+
+    def _all_errors(self) -> np.ndarray:
+        return np.concatenate([np.zeros(0), *self._errors])
+
+    def _all_numbers(self) -> torch.Tensor:
+        return torch.from_numpy(np.concatenate([np.zeros(0, np.int64), *self._numbers]))
+
+    def _add_batch(self, x: torch.Tensor, labels: np.ndarray) -> None:
+        if self.settings.init == "frequent":
+            taken = self._judge.start_frequent(x)
+            self._sources.append(labels[taken])
+            self._errors.append(np.full(len(taken), np.nan))
+            self._numbers.append(self._rows - len(x) + taken)
+        errors, admitted = self._judge.judge_batch(x)
+        self._sources.append(labels[admitted])
+        self._errors.append(errors[admitted])
+        self._numbers.append(self._rows - len(x) + admitted)
+        self.history.append(Growth(self._rows, self.n_atoms, float(errors.mean())))
+
+    def _drain(self, grown: protocol.Pursuer, last: bool) -> None:
+        if not self._waiting:
+            return
+        x = torch.cat([batch for batch, _ in self._waiting])
+        labels = np.concatenate([batch for _, batch in self._waiting])
+        full = len(x) if last else len(x) // grown.in_order * grown.in_order
+        for start in range(0, full, grown.in_order):
+            end = min(start + grown.in_order, full)
+            before = self.n_atoms
+            errors, admitted = self._judge.judge_sequential(x[start:end])
+            self._sources.append(labels[start + admitted])
+            self._errors.append(errors[admitted])
+            self._numbers.append(self._rows - len(x) + start + admitted)
+            self._close_batches(errors, admitted, before)
+        self._waiting = [(x[full:], labels[full:])] if full < len(x) else []
+        self._n_waiting = len(x) - full
+
+    def _close_batches(self, errors: np.ndarray, admitted: np.ndarray, before: int) -> None:
+        """Share one block's errors and admissions out to the batches that its rows came in."""
+        at = 0
+        while self._open and at < len(errors):
+            batch = self._open[0]
+            end = min(len(errors), at + batch.missing)
+            batch.error += float(errors[at:end].sum())
+            batch.missing -= end - at
+            at = end
+            if batch.missing == 0:
+                atoms = before + int((admitted < at).sum())
+                self.history.append(Growth(batch.rows, atoms, batch.error / batch.size))
+                self._open.pop(0)
+
+
+class _Batch:
+    """A batch whose rows are not all judged yet."""
+
+    def __init__(self, rows: int, size: int, missing: int, error: float = 0.0) -> None:
+        self.rows, self.size, self.missing, self.error = rows, size, missing, error
+
+    def state(self) -> tuple[int, int, int, float]:
+        """What it is made of again."""
+        return self.rows, self.size, self.missing, self.error
+
+
+def build_dictionary(
+    batches: Iterable[tuple[Any, Any]],
+    l0: int = 40,
+    threshold: float = 0.3,
+    error: str = "relative",
+    scan: str = "sequential",
+    init: str = "empty",
+    max_atoms: int | None = None,
+    method: str = "matching",
+    recipe: str = "published",
+) -> Dictionary:
+    """Build a dictionary from activations: greedily (the paper's Algorithm 1), or by another recipe.
+
+    Args:
+        batches: pairs of activations [n, d_model] and sources [n, 2] whole numbers: document, position; tensors, arrays
+            or lists.
+        l0: pursuit steps for one activation.
+        threshold: the error above which an activation is admitted.
+        error: its unit: "relative", "squared" or "cosine"; see `DictionarySettings`.
+        scan: "sequential" gives the same dictionary whatever the batch size; "batch" is the published behaviour.
+        init: "empty", or "frequent", the published start, which needs scan="batch".
+        max_atoms: admission stops here.
+        method: how activations are pursued; see `DictionarySettings`.
+        recipe: which activations become the atoms; see `DictionarySettings`.
+
+    Raises:
+        ValueError: init="frequent" with a sequential scan; activations of a wrong shape, or not real and finite;
+            sources that are not whole numbers of 0 or more, one pair for each activation.
+        UserError: a setting out of range, or no activations at all.
+
+    Warns with MeanWarning where most of the activations' energy is one vector, so that relative errors say little.
+    """
+    builder = DictionaryBuilder(DictionarySettings(l0, threshold, error, scan, init, max_atoms, method, recipe))
+    for activations, sources in batches:
+        builder.add(activations, sources)
+    dictionary = builder.finish()
+    if note := builder.energy.note():
+        warnings.warn(note, MeanWarning, stacklevel=2)
+    return dictionary

@@ -1,0 +1,125 @@
+"""Which activations become the atoms, once it is known how many: recipes other than the published one.
+
+The published recipe admits what is badly explained so far, and so favours what is unusual; random activations favour
+what is common. `pruned` lets both stand as candidates and keeps those that carry most of activations that are no
+candidates.
+"""
+
+from typing import NamedTuple
+
+import numpy as np
+import torch
+
+from itda_core.common.errors import UserError
+from itda_core.common.settings import DictionarySettings
+from itda_core.pursuit import protocol
+
+CANDIDATES = 3
+"""Random candidates for each atom that the published recipe admitted, at the most."""
+ROUNDS = 4
+"""In how many steps the candidates are brought down to the atoms."""
+_CANDIDATE_SHARE = 5  # of the sample, at most one in so many is a candidate: the others judge
+_JUDGES, _JUDGES_PER_ATOM = 8_192, 4
+"""Activations that each step decomposes: so many, or so many for each atom; others at every step as far as there are.
+With fewer, an atom that is needed rarely cannot be told from one that is not needed."""
+
+
+class Chosen(NamedTuple):
+    """The atoms of a recipe."""
+
+    atoms: torch.Tensor
+    """[n, d_model] float32, unit norm, on the CPU; those that carry most come first where they were judged."""
+    sources: np.ndarray
+    """[n, 2] int64."""
+    errors: np.ndarray
+    """[n] float64 error at admission; NaN for an atom that came from the sample, which no error admitted."""
+
+
+class Admitted(NamedTuple):
+    """What the published recipe admitted."""
+
+    atoms: torch.Tensor
+    """[n, d_model] float32, unit norm."""
+    sources: np.ndarray
+    """[n, 2] int64."""
+    errors: np.ndarray
+    """[n] float64 error at admission."""
+    numbers: np.ndarray
+    """[n] int64, each one's number in the stream of activations."""
+
+
+class Sample(NamedTuple):
+    """Random activations of the stream, in a random order."""
+
+    rows: torch.Tensor
+    """[m, d_model] float32."""
+    sources: np.ndarray
+    """[m, 2] int64."""
+    numbers: np.ndarray
+    """[m] int64."""
+
+
+def choose(settings: DictionarySettings, admitted: Admitted, sample: Sample) -> Chosen:
+    """The atoms of `settings.recipe`, as many as were admitted.
+
+    Raises UserError where the sample is too small for so many random atoms.
+    """
+    if len(admitted.atoms) == 0:
+        return Chosen(admitted.atoms.cpu().clone(), admitted.sources, admitted.errors)
+    if settings.recipe == "random":
+        return _drawn(admitted, sample)
+    return _pruned(settings, admitted, sample)
+
+
+def _drawn(admitted: Admitted, sample: Sample) -> Chosen:
+    n = len(admitted.atoms)
+    if n > len(sample.rows):
+        raise UserError(
+            f"{n:,} atoms are more than the {len(sample.rows):,} activations that random atoms are drawn from: "
+            "raise --threshold or give --max-atoms"
+        )
+    pursuer = protocol.pursuer(sample.rows.shape[1], sample.rows.device, "matching")
+    pursuer.append(sample.rows[:n])
+    return Chosen(pursuer.atoms.clone(), sample.sources[:n], np.full(n, np.nan))
+
+
+def _pruned(settings: DictionarySettings, admitted: Admitted, sample: Sample) -> Chosen:
+    """Candidates that carry least go, a share at a time, until as many are left as were admitted.
+
+    What a candidate carries is the sum of its absolute coefficients over the judges: activations of the sample that are
+    no candidates, or no longer. A candidate would explain itself in one step, so it judges nothing.
+    """
+    n, device = len(admitted.atoms), admitted.atoms.device
+    free = np.flatnonzero(~np.isin(sample.numbers, admitted.numbers))
+    drawn = free[: min(CANDIDATES * n, len(free) // _CANDIDATE_SHARE)]
+    rest = free[len(drawn) :]
+    pool = torch.cat([admitted.atoms, sample.rows[torch.from_numpy(drawn)].to(device)])
+    sources = np.concatenate([admitted.sources, sample.sources[drawn]])
+    errors = np.concatenate([admitted.errors, np.full(len(drawn), np.nan)])
+    row_of = np.concatenate([np.full(n, -1), drawn])  # in the sample
+    left, together = np.arange(len(pool)), max(_JUDGES, _JUDGES_PER_ATOM * n)
+    sizes = np.geomspace(len(pool), n, ROUNDS + 1)[1:].round().astype(int) if len(drawn) else []
+    for number, size in enumerate(sizes):
+        at = np.arange(number * together, number * together + min(together, len(rest)))
+        judges = sample.rows[torch.from_numpy(np.take(rest, at, mode="wrap"))].to(device)
+        kept = np.argsort(-carried(pool[torch.from_numpy(left).to(device)], judges, settings), kind="stable")[:size]
+        gone = np.setdiff1d(left, left[kept])
+        rest = np.concatenate([rest, row_of[gone][row_of[gone] >= 0]])
+        left = left[kept]
+    pursuer = protocol.pursuer(pool.shape[1], torch.device("cpu"), "matching")
+    pursuer.append(pool[torch.from_numpy(left).to(device)].cpu())
+    return Chosen(pursuer.atoms.clone(), sources[left], errors[left])
+
+
+def carried(atoms: torch.Tensor, x: torch.Tensor, settings: DictionarySettings) -> np.ndarray:
+    """[n_atoms] float64: the sum of each atom's absolute coefficients over x [n, d_model].
+
+    Args:
+        atoms: [n_atoms, d_model], scaled to unit norm here.
+        x: activations, on the same device.
+        settings: how they are decomposed: L0 and method.
+    """
+    pursuer = protocol.pursuer(atoms.shape[1], atoms.device, settings.method)
+    pursuer.append(atoms)
+    codes = protocol.encode(pursuer, x, settings.l0)
+    return np.bincount(codes.atom, np.abs(codes.coefficient).astype(np.float64), minlength=len(atoms))

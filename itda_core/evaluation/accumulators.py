@@ -1,0 +1,125 @@
+"""Sums over tokens, kept apart by document, and what follows from them: ratios with intervals, and how latents fire.
+
+Intervals ask what other documents of the same kind would have given. A ratio of sums (all measures but two) has a
+bootstrap interval: the documents are drawn anew. How many latents never fire, and how often one fires, would come out
+too high by that, since a draw leaves out a third of the documents and all that fires only there; these two have the
+interval of a jackknife, which leaves out one document at a time (Efron and Stein 1981).
+"""
+
+from typing import NamedTuple
+
+import numpy as np
+
+from itda_core.common.bootstrap import DEVIATIONS, ratio_intervals
+from itda_core.common.types import Codes
+from itda_core.reports.quality import Measured
+
+
+class DocumentSums:
+    """Sums of some columns over the tokens of each document, in float64."""
+
+    def __init__(self) -> None:
+        self._documents: list[np.ndarray] = []
+        self._sums: list[np.ndarray] = []
+
+    def add(self, documents: np.ndarray, values: np.ndarray) -> None:
+        """Add tokens.
+
+        Args:
+            documents: [n] int64 document of each.
+            values: [n, k] what each adds.
+        """
+        found, row = np.unique(documents, return_inverse=True)
+        sums = np.zeros((len(found), values.shape[1]))
+        np.add.at(sums, row, values.astype(np.float64))
+        self._documents.append(found)
+        self._sums.append(sums)
+
+    def over(self, documents: np.ndarray) -> np.ndarray:
+        """[documents, k] sums of these documents, [documents] rising; 0 for those of which nothing was added.
+
+        Raises IndexError or KeyError where others were added, or nothing at all.
+        """
+        if not self._sums:
+            raise KeyError("nothing was added")
+        total = np.zeros((len(documents), self._sums[0].shape[1]))
+        for here, sums in zip(self._documents, self._sums, strict=True):
+            row = np.searchsorted(documents, here)
+            if (documents[row] != here).any():
+                raise KeyError("sums of documents that are not asked for")
+            total[row] += sums
+        return total
+
+    def documents(self) -> np.ndarray:
+        """[documents] int64, rising: of which something was added."""
+        return np.unique(np.concatenate(self._documents)) if self._documents else np.empty(0, np.int64)
+
+
+def measured_ratios(numerators: np.ndarray, denominators: np.ndarray) -> list[Measured | None]:
+    """Ratios of sums over documents with their 95 % bootstrap intervals; None where a denominator is not above 0.
+
+    Args:
+        numerators, denominators: [documents, k].
+    """
+    found: list[Measured | None] = []
+    totals = zip(numerators.sum(0), denominators.sum(0), strict=True)
+    for (above, below), interval in zip(totals, ratio_intervals(numerators, denominators), strict=True):
+        found.append(Measured(float(above / below), *interval) if below > 0 and interval is not None else None)
+    return found
+
+
+class Fired(NamedTuple):
+    """How latents fire over some tokens."""
+
+    density: Measured | None
+    """Of a latent that fires at all, the share of tokens that it fires on: the geometric mean over these latents. None
+    where none fires, or all that do fire in one document alone."""
+    dead: Measured
+    """Share of the latents that fire on none of the tokens."""
+
+
+class Firing:
+    """On how many tokens of each document each latent fires. Memory grows with the pairs of both that do."""
+
+    def __init__(self, latents: int) -> None:
+        self._latents = latents
+        self._pairs: list[np.ndarray] = []
+        self._counts: list[np.ndarray] = []
+
+    def add(self, documents: np.ndarray, codes: Codes) -> None:
+        """Add the codes of some tokens, of which `documents` [n] int64 says whose they are."""
+        pairs, counts = np.unique(documents[codes.row] * self._latents + codes.atom, return_counts=True)
+        self._pairs.append(pairs)
+        self._counts.append(counts)
+
+    def measure(self, documents: np.ndarray, tokens: np.ndarray) -> Fired:
+        """How latents fire, with 95 % jackknife intervals.
+
+        Args:
+            documents: [documents] int64, rising: all that were read, those without a code included.
+            tokens: [documents] tokens of each.
+        """
+        pairs, at = np.unique(np.concatenate(self._pairs), return_inverse=True)
+        count = np.bincount(at, np.concatenate(self._counts), len(pairs))  # of a document and a latent
+        row, latent = np.searchsorted(documents, pairs // self._latents), pairs % self._latents
+        total = np.bincount(latent, count, self._latents)
+        alive = np.count_nonzero(total)
+        rest = total[latent] - count  # where the latent fires besides
+        is_all = rest == 0
+        alone = np.bincount(row[is_all], minlength=len(documents))  # latents that fire in this document alone
+        dead = _jackknife(1 - alive / self._latents, 1 - (alive - alone) / self._latents)
+        dead = Measured(dead.value, max(dead.low, 0.0), min(dead.high, 1.0))
+        if not (alive - alone).all() or not alive:
+            return Fired(None, dead)
+        logs = np.log(total[total > 0]).sum()
+        lost = np.bincount(row, np.log(np.where(is_all, 1, rest)) - np.log(total[latent]), len(documents))
+        left_out = (logs + lost) / (alive - alone) - np.log(np.maximum(tokens.sum() - tokens, 1))
+        log_density = _jackknife(logs / alive - np.log(tokens.sum()), left_out)
+        return Fired(Measured(*np.minimum(np.exp(log_density), 1.0).tolist()), dead)
+
+
+def _jackknife(value: float, left_out: np.ndarray) -> Measured:
+    """A figure with its interval, from what it is when each document is left out; of a single one both ends are it."""
+    n = len(left_out)
+    error = np.sqrt((n - 1) / n * ((left_out - left_out.mean()) ** 2).sum())
+    return Measured(float(value), float(value - DEVIATIONS * error), float(value + DEVIATIONS * error))

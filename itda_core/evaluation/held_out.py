@@ -1,0 +1,188 @@
+"""The tokens of a dictionary's site: those that it is measured on, and those that its atoms could have come from.
+
+Measured are the held-out tokens, up to a number, the first ones. Where nothing was held out, those of the documents
+after the ones that were read; and where there are none, those that were read. Atoms come from what was read and not
+held out.
+"""
+
+from collections.abc import Iterable, Iterator
+from functools import cached_property
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+import torch
+
+from itda_core.capture.local import Batch, Capture
+from itda_core.capture.replay import (
+    Reader,
+    first_unread,
+    from_kept,
+    from_model,
+    kept_activations,
+    no_activations,
+    windows_from,
+    windows_read,
+)
+from itda_core.capture.store import RecordedActivations
+from itda_core.common.errors import UserError
+from itda_core.common.keys import row_keys, sources_of
+from itda_core.corpus.store import Corpus
+from itda_core.corpus.windows import Window, is_held_out
+from itda_core.dictionary.dictionary import Dictionary
+from itda_core.evaluation.metrics import HeldOut, read_held_out, without_predictions
+from itda_core.jobs.job import Job
+from itda_core.library.library import Library
+from itda_core.library.manifest import DictionaryRecord
+from itda_core.models.locate import model_places, open_model
+from itda_core.models.model import Model
+
+
+class SiteTokens(Protocol):
+    """Tokens of a dictionary's site, with their activations."""
+
+    read: Reader
+    """Gives the activations at some places."""
+    with_model: bool
+    """Whether they come from the model, so that its predictions can be measured if it makes any."""
+
+    @property
+    def is_seen(self) -> bool:
+        """Whether there is nothing to measure on but tokens that the dictionary was built from."""
+        ...
+
+    def held_out(self, tokens: int) -> Iterator[HeldOut]:
+        """Those that it is measured on, batch by batch, `tokens` of them at most."""
+        ...
+
+    def candidates(self) -> np.ndarray:
+        """[n, 2] int64, rising: document and position of those that its atoms could have come from."""
+        ...
+
+
+class TokensOfModel:
+    """What the model gives; with predictions, unless it makes none. The interface is `SiteTokens`."""
+
+    def __init__(self, record: DictionaryRecord, model: Model, corpus: Corpus) -> None:
+        self._record, self._model, self._corpus = record, model, corpus
+        self.read = from_model(record, model, corpus)
+        self.with_model = True
+
+    @property
+    def is_seen(self) -> bool:
+        """Whether there is nothing to measure on but tokens that the dictionary was built from."""
+        return not self._record.holdout and self._unread is None
+
+    @cached_property
+    def _unread(self) -> int | None:
+        """From which document on there is text that was not read; None where there is none. Asked once: it reads all
+        that was read."""
+        first = first_unread(self._record, self._model, self._corpus)
+        return first if any(windows_from(first, self._record, self._model, self._corpus, 1)) else None
+
+    def held_out(self, tokens: int) -> Iterator[HeldOut]:
+        """Those that it is measured on, batch by batch, `tokens` of them at most."""
+        windows = list(self._measured(tokens))
+        if self._model.predicts:
+            return read_held_out(self._model, self._record.site, windows)
+        return without_predictions(Capture(self._model, [self._record.site], lambda: windows), self._record.site)
+
+    def candidates(self) -> np.ndarray:
+        """[n, 2] int64, rising: document and position of those that its atoms could have come from."""
+        places = [np.empty((0, 2), np.int64)]
+        for window in windows_read(self._record, self._model, self._corpus):
+            if not (self._record.holdout and is_held_out(window.document)):
+                positions = window.position + np.asarray(window.captured)
+                places.append(np.column_stack([np.full(len(positions), window.document), positions]))
+        return np.concatenate(places)
+
+    def _measured(self, tokens: int) -> Iterator[Window]:
+        if not self._record.holdout and self._unread is not None:
+            yield from windows_from(self._unread, self._record, self._model, self._corpus, tokens)
+            return
+        left = tokens
+        for window in windows_read(self._record, self._model, self._corpus):
+            if is_held_out(window.document) or not self._record.holdout:
+                captured = window.captured[:left]
+                yield window._replace(captured=captured)
+                left -= len(captured)
+            if left == 0:
+                return
+
+
+class TokensKept:
+    """What was kept when the dictionary was built; without predictions. The interface is `SiteTokens`."""
+
+    def __init__(self, record: DictionaryRecord, folder: Path) -> None:
+        self._record, self._recorded = record, RecordedActivations(folder)
+        self.read = from_kept(folder, record)
+        self.with_model, self.is_seen = False, not record.holdout
+
+    def held_out(self, tokens: int) -> Iterator[HeldOut]:
+        """Those that it is measured on, batch by batch, `tokens` of them at most."""
+        return without_predictions(self._measured(tokens), self._record.site)
+
+    def candidates(self) -> np.ndarray:
+        """[n, 2] int64, rising: document and position of those that its atoms could have come from."""
+        sources = self._recorded.sources().numpy()
+        return sources[~is_held_out(sources[:, 0])] if self._record.holdout else sources
+
+    def _measured(self, tokens: int) -> Iterable[Batch]:
+        left = tokens
+        for batch in self._recorded.batches(sites=[self._record.site]):
+            measured = is_held_out(batch.sources[:, 0]) | (not self._record.holdout)
+            rows = measured.nonzero()[:left, 0]
+            yield Batch({self._record.site: batch.activations[self._record.site][rows]}, batch.sources[rows])
+            left -= len(rows)
+            if left == 0:
+                return
+
+
+def open_tokens(library: Library, record: DictionaryRecord, job: Job) -> SiteTokens:
+    """The tokens of a dictionary's site: from its model, or as they were kept where that is not on this machine.
+
+    Raises:
+        UserError: the model is not here, and nothing was kept.
+    """
+    job.stage(f"loading {record.model}")
+    try:
+        model = open_model(record, library.root)
+    except UserError as error:
+        kept = kept_activations(library, record)
+        if kept is None:
+            ran_elsewhere = record.has_text and record.weights_sha256 is None
+            if ran_elsewhere:
+                raise no_activations(record) from error
+            raise
+        job.say(f"what predictions lose is not measured: {error}")
+        return TokensKept(record, kept)
+    return TokensOfModel(record, model, Corpus.open(library.corpus_folder(record)))
+
+
+def may_run(library: Library, record: DictionaryRecord) -> bool:
+    """Whether a dictionary's model seems to be on this machine."""
+    try:
+        return bool(model_places(record, library.root))
+    except UserError:
+        return False
+
+
+def random_dictionary(tokens: SiteTokens, record: DictionaryRecord, seed: int) -> Dictionary:
+    """A dictionary of as many atoms, drawn at random, without replacement, from the tokens that it was built from.
+
+    In order of the draw, so that the first atoms of it are a smaller draw of the same lot.
+
+    Raises:
+        UserError: the activations are not those of the corpus any more.
+    """
+    candidates = row_keys(tokens.candidates())
+    n = min(record.n_atoms, len(candidates))
+    drawn = np.random.default_rng(seed).choice(candidates, n, replace=False)
+    order = np.argsort(drawn)
+    atoms, seen = torch.zeros(n, record.d_model), 0
+    for index, x in tokens.read(drawn[order]):
+        atoms[torch.from_numpy(order[index])] = x.to(torch.float32)
+        seen += len(index)
+    if seen != n or not n:
+        raise UserError(f"{n:,} activations were asked for and {seen:,} found: build the dictionary again")
+    return Dictionary(torch.nn.functional.normalize(atoms, dim=1), torch.from_numpy(sources_of(drawn)), record.settings)

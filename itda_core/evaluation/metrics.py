@@ -1,0 +1,267 @@
+"""The field's measures of a sparse code, of any coder, on tokens that it was not built from; each with its interval.
+
+With x an activation, x̂ its reconstruction, and sums over the measured tokens:
+
+- relative error: mean of |x − x̂|² / |x|².
+- variance explained: 1 − Σ|x − x̂|² / Σ|x − x̄|², x̄ the mean of all measured activations: all dimensions and tokens
+  together, so that the mean activation explains nothing of it. SAELens and SAEBench define it so (`explained_variance`,
+  in their later form), and Gao et al. 2025 the rest of it as the normalised error. Resampling keeps x̄.
+- active latents (L0): mean number of coefficients that are not 0.
+- density: `sums.Fired` says how it is summarised; and dead latents: share that fires on none of the measured tokens.
+- negative: share of the coefficients below 0. Large negative: below −LARGE · |x|. The paper (§4.2) says that large
+  negative ones are rare, 0.000743 % "of activations", and not what large is; its appendix A.3.1 draws a line at −2 for
+  one layer of one model, where the largest coefficients are about 4. Here the line is drawn by the norm of the token's
+  own activation, so that it means the same in every model.
+- CE loss score (the paper's Eq. 7): (H* − H0) / (Horig − H0): 1 where nothing is lost, 0 where as much as with zeros.
+  `predictions` says which predictions count. It is left out where zeros cost nothing.
+- CE loss (H*) and KL divergence from the unchanged model: means over the same predictions, in nats.
+"""
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import NamedTuple
+
+import numpy as np
+import torch
+
+from itda_core.capture.local import Batch, mixable
+from itda_core.common.errors import UserError
+from itda_core.common.types import Codes, Site
+from itda_core.corpus.windows import Window
+from itda_core.dictionary.errors import relative_errors
+from itda_core.evaluation.accumulators import DocumentSums, Firing, measured_ratios
+from itda_core.evaluation.coders import Coder
+from itda_core.evaluation.patching import PredictingSite, Predictions
+from itda_core.models.model import Model
+from itda_core.reports.quality import PAIRED, Measured, Point
+
+LARGE = 0.25
+"""A negative coefficient is large below minus this share of the activation's norm."""
+_LOGITS_AT_ONCE = 1 << 27
+"""Values that the logits of one forward pass may have: half a gigabyte, of which a few copies are held."""
+_OF_TOKENS = ("relative_error", "residual", "l0", "negative", "large_negative")  # columns that are summed
+
+
+class HeldOut(NamedTuple):
+    """Some tokens that coders are measured on, all alike."""
+
+    activations: torch.Tensor
+    """[n, d_model] float32."""
+    sources: torch.Tensor
+    """[n, 2] int64: document and position."""
+    predictions: Predictions | None
+    """What is predicted from them; None where the model is not here, or predicts nothing."""
+
+
+class Setting(NamedTuple):
+    """What is measured."""
+
+    l0: int
+    """Pursuit steps; of an SAE the active latents that it allows, or their mean where it allows any number."""
+    coder: Coder
+    """Encodes and decodes."""
+
+
+class Measurement(NamedTuple):
+    """Coders measured on the same tokens."""
+
+    points: tuple[Point, ...]
+    """One for each coder, in their order."""
+    tokens: int
+    """Tokens."""
+    documents: int
+    """Documents that they are of."""
+    ce_original: float | None
+    """Mean cross-entropy of the unchanged model over the predictions that count, in nats; None without a model."""
+    ce_zero: float | None
+    """The same with zeros for the activations."""
+    sources: tuple[int, ...]
+    """The documents, rising."""
+    by_document: dict[str, tuple[float, ...]]
+    """As `Quality` has it."""
+
+
+def read_held_out(model: Model, site: Site, windows: Iterable[Window], batch_windows: int = 16) -> Iterator[HeldOut]:
+    """Run a model over windows: what `measure_points` measures coders on, predictions included.
+
+    A list of what this gives can be measured on again and again without running the unchanged model: it keeps the
+    log-probabilities of the predictions, so it is for few tokens.
+
+    Args:
+        model: a model that predicts.
+        site: the place.
+        windows: what it reads; those in which nothing is captured are passed over.
+        batch_windows: windows in a forward pass, at most; fewer where their logits would take too much memory.
+
+    Raises:
+        UserError: the model has no such place, or predicts no next token.
+    """
+    place = PredictingSite(model, site)
+    tokens = max(1, _LOGITS_AT_ONCE // model.tokenizer.get_vocab_size())
+    for together in mixable(model, (window for window in windows if len(window.captured))):
+        for group in _groups(together, batch_windows, tokens):
+            predictions = place.predictions(group)
+            yield HeldOut(predictions.activations, predictions.sources, predictions)
+
+
+def _groups(windows: Iterable[Window], most: int, tokens: int) -> Iterator[list[Window]]:
+    """Windows that are read together: `most` at most, and of `tokens` tokens at most with padding, but never fewer than
+    two unless only one is left: a single row rounds differently."""
+    group: list[Window] = []
+    for window in windows:
+        longest = max(len(each.tokens) for each in [*group, window])
+        if len(group) >= 2 and (len(group) == most or (len(group) + 1) * longest > tokens):
+            yield group
+            group = []
+        group.append(window)
+    if group:
+        yield group
+
+
+def without_predictions(batches: Iterable[Batch], site: Site) -> Iterator[HeldOut]:
+    """Captured activations as what `measure_points` measures on, where only reconstruction can be measured."""
+    return (HeldOut(batch.activations[site], batch.sources, None) for batch in batches if len(batch.sources))
+
+
+def measure_points(
+    settings: Sequence[Setting], batches: Iterable[HeldOut], advance: Callable[[int], None] = lambda _: None
+) -> Measurement:
+    """Measure coders on the same tokens, batch by batch, all of them in a row.
+
+    Memory beyond the batches' own is that of a few numbers for each document and each latent that fires in it.
+
+    Args:
+        settings: what is measured.
+        batches: on which tokens; in all of them predictions, or in none.
+        advance: told how many tokens more were measured.
+
+    Raises:
+        UserError: there are no tokens.
+        ValueError: activations of a width that a coder does not have, or that are not finite.
+    """
+    shared = _Shared()
+    own = [_Sums(setting.coder.latents) for setting in settings]
+    for batch in batches:
+        documents = batch.sources[:, 0].numpy()
+        shared.add(batch, documents)
+        for setting, sums in zip(settings, own, strict=True):
+            codes = setting.coder.encode(batch.activations)
+            sums.add(batch, documents, codes, setting.coder.decode(codes, len(batch.activations)))
+        advance(len(documents))
+    documents = shared.tokens.documents()
+    if not len(documents):
+        raise UserError("there are no tokens to measure on: give --tokens more, or build with more tokens")
+    told = shared.over(documents)
+    points = []
+    for setting, sums in zip(settings, own, strict=True):
+        ratios = _ratios(sums, told)
+        measured = _measured(ratios, sums, told)
+        by_document = {name: tuple(ratios[name][0].tolist()) for name in PAIRED if name in measured}
+        points.append(Point(setting.coder.latents, setting.l0, measured, by_document))
+    total = told.predictions.sum(0)
+    has_any = total[0] > 0
+    return Measurement(
+        tuple(points),
+        int(told.tokens.sum()),
+        len(documents),
+        float(total[1] / total[0]) if has_any else None,
+        float(total[2] / total[0]) if has_any else None,
+        tuple(documents.tolist()),
+        {name: tuple(values.tolist()) for name, values in told.denominators.items()},
+    )
+
+
+class _Told(NamedTuple):
+    """What is the same for all coders, a row for each document."""
+
+    documents: np.ndarray
+    """[documents] int64, rising."""
+    tokens: np.ndarray
+    """[documents] tokens."""
+    variance: np.ndarray
+    """[documents] Σ|x − x̄|²."""
+    predictions: np.ndarray
+    """[documents, 3] predictions, and sums of their cross-entropy: unchanged, and with zeros."""
+
+    @property
+    def denominators(self) -> dict[str, np.ndarray]:
+        """By each of PAIRED that can be measured, [documents] what each adds to its denominator."""
+        _, original, zero = self.predictions.T
+        losses = {"ce_loss_score": zero - original} if self.predictions.any() else {}
+        return losses | {"variance_explained": self.variance}
+
+
+class _Shared:
+    """Sums that are the same for all coders."""
+
+    def __init__(self) -> None:
+        self.tokens, self._predictions = DocumentSums(), DocumentSums()
+
+    def add(self, batch: HeldOut, documents: np.ndarray) -> None:
+        x = batch.activations.double().numpy()
+        self.tokens.add(documents, np.column_stack([np.ones(len(x)), (x**2).sum(1), x]))
+        if batch.predictions is not None:
+            original, zero = batch.predictions.original, batch.predictions.zero
+            self._predictions.add(batch.predictions.documents, np.column_stack([np.ones(len(zero)), original, zero]))
+
+    def over(self, documents: np.ndarray) -> _Told:
+        sums = self.tokens.over(documents)
+        tokens, squares, vectors = sums[:, 0], sums[:, 1], sums[:, 2:]
+        mean = vectors.sum(0) / tokens.sum()
+        variance = squares - 2 * vectors @ mean + tokens * (mean @ mean)
+        predictions = (
+            self._predictions.over(documents) if self._predictions.documents().size else np.zeros((len(documents), 3))
+        )
+        return _Told(documents, tokens, variance, predictions)
+
+
+class _Sums:
+    """Sums of one coder."""
+
+    def __init__(self, latents: int) -> None:
+        self.tokens, self.predictions, self.firing = DocumentSums(), DocumentSums(), Firing(latents)
+
+    def add(self, batch: HeldOut, documents: np.ndarray, codes: Codes, reconstruction: torch.Tensor) -> None:
+        x, n = batch.activations, len(batch.activations)
+        norm = x.norm(dim=1).numpy()
+        columns = {
+            "relative_error": relative_errors(x, reconstruction).numpy(),
+            "residual": (x.double() - reconstruction.double()).pow(2).sum(1).numpy(),
+            "l0": np.bincount(codes.row, minlength=n),
+            "negative": np.bincount(codes.row[codes.coefficient < 0], minlength=n),
+            "large_negative": np.bincount(codes.row[codes.coefficient < -LARGE * norm[codes.row]], minlength=n),
+        }
+        self.tokens.add(documents, np.column_stack([columns[name] for name in _OF_TOKENS]))
+        self.firing.add(documents, codes)
+        if batch.predictions is not None:
+            losses = batch.predictions.replaced(reconstruction)
+            self.predictions.add(batch.predictions.documents, np.column_stack(losses))
+
+
+def _ratios(sums: _Sums, told: _Told) -> dict[str, tuple[np.ndarray, np.ndarray]]:
+    """By measure, [documents] what each adds to its numerator and to its denominator."""
+    denominators = told.denominators
+    of_tokens = dict(zip(_OF_TOKENS, sums.tokens.over(told.documents).T, strict=True))
+    ratios = {
+        "relative_error": (of_tokens["relative_error"], told.tokens),
+        "variance_explained": (told.variance - of_tokens["residual"], denominators["variance_explained"]),
+        "l0": (of_tokens["l0"], told.tokens),
+        "negative": (of_tokens["negative"], of_tokens["l0"]),
+        "large_negative": (of_tokens["large_negative"], of_tokens["l0"]),
+    }
+    if told.predictions.any():
+        n, _, zero = told.predictions.T
+        ce, kl = sums.predictions.over(told.documents).T
+        ratios |= {
+            "ce_loss_score": (zero - ce, denominators["ce_loss_score"]),
+            "ce_loss": (ce, n),
+            "kl": (kl, n),
+        }
+    return ratios
+
+
+def _measured(ratios: dict[str, tuple[np.ndarray, np.ndarray]], sums: _Sums, told: _Told) -> dict[str, Measured]:
+    numerators, denominators = (np.column_stack(columns) for columns in zip(*ratios.values(), strict=True))
+    found = dict(zip(ratios, measured_ratios(numerators, denominators), strict=True))
+    fired = sums.firing.measure(told.documents, told.tokens)
+    found |= {"density": fired.density, "dead": fired.dead}
+    return {name: value for name, value in found.items() if value is not None}

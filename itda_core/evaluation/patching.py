@@ -1,0 +1,239 @@
+"""What a model predicts when the activations of one place are replaced, through nnsight.
+
+Only captured tokens are replaced: what is never captured, such as a window's first token (the attention sink) and
+special tokens, stays as the model has it. A prediction counts when it is made at a captured token and is of the
+document's next own token in the same window; all replacements of a batch are judged by the same predictions.
+
+The model runs whole once for each batch. Every replacement runs only what comes after the place: nnsight skips the
+blocks before it, whose output is kept, and the replaced module itself. The first batch shows that this gives the
+unchanged model's own logits when nothing is replaced; of a model where it does not, all of it runs every time.
+"""
+
+import gc
+from collections.abc import Iterator, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+
+from itda_core.capture.local import Fed, feed
+from itda_core.common.errors import UserError
+from itda_core.common.types import Site
+from itda_core.corpus.windows import Window
+from itda_core.models.architectures import tensor_of, with_tensor
+from itda_core.models.model import Model
+from itda_core.models.passes import must_be_finite, one_pass
+
+_VALUES_AT_ONCE = 1 << 22  # of the logits that are turned into probabilities
+_SAME = 1e-3  # of the largest logit: what running a part of the model may be off by
+
+
+class Losses(NamedTuple):
+    """What was lost at each prediction, in nats: [m] float64 both."""
+
+    ce: np.ndarray
+    """Cross-entropy of the token that did come next."""
+    kl: np.ndarray
+    """Kullback-Leibler divergence of the prediction from the unchanged model's, KL(unchanged ‖ replaced), 0 or more."""
+
+
+class Predictions:
+    """What a model predicts over some windows, unchanged, and with the activations of a place replaced.
+
+    Attributes:
+        activations: [n, d_model] float32 on the CPU: the place's activations at the captured tokens.
+        sources: [n, 2] int64: document and position of each.
+        documents: [m] int64: the document of each prediction that counts.
+        original: [m] float64: the unchanged model's cross-entropy of each, in nats.
+        zero: [m] float64: the same with the activations at all captured tokens replaced by zeros.
+    """
+
+    def __init__(self, place: "PredictingSite", windows: Sequence[Window]) -> None:
+        """Run the model over windows. Use `PredictingSite.predictions`."""
+        self._place = place
+        self._fed = feed(place.model, list(windows))
+        targets, counted = _next_tokens(self._fed, windows)
+        run = place.run(self._fed)
+        self._before, self._output = run.before, run.output
+        self._counted, self._targets = counted, targets[counted]
+        self.sources = self._fed.sources
+        self.documents = np.array(
+            [w.document for w in windows for at in w.captured if at + 1 < len(w.tokens)], np.int64
+        )
+        tensor = self._tensor()
+        self.activations = tensor[self._fed.kept.to(tensor.device)].to("cpu", torch.float32)
+        self._unchanged = _log_probabilities(run.logits[counted.to(run.logits.device)])
+        self.original = self._cross_entropy(self._unchanged, slice(None))
+        self._must_be_finite(self.original)
+        place.check(self._fed, run)
+        self.zero = self.replaced(torch.zeros_like(self.activations)).ce
+
+    def replaced(self, reconstruction: torch.Tensor) -> Losses:
+        """What is lost when each captured token has a reconstruction of its activation instead.
+
+        Args:
+            reconstruction: [n, d_model] float32, in order of `sources`.
+
+        Raises:
+            UserError: a loss is not finite.
+        """
+        if reconstruction.shape != self.activations.shape:
+            raise ValueError(
+                f"reconstructions are {list(self.activations.shape)}, as the activations are; got "
+                f"{list(reconstruction.shape)}"
+            )
+        tensor = self._tensor().clone()
+        tensor[self._fed.kept.to(tensor.device)] = reconstruction.to(tensor.device, tensor.dtype)
+        logits = self._place.rerun(self._fed, self._before, with_tensor(self._output, tensor))
+        return self._judge(logits[self._counted.to(logits.device)])
+
+    def _tensor(self) -> torch.Tensor:
+        return tensor_of(self._output, *self._fed.ids.shape)
+
+    def _judge(self, logits: torch.Tensor) -> Losses:
+        """Losses of logits [m, vocabulary] of the predictions that count."""
+        found = Losses(np.empty(len(logits)), np.empty(len(logits)))
+        for here in _parts(logits):
+            told, before = logits[here].float().log_softmax(1), self._unchanged[here]
+            found.ce[here] = self._cross_entropy(told, here)
+            divergence = (before.exp() * (before - told)).sum(1)
+            found.kl[here] = divergence.clamp_min(0).double().cpu().numpy()  # below 0 by rounding alone
+        self._must_be_finite(*found)
+        return found
+
+    def _cross_entropy(self, told: torch.Tensor, here: slice) -> np.ndarray:
+        """[some] float64 of log-probabilities [some, vocabulary], of the predictions `here`."""
+        return -told.gather(1, self._targets[here, None].to(told.device))[:, 0].double().cpu().numpy()
+
+    def _must_be_finite(self, *losses: np.ndarray) -> None:
+        if not all(np.isfinite(each).all() for each in losses):
+            raise UserError(
+                f"{self._place.model.name} makes predictions that are not finite: build the dictionary with another "
+                "--dtype"
+            )
+
+
+class _Run(NamedTuple):
+    """One pass of the unchanged model."""
+
+    before: Any
+    """What the block before the place's returned, or for a block's output the block before that; None for the first."""
+    output: Any
+    """What the place's module returned."""
+    logits: torch.Tensor
+    """[rows, longest, vocabulary]."""
+
+
+class PredictingSite:
+    """A place in a model that predicts, whose activations can be replaced."""
+
+    def __init__(self, model: Model, site: Site) -> None:
+        """Find the place.
+
+        Raises:
+            UserError: the model has no such place, or predicts no next token.
+        """
+        if not model.predicts:
+            raise UserError(f"{model.name} predicts no next token, so that nothing can be lost of its predictions")
+        self.model = model
+        self._site = site
+        self._module = model.module(site)
+        self._earlier = [model.nnsight.blocks[layer] for layer in range(site.layer)]
+        self._whole: bool | None = None  # whether all of the model has to run; None while that is not known
+
+    def predictions(self, windows: Sequence[Window]) -> Predictions:
+        """Run the model over windows, at least one, as they come: side by side in one pass, and once more with zeros.
+
+        Raises:
+            UserError: a window is longer than the model reads, or a value is not finite, of a prediction too.
+        """
+        return Predictions(self, windows)
+
+    def run(self, fed: Fed) -> _Run:
+        """One pass of the unchanged model."""
+        network, module, shape = self.model.nnsight, self._module, fed.ids.shape
+        last = self._earlier[-1:]
+        saved: Any
+        with one_pass(self.model), network.trace(self._inputs(fed)):
+            saved = list()
+            for block in last:
+                saved.append(_kept(block.output, shape))
+            saved.append(_kept(module.output, shape))
+            saved.append(network.output.logits)
+            saved.save()
+        gc.collect(1)  # as after every pass of a capture
+        *before, output, logits = saved
+        must_be_finite(self.model, self._site, tensor_of(output, *shape)[fed.kept.to(logits.device)])
+        return _Run(before[0] if before else None, output, logits)
+
+    def rerun(self, fed: Fed, before: Any, output: Any) -> torch.Tensor:
+        """Logits [rows, longest, vocabulary] when the place's module returns something else.
+
+        Args:
+            fed: what the model reads.
+            before: what the block before the place's returned.
+            output: what the place's module is to return.
+        """
+        network, module = self.model.nnsight, self._module
+        logits: Any
+        if self._whole:
+            with one_pass(self.model), network.trace(self._inputs(fed)):
+                module.output = output
+                logits = network.output.logits.save()
+        else:
+            earlier = self._earlier
+            with one_pass(self.model), network.trace(self._inputs(fed)):
+                for block in earlier:
+                    block.skip(before)
+                module.skip(output)
+                logits = network.output.logits.save()
+        gc.collect(1)
+        return logits
+
+    def check(self, fed: Fed, run: _Run) -> None:
+        """See once whether the part after the place gives the model's logits when nothing is replaced.
+
+        Raises:
+            UserError: even the whole model does not.
+        """
+        if self._whole is None:
+            self._whole = not self._gives_the_same(fed, run)
+            if self._whole and not self._gives_the_same(fed, run):
+                raise UserError(f"{self.model.name} gives other predictions each time: nothing can be told of them")
+
+    def _gives_the_same(self, fed: Fed, run: _Run) -> bool:
+        again = self.rerun(fed, run.before, run.output)
+        read = fed.mask.bool().to(again.device)
+        return bool(((again - run.logits)[read].abs().max() <= _SAME * run.logits[read].abs().max()).item())
+
+    def _inputs(self, fed: Fed) -> dict[str, torch.Tensor]:
+        return {"input_ids": fed.ids.to(self.model.device), "attention_mask": fed.mask.to(self.model.device)}
+
+
+def _parts(logits: torch.Tensor) -> Iterator[slice]:
+    """Rows of logits [m, vocabulary] that are judged at once."""
+    rows = max(1, _VALUES_AT_ONCE // logits.shape[1])
+    return (slice(first, first + rows) for first in range(0, len(logits), rows))
+
+
+def _log_probabilities(logits: torch.Tensor) -> torch.Tensor:
+    """[m, vocabulary] float32; logits in float32 are written over."""
+    found = logits.float()
+    for here in _parts(found):
+        found[here] = found[here].log_softmax(1)
+    return found
+
+
+def _kept(output: Any, shape: torch.Size) -> Any:
+    """A module's output with vectors of its own: some modules are added to in place afterwards."""
+    return with_tensor(output, tensor_of(output, *shape).clone())
+
+
+def _next_tokens(fed: Fed, windows: Sequence[Window]) -> tuple[torch.Tensor, torch.Tensor]:
+    """[rows, longest] int64 the token after each, and bool whether the prediction of it counts."""
+    targets, counted = torch.zeros_like(fed.ids), torch.zeros_like(fed.kept)
+    targets[:, :-1] = fed.ids[:, 1:]
+    for row, window in enumerate(windows):
+        begin, stop = len(window.prefix), min(window.captured.stop, len(window.tokens) - 1)
+        counted[row, begin + window.captured.start : begin + stop] = True
+    return targets, counted

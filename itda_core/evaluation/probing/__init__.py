@@ -1,0 +1,1 @@
+"""Sparse probing of atoms, SAE latents and dimensions for token properties."""

@@ -1,0 +1,136 @@
+"""The tokens that probes are trained and tested on: their activations, and what can be told of each from the text.
+
+They are of documents that no dictionary was built from: every tenth, which builds hold out, over the whole corpus and
+so further than the build read; where a build held nothing out, the documents after those that it read.
+"""
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+import torch
+
+from itda_core.capture.local import Batch, Capture
+from itda_core.capture.replay import first_unread
+from itda_core.common.errors import UserError
+from itda_core.common.types import Document
+from itda_core.corpus.store import Corpus
+from itda_core.corpus.windows import Window, cut, is_held_out
+from itda_core.evaluation.probing.properties import token_labels
+from itda_core.jobs.job import Job
+from itda_core.library.manifest import DictionaryRecord
+from itda_core.models.model import Model
+from itda_core.reports.properties import package_of
+
+_DOCUMENTATION = "docs"
+"""What a corpus of the installed documentation is read from: its documents' names tell the package."""
+FEWEST_DOCUMENTS = 10
+"""Documents that are needed at least, to train on some and test on others."""
+
+
+@dataclass(frozen=True)
+class ProbedTokens:
+    """Tokens that are not white space, in order of document and position."""
+
+    x: torch.Tensor
+    """[n, d_model] float32 activations."""
+    document: np.ndarray
+    """[n] int64: which document, numbered from 0 as they were read."""
+    position: np.ndarray
+    """[n] int64: position in the document."""
+    token_id: np.ndarray
+    """[n] int64: which token of the tokenizer's."""
+    labels: dict[str, np.ndarray]
+    """By the name of the property, [n] whether each token has it."""
+
+    @property
+    def n_documents(self) -> int:
+        """How many documents they are of."""
+        return int(self.document.max()) + 1 if len(self.document) else 0
+
+
+class _Chosen(NamedTuple):
+    """Documents that may be read, kept as they are passed on."""
+
+    documents: list[Document]
+    windows: list[Window]
+
+
+def read_tokens(record: DictionaryRecord, corpus: Corpus, model: Model, tokens: int, job: Job) -> ProbedTokens:
+    """Read tokens to probe at a dictionary's site.
+
+    Args:
+        record: the dictionary.
+        corpus: the one that it was built on.
+        model: the one that it was built from.
+        tokens: how many to read at most, those of white space included.
+        job: told how far it is.
+
+    Raises:
+        UserError: the corpus has too few documents that the dictionary was not built from, or a value is not finite.
+    """
+    chosen = _choose(record, corpus, model, tokens)
+    documents = len({window.document for window in chosen.windows})
+    if documents < FEWEST_DOCUMENTS:
+        raise UserError(
+            f"{record.corpus} has {documents} documents that {record.id} was not built from, and probes need "
+            f"{FEWEST_DOCUMENTS}: build it on a larger corpus, or with fewer --tokens"
+        )
+    captured = [(window, at) for window in chosen.windows for at in window.captured]
+    job.stage(f"reading text with {record.model}", len(captured), "tokens")
+    x = torch.cat([batch.activations[record.site] for batch in _batches(model, record, chosen.windows, job)])
+    labels = _labels(chosen, with_packages=corpus.settings.spec == _DOCUMENTATION)
+    kept = ~labels.pop("blank")
+    numbers = np.array(
+        [(window.document, window.position + at, window.tokens[at]) for window, at in captured], np.int64
+    )[kept]
+    _, document = np.unique(numbers[:, 0], return_inverse=True)
+    return ProbedTokens(
+        x[torch.from_numpy(kept)],
+        document,
+        numbers[:, 1],
+        numbers[:, 2],
+        {name: has[kept] for name, has in labels.items()},
+    )
+
+
+def _choose(record: DictionaryRecord, corpus: Corpus, model: Model, tokens: int) -> _Chosen:
+    """The windows to read, each with the place of its document among those that are passed on."""
+    documents: list[Document] = []
+
+    def pass_on(each: Iterable[Document], first: int) -> Iterator[Document]:
+        for ordinal, document in enumerate(each, first):
+            if not record.holdout or is_held_out(ordinal):
+                documents.append(document)
+                yield document
+
+    first = 0
+    if not record.holdout:
+        first = first_unread(record, model, corpus)
+    windows = list(cut(pass_on(corpus.documents(first), first), model.tokenizer, record.cut, tokens))
+    return _Chosen(documents, windows)
+
+
+def _batches(model: Model, record: DictionaryRecord, windows: list[Window], job: Job) -> Iterator[Batch]:
+    for batch in Capture(model, [record.site], lambda: windows):
+        yield batch
+        job.advance(len(batch.sources))
+
+
+def _labels(chosen: _Chosen, with_packages: bool) -> dict[str, np.ndarray]:
+    """[n] labels of all captured tokens in the order of the windows."""
+    parts: list[dict[str, np.ndarray]] = []
+    packages: list[str] = []
+    by_document: dict[int, list[Window]] = {}
+    for window in chosen.windows:
+        by_document.setdefault(window.document, []).append(window)
+    for document, windows in by_document.items():
+        spans = [window.spans[at] for window in windows for at in window.captured]
+        parts.append(token_labels(chosen.documents[document].text, spans))
+        packages += [package_of(chosen.documents[document].name)] * len(spans)
+    labels = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+    if with_packages:
+        named = np.array(packages)
+        labels |= {name: named == name for name in sorted(set(packages))}
+    return labels

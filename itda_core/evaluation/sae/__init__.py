@@ -1,0 +1,1 @@
+"""Train, import, keep and evaluate sparse autoencoders."""

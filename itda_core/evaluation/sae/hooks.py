@@ -1,0 +1,61 @@
+"""Whether an SAE is of a dictionary's site: SAELens says so by TransformerLens' names of models and places."""
+
+from typing import Any
+
+from itda_core.common.errors import UserError
+from itda_core.common.types import Site
+from itda_core.evaluation.sae.saelens import official_name
+from itda_core.evaluation.sae.saelens_config import ARCHITECTURES
+from itda_core.library.manifest import DictionaryRecord
+
+_HOOKS = {"resid": "hook_resid_post", "mlp": "hook_mlp_out", "attn": "hook_attn_out"}
+
+
+def hook_name(site: Site) -> str:
+    """TransformerLens' name of a site: `blocks.3.hook_resid_post`.
+
+    `mlp` and `attn` are what a block's MLP and attention add to the stream. TransformerLens' hooks of these names are
+    their outputs, which is the same but for families that norm them first, such as Gemma 2.
+    """
+    return f"blocks.{site.layer}.{_HOOKS[site.hook]}"
+
+
+def check_site(sae: Any, record: DictionaryRecord, name: str) -> None:
+    """Refuse an SAE that is not of a dictionary's site, or whose codes cannot be measured as a dictionary's are.
+
+    What an SAE does not say of itself is not held against it.
+
+    Args:
+        sae: of SAELens.
+        record: the dictionary.
+        name: what the SAE is called, for the message.
+
+    Raises:
+        UserError: it is of another width, model or place, or of a kind that is not read here.
+    """
+    config = sae.cfg
+    said = config.metadata
+    if config.architecture() not in ARCHITECTURES or config.reshape_activations != "none":
+        kind = config.architecture() if config.reshape_activations == "none" else "SAE over attention heads"
+        raise UserError(f"{name} is a {kind}: those read here are {', '.join(ARCHITECTURES)}, of whole activations")
+    if config.d_in != record.d_model:
+        raise UserError(f"{name} is for activations of width {config.d_in}, those of {record.id} have {record.d_model}")
+    if said.model_from_pretrained_kwargs:
+        raise UserError(
+            f"{name} was trained on a model whose weights were changed first "
+            f"({', '.join(map(str, said.model_from_pretrained_kwargs))}): its activations are not those of {record.id}"
+        )
+    if said.model_name and _plain(said.model_name) != _plain(record.model):
+        raise UserError(f"{name} is of the model {said.model_name}, {record.id} of {record.model}")
+    if said.hook_name and said.hook_name not in _names(record.site):
+        raise UserError(f"{name} is of {said.hook_name}, {record.id} of {hook_name(record.site)}")
+
+
+def _names(site: Site) -> tuple[str, ...]:
+    """What TransformerLens calls a site; a block's output is the next one's input."""
+    return (hook_name(site), *([f"blocks.{site.layer + 1}.hook_resid_pre"] if site.hook == "resid" else []))
+
+
+def _plain(model: str) -> str:
+    """A model's name without its owner, in lower case, aliases resolved."""
+    return official_name(model).rpartition("/")[2].lower()

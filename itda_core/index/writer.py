@@ -1,0 +1,345 @@
+"""Writes a dictionary's `index.duckdb`: documents, tokens, atoms and where each atom fires. `queries.py` reads it.
+
+Rows are staged in a database of their own as they come, and the index is written from it in one go: activations once by
+atom and falling coefficient, for everything that starts from an atom, and once by token, for everything that starts
+from a passage. Once written it never changes.
+
+Memory stays within bounds however many tokens there are: what does not fit is sorted on disk. Nothing is lost to a
+process that is killed but the batch that it was adding, or the index that it was writing.
+"""
+
+import os
+import shutil
+from collections.abc import Iterable, Iterator
+from itertools import islice
+from pathlib import Path
+
+import duckdb
+import numpy as np
+import pyarrow as pa
+
+from itda_core.common.disk_errors import telling
+from itda_core.common.errors import DamagedError, UserError
+from itda_core.common.types import Codes, Document
+from itda_core.corpus.token_table import Tokens, TokenTable
+from itda_core.corpus.windows import document_batches, is_held_out
+from itda_core.dictionary.dictionary import Dictionary
+from itda_core.index.checks import check_tables
+from itda_core.index.connection import literal
+from itda_core.index.neighbours import cofiring, nearest
+from itda_core.index.schema import CONTEXT_RADIUS, HISTOGRAM_BINS, UNKNOWN_SOURCE, declared
+
+EXAMPLES = 20
+"""Top examples kept with their context, which the search over contexts looks through."""
+_ADD_MEMORY, _WRITE_MEMORY = "256MB", "1GB"  # one build has a writer open for each site, and writes one at a time
+_THREADS = 4  # each takes its share of that memory
+_TOKENS_AT_ONCE = 1 << 17
+_CODES_AT_ONCE = 1 << 21
+
+
+class IndexWriter:
+    """Gathers a dictionary's codes batch by batch, then writes the index."""
+
+    def __init__(self, staging: Path) -> None:
+        """Stage in a database file at `staging`, or go on with the one that a killed process left there.
+
+        Raises DamagedError where the file is no staged index.
+        """
+        self._staging = staging
+        if not staging.exists():
+            _create_staging(staging)
+        try:
+            with telling(staging.parent):
+                self._connection = _connect(staging)
+                self._batches = self._count("batches")
+        except duckdb.Error as error:
+            raise DamagedError(f"{str(staging)!r} cannot be continued: delete it and build again ({error})") from error
+        # The scratch folder of a killed process is of no use to this one.
+        shutil.rmtree(_scratch(staging), ignore_errors=True)
+
+    @property
+    def batches(self) -> int:
+        """How many batches are in, each of them whole: the next one to add is the one with this number, from 0."""
+        return self._batches
+
+    @property
+    def n_tokens(self) -> int:
+        """Tokens in these batches."""
+        return self._count("errors")
+
+    def add(self, tokens: np.ndarray, codes: Codes, errors: np.ndarray) -> None:
+        """Add one batch: all of it is in, and stays in whatever happens to the process, or nothing is.
+
+        Args:
+            tokens: [n] the tokens' ordinals in the corpus as tokenised (`TokenTable`).
+            codes: their sparse codes.
+            errors: [n] relative reconstruction errors.
+        """
+        self._connection.begin()
+        try:
+            self._insert(
+                "codes",
+                token=tokens[codes.row].astype(np.int32),
+                atom=codes.atom.astype(np.int32),
+                coefficient=codes.coefficient,
+                step=_rank_within(codes.row).astype(np.int32),
+            )
+            self._insert("errors", token=tokens.astype(np.int32), error=errors.astype(np.float32))
+            self._insert("batches", batch=np.array([self._batches], np.int32))
+        except BaseException:
+            self._connection.rollback()
+            raise
+        self._connection.commit()
+        self._batches += 1
+
+    def write(self, path: Path, dictionary: Dictionary, table: TokenTable, documents: Iterable[Document]) -> None:
+        """Write the index to `path`, where it appears once whole; what is there is replaced.
+
+        Args:
+            path: in a folder that is there.
+            dictionary: the atoms that the codes refer to; a source below 0 is not known.
+            table: the tokens of the documents; none of a dictionary that was imported without its corpus.
+            documents: the corpus from its first document on; read as far as the tokens go.
+        """
+        part = path.with_name(f".{path.name}.part")
+        for left in (part, _log(part)):
+            left.unlink(missing_ok=True)
+        self._connection.execute("CHECKPOINT")  # what is not yet in the file stays in memory
+        self._connection.execute(f"SET memory_limit = '{_WRITE_MEMORY}'")
+        self._connection.execute(f"ATTACH {literal(part)} AS index")
+        try:
+            self._write_passages(table, documents)
+            self._connection.execute(
+                """
+                CREATE TABLE index.activations AS
+                    SELECT atom, coefficient, token FROM codes ORDER BY atom, coefficient DESC, token;
+                CREATE TABLE index.codes AS SELECT token, atom, coefficient FROM codes ORDER BY token, step;
+                """
+            )
+            self._write_atoms(dictionary, table)
+            self._write_histograms()
+            self._write_examples()
+            self._insert("index.neighbours", create=True, **nearest(dictionary.atoms))
+            self._insert("index.cofiring", create=True, **cofiring(self._codes, len(dictionary)))
+            check_tables(self._connection, path, "index")
+            self._connection.execute("CHECKPOINT index")
+        finally:
+            self._connection.execute("DETACH index")
+            self._connection.execute(f"SET memory_limit = '{_ADD_MEMORY}'")
+        _put(part, path)
+
+    def mean_error(self, table: TokenTable) -> tuple[float, int]:
+        """Mean of the errors added, over the held-out tokens or over all where none are held out, and how many.
+
+        Raises ZeroDivisionError where there are none of these.
+        """
+        total, n = 0.0, 0
+        for first in range(0, len(table), _TOKENS_AT_ONCE):
+            rows = table.rows(first, min(first + _TOKENS_AT_ONCE, len(table)))
+            added = self._connection.execute(
+                "SELECT token, error FROM errors WHERE token BETWEEN ? AND ? ORDER BY token",
+                [int(rows.token[0]), int(rows.token[-1])],
+            ).fetchnumpy()
+            errors = np.asarray(added["error"])
+            if table.holdout:
+                errors = errors[is_held_out(rows.document[np.asarray(added["token"]) - first])]
+            total, n = total + float(errors.sum(dtype=np.float64)), n + len(errors)
+        return total / n, n
+
+    def close(self) -> None:
+        """Close and delete the staging database."""
+        self._connection.close()
+        for left in (self._staging, _log(self._staging)):
+            left.unlink(missing_ok=True)
+        shutil.rmtree(_scratch(self._staging), ignore_errors=True)
+
+    def _insert(self, into: str, /, create: bool = False, **columns: np.ndarray | list | pa.Array) -> None:
+        rows = pa.table(columns)  # found by its name in the statement
+        verb = f"CREATE TABLE {into} AS" if create else f"INSERT INTO {into}"
+        self._connection.execute(f"{verb} SELECT * FROM rows")
+        del rows
+
+    def _count(self, table: str) -> int:
+        return self._connection.execute(f"SELECT count(*) FROM {table}").fetchall()[0][0]
+
+    def _write_passages(self, table: TokenTable, documents: Iterable[Document]) -> None:
+        """The documents as far as the tokens go, and the tokens."""
+        for name in ("documents", "tokens"):
+            self._connection.execute(f"CREATE TABLE index.{name} ({declared(name)})")
+        n_documents = int(table.document[-1]) + 1 if len(table) else 0
+        for first, batch in document_batches(islice(documents, n_documents)):
+            ordinals = range(first, first + len(batch))
+            self._insert(
+                "index.documents",
+                document=np.array(ordinals, np.int32),
+                name=[document.name for document in batch],
+                text=[document.text for document in batch],
+                held_out=[table.held_out(ordinal) for ordinal in ordinals],
+            )
+            stop = table.first_of(ordinals.stop)
+            for at in range(table.first_of(first), stop, _TOKENS_AT_ONCE):
+                self._write_tokens(table.rows(at, min(at + _TOKENS_AT_ONCE, stop)), batch, first)
+
+    def _write_tokens(self, rows: Tokens, batch: list[Document], first: int) -> None:
+        """Tokens of some documents, of which the first has the ordinal `first`."""
+        error = np.zeros(len(rows.token), np.float32)
+        captured = np.zeros(len(rows.token), bool)
+        measured = self._connection.execute(
+            "SELECT token, error FROM errors WHERE token BETWEEN ? AND ?", [int(rows.token[0]), int(rows.token[-1])]
+        ).fetchnumpy()
+        at = measured["token"] - rows.token[0]
+        error[at], captured[at] = measured["error"], True
+        # A token is shown from where the one before it ended, so that the tokens of a window read as its text.
+        places = zip((rows.document - first).tolist(), rows.shown_from.tolist(), rows.stop.tolist(), strict=True)
+        columns = rows._asdict()
+        del columns["shown_from"]
+        self._insert(
+            "index.tokens",
+            **columns,
+            text=[batch[document].text[start:stop] for document, start, stop in places],
+            error=pa.array(error, mask=~captured),
+        )
+
+    def _write_atoms(self, dictionary: Dictionary, table: TokenTable) -> None:
+        # A later byte of a character is shown as nothing in its passage; as a label it is the character.
+        sources = dictionary.sources.numpy()
+        errors = dictionary.admission_errors.numpy()
+        is_known = (sources >= 0).all(axis=1)
+        token = np.full(len(dictionary), -1, np.int32)
+        token[is_known] = table.ordinal(sources[is_known, 0], sources[is_known, 1])
+        self._connection.execute("DROP TABLE IF EXISTS staged_atoms")  # of a process that was killed while it wrote
+        self._insert(
+            "staged_atoms",
+            create=True,
+            atom=np.arange(len(dictionary), dtype=np.int32),
+            token=token,
+            admission_error=pa.array(errors, mask=np.isnan(errors)),
+        )
+        self._connection.execute(
+            f"""
+            CREATE TABLE index.atoms AS
+            WITH
+                fired AS (
+                    SELECT atom, count(*) AS count, avg(coefficient) AS mean, max(coefficient) AS maximum,
+                        min(coefficient) AS minimum, max(abs(coefficient)) AS strongest
+                    FROM index.activations GROUP BY atom
+                ),
+                placed AS (SELECT * FROM staged_atoms LEFT JOIN index.tokens USING (token)),
+                passages AS (
+                    SELECT atom, string_agg(t.text, '' ORDER BY t.token) FILTER (step < 0) AS before,
+                        string_agg(t.text, '' ORDER BY t.token) FILTER (step > 0) AS after
+                    FROM placed p CROSS JOIN range(-{CONTEXT_RADIUS}, {CONTEXT_RADIUS + 1}) AS near(step)
+                        JOIN index.tokens t ON t.token = p.token + step AND t.document = p.document
+                    GROUP BY atom
+                )
+            SELECT atom, token, coalesce(document, -1) AS document, coalesce(position, -1) AS position,
+                coalesce(token_id, -1) AS token_id,
+                coalesce(nullif(p.text, ''), substring(d.text, start + 1, stop - start), $unknown) AS label,
+                coalesce(before, '') AS before, coalesce(after, '') AS after, admission_error,
+                coalesce(count, 0) AS count,
+                coalesce(coalesce(count, 0) / (SELECT nullif(count(*), 0) FROM errors), 0) AS density,
+                mean, maximum, minimum, strongest
+            FROM placed p LEFT JOIN passages USING (atom) LEFT JOIN index.documents d USING (document)
+                LEFT JOIN fired USING (atom)
+            ORDER BY atom
+            """,
+            {"unknown": UNKNOWN_SOURCE},
+        )
+
+    def _write_histograms(self) -> None:
+        self._connection.execute(
+            f"""
+            CREATE TABLE index.histograms AS
+            SELECT atom, count(*)::INTEGER AS count,
+                CASE WHEN maximum > minimum THEN
+                    least({HISTOGRAM_BINS - 1},
+                        floor((coefficient - minimum) / (maximum - minimum) * {HISTOGRAM_BINS}))
+                ELSE 0 END::INTEGER AS bin
+            FROM index.activations JOIN index.atoms USING (atom) GROUP BY atom, bin ORDER BY atom, bin
+            """
+        )
+
+    def _write_examples(self) -> None:
+        self._connection.execute(
+            f"""
+            CREATE TABLE index.examples AS
+            WITH
+                strongest AS (
+                    -- the least of these, not a window over all activations, which would be sorted anew for it
+                    SELECT atom, min({{'weakness': -abs(coefficient), 'token': token, 'coefficient': coefficient}},
+                        {EXAMPLES}) AS fired
+                    FROM index.activations GROUP BY atom
+                ),
+                ranked AS (
+                    SELECT atom, rank, example.token AS token, example.coefficient AS coefficient
+                    FROM (SELECT atom, unnest(fired) AS example, generate_subscripts(fired, 1) AS rank FROM strongest)
+                ),
+                places AS (SELECT DISTINCT token, document FROM ranked JOIN index.tokens USING (token)),
+                contexts AS (
+                    SELECT p.token, string_agg(t.text, '' ORDER BY t.token) AS context
+                    FROM places p CROSS JOIN range(-{CONTEXT_RADIUS}, {CONTEXT_RADIUS + 1}) AS near(step)
+                        JOIN index.tokens t ON t.token = p.token + step AND t.document = p.document
+                    GROUP BY p.token
+                )
+            SELECT atom, rank, token, coefficient, context FROM ranked JOIN contexts USING (token) ORDER BY atom, rank
+            """
+        )
+
+    def _codes(self) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+        """Token and atom of every code, in order of tokens, part by part."""
+        tokens, codes = self._count("errors"), self._count("index.codes")
+        span = max(1, _CODES_AT_ONCE * tokens // max(1, codes))
+        ((last,),) = self._connection.execute("SELECT coalesce(max(token), -1) FROM index.codes").fetchall()
+        for first in range(0, last + 1, span):
+            part = self._connection.execute(
+                "SELECT token, atom FROM index.codes WHERE token >= ? AND token < ? ORDER BY token",
+                [first, first + span],
+            ).fetchnumpy()
+            if len(part["token"]):
+                yield np.asarray(part["token"]), np.asarray(part["atom"])
+
+
+def _create_staging(staging: Path) -> None:
+    """An empty staging database, which appears once whole."""
+    part = staging.with_name(f".{staging.name}.part")
+    for left in (part, _log(part)):
+        left.unlink(missing_ok=True)
+    with _connect(part) as connection:
+        connection.execute(
+            """
+            CREATE TABLE codes (token INTEGER, atom INTEGER, coefficient FLOAT, step INTEGER);
+            CREATE TABLE errors (token INTEGER, error FLOAT);
+            CREATE TABLE batches (batch INTEGER);
+            """
+        )
+        connection.execute("CHECKPOINT")  # the one on closing says nothing where it fails
+    _put(part, staging)
+
+
+def _put(part: Path, path: Path) -> None:
+    """Put a database that is closed into its place. Raises UserError where not all of it is in its file."""
+    if _log(part).exists():
+        raise UserError(f"{part} could not be written to its end: look at its disk, and run the same command again")
+    part.replace(path)
+
+
+def _connect(path: Path) -> duckdb.DuckDBPyConnection:
+    threads = min(_THREADS, os.cpu_count() or 1)
+    settings = {"memory_limit": _ADD_MEMORY, "threads": threads, "temp_directory": str(_scratch(path))}
+    return duckdb.connect(str(path), config=settings)
+
+
+def _log(database: Path) -> Path:
+    """Where DuckDB keeps what is not yet in the database's file."""
+    return database.with_name(database.name + ".wal")
+
+
+def _scratch(database: Path) -> Path:
+    """Where DuckDB puts what memory does not hold; beside the database, since other folders may lie in memory."""
+    return database.with_name(database.name + ".tmp")
+
+
+def _rank_within(sorted_groups: np.ndarray) -> np.ndarray:
+    """[n] place of each element within its run of equal ones, from 0."""
+    starts = np.flatnonzero(np.diff(sorted_groups, prepend=-1))
+    return np.arange(len(sorted_groups)) - np.repeat(starts, np.diff(np.append(starts, len(sorted_groups))))

@@ -1,0 +1,106 @@
+"""A corpus read with a dictionary that another tool made: what it makes of every token, and which of its sources hold.
+
+A source holds where the model's activation at that token is the atom. The published code reads models of
+TransformerLens, which may take the mean out of every activation. The codes of such a dictionary are the same whether or
+not the mean is taken out, and so is what is said of its sources; its errors count the mean.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+
+from itda_core.capture.local import Capture
+from itda_core.common.errors import UserError
+from itda_core.common.keys import row_keys
+from itda_core.common.settings import BuildSettings, CorpusSettings, CutSettings
+from itda_core.common.types import Site
+from itda_core.corpus.store import Corpus
+from itda_core.corpus.token_table import TokenTable, check_held_out
+from itda_core.corpus.windows import Window, check_documents, cut
+from itda_core.dictionary.dictionary import Dictionary
+from itda_core.dictionary.errors import relative_errors
+from itda_core.index.writer import IndexWriter
+from itda_core.interop.external import UNKNOWN
+from itda_core.jobs.job import Job
+from itda_core.library.library import Library
+from itda_core.models.model import Model
+
+_SAME = 0.999
+"""Cosine from which an activation is the atom: models in half precision differ by less, other tokens by more."""
+
+
+@dataclass(frozen=True)
+class Reading:
+    """A model and a corpus that an imported dictionary is read with."""
+
+    model: str
+    """A folder in Hugging Face format, or an id of the Hub."""
+    corpus: CorpusSettings
+    """Which texts; the dictionary's own, where its sources are to be known."""
+    context: int | None = None
+    """Tokens in a window, the document's own; as the dictionary says unless given."""
+    keep_first: bool = False
+    """Whether a window's first token is captured too."""
+    tokens: int = 200_000
+    """Stop after this many captured tokens."""
+    batch_windows: int = 16
+    """Windows in one forward pass."""
+    revision: str | None = None
+    """Revision of the model on the Hub."""
+    device: str | None = None
+    """Where the model runs; None takes CUDA where there is one."""
+    dtype: str = "float32"
+    """What the model computes in."""
+
+    def __post_init__(self) -> None:
+        BuildSettings((0,), tokens=self.tokens, batch_windows=self.batch_windows)  # says what is wrong with them
+        if self.context is not None:
+            CutSettings(self.context)
+
+
+class Encoding:
+    """A corpus encoded with a dictionary that was not built from it, as far as is known."""
+
+    def __init__(self, model: Model, corpus: Corpus, reading: Reading, holdout: bool, library: Library) -> None:
+        self.model, self.corpus, self._reading = model, corpus, reading
+        self.table = TokenTable.of(self._windows(), holdout, library.root)
+        if self.table.n_captured == 0:
+            raise UserError(f"nothing to capture: every document of {corpus.id} has a single token or none")
+        if holdout:
+            check_documents(corpus.n_documents, corpus.settings.documents, otherwise="")
+        check_held_out(self.table, reading.tokens, otherwise="")
+
+    def run(self, dictionary: Dictionary, site: Site, writer: IndexWriter, job: Job) -> torch.Tensor:
+        """Encode every captured token; returns [n_atoms, 2] the sources that the model confirms, the others unknown."""
+        is_place = (dictionary.sources >= 0).all(dim=1).numpy()
+        keys = np.full(len(dictionary), -1, np.int64)
+        keys[is_place] = row_keys(dictionary.sources.numpy()[is_place])
+        best = torch.full((len(dictionary),), -1.0)
+        job.stage("encoding", self.table.n_captured)
+        for batch in Capture(self.model, [site], self._windows, self._reading.batch_windows):
+            x, sources = batch.activations[site], batch.sources.numpy()
+            codes = dictionary.encode(x)
+            errors = relative_errors(x, dictionary.decode(codes, len(x))).numpy()
+            writer.add(self.table.ordinal(sources[:, 0], sources[:, 1]), codes, errors)
+            here = row_keys(sources)  # rising
+            row = np.minimum(np.searchsorted(here, keys), len(here) - 1)
+            at = np.flatnonzero(here[row] == keys)
+            if len(at):
+                best[torch.from_numpy(at)] = _cosine(
+                    x[torch.from_numpy(row[at])], dictionary.atoms[torch.from_numpy(at)]
+                )
+            job.advance(len(x))
+        known = dictionary.sources.clone()
+        known[best < _SAME] = torch.tensor(UNKNOWN)
+        return known
+
+    def _windows(self) -> Iterator[Window]:
+        return cut(self.corpus.documents(), self.model.tokenizer, self.corpus.cut, self._reading.tokens)
+
+
+def _cosine(x: torch.Tensor, atoms: torch.Tensor) -> torch.Tensor:
+    """[n] the larger cosine of each activation with its atom: as it is, or with the mean taken out."""
+    plain = torch.nn.functional.cosine_similarity(x, atoms)
+    return torch.maximum(plain, torch.nn.functional.cosine_similarity(x - x.mean(dim=1, keepdim=True), atoms))

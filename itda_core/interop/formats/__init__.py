@@ -1,0 +1,1 @@
+"""One file format each: manifest, published, Parquet, safetensors."""

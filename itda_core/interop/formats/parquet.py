@@ -1,0 +1,132 @@
+"""A dictionary as Parquet: `atoms.parquet` with vectors and sources, `codes.parquet` with a row for each coefficient.
+
+atoms: atom, vector (d_model float32), document, position (both −1 where they are not known), document_name, start,
+stop (the characters of the document that the token is), before, label, after (the passage), admission_error. codes:
+token (its ordinal among the tokens read), document, position, atom, coefficient; in order of tokens. Positions count a
+document's own tokens, those of special tokens before it are below 0; `about.json` says where they count all, and what
+the dictionary is of and how it was built.
+"""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import torch
+from pyarrow import parquet
+
+from itda_core.common.errors import DamagedError, UserError
+from itda_core.common.files import write_json
+from itda_core.interop.external import MOST_ATOMS, WIDEST, Foreign
+from itda_core.interop.formats.manifest import ABOUT_FILE, Exported, foreign_of, read_about
+
+ATOMS_TABLE, CODES_TABLE = "atoms.parquet", "codes.parquet"
+_READ = {"document": pa.int64(), "position": pa.int64(), "admission_error": pa.float64()}
+_DENSEST = 64  # bytes that the vectors may take for each byte of the file: those of activations hardly compress
+CODE_SCHEMA = pa.schema(
+    [
+        ("token", pa.int32()),
+        ("document", pa.int32()),
+        ("position", pa.int32()),
+        ("atom", pa.int32()),
+        ("coefficient", pa.float32()),
+    ]
+)
+
+
+def write_tables(source: Exported, folder: Path) -> None:
+    """Write a dictionary's tables into a folder that is there.
+
+    Raises OSError where they cannot be written, DamagedError for an index that holds other than sources and codes.
+    """
+    atoms = source.dictionary.atoms.numpy()
+    vectors = pa.FixedSizeListArray.from_arrays(pa.array(atoms.ravel()), atoms.shape[1])
+    try:
+        origins = pa.Table.from_pandas(source.index.origins(), _origin_schema(), preserve_index=False)
+    except pa.ArrowException as error:
+        raise DamagedError(f"the index of {source.record.id} holds no sources: build the dictionary again") from error
+    # The dictionary's own sources and errors: the index holds those that could be read.
+    for at, name in enumerate(("document", "position")):
+        own = pa.array(source.dictionary.sources[:, at].numpy(), pa.int64())
+        origins = origins.set_column(origins.schema.get_field_index(name), name, own)
+    errors = source.dictionary.admission_errors.numpy()
+    own = pa.array(errors, pa.float64(), mask=np.isnan(errors))
+    origins = origins.set_column(origins.schema.get_field_index("admission_error"), "admission_error", own)
+    table = origins.add_column(1, "vector", vectors).replace_schema_metadata()
+    parquet.write_table(table, folder / ATOMS_TABLE, write_page_checksum=True)
+    with parquet.ParquetWriter(folder / CODES_TABLE, CODE_SCHEMA, write_page_checksum=True) as writer:
+        for codes in source.codes():
+            writer.write_table(pa.Table.from_pandas(codes, CODE_SCHEMA, preserve_index=False))
+    write_json(folder / ABOUT_FILE, source.about("parquet"))
+
+
+def read_tables(folder: Path) -> Foreign:
+    """Read the atoms that `write_tables` wrote. Raises UserError where they cannot be read."""
+    about = read_about(folder, "parquet")
+    try:
+        with parquet.ParquetFile(folder / ATOMS_TABLE, page_checksum_verification=True) as file:
+            width = _checked_width(file, folder / ATOMS_TABLE)
+            table = file.read(["vector", *_READ]).combine_chunks()
+        vectors = table["vector"].combine_chunks()
+        if vectors.null_count or vectors.flatten().null_count:
+            raise ValueError("a vector is missing")
+        atoms = vectors.flatten().to_numpy().reshape(len(vectors), width)
+        sources = np.stack([table[name].to_numpy() for name in ("document", "position")], axis=1)
+        errors = table["admission_error"].to_pandas().to_numpy(np.float64)
+    except (OSError, KeyError, ValueError, pa.ArrowException) as error:
+        raise UserError(f"{ATOMS_TABLE} of {folder.name!r} cannot be read: {error}") from error
+    tensors = {
+        "atoms": torch.from_numpy(atoms.copy()),
+        "sources": torch.from_numpy(sources.copy()),
+        "admission_errors": torch.from_numpy(errors.copy()),
+    }
+    return foreign_of(about, tensors, ATOMS_TABLE)
+
+
+def read_codes(folder: Path) -> Iterator[pd.DataFrame]:
+    """The codes that `write_tables` wrote, table after table. Raises UserError where they cannot be read."""
+    try:
+        with parquet.ParquetFile(folder / CODES_TABLE, page_checksum_verification=True) as file:
+            if not file.schema_arrow.equals(CODE_SCHEMA):
+                raise ValueError("it has other columns")
+            for batch in file.iter_batches():
+                yield batch.to_pandas()
+    except (OSError, ValueError, pa.ArrowException) as error:
+        raise UserError(f"{CODES_TABLE} of {folder.name!r} cannot be read: {error}") from error
+
+
+def _checked_width(file: parquet.ParquetFile, path: Path) -> int:
+    """Width of the vectors, where all that is to be read is of the kinds and the size that it can be, before any is.
+
+    Raises ValueError, or KeyError for a column that is not there.
+    """
+    schema, n_atoms = file.schema_arrow, file.metadata.num_rows
+    kind = schema.field("vector").type
+    if not pa.types.is_fixed_size_list(kind) or kind.value_type != pa.float32():
+        raise ValueError("its vectors are not of float32")
+    if not 0 < kind.list_size <= WIDEST or not 0 < n_atoms <= MOST_ATOMS:
+        raise ValueError(f"it holds {n_atoms:,} atoms of width {kind.list_size:,}")
+    if n_atoms * kind.list_size * 4 > _DENSEST * path.stat().st_size:
+        raise ValueError("it holds more vectors than such a file can")
+    for name, expected in _READ.items():
+        if schema.field(name).type != expected:
+            raise ValueError(f"its {name} is {schema.field(name).type} where {expected} was expected")
+    return kind.list_size
+
+
+def _origin_schema() -> pa.Schema:
+    return pa.schema(
+        [
+            ("atom", pa.int32()),
+            ("document", pa.int64()),
+            ("position", pa.int64()),
+            ("document_name", pa.string()),
+            ("start", pa.int32()),
+            ("stop", pa.int32()),
+            ("before", pa.string()),
+            ("label", pa.string()),
+            ("after", pa.string()),
+            ("admission_error", pa.float64()),
+        ]
+    )

@@ -1,0 +1,175 @@
+"""The published format: a folder with `atoms.pt`, `atom_indices.pt` and `metadata.yaml`, as the paper's code has it.
+
+`atoms.pt` is [n_atoms, d_model] float32 of unit norm; `atom_indices.pt` is [n_atoms, 2] int64, the number of the text
+in the stream of texts and the position of the token in it, special tokens counted; (−1, −1) where it is not known. The
+metadata are the trainer's settings: `lm_name`, `layer`, `k` (the L0), `loss_threshold`, `dataset`, `seq_len` and so on.
+
+The two tensors are the only files of this project in torch's own format, which is a pickle. They are read with weights
+only, which runs nothing of it. What the format has no word for (the unit of the threshold, the scan) is written under
+further names, which the published code passes over; a file without them is of the published settings.
+"""
+
+import math
+import zipfile
+from pathlib import Path
+from typing import Any
+
+import torch
+import yaml
+
+from itda_core.common.errors import DamagedError, UserError
+from itda_core.common.settings import DEEPEST, DictionarySettings
+from itda_core.common.text import has_half_characters, one_line
+from itda_core.common.types import HOOKS, Site
+from itda_core.common.validate import whole
+from itda_core.interop.external import LONGEST_CONTEXT, Foreign, checked_atoms, checked_sources
+
+ATOMS_FILE, INDICES_FILE, METADATA_FILE = "atoms.pt", "atom_indices.pt", "metadata.yaml"
+_FILES = (ATOMS_FILE, INDICES_FILE, METADATA_FILE)
+_LONGEST_METADATA = 64 * 1024
+_LONGEST_TEXT = 1_000
+_DEFAULT_CONTEXT = 128
+_PUBLISHED = {"error": "cosine", "scan": "batch", "init": "frequent", "method": "matching"}
+"""What the published code does where nothing is said."""
+
+
+def is_published(folder: Path) -> bool:
+    """Whether a folder holds a dictionary in the published format, as far as its files' names say."""
+    return (folder / ATOMS_FILE).is_file()
+
+
+def read_published(folder: Path) -> Foreign:
+    """Read a dictionary in the published format.
+
+    Raises:
+        UserError: a file is missing, cannot be read with weights only, or does not hold what the format has.
+    """
+    for name in _FILES:
+        if not (folder / name).is_file():
+            raise UserError(f"{str(folder)!r} has no {name}: the published format is {', '.join(_FILES)}")
+    said = _read_metadata(folder / METADATA_FILE)
+    atoms = checked_atoms(_read_tensor(folder / ATOMS_FILE), ATOMS_FILE)
+    sources = checked_sources(_read_tensor(folder / INDICES_FILE), len(atoms), INDICES_FILE)
+    most = said.get("max_dict_size") or None
+    try:
+        settings = DictionarySettings(
+            l0=said.get("k", DictionarySettings.l0),
+            threshold=float(said.get("loss_threshold", 0.0)),
+            max_atoms=most if most is None or most > 0 else None,
+            **{name: said.get(name, value) for name, value in _PUBLISHED.items()},
+        )
+        hook = said.get("submodule_name") or "resid"
+        if hook not in HOOKS:
+            raise UserError(f"submodule_name is {hook!r}, which is no place known here: {', '.join(HOOKS)}")
+        return Foreign(
+            atoms,
+            sources,
+            settings,
+            Site(_whole(said, "layer", 0, DEEPEST), hook),
+            model=_text(said, "lm_name"),
+            corpus=_text(said, "dataset"),
+            context=_whole(said, "seq_len", 1, LONGEST_CONTEXT) if "seq_len" in said else _DEFAULT_CONTEXT,
+            holdout=said.get("holdout") is True,
+            said=said,
+        )
+    except (TypeError, ValueError, OverflowError, UserError) as error:
+        raise UserError(f"{METADATA_FILE} of {folder.name!r} cannot be used: {one_line(str(error))}") from error
+
+
+def write_published(foreign: Foreign, folder: Path) -> None:
+    """Write the three files into a folder that is there. Raises OSError where they cannot be written."""
+    settings = foreign.settings
+    metadata = {
+        **foreign.said,
+        "lm_name": foreign.model,
+        "layer": foreign.site.layer,
+        "submodule_name": None if foreign.site.hook == "resid" else foreign.site.hook,
+        "k": settings.l0,
+        "loss_threshold": settings.threshold,
+        "activation_dim": foreign.atoms.shape[1],
+        "dataset": foreign.corpus,
+        "seq_len": foreign.context,
+        "max_dict_size": settings.max_atoms or 0,
+        "holdout": foreign.holdout,
+        **{name: getattr(settings, name) for name in _PUBLISHED},
+    }
+    text = yaml.safe_dump(metadata, sort_keys=True, allow_unicode=True)
+    (folder / METADATA_FILE).write_text(text, encoding="utf-8")
+    torch.save(foreign.atoms, folder / ATOMS_FILE)
+    torch.save(foreign.sources, folder / INDICES_FILE)
+
+
+def _read_tensor(path: Path) -> torch.Tensor:
+    """A tensor out of torch's format, of which nothing is run, and which is no larger than its file."""
+    try:
+        _check_archive(path)
+        tensor = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:  # a stranger's pickle can end in any of them
+        line = (str(error).strip().splitlines() or [type(error).__name__])[0]
+        raise UserError(
+            f"{path.name} is not a tensor that can be read without running what is in it ({one_line(line)[:160]}): "
+            "it is refused"
+        ) from error
+    if type(tensor) not in (torch.Tensor, torch.nn.Parameter) or tensor.layout != torch.strided or tensor.is_meta:
+        raise UserError(f"{path.name} holds {type(tensor).__name__} where a plain tensor was expected")
+    tensor = tensor.detach()
+    if tensor.numel() * tensor.element_size() > path.stat().st_size:  # one number can be spread over any shape
+        raise UserError(f"{path.name} holds a tensor {list(tensor.shape)} that is larger than the file: it is refused")
+    return tensor
+
+
+def _check_archive(path: Path) -> None:
+    """Raises ValueError or zipfile.BadZipFile for what torch does not write: what it reads it unpacks, whatever that
+    grows to."""
+    with zipfile.ZipFile(path) as archive:
+        entries = archive.infolist()
+    if any(entry.compress_type != zipfile.ZIP_STORED for entry in entries):
+        raise ValueError("it is compressed")
+    if sum(entry.file_size for entry in entries) > path.stat().st_size:
+        raise ValueError("it holds more than its own size")
+
+
+class _Plain(yaml.SafeLoader):
+    """Values without tags of their own, and without aliases, which can stand for any number of values."""
+
+    def compose_node(self, parent: Any, index: Any) -> Any:
+        """Refuse an alias."""
+        if self.check_event(yaml.AliasEvent):
+            raise yaml.YAMLError("it has an alias, which this format never needs")
+        return super().compose_node(parent, index)
+
+
+def _read_metadata(path: Path) -> dict[str, Any]:
+    """The plain values of the metadata by name; what is no plain value is passed over."""
+    try:
+        if path.stat().st_size > _LONGEST_METADATA:
+            raise ValueError(f"it has more than {_LONGEST_METADATA:,} bytes")
+        said = yaml.load(path.read_text(encoding="utf-8"), _Plain)
+        if not isinstance(said, dict):
+            raise ValueError("it is no list of names and values")
+    except (OSError, ValueError, yaml.YAMLError, RecursionError) as error:
+        line = " ".join(str(error).split())
+        raise DamagedError(f"{path.name} of {path.parent.name!r} cannot be read: {one_line(line)[:200]}") from error
+    return {name: value for name, value in said.items() if isinstance(name, str) and _is_plain(value)}
+
+
+def _is_plain(value: Any) -> bool:
+    if isinstance(value, str):
+        return len(value) <= _LONGEST_TEXT and not has_half_characters(value)
+    if isinstance(value, float):
+        return math.isfinite(value)
+    return value is None or (isinstance(value, int) and abs(value) < 2**63)
+
+
+def _whole(said: dict[str, Any], name: str, lowest: int, highest: int) -> int:
+    try:
+        return whole(said.get(name), lowest, highest)
+    except ValueError as error:
+        raise ValueError(f"{name}: {error}") from error
+
+
+def _text(said: dict[str, Any], name: str) -> str:
+    value = said.get(name)
+    if not isinstance(value, str) or not value:
+        raise ValueError(f"it names no {name}")
+    return value

@@ -1,0 +1,65 @@
+"""A dictionary as safetensors: `dictionary.safetensors` with its atoms, and its codes in files of their own.
+
+The first holds atoms [n_atoms, d_model] float32, sources [n_atoms, 2] int64 (document, position among its own tokens,
+below 0 for a special token before them; (−1, −1) where it is not known) and admission_errors [n_atoms] float64. The
+codes, in order of tokens, lie in `codes-00000.safetensors` and so on: token, document, position, atom (int32) and
+coefficient (float32), arrays of equal length, so many tokens a file that none needs much memory. `about.json` says what
+the dictionary is of.
+"""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import torch
+from safetensors import SafetensorError
+from safetensors.numpy import save as save_arrays
+from safetensors.torch import load_file, save
+
+from itda_core.common.errors import UserError
+from itda_core.common.files import write_json
+from itda_core.interop.external import Foreign
+from itda_core.interop.formats.manifest import ABOUT_FILE, CODE_KINDS, Exported, foreign_of, read_about
+
+TENSORS_FILE = "dictionary.safetensors"
+_CODES = "codes-{:05}.safetensors"
+
+
+def write_tensors(source: Exported, folder: Path) -> None:
+    """Write a dictionary's tensors into a folder that is there. Raises OSError where they cannot be written."""
+    dictionary = source.dictionary
+    tensors = {
+        "atoms": dictionary.atoms,
+        "sources": dictionary.sources,
+        "admission_errors": dictionary.admission_errors,
+    }
+    (folder / TENSORS_FILE).write_bytes(save(tensors))  # save_file would make it readable by its owner alone
+    for number, codes in enumerate(source.codes()):
+        columns = {name: codes[name].to_numpy(kind) for name, kind in CODE_KINDS.items()}
+        (folder / _CODES.format(number)).write_bytes(save_arrays(columns))
+    write_json(folder / ABOUT_FILE, source.about("safetensors"))
+
+
+def read_tensors(folder: Path) -> Foreign:
+    """Read the atoms that `write_tensors` wrote. Raises UserError where they cannot be read."""
+    return foreign_of(read_about(folder, "safetensors"), _load(folder / TENSORS_FILE), TENSORS_FILE)
+
+
+def read_codes(folder: Path) -> Iterator[dict[str, np.ndarray]]:
+    """The codes that `write_tensors` wrote, file after file. Raises UserError where they cannot be read."""
+    number = 0
+    while (path := folder / _CODES.format(number)).is_file():
+        found = {name: tensor.numpy() for name, tensor in _load(path).items()}
+        if {name: array.dtype for name, array in found.items()} != {
+            name: np.dtype(kind) for name, kind in CODE_KINDS.items()
+        }:
+            raise UserError(f"{path.name} of {folder.name!r} holds other arrays than codes")
+        yield found
+        number += 1
+
+
+def _load(path: Path) -> dict[str, torch.Tensor]:
+    try:
+        return load_file(path)
+    except (OSError, SafetensorError) as error:
+        raise UserError(f"{path.name} of {path.parent.name!r} cannot be read: {error}") from error

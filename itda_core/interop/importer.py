@@ -1,0 +1,256 @@
+"""Another tool's dictionary into a library.
+
+Without a model and a corpus its atoms are all there is: they are kept, and which are alike is known. With both, the
+corpus is encoded with it, so that it can be browsed like one that was built here. Its sources are then held against the
+model: an atom is said to be from a token only where the model's activation at that token is the atom. All others, of
+special tokens, of padding, of texts that were not read or are not the ones, have a source that is not known. What the
+file said is kept beside it and given back when it is exported.
+"""
+
+import hashlib
+import json
+import shutil
+import time
+from dataclasses import asdict
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+
+from itda_core.build.build import add_maps
+from itda_core.common.errors import UserError
+from itda_core.common.files import sha256_of, slug, write_sealed
+from itda_core.common.layout import ATOMS_FILE, INDEX_FILE, MANIFEST_FILE
+from itda_core.common.settings import CutSettings
+from itda_core.common.versions import versions
+from itda_core.corpus.store import Corpus, ingest
+from itda_core.corpus.token_table import TokenTable
+from itda_core.corpus.windows import special_tokens_before
+from itda_core.dictionary.dictionary import Dictionary
+from itda_core.index.writer import IndexWriter
+from itda_core.interop.copy import adopt
+from itda_core.interop.encode import Encoding, Reading
+from itda_core.interop.external import UNKNOWN, Foreign, without_place
+from itda_core.interop.formats.manifest import ABOUT_FILE, ALL, OWN, moved, read_folder
+from itda_core.interop.formats.parquet import ATOMS_TABLE, read_tables
+from itda_core.interop.formats.published import is_published, read_published
+from itda_core.interop.formats.safetensors import TENSORS_FILE, read_tensors
+from itda_core.jobs.job import Job
+from itda_core.jobs.locks import build_lock
+from itda_core.library.library import Library
+from itda_core.library.staging import part_of, place_finished
+from itda_core.models.model import Model, load_model
+from itda_core.queries.atoms import Index
+
+_STAGING_FILE = "staging.duckdb"
+
+
+class Imported(NamedTuple):
+    """What became of a dictionary."""
+
+    id: str
+    """Its id in the library."""
+    atoms: int
+    """Atoms."""
+    named: int
+    """Atoms of which the file names a source."""
+    confirmed: int
+    """Atoms that are the model's activation at the source that is named, or that was known before."""
+
+
+def read_any(folder: Path) -> tuple[str, Foreign]:
+    """A dictionary out of a folder in any format that is known, and which it is. Raises UserError for any other."""
+    if not folder.is_dir():
+        raise UserError(f"there is no folder {str(folder)!r}: name one that holds a dictionary")
+    if is_published(folder):
+        return "published", read_published(folder)
+    if (folder / ABOUT_FILE).is_file() and (folder / ATOMS_TABLE).is_file():
+        return "parquet", read_tables(folder)
+    if (folder / ABOUT_FILE).is_file() and (folder / TENSORS_FILE).is_file():
+        return "safetensors", read_tensors(folder)
+    if (folder / MANIFEST_FILE).is_file() and (folder / ATOMS_FILE).is_file():
+        return "library", read_folder(folder)
+    raise UserError(
+        f"{str(folder)!r} holds no dictionary that is known here: one has atoms.pt (published), atoms.parquet, "
+        f"{TENSORS_FILE} or {ATOMS_FILE}"
+    )
+
+
+def import_folder(library: Library, folder: Path, reading: Reading | None, job: Job) -> Imported:
+    """Put the dictionary of a folder into a library. One that is whole there already is not made again.
+
+    Args:
+        library: the library.
+        folder: in any format that `read_any` knows.
+        reading: what to encode with it; None keeps its atoms alone.
+        job: told of progress.
+
+    Raises:
+        UserError: the folder holds no dictionary that can be used, or model and corpus cannot be had or do not fit.
+    """
+    job.stage(f"reading {folder.name}", unit="")
+    form, foreign = read_any(folder)
+    if form == "library" and reading is None and (folder / INDEX_FILE).is_file():
+        adopted = adopt(library, folder)
+        job.finished(adopted)
+        add_maps(library, [adopted], job)
+        return report_of(library, adopted)
+    if reading is None:
+        return _Import(library, form, foreign, job).atoms_alone()
+    job.stage(f"loading {reading.model}", unit="")
+    model = load_model(reading.model, reading.revision, reading.device, reading.dtype)
+    if model.d_model != foreign.atoms.shape[1]:
+        raise UserError(
+            f"its atoms have width {foreign.atoms.shape[1]:,} and activations of {model.name} {model.d_model:,}: "
+            f"name its own model with --model; it is said to be {foreign.model}"
+        )
+    model.module(foreign.site)
+    prefix = special_tokens_before(model.tokenizer)
+    is_before = _is_named(foreign.sources) & (foreign.sources[:, 1] < -prefix)
+    if is_before.any():
+        raise UserError(
+            f"its sources count more special tokens before a text than {model.name} has: name its own model with "
+            f"--model; it is said to be {foreign.model}"
+        )
+    context = reading.context or max(2, foreign.context - (prefix if foreign.prefix is None else 0))
+    job.stage(f"reading {reading.corpus.spec}", None, "documents")
+    corpus = ingest(reading.corpus, CutSettings(context, "first", reading.keep_first), library.corpora, job.reached)
+    return _Import(library, form, foreign, job).read_with(model, corpus, reading, prefix)
+
+
+class _Import:
+    """One dictionary on its way into a library."""
+
+    def __init__(self, library: Library, form: str, foreign: Foreign, job: Job) -> None:
+        self._library, self._form, self._foreign, self._job = library, form, foreign, job
+        self._started = time.perf_counter()
+
+    def atoms_alone(self) -> Imported:
+        """Keep the atoms, with an index of no text."""
+        foreign = self._foreign
+        model = without_place(foreign.model)
+        identity = {
+            "model": model,
+            "revision": None,
+            "weights_sha256": None,
+            "tokenizer_sha256": "",
+            "dtype": "float32",
+            "corpus": without_place(foreign.corpus),
+            "cut": asdict(CutSettings(max(2, foreign.context))),
+            "holdout": foreign.holdout,
+            # Positions that count special tokens stay as they are, as if there were none; `positions` says so.
+            "prefix": 0 if foreign.prefix is None else foreign.special,
+        }
+        return self._place(model, identity, lambda part: self._write(part, identity, None, 0))
+
+    def read_with(self, model: Model, corpus: Corpus, reading: Reading, prefix: int) -> Imported:
+        """Encode a corpus with it and hold its sources against the model."""
+        identity = {
+            "model": model.name,
+            "revision": model.revision,
+            "weights_sha256": model.weights_sha256(),
+            "tokenizer_sha256": model.tokenizer_sha256(),
+            "dtype": reading.dtype,
+            "corpus": corpus.id,
+            "cut": asdict(corpus.cut),
+            "tokens": reading.tokens,
+            "batch_windows": reading.batch_windows,
+            "half_precision": False,
+            "holdout": self._foreign.holdout,
+            "prefix": prefix,
+        }
+
+        def write(part: Path) -> None:
+            self._write(part, identity, Encoding(model, corpus, reading, self._foreign.holdout, self._library), prefix)
+
+        return self._place(model.name, identity, write)
+
+    def _place(self, model: str, identity: dict[str, Any], write: Any) -> Imported:
+        foreign = self._foreign
+        atoms = hashlib.sha256(foreign.atoms.numpy().tobytes() + foreign.sources.numpy().tobytes()).hexdigest()
+        told = json.dumps([identity, atoms, asdict(foreign.settings), foreign.said], sort_keys=True)
+        digest = hashlib.sha256(told.encode()).hexdigest()[:10]
+        dictionary_id = f"{slug(model)}-l{foreign.site.layer}-{foreign.site.hook}-{digest}"
+        self._id = dictionary_id
+        with build_lock(self._library.root, dictionary_id):
+            place_finished(self._library, dictionary_id)
+            if dictionary_id not in self._library.ids() or any(self._library.verify(dictionary_id)):
+                part = part_of(self._library, dictionary_id)
+                shutil.rmtree(part, ignore_errors=True)
+                part.mkdir(parents=True)
+                try:
+                    write(part)
+                except BaseException:
+                    shutil.rmtree(part, ignore_errors=True)
+                    raise
+                place_finished(self._library, dictionary_id)
+            self._job.finished(dictionary_id)
+        add_maps(self._library, [dictionary_id], self._job)
+        return report_of(self._library, dictionary_id)
+
+    def _write(self, part: Path, identity: dict[str, Any], encoding: "Encoding | None", prefix: int) -> None:
+        foreign = self._foreign
+        sources = moved(foreign.sources, -prefix) if foreign.prefix is None else foreign.sources
+        dictionary = Dictionary(foreign.atoms, sources, foreign.settings, foreign.errors)
+        writer = IndexWriter(part / _STAGING_FILE)
+        if encoding is None:
+            table, documents, known = TokenTable.of([], False, self._library.root), iter(()), _none_known(dictionary)
+            told = {"n_layers": 0, "n_tokens": 0, "relative_error": None, "measured_tokens": 0}
+        else:
+            known = encoding.run(dictionary, foreign.site, writer, self._job)
+            table, documents = encoding.table, encoding.corpus.documents()
+            error, measured = writer.mean_error(table)
+            told = {
+                "n_layers": encoding.model.n_layers,
+                "n_tokens": table.n_captured,
+                "relative_error": error,
+                "measured_tokens": measured,
+            }
+        self._job.stage("indexing", 1, "dictionaries")
+        shown = Dictionary(dictionary.atoms, known, foreign.settings, dictionary.admission_errors)
+        writer.write(part / INDEX_FILE, shown, table, documents)
+        writer.close()
+        dictionary.write_atoms(part)
+        manifest = {
+            **dictionary.describe(),
+            **identity,
+            **told,
+            "id": self._id,
+            "layer": foreign.site.layer,
+            "hook": foreign.site.hook,
+            "activations": None,
+            "positions": ALL if encoding is None and foreign.prefix is None else OWN,
+            "imported": {
+                "format": self._form,
+                "model": foreign.model,
+                "corpus": foreign.corpus,
+                "context": foreign.context,
+                "said": foreign.said,
+            },
+            "seconds": time.perf_counter() - self._started,
+            "created": datetime.now(UTC).isoformat(timespec="seconds"),
+            "versions": versions(),
+            "files": {name: sha256_of(part / name) for name in (ATOMS_FILE, INDEX_FILE)},
+        }
+        write_sealed(part / MANIFEST_FILE, manifest)
+        self._job.advance(1)
+
+
+def report_of(library: Library, dictionary_id: str) -> Imported:
+    """What is known of a dictionary's sources. Raises UserError where it cannot be read."""
+    dictionary = Dictionary.load(library.folder(dictionary_id))
+    index = Index(library.index_path(dictionary_id))
+    try:
+        confirmed = sum(place >= 0 for place in index.origins()["document"].tolist())
+    finally:
+        index.close()
+    return Imported(dictionary_id, len(dictionary), int(_is_named(dictionary.sources).sum()), confirmed)
+
+
+def _is_named(sources: torch.Tensor) -> torch.Tensor:
+    return (sources != torch.tensor(UNKNOWN)).any(dim=1)
+
+
+def _none_known(dictionary: Dictionary) -> torch.Tensor:
+    return torch.tensor(UNKNOWN).expand(len(dictionary), 2)

@@ -1,0 +1,1 @@
+"""A job's state, control and locks; no torch."""

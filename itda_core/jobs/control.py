@@ -1,0 +1,155 @@
+"""Start jobs in processes of their own, and cancel them."""
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import asdict
+from pathlib import Path
+
+from filelock import FileLock
+
+from itda_core.common.disk_errors import writing
+from itda_core.common.errors import UserError, check_argument
+from itda_core.common.files import write_sealed
+from itda_core.common.layout import JOBS
+from itda_core.common.text import one_line
+from itda_core.jobs.job import JOB_VARIABLE
+from itda_core.jobs.locks import is_held
+from itda_core.jobs.state import (
+    COMMAND_FILE,
+    JOB_ID,
+    LOCK_FILE,
+    LOG_FILE,
+    STATE_FILE,
+    Command,
+    JobState,
+    new_id,
+    read_state,
+    timestamp,
+    write_state,
+)
+
+_ASKED_TO_KILL = 40  # the same, before a process is sent a signal
+_PATIENCE = 10  # seconds that a job has to end by itself
+_KILLED_WITHIN = 5  # seconds that the system has to end it
+_FIRST_WORD_WITHIN = 20  # seconds that a job has to say which process it is
+
+
+def fail_unstarted(root: Path, job_id: str, error: str) -> None:
+    """Write down why a detached command ended before its job began, where it did."""
+    folder = root / JOBS / job_id
+    if JOB_ID.fullmatch(job_id) and folder.is_dir() and not (folder / STATE_FILE).exists():
+        now = timestamp()
+        write_state(folder, JobState(job_id, "Start", status="failed", started=now, updated=now, error=error))
+
+
+def start_detached(root: Path, arguments: list[str]) -> str:
+    """Start an `itda` command that outlives the caller; returns the job's id. Its output goes to the job's log.
+
+    Raises UserError where the library cannot be written, or an argument can be no text of a command.
+    """
+    for argument in arguments:
+        check_argument(argument)
+    job_id = new_id()
+    folder = root / JOBS / job_id
+    with writing(root):
+        folder.mkdir(parents=True)
+        write_sealed(folder / COMMAND_FILE, asdict(Command(arguments)))
+    # -P: the folder it is started in must not hide a module of the same name.
+    command = [sys.executable, "-P", "-m", "itda_core.cli", *arguments, "--library", str(root)]
+    with writing(root), (folder / LOG_FILE).open("wb") as log:
+        subprocess.Popen(
+            command,
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=log,
+            start_new_session=True,
+            env={**os.environ, JOB_VARIABLE: job_id, "ITDA_LIBRARY": str(root)},
+        )
+    return job_id
+
+
+def cancel(root: Path, job_id: str, patience: float = _PATIENCE) -> JobState:
+    """End a running job, wait until it has ended, and return its last state: `cancelled`, or `done` if it was quicker.
+
+    Its process is sent a signal only while the job's lock is held, since a process that ended leaves its number to a
+    stranger. One that does not end in time is killed, and the job says so.
+
+    Args:
+        root: the library.
+        job_id: the job.
+        patience: seconds that it has to end by itself.
+
+    Raises:
+        UserError: there is no such job, it does not run, it runs on another machine, or it is another user's.
+    """
+    folder = root / JOBS / job_id
+    state = read_state(folder) if JOB_ID.fullmatch(job_id) and folder.is_dir() else None
+    if state is None:
+        raise UserError(f"there is no job {job_id[:80]!r} in this library: itda jobs lists those there are")
+    if state.status == "running" and state.pid is None:  # it may have been started a moment ago
+        _wait_until((folder / STATE_FILE).is_file, _FIRST_WORD_WITHIN)
+        state = read_state(folder) or state
+    if state.status != "running":
+        raise UserError(f"job {job_id} is not running: it is {state.status}")
+    if state.host != socket.gethostname():
+        raise UserError(f"job {job_id} runs on another machine, {one_line(state.host) or 'unknown'}: cancel it there")
+    if not os.access(folder / LOCK_FILE, os.W_OK) or not (folder / LOCK_FILE).is_file():
+        raise UserError(f"job {job_id} cannot be told from others here: its lock cannot be asked for")
+    if state.pid is None or not is_held(folder / LOCK_FILE, _ASKED_TO_KILL):
+        raise UserError(f"job {job_id} has not begun: try again in a moment")
+
+    def has_ended() -> bool:
+        return not is_held(folder / LOCK_FILE)
+
+    _send(state.pid, signal.SIGTERM, job_id)
+    note = None
+    if not _wait_until(has_ended, patience):
+        _send(state.pid, signal.SIGKILL, job_id)
+        note = f"it did not end within {patience:g} seconds and was killed"
+        if not _wait_until(has_ended, _KILLED_WITHIN):
+            raise UserError(f"job {job_id} cannot be ended, process {state.pid} does not stop: see what holds it up")
+    pid = state.pid
+    _wait_until(lambda: not _is_alive(pid), _KILLED_WITHIN)  # its memory is free again
+    with FileLock(folder / LOCK_FILE):
+        state = read_state(folder, held=True) or state
+        if state.status not in ("done", "cancelled"):  # killed, or it took the interruption for a fault
+            state.status, state.error, state.updated = "cancelled", note, timestamp()
+            write_state(folder, state)
+    return state
+
+
+def _send(pid: int, what: signal.Signals, job_id: str) -> None:
+    try:
+        os.kill(pid, what)
+    except ProcessLookupError:
+        pass  # it ended at this moment
+    except PermissionError as error:
+        raise UserError(f"job {job_id} belongs to another user: let them cancel it") from error
+
+
+def _wait_until(condition: Callable[[], bool], seconds: float) -> bool:
+    end = time.monotonic() + seconds
+    while not condition():
+        if time.monotonic() > end:
+            return False
+        time.sleep(0.05)
+    return True
+
+
+def _is_alive(pid: int) -> bool:
+    """Whether a process still runs; one that has ended and only waits for its parent to notice does not."""
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except (OSError, IndexError):  # a system without /proc, or it ended at this moment
+        return False

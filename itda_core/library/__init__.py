@@ -1,0 +1,1 @@
+"""Folders, manifests and staging of a library; no torch."""

@@ -1,0 +1,1 @@
+"""Fetch, locate, load and describe models."""

@@ -1,0 +1,200 @@
+"""Which modules of a block give what attention and MLP add to the stream.
+
+Everywhere here attn + mlp + the block's input = the block's output. For the families listed that is known, and tested;
+for the others the modules are found and checked by a probe, one short forward pass.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
+
+import torch
+
+from itda_core.common.errors import UserError
+
+
+class Parts(NamedTuple):
+    """The modules of a block whose outputs join the stream, by their dotted names within the block."""
+
+    attn: str
+    """What attention adds."""
+    mlp: str
+    """What the MLP adds."""
+
+
+_LLAMA = Parts("self_attn", "mlp")
+_GPT2 = Parts("attn", "mlp")
+# Gemma 2 and 3 norm what a sub-layer returns before it joins the stream: the norm's output is the contribution.
+_GEMMA2 = Parts("post_attention_layernorm", "post_feedforward_layernorm")
+_LISTED = {
+    "gemma": _LLAMA,
+    "gemma2": _GEMMA2,
+    "gemma3_text": _GEMMA2,
+    "gpt2": _GPT2,
+    "gpt_neo": _GPT2,
+    "gpt_neox": Parts("attention", "mlp"),
+    "llama": _LLAMA,
+    "mistral": _LLAMA,
+    "qwen2": _LLAMA,
+    "qwen3": _LLAMA,
+}
+_USE_RESID = "use --hook resid"
+# A block rounds twice, each time by at most half of this much of the terms; the wrong modules are off by far more.
+_ROUNDINGS = 4
+
+
+def listed_parts(model_type: str) -> Parts | None:
+    """The parts of a block in a family that is known, by the `model_type` of its text configuration; None elsewhere."""
+    return _LISTED.get(model_type)
+
+
+def first_of(output: Any) -> Any:
+    """The stream in what a block returns: some return a tuple or a list that begins with it."""
+    return output[0] if isinstance(output, Sequence) and output else output
+
+
+def tensor_of(output: Any, rows: int, tokens: int) -> torch.Tensor:
+    """A module's output as [rows, tokens, width].
+
+    Some modules (OPT's) have rows and tokens as one dimension.
+
+    Raises:
+        UserError: the output is nothing of the kind.
+    """
+    tensor = first_of(output)
+    is_numbers = isinstance(tensor, torch.Tensor) and tensor.is_floating_point()
+    if is_numbers and tensor.shape[:-1] in ((rows, tokens), (rows * tokens,)):
+        return tensor.reshape(rows, tokens, -1)
+    told = list(tensor.shape) if is_numbers else type(output).__name__
+    raise UserError(f"a module gives {told}, not one vector for each token: name another hook")
+
+
+def with_tensor(output: Any, tensor: torch.Tensor) -> Any:
+    """A module's output with other vectors in it, what else it returns as it was; `tensor_of` gives them back.
+
+    Args:
+        output: what the module returned.
+        tensor: [rows, tokens, width].
+    """
+    if isinstance(output, torch.Tensor):
+        return tensor.reshape(output.shape)
+    first, *others = output
+    changed = [tensor.reshape(first.shape), *others]
+    return changed if isinstance(output, list) else tuple(changed)
+
+
+@dataclass
+class _BlockRun:
+    """What a block was seen to do in one forward pass."""
+
+    shape: torch.Size
+    """Rows and tokens."""
+    stream: Any = None
+    """What went in."""
+    output: Any = None
+    """What came out."""
+    inner: dict[str, Any] = field(default_factory=dict)
+    """The output of each module inside, in the order in which they returned."""
+    repeated: set[str] = field(default_factory=set)
+    """The modules inside that ran more than once: no single output is theirs."""
+
+
+def probe_parts(network: torch.nn.Module, blocks: torch.nn.Module, ids: torch.Tensor) -> Parts:
+    """Find the two modules whose outputs, added to a block's input, give its output, in every block.
+
+    Args:
+        network: the model, which runs once.
+        blocks: its list of blocks.
+        ids: [rows, tokens] int64 token ids that it runs on, where it takes them.
+
+    Raises:
+        UserError: no two modules add up, or the weights are not here to try.
+    """
+    family = type(network).__name__
+    if any(parameter.is_meta for parameter in network.parameters()) and not hasattr(network, "hf_device_map"):
+        raise UserError(f"{family} is of a family that is not known here, and is not loaded to be tried: {_USE_RESID}")
+    runs = [_BlockRun(ids.shape) for _ in blocks.children()]
+    handles = [handle for block, run in zip(blocks.children(), runs, strict=True) for handle in _watch(block, run)]
+    try:
+        with torch.no_grad():
+            network(input_ids=ids, attention_mask=torch.ones_like(ids))
+    finally:
+        for handle in handles:
+            handle.remove()
+    pairs = _pairs(runs[0])
+    for run in runs:
+        pairs = [pair for pair in pairs if _adds_up(run, pair)]
+    if pairs:
+        return pairs[0]
+    if all(_ends_in_norm(run, block) for block, run in zip(blocks.children(), runs, strict=True)):
+        raise UserError(
+            f"{family} norms the sum after attention and MLP are added, so neither has a part: {_USE_RESID}"
+        )
+    raise UserError(f"no attention and MLP modules of {family} add up to what its blocks add: {_USE_RESID}")
+
+
+def _watch(block: torch.nn.Module, run: _BlockRun) -> list[Any]:
+    def enter(_module: Any, arguments: tuple, named: dict[str, Any]) -> None:
+        run.stream = arguments[0] if arguments else named.get("hidden_states")
+
+    def leave(_module: Any, _arguments: Any, output: Any) -> None:
+        run.output = output
+
+    def inside(name: str):
+        def leave(_module: Any, _arguments: Any, output: Any) -> None:
+            if name in run.inner:
+                run.repeated.add(name)
+            run.inner[name] = output  # not a copy: what is changed in place afterwards is changed for a capture too
+
+        return leave
+
+    return [
+        block.register_forward_pre_hook(enter, with_kwargs=True),
+        block.register_forward_hook(leave),
+        *(module.register_forward_hook(inside(name)) for name, module in block.named_modules() if name),
+    ]
+
+
+def _pairs(run: _BlockRun) -> list[Parts]:
+    """Attention modules with MLP modules that return after them, the outermost first."""
+    names = [name for name in run.inner if name not in run.repeated]
+    pairs = [
+        Parts(attn, mlp)
+        for at, attn in enumerate(names)
+        for mlp in names[at + 1 :]
+        if _is_attention(attn) and not _is_attention(mlp)
+    ]
+    return sorted(pairs, key=lambda pair: pair.attn.count(".") + pair.mlp.count("."))
+
+
+def _is_attention(name: str) -> bool:
+    return "attn" in name.lower() or "attention" in name.lower()
+
+
+def _adds_up(run: _BlockRun, pair: Parts) -> bool:
+    outputs = (run.stream, run.inner.get(pair.attn), run.inner.get(pair.mlp), run.output)
+    seen = [values for output in outputs if (values := _vectors(output, run.shape)) is not None]
+    if len(seen) < len(outputs) or len({values.shape for values in seen}) > 1:
+        return False
+    *added, total = (values.double().cpu() for values in seen)
+    bound = _ROUNDINGS * torch.finfo(seen[-1].dtype).eps * sum(values.abs() for values in added)
+    return bool(((sum(added) - total).abs() <= bound).all())
+
+
+def _ends_in_norm(run: _BlockRun, block: torch.nn.Module) -> bool:
+    total = _vectors(run.output, run.shape)
+    return total is not None and any(
+        "norm" in type(block.get_submodule(name)).__name__.lower()
+        and (values := _vectors(output, run.shape)) is not None
+        and values.shape == total.shape
+        and torch.equal(values, total)
+        for name, output in run.inner.items()
+    )
+
+
+def _vectors(output: Any, shape: torch.Size) -> torch.Tensor | None:
+    """[rows, tokens, width] of the probe's pass, or None for an output of another kind."""
+    try:
+        return tensor_of(output, *shape)
+    except UserError:
+        return None

@@ -1,0 +1,178 @@
+"""Which modules of a model are its blocks, and whether padding shows in its activations: asked of the model itself.
+
+The names of modules tell too little: lists as long as the model is deep are also those of a vision tower, or of the
+attention modules of all blocks. So a model that is opened reads one short text, and its blocks are the modules whose
+outputs are its own `hidden_states`.
+"""
+
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
+
+import torch
+
+from itda_core.common.errors import UserError
+from itda_core.common.text import one_line
+from itda_core.models.architectures import first_of, tensor_of
+
+_TEXT = "The quick brown fox jumps over the lazy dog, and 12 more of them sleep in the sun. " * 4
+_TOKENS = 13  # no round number: some families fill a text up to a multiple of 8 or more
+# Of a vector's length: what padding may change by rounding. It is the larger of the two, for numbers of 32 bits and 16.
+_SAME, _ROUNDINGS = 1e-4, 16
+
+
+class Blocks(NamedTuple):
+    """Where the blocks of a model are, and what they make of padding."""
+
+    path: str
+    """Dotted name of their list."""
+    sees_padding: bool
+    """Whether a text's activations change when it is padded beside a longer one."""
+
+
+def probe_ids(tokenizer: Any, most: int | None) -> list[int]:
+    """Token ids of a short text, special tokens in front included: as many as a model reads, 13 at most.
+
+    Args:
+        tokenizer: a `tokenizers.Tokenizer`.
+        most: how many tokens the model reads at most; None for any number.
+    """
+    return tokenizer.encode(_TEXT).ids[: min(_TOKENS, most or _TOKENS)]
+
+
+def find_blocks(network: Any, n_layers: int, ids: list[int], pad_id: int) -> Blocks:
+    """Find the outermost list of modules that run once each, in order, and give the model's `hidden_states`.
+
+    Args:
+        network: the model, which runs twice on few tokens. One without weights runs once, without values.
+        n_layers: how many blocks it has.
+        ids: what it reads.
+        pad_id: the token that a shorter row is padded with.
+
+    Raises:
+        UserError: there is no such list, or the model does not run on token ids alone.
+    """
+    family = type(network).__name__
+    runs = {
+        name: _Run(list(module))
+        for name, module in network.named_modules()
+        if isinstance(module, torch.nn.ModuleList) and len(module) == n_layers
+    }
+    if not runs:
+        raise UserError(f"{family} has no list of {n_layers} blocks: name a model of another family")
+    has_weights = not network.get_input_embeddings().weight.is_meta
+    short = ids[: len(ids) // 2]
+    rows = torch.tensor([short + [pad_id] * (len(ids) - len(short)), ids])
+    mask = torch.ones_like(rows)
+    mask[0, len(short) :] = 0
+    handles = [handle for run in runs.values() for handle in run.watch()]
+    try:
+        states = _hidden_states(network, rows, mask if has_weights else None)
+    except UserError as error:
+        if has_weights:
+            raise
+        if len(runs) > 1:  # not every model runs without values: where there is one list there is nothing to choose
+            raise UserError(
+                f"which modules are the layers of {family} cannot be told without its weights: run it here"
+            ) from error
+        return Blocks(next(iter(runs)), sees_padding=not network.can_generate())
+    finally:
+        for handle in handles:
+            handle.remove()
+    refused = {name: run.refusal(states, rows.shape) for name, run in runs.items()}
+    found = [name for name, reason in refused.items() if reason is None]
+    if not found:
+        reason = refused[max(runs, key=lambda name: len(set(runs[name].order)))]
+        raise UserError(f"{family} {reason}: name another model")
+    sees_padding = not network.can_generate()  # for all that is known without weights
+    if has_weights:
+        alone = _hidden_states(network, torch.tensor([short, short]), torch.ones(2, len(short), dtype=torch.int64))
+        sees_padding = any(
+            _differ(beside.reshape(*rows.shape, -1)[0, : len(short)], by_itself.reshape(2, len(short), -1)[0])
+            for beside, by_itself in zip(states, alone, strict=True)
+        )
+    return Blocks(min(found, key=lambda name: name.count(".")), sees_padding)
+
+
+@dataclass
+class _Run:
+    """What the modules of a list were seen to do in one pass."""
+
+    modules: list[torch.nn.Module]
+    order: list[int] = field(default_factory=list)
+    """The numbers of those that ran, in that order."""
+    inputs: list[tuple[Any, ...]] = field(default_factory=list)
+    """What each was given."""
+    outputs: list[Any] = field(default_factory=list)
+    """What each returned."""
+
+    def watch(self) -> list[Any]:
+        """Have the modules tell of every run; the handles that end it."""
+        return [
+            module.register_forward_hook(self._telling(number), with_kwargs=True)
+            for number, module in enumerate(self.modules)
+        ]
+
+    def _telling(self, number: int) -> Any:
+        def ran(_module: Any, arguments: tuple, named: dict[str, Any], output: Any) -> None:
+            self.order.append(number)
+            self.inputs.append((*arguments, *named.values()))
+            self.outputs.append(output)
+
+        return ran
+
+    def refusal(self, states: tuple[torch.Tensor, ...], shape: torch.Size) -> str | None:
+        """What the modules do that a model's blocks do not; None where they are its blocks."""
+        n = len(self.modules)
+        if self.order != list(range(n)):
+            return f"runs {len(set(self.order))} of its {n} layers on text"
+        outputs = [first_of(output) for output in self.outputs]
+        for output in outputs:
+            try:
+                tensor_of(output, *shape)
+            except UserError:
+                told = list(output.shape) if isinstance(output, torch.Tensor) else f"a {type(output).__name__}"
+                return f"gives {told} after a layer, not one vector for each of {shape[0]} × {shape[1]} tokens"
+        for first in (1, 0):  # of some families (Mamba, RWKV) the embeddings are not among the states
+            given = states[first:]
+            if len(given) < n or not all(map(_same, outputs[:-1], given)):
+                continue
+            # The last state is normed in most families: then the last block is known by what it was given.
+            before = given[n - 2] if n > 1 else states[0]
+            if _same(outputs[-1], states[-1]) or any(_same(x, before) for x in self.inputs[-1]):
+                return None
+        return "has no modules whose outputs are its hidden states"
+
+
+def _hidden_states(network: Any, ids: torch.Tensor, mask: torch.Tensor | None) -> tuple[torch.Tensor, ...]:
+    family, device = type(network).__name__, network.get_input_embeddings().weight.device
+    inputs = {"input_ids": ids, "attention_mask": mask}
+    try:
+        with torch.no_grad():
+            output = network(
+                **{name: value.to(device) for name, value in inputs.items() if value is not None},
+                output_hidden_states=True,
+                return_dict=True,
+            )
+    except Exception as error:  # whatever a model raises that wants more than text
+        first = (str(error).strip().splitlines() or ["no reason given"])[0]
+        raise UserError(f"{family} does not run on a short text ({one_line(first)}): name another model") from error
+    states = getattr(output, "hidden_states", None)
+    if not states:
+        raise UserError(f"{family} tells no hidden states, by which its layers are known: name another model")
+    return tuple(states)
+
+
+def _same(x: Any, state: torch.Tensor) -> bool:
+    """Whether something is a state, as the same tensor or with the same values."""
+    if x is state:
+        return True
+    if not isinstance(x, torch.Tensor) or x.is_meta or x.numel() != state.numel() or x.dtype != state.dtype:
+        return False
+    return torch.allclose(x.flatten(), state.to(x.device).flatten(), rtol=0, atol=0, equal_nan=True)
+
+
+def _differ(a: torch.Tensor, b: torch.Tensor) -> bool:
+    """Whether vectors [n, width] differ by more than rounding."""
+    tolerance = max(_SAME, _ROUNDINGS * torch.finfo(a.dtype).eps)
+    a, b = a.float(), b.float().to(a.device)
+    return bool(((a - b).norm(dim=-1) > tolerance * b.norm(dim=-1)).any())

@@ -1,0 +1,122 @@
+"""Locate a dictionary's model on this machine, and load it."""
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+from huggingface_hub import try_to_load_from_cache
+from huggingface_hub.errors import HFValidationError
+
+from itda_core.common.errors import UserError
+from itda_core.jobs.read import read_jobs
+from itda_core.library.manifest import DictionaryRecord
+from itda_core.models.bundled import DEMO_FOLDER
+from itda_core.models.hub import weight_files
+from itda_core.models.model import Model, load_model
+
+MODELS_VARIABLE = "ITDA_MODELS"
+"""Environment variable that names folders in which models lie, one folder a model, apart as in PATH."""
+
+
+def model_places(record: DictionaryRecord, root: Path) -> list[str]:
+    """Folders, or the one id of the Hub, that `load_model` may find the model of a dictionary under.
+
+    A folder is only one of that name: whether it holds the same weights is seen once they are loaded. A model of the
+    Hub is looked for in the cache, so that no click fetches gigabytes.
+
+    Args:
+        record: the dictionary.
+        root: the library's folder; the builds that were started in it say where their models lay.
+
+    Raises:
+        UserError: the model runs on a server, or is not on this machine.
+    """
+    if not record.has_text:
+        raise UserError(
+            f"{record.id} was imported without its model: import it again with --model and --corpus to use it on texts"
+        )
+    if record.weights_sha256 is None:
+        raise UserError(
+            f"{record.model} ran on a server when this dictionary was built, and texts are decomposed on this machine "
+            "only: choose a dictionary of a model that lies here"
+        )
+    if record.revision is not None:
+        return [_cached(record.model, record.revision)]
+    if Path(record.model).name != record.model or record.model in (".", ".."):
+        raise UserError(f"{record.model!r} is no name of a folder: the dictionary's manifest is damaged")
+    found = [folder for folder in _folders(record.model, root) if _is_model(folder)]
+    if not found:
+        raise UserError(
+            f"the folder of the model {record.model} is not known here: set {MODELS_VARIABLE} to the folder that it "
+            "lies in, and start again"
+        )
+    return [str(folder) for folder in dict.fromkeys(folder.resolve() for folder in found)]
+
+
+def _is_model(folder: Path) -> bool:
+    try:
+        return (folder / "config.json").is_file()
+    except OSError:  # a name too long, or a folder that may not be read
+        return False
+
+
+def _cached(name: str, revision: str) -> str:
+    try:
+        config = try_to_load_from_cache(name, "config.json", revision=revision)
+    except HFValidationError as error:
+        raise UserError(f"{name!r} is no id of a model on the Hub: the dictionary's manifest is damaged") from error
+    if not isinstance(config, str) or not all(
+        (Path(config).parent / file).is_file() for file in weight_files(Path(config).parent)
+    ):
+        raise UserError(f"{name} is not on this machine: fetch it with hf download {name} --revision {revision}")
+    return name
+
+
+def _folders(name: str, root: Path) -> Iterator[Path]:
+    for folder in filter(None, os.environ.get(MODELS_VARIABLE, "").split(os.pathsep)):
+        if (known := _expanded(folder)) is not None:
+            yield known / name
+    configs = sorted(DEMO_FOLDER.rglob("config.json"))  # the demo's models, the seeds and their checkpoints
+    yield from (config.parent for config in configs if config.parent.name == name)
+    for job in read_jobs(root):
+        if job.arguments[:1] == ["build"] and len(job.arguments) > 1:
+            folder = _expanded(job.arguments[1])
+            if folder is not None and folder.name == name:
+                yield folder
+
+
+def _expanded(folder: str) -> Path | None:
+    try:
+        return Path(folder).expanduser()
+    except RuntimeError:  # ~ of a user that there is not
+        return None
+
+
+def open_model(record: DictionaryRecord, root: Path) -> Model:
+    """Load the model that a dictionary was built from, which takes its time.
+
+    Args:
+        record: the dictionary.
+        root: the library's folder.
+
+    Raises:
+        UserError: the model is not on this machine, or its weights are not those of the dictionary.
+    """
+    refused: UserError | None = None
+    for place in model_places(record, root):
+        try:
+            model = load_model(place, record.revision, dtype=record.dtype)
+        except UserError as error:  # a folder of that name with half a model in it, for instance
+            refused = error
+            continue
+        if model.weights_sha256() == record.weights_sha256:
+            if model.tokenizer_sha256() == record.tokenizer_sha256:
+                return model
+            refused = UserError(f"the tokenizer of {record.model} here is not the one {record.id} was built with")
+        del model
+    if refused is not None:
+        raise refused
+    raise UserError(
+        f"the weights of {record.model} on this machine are not those that {record.id} was built from: build the "
+        "dictionary again, or bring those weights back"
+    )

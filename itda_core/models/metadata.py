@@ -1,0 +1,139 @@
+"""What a model is like before anything of it runs, read from its files alone: a folder's, or the Hub cache's.
+
+No torch, and no network: a model of the Hub that was never fetched is known by its name only.
+"""
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from huggingface_hub import try_to_load_from_cache
+from huggingface_hub.errors import HFValidationError
+from huggingface_hub.utils import validate_repo_id
+from safetensors import SafetensorError, safe_open
+
+from itda_core.common.errors import UserError
+from itda_core.common.files import read_json
+
+# As each family's configuration calls it.
+_LAYERS = ("num_hidden_layers", "n_layer", "num_layers", "n_layers")
+_WIDTH = ("hidden_size", "n_embd", "d_model", "dim")
+_READS = ("max_position_embeddings", "n_positions", "max_seq_len", "max_sequence_length", "n_ctx", "seq_length")
+# Families that count positions from the padding's id + 1 on: their tables have as many rows more than tokens are read.
+_AFTER_PADDING = (
+    *("camembert", "data2vec-text", "esm", "ibert", "lilt", "longformer", "luke", "markuplm", "mpnet", "roberta"),
+    *("roberta-prelayernorm", "xlm-roberta", "xlm-roberta-xl", "xmod"),
+)
+_REVISION = re.compile(r"[\w][\w./-]{0,199}", re.ASCII)
+_BILLIONS = re.compile(r"(?<![a-z0-9.])([0-9]{1,4}(?:\.[0-9]{1,3})?)b(?![a-z0-9])", re.IGNORECASE)
+
+
+@dataclass(frozen=True)
+class ModelShape:
+    """The sizes of a model, as far as they can be known."""
+
+    is_local: bool
+    """Whether it is a folder on this machine."""
+    n_layers: int | None = None
+    """Blocks."""
+    d_model: int | None = None
+    """Width of the activations."""
+    max_tokens: int | None = None
+    """Tokens that it reads at most."""
+    n_parameters: int | None = None
+    """Parameters in its weights, or as many billions as its name says."""
+    is_counted: bool = False
+    """Whether the parameters were counted in its files."""
+
+
+def model_shape(name: str, revision: str | None = None) -> ModelShape:
+    """What is known of a model from a folder or from the Hub cache.
+
+    Args:
+        name: a folder in Hugging Face format, or an id of the Hub.
+        revision: branch, tag or commit on the Hub.
+
+    Raises:
+        UserError: it can be neither; DamagedError: its configuration cannot be read.
+    """
+    if not name.strip():
+        raise UserError("name a model: a folder in Hugging Face format, or an id of the Hub")
+    try:
+        folder = Path(name).expanduser()
+        is_local = folder.is_dir()
+    except (OSError, ValueError, RuntimeError) as error:  # RuntimeError: the ~ of a user that does not exist
+        raise UserError(f"{name!r} is neither a folder nor an id of the Hub: check the name") from error
+    if is_local:
+        if not (folder / "config.json").is_file():
+            raise UserError(f"{name} has no config.json: name a folder in Hugging Face format")
+        if not list(folder.glob("*.safetensors")):
+            raise UserError(f"{name} has no weights in safetensors, the one format that is read: convert it first")
+        return _read(folder, is_local=True)
+    try:
+        validate_repo_id(name)
+    except HFValidationError as error:
+        raise UserError(f"there is no folder {name!r}, and it cannot be an id of the Hub: check the name") from error
+    if revision is not None and (not _REVISION.fullmatch(revision) or ".." in revision):
+        raise UserError(f"revision is {revision!r}: give a branch, a tag or a commit")
+    cached = try_to_load_from_cache(name, "config.json", revision=revision)
+    if isinstance(cached, str):
+        return _read(Path(cached).parent, is_local=False, name=name)
+    return ModelShape(is_local=False, n_parameters=_said_in(name))
+
+
+def most_tokens(config: Mapping[str, Any]) -> int | None:
+    """How many tokens a model reads at most, special ones included; None where its configuration sets no limit.
+
+    Args:
+        config: the text model's, as it stands in `config.json`.
+    """
+    found = _number(config, _READS)
+    if found is None or config.get("model_type") not in _AFTER_PADDING:
+        return found
+    padding = config.get("pad_token_id", 1)
+    return found - padding - 1 if type(padding) is int else found
+
+
+def _read(folder: Path, is_local: bool, name: str = "") -> ModelShape:
+    config = read_json(folder / "config.json")
+    config = config if isinstance(config, dict) else {}
+    text = config.get("text_config")
+    config = {**config, **(text if isinstance(text, dict) else {})}
+    counted = _count_parameters(folder)
+    return ModelShape(
+        is_local,
+        _number(config, _LAYERS),
+        _number(config, _WIDTH),
+        most_tokens(config),
+        _said_in(name) if counted is None else counted,
+        counted is not None,
+    )
+
+
+def _number(config: Mapping[str, Any], names: tuple[str, ...]) -> int | None:
+    found = [config.get(name) for name in names]
+    return next((value for value in found if type(value) is int and value > 0), None)
+
+
+def _count_parameters(folder: Path) -> int | None:
+    """Numbers in the weights, from the heads of their files; None where there are none."""
+    total = 0
+    for path in sorted(folder.glob("*.safetensors")):
+        try:
+            with safe_open(path, framework="numpy") as weights:
+                for key in weights.keys():  # noqa: SIM118 (not a mapping)
+                    size = 1
+                    for length in weights.get_slice(key).get_shape():
+                        size *= length
+                    total += size
+        except (SafetensorError, OSError) as error:
+            raise UserError(f"the weights {path.name} cannot be read ({error}): fetch them again") from error
+    return total or None
+
+
+def _said_in(name: str) -> int | None:
+    """`meta-llama/Llama-3.1-70B-Instruct` → 70 billion."""
+    found = _BILLIONS.findall(name)
+    return round(float(found[-1]) * 1e9) if found else None

@@ -1,0 +1,319 @@
+"""Models in Hugging Face format, opened through nnsight: a local folder or an id of the Hub, by the same path."""
+
+import hashlib
+import importlib.util
+import threading
+import warnings
+from pathlib import Path
+from typing import Any
+
+import torch
+from nnsight import TransformersModel
+from safetensors import SafetensorError
+from tokenizers import Tokenizer
+from transformers import AutoConfig, AutoModel, AutoModelForCausalLM, AutoModelForTextEncoding, AutoTokenizer
+from transformers.models.auto.modeling_auto import (
+    MODEL_FOR_CAUSAL_LM_MAPPING_NAMES,
+    MODEL_FOR_TEXT_ENCODING_MAPPING_NAMES,
+)
+
+from itda_core.common.errors import UserError
+from itda_core.common.text import one_line
+from itda_core.common.types import Site
+from itda_core.models.architectures import Parts, listed_parts, probe_parts
+from itda_core.models.blocks import find_blocks, probe_ids
+from itda_core.models.hub import WEIGHTS_FILE, fetch_model, weight_files
+from itda_core.models.metadata import most_tokens
+from itda_core.models.passes import one_pass
+
+AUTO_DEVICE = "auto"
+"""The device that spreads a model over the GPUs and the memory there are."""
+_SLOW_TOKENIZER = "{name} has no fast tokenizer, which is needed to know each token's place in the text"
+
+
+class Model:
+    """A loaded model.
+
+    Attributes:
+        name: the Hub id, or the folder's name.
+        revision: the commit on the Hub; None for a folder.
+        tokenizer: a `tokenizers.Tokenizer`, neither padding nor truncating.
+        n_layers, d_model, max_tokens: from its configuration.
+        vocabulary: how many tokens it has embeddings of.
+        pad_id: the token that windows are padded with.
+        sees_padding: whether padding changes the activations, so that only windows of one length may run together.
+        predicts: whether it predicts the next token; an encoder does not.
+        device: where token ids go.
+        dtype: what it computes in.
+        lock: held during a trace, because concurrent traces on one model fail.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        revision: str | None,
+        network: Any,
+        tokenizer: Any,
+        device: str,
+        invented: frozenset[str] = frozenset(),
+    ) -> None:
+        """Wrap a network of transformers.
+
+        Args:
+            name, revision: where it came from.
+            network: the model.
+            tokenizer: its fast tokenizer, as transformers has it.
+            device: where token ids go.
+            invented: weights that no file held, which transformers drew at random.
+
+        Raises:
+            UserError: it has no blocks, or weights of them are invented.
+        """
+        config = network.config.get_text_config()
+        if not hasattr(config, "num_hidden_layers") or not hasattr(config, "hidden_size"):
+            raise UserError(f"{name} is no language model with layers: name another model")
+        self.name = name
+        self.revision = revision
+        self.n_layers: int = config.num_hidden_layers
+        self.d_model: int = config.hidden_size
+        self.max_tokens: int | None = most_tokens(config.to_dict())
+        self.device = device
+        self.dtype: torch.dtype = network.dtype
+        self.lock = threading.Lock()
+        self.tokenizer = Tokenizer.from_str(tokenizer.backend_tokenizer.to_str())
+        self.tokenizer.no_padding()
+        self.tokenizer.no_truncation()
+        self._network = network
+        self._invented = invented
+        embeddings = _embeddings(name, network)
+        self.vocabulary: int = embeddings.weight.shape[0]
+        _check_vocabulary(name, self.tokenizer, self.vocabulary)
+        pad = tokenizer.pad_token_id if tokenizer.pad_token_id is not None else tokenizer.eos_token_id
+        self.pad_id: int = 0 if pad is None or pad >= self.vocabulary else pad
+        self._probe_ids = probe_ids(self.tokenizer, self.max_tokens)
+        self._blocks, self.sees_padding = find_blocks(network, self.n_layers, self._probe_ids, self.pad_id)
+        self._parts: Parts | None = listed_parts(config.model_type)
+        read = [key for key in invented if key.startswith(f"{self._blocks}.") or _is_of(network, key, embeddings)]
+        if read:
+            raise UserError(f"{name} lacks {len(read)} of its weights, such as {min(read)}: name a whole model")
+        self.predicts: bool = network.can_generate()
+        spread = hasattr(network, "hf_device_map")
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", message=".* has a submodule named", category=UserWarning)  # see module()
+            self.nnsight = TransformersModel(
+                network,
+                task="text-generation" if self.predicts else "feature-extraction",
+                tokenizer=tokenizer,
+                rename={self._blocks: "blocks"},
+                device=None if spread else device,  # a model that is spread must not be moved
+            )
+
+    def must_read(self, context: int) -> None:
+        """Raise UserError where windows of `context` tokens, and the special ones around them, are too long for it."""
+        special = self.tokenizer.num_special_tokens_to_add(False)
+        if self.max_tokens is not None and context + special > self.max_tokens:
+            told = f", {special} of them special" if special else ""
+            raise UserError(
+                f"{self.name} reads {self.max_tokens} tokens at most{told}: use --context {self.max_tokens - special} "
+                "or less"
+            )
+
+    def module(self, site: Site) -> Any:
+        """nnsight's handle on the module whose output a site is. Raises UserError where the model has no such place."""
+        if site.layer >= self.n_layers:
+            raise UserError(f"{self.name} has layers 0 to {self.n_layers - 1}: there is no layer {site.layer}")
+        handle = self.nnsight.blocks[site.layer]
+        if site.hook != "resid":
+            for part in getattr(self._known_parts(), site.hook).split("."):
+                # A module named as something that nnsight serves on every module, such as `output`, gets this name.
+                handle = getattr(handle, f"E_{part}" if hasattr(type(handle), part) else part)
+        return handle
+
+    def _known_parts(self) -> Parts:
+        """What attention and MLP are in this model's blocks; a family that is not listed is tried, once."""
+        if self._parts is None:
+            with one_pass(self):
+                ids = torch.tensor([self._probe_ids] * 2, device=self.device)
+                self._parts = probe_parts(self._network, self._network.get_submodule(self._blocks), ids)
+        return self._parts
+
+    def weights_sha256(self) -> str | None:
+        """SHA-256 over the weights as loaded, by name, without those that no file held; None where none are here."""
+        if self.device == "meta":
+            return None
+        digest = hashlib.sha256()
+        for name, tensor in sorted(self._network.state_dict().items()):
+            if name in self._invented:
+                continue
+            if tensor.is_meta:  # spread to where it is fetched from when it is needed
+                owner, _, leaf = name.rpartition(".")
+                tensor = self._network.get_submodule(owner)._hf_hook.weights_map[leaf]
+            digest.update(name.encode())
+            digest.update(tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().data)
+        return digest.hexdigest()
+
+    def tokenizer_sha256(self) -> str:
+        """SHA-256 of the tokenizer: two models with the same one share token positions."""
+        return hashlib.sha256(self.tokenizer.to_str().encode()).hexdigest()
+
+
+def load_model(name: str, revision: str | None = None, device: str | None = None, dtype: str = "float32") -> Model:
+    """Load a model from a local folder or the Hub, weights in safetensors only, no code of the repository run.
+
+    Args:
+        name: a folder in Hugging Face format, or an id such as `EleutherAI/pythia-70m-deduped`.
+        revision: branch, tag or commit on the Hub.
+        device: `cpu`, `cuda`, `mps`, or `auto` to spread it over all there is; None takes CUDA where there is one, and
+            the CPU elsewhere.
+        dtype: what the model computes in.
+
+    Raises:
+        UserError: the model is not there, is gated, or is not in a format that is known; or the device is not there.
+    """
+    device = device or ("cuda" if torch.cuda.is_available() else "cpu")
+    _check_device(device)
+    folder = Path(name).expanduser()
+    if folder.is_dir():
+        _check_folder(name, folder)
+        if revision is not None:
+            raise UserError(f"{name} is a folder and has no revisions: leave --revision out")
+        name, commit = folder.resolve().name, None
+    else:
+        folder = fetch_model(name, revision)
+        commit = folder.name
+    network, tokenizer, invented = _open(name, folder, device, dtype)
+    if device == AUTO_DEVICE:
+        device = str(network.get_input_embeddings().weight.device)
+        if device == "meta":  # left on the disk
+            raise UserError(f"not even the embeddings of {name} fit in memory: choose a smaller --dtype or model")
+    return Model(name, commit, network, tokenizer, device, invented)
+
+
+def load_outline(name: str, revision: str | None = None) -> Model:
+    """A model of the Hub that runs on a server: its configuration and tokenizer, and its modules without weights.
+
+    Raises:
+        UserError: the model is not there, is gated, or is not in a format that is known.
+    """
+    if Path(name).expanduser().is_dir():
+        raise UserError(f"{name} is a folder: a model that runs on a server is named by its id on the Hub")
+    folder = fetch_model(name, revision, weights=False)
+    where: dict[str, Any] = {"trust_remote_code": False, "local_files_only": True}
+    try:
+        config = _config(name, folder, where)
+        tokenizer = AutoTokenizer.from_pretrained(folder, use_fast=True, **where)
+        config.name_or_path = name  # by which the server knows it
+        with torch.device("meta"):
+            network = _auto_class(config).from_config(config)
+    except (OSError, ValueError, ImportError, KeyError, RuntimeError) as error:
+        raise UserError(_reason(name, error)) from error
+    if not tokenizer.is_fast:
+        raise UserError(_SLOW_TOKENIZER.format(name=name))
+    model = Model(name, folder.name, network.eval(), tokenizer, "meta")
+    model.nnsight.revision = revision
+    return model
+
+
+def _open(name: str, folder: Path, device: str, dtype: str) -> tuple[Any, Any, frozenset[str]]:
+    """The network on its device, its tokenizer, and the names of the weights that no file held."""
+    where: dict[str, Any] = {"trust_remote_code": False, "local_files_only": True}
+    try:
+        config = _config(name, folder, where)
+        tokenizer = AutoTokenizer.from_pretrained(folder, use_fast=True, **where)
+        network, loading = _auto_class(config).from_pretrained(
+            folder,
+            config=config,
+            dtype=getattr(torch, dtype),
+            use_safetensors=True,
+            device_map=AUTO_DEVICE if device == AUTO_DEVICE else None,
+            output_loading_info=True,
+            **where,
+        )
+    except (OSError, ValueError, ImportError, KeyError, RuntimeError, SafetensorError) as error:
+        raise UserError(_reason(name, error)) from error
+    if not tokenizer.is_fast:
+        raise UserError(_SLOW_TOKENIZER.format(name=name))
+    if device != AUTO_DEVICE:
+        try:
+            network.to(device)
+        except RuntimeError as error:
+            raise UserError(f"{name} cannot go to {device!r}: {one_line(str(error))}") from error
+    return network.eval(), tokenizer, frozenset(loading["missing_keys"])
+
+
+def _config(name: str, folder: Path, where: dict[str, Any]) -> Any:
+    config = AutoConfig.from_pretrained(folder, **where)
+    if config.is_encoder_decoder:
+        raise UserError(f"{name} is an encoder with a decoder, which are not read here: name a model that is one")
+    return config
+
+
+def _auto_class(config: Any) -> Any:
+    """What opens a checkpoint: with its head where it predicts the next token, as an encoder alone where it is one.
+
+    A part that the checkpoint lacks would be drawn at random, so what has none is opened without one.
+    """
+    has = config.architectures or ()
+    if MODEL_FOR_CAUSAL_LM_MAPPING_NAMES.get(config.model_type) in has:
+        return AutoModelForCausalLM
+    if MODEL_FOR_TEXT_ENCODING_MAPPING_NAMES.get(config.model_type) in has:
+        return AutoModelForTextEncoding
+    return AutoModel
+
+
+def _embeddings(name: str, network: Any) -> Any:
+    """The module of the tokens' embeddings."""
+    try:
+        embeddings = network.get_input_embeddings()
+    except NotImplementedError:  # of a model of images and text (CLIP)
+        embeddings = None
+    if not isinstance(getattr(embeddings, "weight", None), torch.Tensor):
+        raise UserError(f"{name} ({type(network).__name__}) takes no token ids: name a model of text")
+    return embeddings
+
+
+def _check_vocabulary(name: str, tokenizer: Tokenizer, vocabulary: int) -> None:
+    """Refuse a tokenizer of another model. Tokens added to it may lack embeddings: hardly a text has them."""
+    known = tokenizer.get_vocab_size(with_added_tokens=False)
+    if known > vocabulary:
+        raise UserError(
+            f"{name} has embeddings of {vocabulary} tokens and a tokenizer of {known}: bring the model's own tokenizer"
+        )
+
+
+def _is_of(network: torch.nn.Module, key: str, module: torch.nn.Module) -> bool:
+    """Whether a weight is a module's own."""
+    return network.get_submodule(key.rpartition(".")[0]) is module
+
+
+def _check_device(device: str) -> None:
+    """Refuse, before anything is fetched, a device that is not there."""
+    if device == AUTO_DEVICE:
+        if importlib.util.find_spec("accelerate") is None:
+            raise UserError("--device auto needs accelerate: pip install accelerate, or name one device")
+        return
+    try:
+        torch.empty(0, device=device)
+    except (RuntimeError, AssertionError, NotImplementedError) as error:  # AssertionError: torch built without CUDA
+        first = (str(error).strip().splitlines() or [type(error).__name__])[0]
+        raise UserError(f"there is no device {device!r} here ({one_line(first)}): name another, such as cpu") from error
+
+
+def _check_folder(name: str, folder: Path) -> None:
+    if not (folder / "config.json").is_file():
+        raise UserError(f"{name} has no config.json: name a folder in Hugging Face format")
+    if not (folder / WEIGHTS_FILE).is_file() and not all((folder / file).is_file() for file in weight_files(folder)):
+        raise UserError(
+            f"{name} has no {WEIGHTS_FILE}, or not all of its parts: name a folder with weights in safetensors"
+        )
+
+
+def _reason(name: str, error: BaseException) -> str:
+    """Why the files of a model cannot be loaded, in one line."""
+    text = str(error)
+    if "trust_remote_code" in text:
+        return f"{name} needs code of its own, which is never run here: name a model that transformers knows"
+    if isinstance(error, SafetensorError):
+        return f"{name} has damaged weights ({one_line(text)}): fetch or copy it again"
+    first = (text.strip().splitlines() or [type(error).__name__])[0]
+    return f"{name} cannot be loaded: {one_line(first)}"

@@ -1,0 +1,40 @@
+"""One pass of a model over text: what fails in it is told in one line, whichever command runs it."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+import torch
+
+from itda_core.common.errors import UserError
+from itda_core.common.text import one_line
+from itda_core.common.types import Site
+
+if TYPE_CHECKING:
+    from itda_core.models.model import Model
+
+
+@contextmanager
+def one_pass(model: "Model") -> Iterator[None]:
+    """Hold a model for a pass, without gradients. Raises UserError where the model fails in it."""
+    with model.lock, torch.no_grad():
+        try:
+            yield
+        except torch.OutOfMemoryError as error:
+            raise UserError(f"{model.name} needs more memory than {model.device} has left: lower --batch") from error
+        except (RuntimeError, IndexError, ValueError) as error:
+            last = (str(error).strip().splitlines() or [type(error).__name__])[-1]
+            raise UserError(
+                f"{model.name} fails on a text ({one_line(last)}): lower --context, or name another model"
+            ) from error
+
+
+def must_be_finite(model: "Model", site: Site, activations: torch.Tensor) -> None:
+    """Raise UserError for an activation that is not finite."""
+    if not torch.isfinite(activations).all():
+        dtype = str(model.dtype).removeprefix("torch.")
+        why = f"{dtype}, whose numbers end at 65,504: use" if model.dtype == torch.float16 else f"{dtype}: try"
+        raise UserError(
+            f"layer {site.layer} {site.hook} of {model.name} has values that are not finite in {why} --dtype bfloat16 "
+            "or float32"
+        )

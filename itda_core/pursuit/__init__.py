@@ -1,0 +1,1 @@
+"""Matching pursuit backends: arrays in, arrays out."""

@@ -1,0 +1,1 @@
+"""Read-only SQL for pages and jobs; no torch."""

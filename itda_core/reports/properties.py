@@ -1,0 +1,51 @@
+"""Token properties that are probed for, by name."""
+
+from typing import NamedTuple
+
+from itda_core.common.packages import PACKAGES
+
+
+class Property(NamedTuple):
+    """Something that holds of a token or does not."""
+
+    words: str
+    """What it is called on a page: `in code`."""
+    said: str
+    """What it means, in a sentence."""
+
+
+PROPERTIES = {
+    "code": Property(
+        "in code",
+        "The token stands in code: in an interpreter session, in an indented or fenced block of code, or between "
+        "backquotes. Anything else is prose.",
+    ),
+    "list": Property(
+        "in a list", "The token stands in an item of a list, with a bullet or a number in front, and not in code."
+    ),
+    "number": Property(
+        "a number", "The token is a number or a part of one; the digits in a name like float64 are not."
+    ),
+    "sentence": Property(
+        "start of a sentence", "The token holds the capital letter that a sentence of prose begins with."
+    ),
+}
+"""What is read from the text, by the name that it has in a report."""
+STANDARD_LIBRARY = "python"
+_PACKAGE_NAMES = {STANDARD_LIBRARY: "Python itself", "sklearn": "scikit-learn"}
+_PACKAGE = "package:"
+
+
+def property_of(name: str) -> Property:
+    """The property with a name that a report uses; one that nobody knows is shown by its name."""
+    if name.startswith(_PACKAGE):
+        package = name.removeprefix(_PACKAGE)
+        shown = _PACKAGE_NAMES.get(package, package)
+        return Property(f"from {shown}", f"The token's document is documentation of {shown}, not of another package.")
+    return PROPERTIES.get(name, Property(name, ""))
+
+
+def package_of(name: str) -> str:
+    """The name of the property that a document of the installed documentation has by its own name: `package:numpy`."""
+    package = name.split(".", 1)[0]
+    return _PACKAGE + (package if package in PACKAGES else STANDARD_LIBRARY)

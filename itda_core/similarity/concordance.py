@@ -1,0 +1,137 @@
+"""Concordance over shared sources: two sites decompose the tokens over the same places in the text.
+
+Dictionaries of two sites choose different sources, and thereby differ in more than the sites do. Here the sources that
+most of the dictionaries chose are read in every site (as in transplanting), and all other tokens are decomposed over
+them. Two things are then told of each token, in the same words for every model: its cosines with the sources, which
+pursuit starts from, and the share of its norm that pursuit leaves. The measure is the product of how well two sites
+agree in the one and in the other, by Lin's concordance (Lin 1989, "A Concordance Correlation Coefficient to Evaluate
+Reproducibility"), which is 1 for the same values only, where a correlation is 1 for any line.
+
+One encode for each site, whatever it is compared with. Symmetric. Invariant to rotations, reflections and permutations
+of neurons, and to scaling, of each activation even; not to a shift of all activations. Source: this project.
+"""
+
+from collections import Counter
+from collections.abc import Iterable
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+
+from itda_core.common.arguments import count
+from itda_core.common.keys import sources_of
+from itda_core.common.settings import DictionarySettings
+from itda_core.dictionary.dictionary import Dictionary
+from itda_core.similarity.checks import (
+    TooFewTokens,
+    at_most_one,
+    check_pair,
+    checked,
+    distinct_rows,
+    rows_but,
+    unit_rows,
+)
+from itda_core.similarity.overlap import source_keys
+
+STEPS = 4
+"""Pursuit steps: enough to tell tokens apart; with more, what is left is less and less alike."""
+_LEAST_TOKENS = 8  # that are no atoms
+_CELLS = 1 << 22  # cosines of a site, 16 MB: many sites are held at once
+_SPREAD = 1e-6  # of values in [-1, 1]; with less they are the same but for rounding
+
+
+class Told(NamedTuple):
+    """Values that two sites are to agree in, with what their concordance needs of each alone."""
+
+    centred: torch.Tensor
+    """[values] float32: less their mean."""
+    mean: float
+    """The mean."""
+    variance: float
+    """The variance."""
+
+
+class Prepared(NamedTuple):
+    """One site's activations, ready to be compared: of the tokens that are no atoms, in their order."""
+
+    cosines: Told
+    """With the site's activations at the shared sources, tokens × atoms of them; of evenly spread tokens if many."""
+    left: Told
+    """Norm of the residual, as a share of the activation's, one for each token."""
+
+
+def shared_concordance(x: Any, y: Any, atoms: Any, steps: int = STEPS) -> float:
+    """Agreement of two sites over the same sources, in [0, 1].
+
+    Args:
+        x: [n, d1] float activations.
+        y: [n, d2] float activations of the same tokens.
+        atoms: [m] int: the rows that are the shared sources; or a mask [n] of them.
+        steps: pursuit steps.
+
+    Raises:
+        ValueError: wrong shapes, an atom that is no row, fewer than 8 tokens that are no atoms, a value that is not
+            finite, or constant or zero activations.
+    """
+    x, y = check_pair(x, y)
+    return compare(prepare(x, atoms, steps), prepare(y, atoms, steps))
+
+
+def prepare(x: Any, atoms: Any, steps: int = STEPS) -> Prepared:
+    """What `compare` needs of activations [n, d] and the shared sources' rows.
+
+    Raises ValueError as `shared_concordance` does.
+    """
+    unit = unit_rows(checked(x)).float()
+    others = rows_but(len(unit), atoms)
+    rows = distinct_rows(len(unit), atoms, "atoms")
+    if len(rows) == 0:
+        raise ValueError("no shared sources: give one atom or more")
+    if int(others.sum()) < _LEAST_TOKENS:
+        raise TooFewTokens(
+            f"{int(others.sum())} tokens are left beside {len(rows)} atoms: give more tokens, or fewer atoms"
+        )
+    dictionary = Dictionary(unit[rows], torch.zeros(len(rows), 2), DictionarySettings(count(steps, "steps")))
+    rest = unit[others]
+    left = (rest - dictionary.decode(dictionary.encode(rest), len(rest))).norm(dim=1)
+    spread = rest[:: -(-rest.shape[0] * len(rows) // _CELLS)]
+    found = Prepared(_told(spread @ dictionary.atoms.T), _told(left))
+    if any(part.variance < _SPREAD**2 for part in found):
+        raise TooFewTokens("all tokens are alike in what the sources tell of them: give more tokens, or other sources")
+    return found
+
+
+def compare(a: Prepared, b: Prepared) -> float:
+    """The measure of two prepared sites: 0 where they disagree in either."""
+    return max(0.0, _concordance(a.cosines, b.cosines)) * max(0.0, _concordance(a.left, b.left))
+
+
+def shared_sources(dictionaries: Iterable[Any], n: int | None = None) -> np.ndarray:
+    """[n, 2] int64: the sources that most dictionaries chose, in the order of the text.
+
+    Args:
+        dictionaries: the sources of each, [m, 2] as `jaccard` takes them.
+        n: how many sources; half the dictionaries' mean size unless given. Of those that were chosen equally often, the
+            first in the text.
+
+    Raises ValueError for no dictionaries or no sources.
+    """
+    keys = [source_keys(sources) for sources in dictionaries]
+    votes = Counter(key for one in keys for key in one.tolist())
+    if not votes:
+        raise ValueError("no sources: give dictionaries that are not empty")
+    wanted = round(sum(map(len, keys)) / len(keys) / 2) if n is None else count(n, "n")
+    chosen = sorted(votes, key=lambda key: (-votes[key], key))[: max(1, wanted)]
+    return sources_of(np.array(sorted(chosen), dtype=np.int64))
+
+
+def _told(values: torch.Tensor) -> Told:
+    mean = float(values.double().mean())
+    centred = (values - mean).flatten()
+    return Told(centred, mean, float(centred @ centred) / len(centred))
+
+
+def _concordance(a: Told, b: Told) -> float:
+    """Lin's coefficient: 2 cov / (var + var + (difference of means)²)."""
+    shared = 2 * float(a.centred @ b.centred) / len(a.centred)
+    return at_most_one(shared / (a.variance + b.variance + (a.mean - b.mean) ** 2))

@@ -1,0 +1,58 @@
+"""`itda bench recipes`, small: a real run on a demo model, and what its table says."""
+
+from pathlib import Path
+
+import pytest
+
+from itda_core import UserError
+from itda_core.benchmarks.recipes.run import REFITTED, RecipesBench, bench_recipes
+from itda_core.benchmarks.recipes.table import recipes_table
+from itda_core.common.settings import CorpusSettings, CutSettings
+from itda_core.common.types import Document
+from itda_core.corpus.store import ingest
+
+
+def test_a_small_run(tmp_path: Path, language_reference: list[Document]) -> None:
+    texts = tmp_path / "texts"
+    texts.mkdir()
+    for at, document in enumerate(language_reference[:60]):
+        (texts / f"{at:03}.txt").write_text(document.text)
+    corpus = ingest(CorpusSettings(str(texts)), CutSettings(), tmp_path / "corpora")
+    settings = RecipesBench(tokens=4_000, sites=(("docs-c", 2),), sizes=((120, 10), (200, 10)), draws=2)
+    report = bench_recipes(corpus, settings, lambda _: None)
+    assert report.held_out["docs-c"] > 200
+    assert [row.l0 for row in report.rows] == [10, 10]
+    for row, wanted in zip(report.rows, (120, 200), strict=True):
+        assert abs(row.atoms - wanted) <= 0.05 * wanted
+        for found in row.recipes.values():
+            assert found.unexplained[1] < found.unexplained[0] < found.unexplained[2] < 1
+            assert found.ce_loss_score[1] < found.ce_loss_score[0] < found.ce_loss_score[2] <= 1.01
+            assert found.seconds > 0 and found.encode_seconds > 0
+            value, low, high = found.ce_lead
+            assert low <= value <= high
+            assert value == pytest.approx(found.ce_loss_score[0] - row.recipes["published"].ce_loss_score[0])
+        assert row.recipes["published"].ce_lead == (0, 0, 0)
+    small, large = (row.recipes for row in report.rows)
+    for name in ("published", "pruned", "random"):
+        assert large[name].unexplained[0] < small[name].unexplained[0]
+        for row in (small, large):
+            assert row[name + REFITTED].unexplained[0] < row[name].unexplained[0]
+    off = [1 - row["pruned"].unexplained[0] / row["random"].unexplained[0] for row in (small, large)]
+    assert report.ahead_of["random"].unexplained == pytest.approx(sum(off) / 2)
+    more = [row["pruned" + REFITTED].ce_loss_score[0] - row["published"].ce_loss_score[0] for row in (small, large)]
+    assert report.refitted_ahead_of["published"].ce_loss_score == pytest.approx(sum(more) / 2)
+    assert report.surely["random"] == (
+        sum(row.recipes["random"].ce_lead[1] > 0 for row in report.rows),
+        sum(row.recipes["random"].ce_lead[2] < 0 for row in report.rows),
+    )
+    assert report.refit_ratio > 0
+    table = recipes_table(report)
+    assert f"{small['pruned'].ce_loss_score[0]:.4f}" in table
+    assert f"{report.build_ratio:.1f} ×" in table
+
+
+def test_what_cannot_be_is_refused() -> None:
+    with pytest.raises(UserError, match="one or more"):
+        RecipesBench(draws=0)
+    with pytest.raises(UserError, match="too few"):
+        RecipesBench(tokens=1_000)

@@ -1,0 +1,116 @@
+"""The app on a port of its own, and a Chromium that walks through it."""
+
+import os
+import shutil
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from tests.support.page_fixtures import MAIN
+
+playwright = pytest.importorskip("playwright.sync_api")
+CHROMIUM = shutil.which("chromium")
+ARGUMENTS = [
+    "--headless",
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+]
+WAIT = 20_000
+
+
+@contextmanager
+def served(root: Path, demo: bool = False, **settings: str) -> Iterator[str]:
+    """The app over a library, on a free port; its address. `demo` lets an empty library start the demo by itself, and
+    the settings are variables of the environment."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    command = [sys.executable, "-m", "streamlit", "run", str(MAIN), "--server.port", str(port)]
+    environment = {**os.environ, "ITDA_LIBRARY": str(root), "PYTHONPATH": str(MAIN.parents[1]), **settings}
+    environment["ITDA_NO_DEMO"] = "" if demo else "1"
+    process = subprocess.Popen(
+        command, cwd=MAIN.parents[1], env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+    )
+    try:
+        host = settings.get("STREAMLIT_SERVER_ADDRESS", "localhost")
+        address = f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+        for _ in range(300):
+            try:
+                with urllib.request.urlopen(f"{address}/_stcore/health", timeout=1):
+                    break
+            except (urllib.error.URLError, OSError):
+                time.sleep(0.1)
+        yield address
+    finally:
+        process.terminate()
+        process.wait(10)
+
+
+class Browser:
+    """A page of Chromium that notes errors in the console and requests that leave the machine."""
+
+    def __init__(self, page) -> None:
+        self.page = page
+        self.errors: list[str] = []
+        self.outside: list[str] = []
+        page.set_default_timeout(WAIT)
+        page.on("console", self._note)
+        page.on("pageerror", lambda error: self.errors.append(str(error)))
+        page.on("request", self._watch)
+
+    def _note(self, message) -> None:
+        # A deep link makes Streamlit probe for itself under the page's own path first.
+        is_probe = "404" in message.text and "_stcore" in message.location.get("url", "")
+        if message.type == "error" and not is_probe:
+            self.errors.append(f"{message.text} {message.location}")
+
+    def _watch(self, request) -> None:
+        if not request.url.startswith(("http://localhost:", "ws://localhost:", "data:", "blob:")):
+            self.outside.append(request.url)
+
+    def heading(self, text: str) -> None:
+        """Wait for a page's title."""
+        playwright.expect(self.page.locator("h1")).to_have_text(text, timeout=WAIT)
+
+    def press(self, label: str) -> None:
+        """Click the page's own button of this label; a source in a list is a button too, and may hold the same word."""
+        self.page.locator(f"[data-testid^=stBaseButton]:has(p:text-is('{label}'))").click()
+
+
+@pytest.fixture
+def open_browser(tmp_path: Path) -> Iterator[Callable[[str], Browser]]:
+    """`open_browser(theme)` starts Chromium on a new profile."""
+    with playwright.sync_playwright() as driver:
+        contexts = []
+
+        def open_it(theme: str = "light") -> Browser:
+            context = driver.chromium.launch_persistent_context(
+                str(tmp_path / f"profile-{len(contexts)}"),
+                executable_path=CHROMIUM,
+                args=ARGUMENTS,
+                headless=True,
+                viewport={"width": 1280, "height": 900},
+                color_scheme=theme,
+            )
+            contexts.append(context)
+            return Browser(context.pages[0])
+
+        yield open_it
+        for context in contexts:
+            context.close()
+
+
+# Not those that only say so: the text of a passage is part of the link that decomposes it.
+LINKS_ELSEWHERE = "[...document.links].filter((link) => link.hostname !== location.hostname).length"

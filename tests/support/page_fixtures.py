@@ -1,0 +1,96 @@
+"""Fixtures of the pages, a plugin of their test files: the app over a library, libraries in trouble, and one full of
+hostile text. (Not a conftest.py, whose name would hide the one above. PYTEST_DONT_REWRITE: nothing is asserted here.)
+"""
+
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import streamlit as st
+from streamlit.testing.v1 import AppTest
+
+from itda_core.cli.command_line import main
+from itda_core.common.types import Document
+from itda_core.library.library import Library
+from itda_core.library.manifest import DictionaryRecord
+
+MAIN = Path(__file__).parents[2] / "app" / "main.py"
+PAGES = {
+    "/": "views/library.py",
+    "/atoms": "views/atoms.py",
+    "/atom": "views/atom.py",
+    "/decompose": "views/decompose.py",
+    "/build": "views/build.py",
+    "/compare": "views/compare.py",
+    "/similarity": "views/similarity.py",
+    "/quality": "views/quality.py",
+}
+
+OpenPage = Callable[..., AppTest]
+
+HOSTILE = [
+    "<script>window.hacked = 1</script> <img src=http://outside.invalid/x.png onerror=window.hacked=1> and plain text",
+    "![image](http://outside.invalid/a.png) [link](http://outside.invalid) $x^2$ **bold** :red[red] :material/home:",
+    '=HYPERLINK("http://outside.invalid","x") +1 @SUM(A1) \x01\x1b[31m control \x7f \u200b zero \u202e bidi \u2066 end',
+    "<b>bold</b> &amp; <a href='http://outside.invalid'>a</a>\n# heading\n\n- list\n| a | b |\n|---|---|\n<iframe>",
+    "مرحبا بالعالم 你好 世界 many scripts \r\n\t tabs and lines\n\n\nwww.outside.invalid me@outside.invalid the end",
+]
+"""Texts that act when they are taken for HTML, Markdown, LaTeX, a formula, or terminal and text controls."""
+
+
+def records(root: Path) -> list[DictionaryRecord]:
+    """The sound dictionaries of a library."""
+    return [record for record in Library(root).records() if isinstance(record, DictionaryRecord)]
+
+
+@pytest.fixture
+def open_page(monkeypatch: pytest.MonkeyPatch) -> OpenPage:
+    """`open_page(root, path, **params)` runs a page of the app over a library."""
+    st.cache_resource.clear()
+    st.cache_data.clear()
+
+    def open_it(root: Path, path: str = "/", *, demo: bool = False, **params: str) -> AppTest:
+        monkeypatch.setenv("ITDA_LIBRARY", str(root))
+        if demo:
+            monkeypatch.delenv("ITDA_NO_DEMO", raising=False)
+        else:
+            monkeypatch.setenv("ITDA_NO_DEMO", "1")
+        page = AppTest.from_file(str(MAIN), default_timeout=30)
+        if path != "/":
+            page.run()
+            page.switch_page(PAGES[path])
+        for name, value in params.items():
+            page.query_params[name] = value
+        return page.run()
+
+    return open_it
+
+
+@pytest.fixture
+def damaged(library: Path, tmp_path: Path) -> Path:
+    """A copy of the library whose first dictionary has an index cut short and whose second an unreadable manifest."""
+    root = tmp_path / "damaged"
+    shutil.copytree(library, root)
+    first, second, *_ = records(library)
+    index = root / "dictionaries" / first.id / "index.duckdb"
+    index.write_bytes(index.read_bytes()[:5000])
+    (root / "dictionaries" / second.id / "manifest.json").write_text("{")
+    return root
+
+
+@pytest.fixture(scope="session")
+def measured(library: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A copy of the library in which the layers of its two models are compared, as the page has it done."""
+    root = tmp_path_factory.mktemp("measured") / "library"
+    shutil.copytree(library, root)
+    a, b = (record.id for record in records(root) if record.site.layer == 3)
+    assert main(["similarity", a, b, "--library", str(root)]) == 0
+    return root
+
+
+@pytest.fixture(scope="session")
+def hostile(build_library: Callable[..., Path], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A library built from hostile documents."""
+    documents = [Document(text[:40], text) for text in HOSTILE]
+    return build_library(tmp_path_factory.mktemp("hostile") / "library", documents, tokens=1500)

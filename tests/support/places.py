@@ -1,0 +1,6 @@
+"""Folders of the repository that tests read."""
+
+from pathlib import Path
+
+REPOSITORY = Path(__file__).parent.parent
+MODEL_A, MODEL_B = REPOSITORY / "data" / "docs-a", REPOSITORY / "data" / "docs-b"
