@@ -1,5 +1,27 @@
 """ITDA Explorer's core: capture activations, build dictionaries of them, index and measure them.
 
+The flow, a package for each stage; none imports one below it in this list, and `import-linter` holds them to it:
+
+    common      errors, settings, shared types, files
+    library     folders and manifests
+    jobs        long work: state, control, locks
+    corpus      documents -> stored corpus -> windows of tokens
+    models      fetch, locate, load and describe models
+    capture     windows -> activations: local, NDIF, stored, replayed
+    pursuit     matching pursuit: arrays in, arrays out
+    dictionary  the greedy build, encode, decode
+    index       codes -> index.duckdb
+    build       the pipeline from corpus to index
+    queries     read-only SQL over indexes
+    decompose   any text -> atoms
+    reports     what jobs leave behind
+    similarity  one measure per file
+    comparison  jobs over two dictionaries
+    evaluation  jobs over one: metrics, SAEs, probing
+    interop     import, export, the Hub
+    benchmarks  one package per `itda bench` command
+    cli         the command line
+
 Names load when first used, so that what needs no torch loads none.
 """
 
@@ -14,18 +36,18 @@ if TYPE_CHECKING:
     from itda_core.library.library import Library
 
 _HOMES = {
-    "Dictionary": "dictionary",
-    "DictionaryBuilder": "builder",
-    "build_dictionary": "builder",
-    "Library": "library",
-    "ChanceWarning": "types",
-    "Codes": "types",
-    "DamagedError": "types",
-    "Document": "types",
-    "Growth": "types",
-    "MeanWarning": "types",
-    "Site": "types",
-    "UserError": "types",
+    "Dictionary": "dictionary.dictionary",
+    "DictionaryBuilder": "dictionary.builder",
+    "build_dictionary": "dictionary.builder",
+    "Library": "library.library",
+    "ChanceWarning": "common.errors",
+    "Codes": "common.types",
+    "DamagedError": "common.errors",
+    "Document": "common.types",
+    "Growth": "common.types",
+    "MeanWarning": "common.errors",
+    "Site": "common.types",
+    "UserError": "common.errors",
 }
 
 __all__ = [

@@ -11,6 +11,7 @@ from tests.support.places import MODEL_A, MODEL_B
 
 if "PYTEST_XDIST_WORKER" in os.environ:  # a core for each worker; read when torch is first imported
     os.environ.setdefault("OMP_NUM_THREADS", "1")
+
 import numpy as np
 import pytest
 import torch
@@ -18,6 +19,11 @@ import torch
 from itda_core.cli.command_line import main
 from itda_core.common.types import Document
 from itda_core.pursuit import numba_backend
+
+pytest_plugins = [
+    f"tests.support.{name}"
+    for name in ("page_fixtures", "quality_fixtures", "shown_pages", "compare_page", "browser", "whole_library")
+]
 
 
 def _write_corpus(path: Path, documents: Iterable[Document]) -> Path:

@@ -1,4 +1,4 @@
-"""Who may import what (design §3): read from the sources, and seen in fresh processes."""
+"""What the import contracts of `pyproject.toml` cannot say: single files, strings, and what a fresh process loads."""
 
 import ast
 import subprocess
@@ -11,7 +11,7 @@ from tests.support.places import REPOSITORY
 
 CORE = sorted((REPOSITORY / "itda_core").rglob("*.py"))
 APP = sorted((REPOSITORY / "app").rglob("*.py"))
-VIEWS = sorted((REPOSITORY / "app" / "views").glob("*.py"))
+CHARTS = sorted((REPOSITORY / "app" / "charts").glob("*.py"))
 
 
 def imported(path: Path) -> set[str]:
@@ -26,46 +26,30 @@ def imported(path: Path) -> set[str]:
 
 
 def importers(files: list[Path], package: str) -> set[str]:
-    return {path.name for path in files if package in imported(path)}
+    return {str(path.relative_to(REPOSITORY)).split("/", 1)[1] for path in files if package in imported(path)}
 
 
-def test_the_lists_are_not_empty() -> None:
-    assert len(CORE) > 15
-    assert len(VIEWS) >= 3
+def test_nnsight_stands_where_models_run() -> None:
+    assert importers(CORE + APP, "nnsight") <= {"models/model.py", "capture/local.py", "capture/remote.py"}
 
 
-@pytest.mark.parametrize("package", ["streamlit", "plotly", "app"])
-def test_the_core_knows_no_page(package: str) -> None:
-    assert importers(CORE, package) == set()
-
-
-def test_nnsight_stands_in_three_files() -> None:
-    assert importers(CORE + APP, "nnsight") <= {"models.py", "capture.py", "remote.py"}
-
-
-def test_saelens_stands_in_one_file() -> None:
-    assert importers(CORE + APP, "sae_lens") == {"saelens.py"}
-    assert importers(CORE + APP, "transformer_lens") == {"saelens.py"}
+def test_saelens_stands_in_two_files() -> None:
+    homes = {"evaluation/sae/saelens.py", "interop/saelens.py"}
+    assert importers(CORE + APP, "sae_lens") <= homes
+    assert importers(CORE + APP, "transformer_lens") <= homes
 
 
 def test_sql_stands_where_indexes_are_written_and_read() -> None:
-    # One writes an index, one opens it, one checks it, one reads it, one reads two at once: what joins two has no place
-    # among the queries of one.
-    homes = {"index.py", "index_connection.py", "index_checks.py", "queries.py", "pair_queries.py"}
-    assert importers(CORE + APP, "duckdb") == homes - {"queries.py", "pair_queries.py"}
+    assert importers(CORE + APP, "duckdb") == {"index/writer.py", "index/connection.py", "index/checks.py"}
     for path in [*CORE, *APP]:
-        if path.name not in homes:
+        if path.parent.name not in ("index", "queries"):
             strings = [n.value for n in ast.walk(ast.parse(path.read_text())) if isinstance(n, ast.Constant)]
             assert not [s for s in strings if isinstance(s, str) and "SELECT " in s], path
 
 
-@pytest.mark.parametrize("package", ["torch", "nnsight", "duckdb"])
-def test_views_ask_resources(package: str) -> None:
-    assert importers(VIEWS, package) == set()
-
-
-def test_figures_know_no_streamlit() -> None:
-    assert "streamlit" not in imported(REPOSITORY / "app" / "figures.py")
+def test_charts_know_no_streamlit() -> None:
+    assert importers(CHARTS, "plotly")
+    assert importers(CHARTS, "streamlit") == set()
 
 
 def test_nothing_is_pickled() -> None:
@@ -92,31 +76,18 @@ def loaded_after(code: str) -> set[str]:
 @pytest.mark.parametrize(
     "module",
     [
-        "types",
-        "config",
-        "queries",
-        "pair_queries",
-        "comparison",
-        "transplant",
-        "layers",
-        "library",
-        "jobs",
-        "maps",
-        "cli",
-        "estimate",
-        "passages",
-        "quality",
-        "resampling",
-        "evaluation.commands",
-        "demo_models",
-        "sae_records",
-        "evaluation.commands",
-        "similarity.sources",
-        "probing_results",
-        "evaluation.labels",
+        "build.estimate",
+        "cli.command_line",
+        "cli.evaluate",
+        "comparison.layers",
+        "decompose.passages",
+        "models.bundled",
+        "queries.pairs",
+        "reports.sae",
+        "similarity.overlap",
     ],
 )
-def test_what_pages_need_loads_no_torch(module: str) -> None:
+def test_what_pages_and_commands_need_first_loads_no_torch(module: str) -> None:
     assert not {"torch", "transformers", "umap", "numba"} & loaded_after(f"import itda_core.{module}")
 
 

@@ -13,7 +13,7 @@ COMPARE_PAGE, DECOMPOSE_PAGE, SIMILARITY_PAGE = "views/compare.py", "views/decom
 QUALITY_PAGE = "views/quality.py"
 
 
-def change(kind: type[pages.AnyState], **changes: Any) -> None:
+def change(kind: type[codec.PageState], **changes: Any) -> None:
     """Change what a page shows: some fields of its state, which lives in the address."""
     here = codec.decode(kind, st.query_params)
     st.query_params.from_dict(codec.encode(replace(here, **changes)))

@@ -4,15 +4,22 @@ import math
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import Field, fields
-from typing import Any, TypeVar
+from typing import Any, ClassVar, Protocol, TypeVar
 from urllib.parse import quote_plus
 
-from app.state.pages import AnyState
 from itda_core.common.errors import UserError
 
 Range = tuple[float, float]
 Polygon = tuple[tuple[float, float], ...]
-State = TypeVar("State", bound="AnyState")
+
+
+class PageState(Protocol):
+    """What a page shows: a frozen dataclass whose fields know their parameters."""
+
+    __dataclass_fields__: ClassVar[dict[str, Field[Any]]]
+
+
+State = TypeVar("State", bound=PageState)
 MOST_CORNERS = 64
 """Corners that a selection on the map keeps: enough for any lasso, and short enough for an address."""
 MOST_IN_ADDRESS = 4000
@@ -23,6 +30,8 @@ _LARGEST_NUMBER = 10**9
 
 
 def one_of(choices: tuple[str, ...]) -> Callable[[str], str]:
+    """Parser of one of some words."""
+
     def parse(value: str) -> str:
         if value not in choices:
             raise ValueError(f"must be one of {', '.join(choices)}")
@@ -32,6 +41,8 @@ def one_of(choices: tuple[str, ...]) -> Callable[[str], str]:
 
 
 def whole_value(lowest: int) -> Callable[[str], int]:
+    """Parser of a whole number of `lowest` or more."""
+
     def parse(value: str) -> int:
         if not re.fullmatch("[0-9]{1,10}", value) or not lowest <= int(value) <= _LARGEST_NUMBER:
             raise ValueError(f"must be a whole number, {lowest} or more")
@@ -58,12 +69,14 @@ def fits_address(passage: str) -> bool:
 
 
 def flag_value(value: str) -> bool:
+    """Parse 0 or 1."""
     if value not in ("0", "1"):
         raise ValueError("must be 0 or 1")
     return value == "1"
 
 
 def number_value(value: str) -> float:
+    """Parse a finite number."""
     number = float(value) if re.fullmatch(r"[-+0-9.eE]{1,24}", value) else math.nan
     if not math.isfinite(number):
         raise ValueError("must be made of plain numbers")
@@ -71,6 +84,7 @@ def number_value(value: str) -> float:
 
 
 def range_value(value: str) -> Range:
+    """Parse `low~high`."""
     try:
         low, high = map(number_value, value.split("~"))
     except ValueError as error:
@@ -81,6 +95,7 @@ def range_value(value: str) -> Range:
 
 
 def polygon_value(value: str) -> Polygon:
+    """Parse a polygon's corners, `x,y~x,y~…`."""
     try:
         corners = tuple(
             (number_value(x), number_value(y)) for x, y in (corner.split(",") for corner in value.split("~"))
@@ -93,18 +108,22 @@ def polygon_value(value: str) -> Polygon:
 
 
 def short(number: float) -> str:
+    """Show a number in up to nine digits."""
     return f"{number:.9g}"
 
 
 def show_range(value: Range) -> str:
+    """Show a range as its parameter."""
     return "~".join(map(short, value))
 
 
 def show_polygon(value: Polygon) -> str:
+    """Show a polygon as its parameter."""
     return "~".join(f"{x:.3f},{y:.3f}" for x, y in value)
 
 
 def show_flag(value: bool) -> str:
+    """Show a truth value as its parameter."""
     return "1" if value else "0"
 
 
@@ -134,7 +153,7 @@ def decode(kind: type[State], params: Mapping[str, str]) -> State:
     return kind(**found)
 
 
-def encode(state: AnyState) -> dict[str, str]:
+def encode(state: PageState) -> dict[str, str]:
     """The parameters of a state; what is as usual is left out."""
     return {
         name_of(each): each.metadata["show"](value)
@@ -144,4 +163,5 @@ def encode(state: AnyState) -> dict[str, str]:
 
 
 def name_of(each: Field) -> str:
+    """Name of a field's parameter in the address."""
     return each.metadata["param"]

@@ -280,9 +280,3 @@ class BuildState:
     """Atoms at most."""
     job: str = field(default="", metadata=param("job", text_value))
     """Id of the job that is followed here; empty for none."""
-
-
-AnyState = (
-    LibraryState | AtomsState | AtomState | DecomposeState | CompareState | SimilarityState | QualityState | BuildState
-)
-"""What a page shows."""

@@ -24,6 +24,7 @@ from itda_core.library.library import Library
 
 
 def build_options(parser: argparse.ArgumentParser) -> None:
+    """Add the options of `itda build`."""
     model = parser.add_argument_group("the model")
     model.add_argument("--revision", help="branch, tag or commit on the Hub")
     model.add_argument(
@@ -88,6 +89,7 @@ def build_options(parser: argparse.ArgumentParser) -> None:
 
 
 def run_demo(given: argparse.Namespace) -> int:
+    """Build the demo library."""
     with command_job(given, "The demo") as job:
         quiet()
         from itda_core.cli.demo import build_demo
@@ -98,6 +100,7 @@ def run_demo(given: argparse.Namespace) -> int:
 
 
 def run_build(given: argparse.Namespace) -> int:
+    """Build dictionaries of a model over a corpus."""
     corpus_settings = CorpusSettings(
         given.corpus, given.column, given.split, given.config, given.corpus_revision, given.documents
     )

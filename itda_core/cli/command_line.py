@@ -3,7 +3,6 @@
 import argparse
 import os
 import signal
-import sys
 import threading
 from collections.abc import Sequence
 from contextlib import suppress
@@ -153,7 +152,3 @@ def _command(commands: Any, name: str, run: Any, text: str) -> argparse.Argument
 
 def _default_library() -> Path:
     return Path(os.environ.get("ITDA_LIBRARY") or "library")
-
-
-if __name__ == "__main__":
-    sys.exit(main())

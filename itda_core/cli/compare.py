@@ -11,6 +11,7 @@ from itda_core.library.library import Library
 
 
 def run_compare(given: argparse.Namespace) -> int:
+    """Compare two dictionaries."""
     from itda_core.comparison.compare import compare
 
     with command_job(given, f"Compare {given.a} with {given.b}") as job:
@@ -32,6 +33,7 @@ def run_compare(given: argparse.Namespace) -> int:
 
 
 def run_transplant(given: argparse.Namespace) -> int:
+    """Carry a dictionary over to another's model."""
     from itda_core.comparison.transplant import transplant
 
     with command_job(given, f"Carry {given.a} over to the model of {given.b}") as job:
@@ -58,6 +60,7 @@ def run_transplant(given: argparse.Namespace) -> int:
 
 
 def run_similarity(given: argparse.Namespace) -> int:
+    """Compare all layers of two models."""
     from itda_core.comparison.layers import compare_layers
     from itda_core.reports.layers import MEASURES, OLD_REPORT
 

@@ -16,10 +16,12 @@ from itda_core.library.manifest import Damaged, DictionaryRecord
 
 
 def run_list(given: argparse.Namespace) -> int:
+    """List the dictionaries."""
     return print_dictionaries(Library(given.library).records(), given.json)
 
 
 def run_verify(given: argparse.Namespace) -> int:
+    """Verify every file of the library."""
     from itda_core.cli.verify import verify_library
 
     library = Library(given.library)
@@ -37,6 +39,7 @@ def run_verify(given: argparse.Namespace) -> int:
 
 
 def run_jobs(given: argparse.Namespace) -> int:
+    """List the jobs."""
     jobs = read_jobs(given.library)
     if given.json:
         told = ("id", "title", "status", "stage", "done", "total", "unit", "rate", "started", "error")
@@ -61,6 +64,7 @@ def _job_line(job: JobState) -> str:
 
 
 def run_cancel(given: argparse.Namespace) -> int:
+    """Cancel a job."""
     state = cancel(given.library, given.job)
     if state.status == "done":
         print(f"{state.id} was done before it could be cancelled")
@@ -70,6 +74,7 @@ def run_cancel(given: argparse.Namespace) -> int:
 
 
 def run_map(given: argparse.Namespace) -> int:
+    """Compute a dictionary's map."""
     library = Library(given.library)
     record = library.record(given.id)
     with command_job(given, f"Map {given.id}") as job:
@@ -80,6 +85,7 @@ def run_map(given: argparse.Namespace) -> int:
 
 
 def print_dictionaries(records: Sequence[DictionaryRecord | Damaged], as_json: bool) -> int:
+    """Print dictionaries as a table or as JSON; returns the exit code."""
     sound = [record for record in records if isinstance(record, DictionaryRecord)]
     damaged = [record for record in records if isinstance(record, Damaged)]
     if as_json:

@@ -23,8 +23,10 @@ def quiet() -> None:
 
 
 def default_text(settings: type, name: str) -> Any:
+    """Default of a field of settings."""
     return next(field.default for field in fields(settings) if field.name == name)
 
 
 def command_job(given: argparse.Namespace, title: str) -> Any:
+    """Run a command's work as a job of its library."""
     return running_job(given.library, title, os.environ.get(JOB_VARIABLE))

@@ -171,5 +171,6 @@ def _finite(text: str) -> float:
 
 
 def short_hash(identity: dict, sites: list[Site]) -> str:
+    """Hash an identity and its sites to ten hexadecimal digits, for a folder's name."""
     text = json.dumps([identity, [[site.layer, site.hook] for site in sites]], sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()[:10]

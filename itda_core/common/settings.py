@@ -58,7 +58,8 @@ class CorpusSettings:
     spec: str
     """`docs` (the installed documentation), a text file, a folder of .txt and .md files, a .jsonl, .ndjson, .json,
     .csv, .tsv or .parquet file, or a Hub id. All but Parquet may be compressed with gzip, bz2 or zst. A text file, or a
-    folder of fewer than ten, is cut into passages of about a window each: see `itda_core.corpus.readers.read_documents`."""
+    folder of fewer than ten, is cut into passages of about a window each: see
+    `itda_core.corpus.readers.read_documents`."""
     column: str = "text"
     """The field that holds the text, in JSON, CSV, TSV, Parquet and Hub datasets."""
     split: str = "train"

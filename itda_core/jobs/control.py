@@ -33,7 +33,6 @@ from itda_core.jobs.state import (
     write_state,
 )
 
-_ASKED_TO_KILL = 40  # the same, before a process is sent a signal
 _PATIENCE = 10  # seconds that a job has to end by itself
 _KILLED_WITHIN = 5  # seconds that the system has to end it
 _FIRST_WORD_WITHIN = 20  # seconds that a job has to say which process it is
@@ -100,7 +99,7 @@ def cancel(root: Path, job_id: str, patience: float = _PATIENCE) -> JobState:
         raise UserError(f"job {job_id} runs on another machine, {one_line(state.host) or 'unknown'}: cancel it there")
     if not os.access(folder / LOCK_FILE, os.W_OK) or not (folder / LOCK_FILE).is_file():
         raise UserError(f"job {job_id} cannot be told from others here: its lock cannot be asked for")
-    if state.pid is None or not is_held(folder / LOCK_FILE, _ASKED_TO_KILL):
+    if state.pid is None or not is_held(folder / LOCK_FILE):
         raise UserError(f"job {job_id} has not begun: try again in a moment")
 
     def has_ended() -> bool:

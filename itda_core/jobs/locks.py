@@ -1,7 +1,7 @@
 """Locks of builds and jobs."""
 
-import random
-import time
+import fcntl
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -11,10 +11,6 @@ from filelock import FileLock, Timeout
 from itda_core.common.disk_errors import telling
 from itda_core.common.errors import UserError
 from itda_core.common.layout import JOBS
-from itda_core.jobs.state import STATE_FILE
-
-_SILENT = 600  # seconds
-_ASKED = 4  # how often a lock is tried before it counts as the job's
 
 
 @contextmanager
@@ -34,17 +30,19 @@ def build_lock(root: Path, dictionary_id: str) -> Iterator[None]:
         lock.release()
 
 
-def is_held(path: Path, asked: int = _ASKED) -> bool:
-    """Whether a process holds the lock: the job, or for a moment another reader that asks the same."""
-    for _ in range(asked):
-        lock = FileLock(path)
-        try:
-            lock.acquire(timeout=0)
-        except Timeout:
-            time.sleep(random.uniform(0.002, 0.01))
-            continue
-        except OSError:  # a library that may only be read: all there is to go by is when the job last wrote
-            return time.time() - (path.parent / STATE_FILE).stat().st_mtime < _SILENT
-        lock.release()
+def is_held(path: Path) -> bool:
+    """Whether a process holds a lock. Readers share theirs, so that none takes another for its holder.
+
+    Raises OSError where the lock may not be asked for.
+    """
+    try:
+        file = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
+    except FileNotFoundError:
         return False
-    return True
+    try:
+        fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    finally:
+        os.close(file)
+    return False

@@ -24,6 +24,7 @@ _LONGEST = 100 * 365 * 86400  # seconds: what takes longer cannot be told
 _HIGHEST_PID = 2**31 - 1
 UNREADABLE = "unreadable"
 """Title of a job whose state is damaged; its error says what is wrong."""
+_SILENT = 600  # seconds
 _LOG_SHOWN = 20_000
 _SHOWN = 300
 Status = Literal["running", "done", "failed", "cancelled", "lost"]
@@ -79,6 +80,7 @@ class JobState:
 
 
 def end_of(log: Path) -> str:
+    """Return the end of a log."""
     with log.open("rb") as file:
         file.seek(max(0, file.seek(0, os.SEEK_END) - _LOG_SHOWN))
         return file.read().decode(errors="replace")
@@ -96,6 +98,7 @@ def _lost(folder: Path) -> str:
 
 
 def write_state(folder: Path, state: JobState) -> None:
+    """Write a job's state, whole or not at all."""
     said = {name: one_line(value) if isinstance(value, str) else value for name, value in asdict(state).items()}
     del said["arguments"]  # they have a file of their own, written before the job began
     write_sealed(folder / STATE_FILE, said)
@@ -123,10 +126,18 @@ def _state_of(folder: Path, held: bool) -> JobState | None:
     own = {"id": folder.name, "arguments": _arguments(folder)}
     said = said | own if isinstance(said, dict) else said
     state = parse(JobState, said, f"{STATE_FILE} of job {folder.name}", f"delete {JOBS}/{folder.name}")
-    if state.status == "running" and not held and not is_held(folder / LOCK_FILE):
+    if state.status == "running" and not held and not _runs(folder):
         state.status = "lost"
         state.error = _lost(folder)
     return state
+
+
+def _runs(folder: Path) -> bool:
+    """Whether a process holds a job's lock; where that cannot be seen, whether the job wrote of late."""
+    try:
+        return is_held(folder / LOCK_FILE)
+    except OSError:
+        return time.time() - (folder / STATE_FILE).stat().st_mtime < _SILENT
 
 
 def unreadable_job(job_id: str, error: DamagedError) -> JobState:
@@ -159,8 +170,10 @@ def read_command(path: Path) -> list[str]:
 
 
 def new_id() -> str:
+    """Return an id that no other job has."""
     return f"{datetime.now(UTC):%Y%m%d-%H%M%S}-{uuid4().hex[:6]}"
 
 
 def timestamp() -> str:
+    """Return the time now, in UTC, to the second."""
     return datetime.now(UTC).isoformat(timespec="seconds")

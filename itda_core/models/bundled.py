@@ -4,7 +4,7 @@ from pathlib import Path
 
 from itda_core.common.errors import UserError
 
-DEMO_FOLDER = Path(__file__).parent.parent / "data"
+DEMO_FOLDER = Path(__file__).parents[2] / "data"
 """Where they lie, each in a folder of its name; there may be none."""
 _WEIGHTS = "model.safetensors"
 

@@ -37,7 +37,7 @@ from itda_core.pursuit.simd import (
 )
 
 VECTORS = "e02665fc"
-"""Start of the SHA-256 of `vectors.py`; a test tells when it has changed."""
+"""Start of the SHA-256 of `simd.py`; a test tells when it has changed."""
 
 RELATIVE, SQUARED, COSINE = range(3)
 """Units of the reconstruction error."""

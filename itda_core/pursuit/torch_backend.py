@@ -145,6 +145,7 @@ class TorchPursuer:
 
 
 def joined(paths: list[TorchPaths]) -> TorchPaths:
+    """Join the paths of blocks of rows."""
     return TorchPaths(*(torch.cat(parts) for parts in zip(*(path.tensors() for path in paths), strict=True)))
 
 
@@ -154,6 +155,7 @@ def _largest(x: torch.Tensor) -> torch.Tensor:
 
 
 def norm(x: torch.Tensor) -> torch.Tensor:
+    """Norms of rows [rows, d], without overflow."""
     largest = _largest(x)
     return torch.linalg.vector_norm(x / largest, dim=1) * largest[:, 0]
 

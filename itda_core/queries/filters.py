@@ -52,12 +52,14 @@ class AtomFilter:
 
 
 def sort_column_of(sort: str) -> str:
+    """SQL of a sort order. Raises UserError for an unknown one."""
     if sort not in SORTS:
         raise UserError(f"no sort by {sort!r}: choose one of {', '.join(SORTS)}")
     return SORTS[sort]
 
 
 def prefixed(alias: str) -> str:
+    """Listed columns with a table's alias before each."""
     return ", ".join(f"{alias}.{column}" for column in LISTED.split(", "))
 
 

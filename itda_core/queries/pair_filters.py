@@ -53,6 +53,7 @@ _SORT_COLUMNS = {
 
 
 def columns_of(side: str) -> str:
+    """SQL of one side's columns."""
     atom, measured = {"a": ("x", "m"), "b": ("y", "o")}[side]
     columns = [f'{atom}."{name}" AS {side}_{name}' for name in _STATISTICS]
     columns += [f"{measured}.{name} AS {side}_{name}" for name in ("weight", "other", "correlation", "together")]
@@ -60,12 +61,14 @@ def columns_of(side: str) -> str:
 
 
 def sides_of(side: str) -> tuple[str, str]:
+    """A side and the other one. Raises ValueError for an unknown one."""
     if side not in ("a", "b"):
         raise ValueError(f"no side {side!r}: a or b")
     return side, "b" if side == "a" else "a"
 
 
 def sort_column_of(sort: str) -> str:
+    """SQL of a sort order. Raises UserError for an unknown one."""
     if sort not in PAIR_SORTS:
         raise UserError(f"no order by {sort!r}: choose one of {', '.join(PAIR_SORTS)}")
     return _SORT_COLUMNS[sort]

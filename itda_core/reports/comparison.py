@@ -236,5 +236,6 @@ def named_pairs(
 
 
 def digest_of(a: DictionaryRecord, b: DictionaryRecord) -> str:
+    """Hash of the two indexes and the report's version, for its folder's name."""
     identity = [str(VERSION), a.files[INDEX_FILE], b.files[INDEX_FILE]]
     return hashlib.sha256("\n".join(identity).encode()).hexdigest()[:10]

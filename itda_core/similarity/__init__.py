@@ -20,19 +20,19 @@ if TYPE_CHECKING:
 
 _HOMES = {
     "LayerMatching": "matching",
-    "error_correlation": "errors",
-    "jaccard": "sources",
+    "error_correlation": "correlated_errors",
+    "jaccard": "overlap",
     "layer_matching": "matching",
-    "linear_cka": "alignment",
+    "linear_cka": "cka",
     "linear_regression": "regression",
     "matched_layers": "matching",
-    "mutual_knn": "neighbours",
+    "mutual_knn": "nearest_neighbours",
     "relative_representation": "relative",
-    "shared_concordance": "shared",
-    "shared_sources": "shared",
-    "svcca": "canonical",
+    "shared_concordance": "concordance",
+    "shared_sources": "concordance",
+    "svcca": "canonical_correlation",
     "transplant": "transplanting",
-    "union_jaccard": "sources",
+    "union_jaccard": "overlap",
 }
 
 __all__ = [

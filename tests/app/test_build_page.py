@@ -15,7 +15,7 @@ from itda_core.common.errors import UserError
 from itda_core.jobs.job import running_job
 from tests.support.page_fixtures import OpenPage
 from tests.support.places import MODEL_A
-from tests.support.shown_pages import labels, links, shown, started  # noqa: F401 (a fixture)
+from tests.support.shown_pages import labels, links, shown
 
 
 def command(page: AppTest) -> list[str]:
@@ -65,7 +65,7 @@ def test_a_model_that_looks_like_an_option_stays_a_model() -> None:
 def test_the_form_opens_as_something_that_works(
     open_page: OpenPage,
     library: Path,
-    started: list[list[str]],  # noqa: F811
+    started: list[list[str]],
 ) -> None:
     page = open_page(library, "/build")
     assert not page.exception

@@ -7,7 +7,6 @@ from pathlib import Path
 from urllib.parse import parse_qsl, urlsplit
 
 import pytest
-from streamlit.testing.v1 import AppTest
 
 from itda_core.cli.command_line import main
 from itda_core.common.errors import UserError
@@ -19,6 +18,8 @@ from itda_core.reports.comparison import SUMMARY_FILE, folder_of, read_measures
 from tests.support.compare_page import bar, listed, pair_of
 from tests.support.page_fixtures import OpenPage, records
 from tests.support.shown_pages import labels, links, passages, shown, strips
+
+pytestmark = pytest.mark.usefixtures("bars_are_no_strips")
 
 
 def opened(root: Path, key: str = "token") -> Pair:
@@ -33,17 +34,6 @@ def compared(library: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     shutil.copytree(library, root)
     assert main(["compare", *pair_of(root), "--library", str(root)]) == 0
     return root
-
-
-@pytest.fixture(autouse=True)
-def bars_are_no_strips(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The helpers of the other page tests read the rows of every component; the bar has none."""
-    import test_pages
-
-    def with_rows(page: AppTest) -> list[dict]:
-        return [{"rows": []} | json.loads(strip.proto.json) for strip in page.main.get("bidi_component")]
-
-    monkeypatch.setattr(test_pages, "strips", with_rows)
 
 
 def test_the_bar_and_the_lists_need_no_job(open_page: OpenPage, library: Path) -> None:
@@ -70,7 +60,7 @@ def test_the_job_is_started_from_the_page(
     open_page: OpenPage,
     library: Path,
     tmp_path: Path,
-    started: list[list[str]],  # noqa: F811
+    started: list[list[str]],
 ) -> None:
     root = tmp_path / "library"
     shutil.copytree(library, root)

@@ -120,7 +120,7 @@ def test_a_newer_dictionary_is_not_to_be_deleted(open_page: OpenPage, library: L
 
 
 BEFORE = """
-from page_fixtures import MAIN, PAGES
+from tests.support.page_fixtures import MAIN, PAGES
 from streamlit.testing.v1 import AppTest
 import streamlit
 

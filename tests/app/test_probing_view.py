@@ -19,7 +19,7 @@ from itda_core.queries.atoms import Index
 from itda_core.reports.probing import PROBING_FILE, Probe, ProbedCoder, ProbedProperty, Probing, Score, write_probing
 from itda_core.reports.quality import Measured
 from tests.support.page_fixtures import records
-from tests.support.shown_pages import labels, shown, started, strips  # noqa: F401 - a fixture among them
+from tests.support.shown_pages import labels, shown, strips
 
 PAGE = """
 import streamlit as st
@@ -113,7 +113,7 @@ def open_view(library: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
 def test_where_there_is_no_report_the_job_is_offered(
     open_view: Open,
     library: Path,
-    started: list[list[str]],  # noqa: F811
+    started: list[list[str]],
 ) -> None:
     page = open_view(None)
     assert not page.exception
@@ -212,7 +212,7 @@ def test_the_table_for_downloads_has_all_there_is_of_a_probe(library: Path) -> N
 def test_saes_have_the_page_s_names_and_one_that_is_missing_can_be_probed(
     open_view: Open,
     library: Path,
-    started: list[list[str]],  # noqa: F811
+    started: list[list[str]],
 ) -> None:
     record = records(library)[0]
     page = open_view(report_of(record), saes={"topk-x": "TopK SAE · 4 latents"})

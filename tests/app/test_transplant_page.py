@@ -11,7 +11,6 @@ from app.format.text import number, share
 from itda_core.cli.command_line import main
 from itda_core.common.files import sha256_of
 from itda_core.common.parquet import write_table
-from itda_core.comparison.transplant import ATOM_COLUMNS
 from itda_core.library.library import Library
 from itda_core.library.manifest import DictionaryRecord
 from itda_core.queries.atoms import Index
@@ -19,6 +18,7 @@ from itda_core.queries.pair_filters import PairFilter
 from itda_core.queries.pairs import Pair
 from itda_core.reports.comparison import folder_of
 from itda_core.reports.transplant import (
+    ATOM_COLUMNS,
     ATOM_SCHEMA,
     ATOMS_FILE,
     CONTEXT_SCHEMA,
@@ -27,10 +27,11 @@ from itda_core.reports.transplant import (
     Transplant,
     read_transplant,
 )
-from tests.app.test_compare_page import bars_are_no_strips  # noqa: F401 - a fixture among them
 from tests.support.compare_page import bar, listed, pair_of
 from tests.support.page_fixtures import OpenPage, records
-from tests.support.shown_pages import labels, shown, started, strips  # noqa: F401 - a fixture among them
+from tests.support.shown_pages import labels, shown, strips
+
+pytestmark = pytest.mark.usefixtures("bars_are_no_strips")
 
 
 @pytest.fixture(scope="module")
@@ -60,7 +61,7 @@ def test_where_there_is_none_yet_the_job_is_offered(
     open_page: OpenPage,
     library: Path,
     tmp_path: Path,
-    started: list[list[str]],  # noqa: F811
+    started: list[list[str]],
     side: str,
 ) -> None:
     root = tmp_path / "library"

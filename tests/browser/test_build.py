@@ -11,7 +11,7 @@ import pytest
 from itda_core.jobs.control import cancel
 from itda_core.jobs.read import read_jobs
 from itda_core.library.library import Library
-from tests.support.browser import CHROMIUM, Browser, open_browser, served  # noqa: F401 (a fixture)
+from tests.support.browser import CHROMIUM, Browser, served
 
 playwright = pytest.importorskip("playwright.sync_api")
 pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="no chromium here")
@@ -42,7 +42,7 @@ def form(address: str, path: Path, **more: object) -> str:
 def test_a_dictionary_is_built_from_the_page(
     root: Path,
     tmp_path: Path,
-    open_browser: Callable[[str], Browser],  # noqa: F811
+    open_browser: Callable[[str], Browser],
 ) -> None:
     browser = open_browser("light")
     page = browser.page
@@ -70,7 +70,7 @@ def test_a_dictionary_is_built_from_the_page(
 def test_a_running_job_survives_reload_and_restart_and_is_cancelled(
     root: Path,
     tmp_path: Path,
-    open_browser: Callable[[str], Browser],  # noqa: F811
+    open_browser: Callable[[str], Browser],
 ) -> None:
     browser = open_browser("light")
     page = browser.page
@@ -98,7 +98,7 @@ def test_a_running_job_survives_reload_and_restart_and_is_cancelled(
 def test_a_failed_job_keeps_its_reason_and_its_log_and_can_be_tried_again(
     root: Path,
     tmp_path: Path,
-    open_browser: Callable[[str], Browser],  # noqa: F811
+    open_browser: Callable[[str], Browser],
 ) -> None:
     broken = tmp_path / "broken.txt"
     broken.write_bytes(b"caf\xe9 is not UTF-8")

@@ -9,7 +9,7 @@ import pytest
 from itda_core.cli.command_line import main
 from itda_core.library.library import Library
 from itda_core.queries.pairs import Pair
-from tests.support.browser import CHROMIUM, WAIT, Browser, open_browser, served  # noqa: F401 - a fixture among them
+from tests.support.browser import CHROMIUM, WAIT, Browser, served
 from tests.support.page_fixtures import records
 
 playwright = pytest.importorskip("playwright.sync_api")
@@ -34,7 +34,7 @@ def pair_of(root: Path) -> tuple[str, str]:
 
 def test_select_filter_open_a_match_and_go_back(
     compared: Path,
-    open_browser: Callable[[str], Browser],  # noqa: F811
+    open_browser: Callable[[str], Browser],
 ) -> None:
     a, b = pair_of(compared)
     counts = Pair(*(Library(compared).index_path(each) for each in (a, b)), "token").counts()
@@ -96,7 +96,7 @@ def test_select_filter_open_a_match_and_go_back(
 
 def test_every_part_of_a_passage_is_reached_and_chosen_by_the_keyboard(
     library: Path,
-    open_browser: Callable[[str], Browser],  # noqa: F811
+    open_browser: Callable[[str], Browser],
 ) -> None:
     a, b = pair_of(library)
     browser = open_browser("light")

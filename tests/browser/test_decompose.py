@@ -6,7 +6,7 @@ from urllib.parse import quote_plus
 
 import pytest
 
-from tests.support.browser import CHROMIUM, WAIT, Browser, open_browser, served  # noqa: F401 (a fixture)
+from tests.support.browser import CHROMIUM, WAIT, Browser, served
 from tests.support.page_fixtures import HOSTILE, records
 
 playwright = pytest.importorskip("playwright.sync_api")
@@ -22,7 +22,7 @@ def settled(page) -> None:
     page.locator("[data-testid=stApp][data-test-script-state=notRunning]").wait_for()
 
 
-def test_from_a_text_to_a_token_to_a_term_and_back(library: Path, open_browser: Callable[[str], Browser]) -> None:  # noqa: F811
+def test_from_a_text_to_a_token_to_a_term_and_back(library: Path, open_browser: Callable[[str], Browser]) -> None:
     record = next(each for each in records(library) if each.site.layer == 3)
     browser = open_browser("dark")
     page = browser.page
@@ -80,7 +80,7 @@ def test_from_a_text_to_a_token_to_a_term_and_back(library: Path, open_browser: 
     assert browser.errors == []
 
 
-def test_a_long_text_survives_a_reload(library: Path, open_browser: Callable[[str], Browser]) -> None:  # noqa: F811
+def test_a_long_text_survives_a_reload(library: Path, open_browser: Callable[[str], Browser]) -> None:
     record = records(library)[0]
     page = open_browser("light").page
     text = "迭代器 is an iterator. " * 120
@@ -95,7 +95,7 @@ def test_a_long_text_survives_a_reload(library: Path, open_browser: Callable[[st
         playwright.expect(page.get_by_label("Text", exact=True)).to_have_value(text)
 
 
-def test_hostile_text_stays_text(hostile: Path, open_browser: Callable[[str], Browser]) -> None:  # noqa: F811
+def test_hostile_text_stays_text(hostile: Path, open_browser: Callable[[str], Browser]) -> None:
     record = records(hostile)[0]
     browser = open_browser("light")
     page = browser.page

@@ -11,7 +11,7 @@ import pytest
 from itda_core.library.library import Library
 from itda_core.reports.quality import Quality, Series, write_quality
 from itda_core.reports.sae import WEIGHTS_FILE
-from tests.support.browser import CHROMIUM, LINKS_ELSEWHERE, WAIT, Browser, open_browser, served  # noqa: F401 - a fixture too
+from tests.support.browser import CHROMIUM, LINKS_ELSEWHERE, WAIT, Browser, served
 from tests.support.page_fixtures import HOSTILE, records
 from tests.support.quality_fixtures import SAE_ID, report, sizes_of, write_sae
 
@@ -22,7 +22,7 @@ pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="no chromium here")
 
 def test_a_point_reaches_its_atoms(
     with_reports: Path,
-    open_browser: Callable[[str], Browser],  # noqa: F811
+    open_browser: Callable[[str], Browser],
 ) -> None:
     first, _ = (record for record in records(with_reports) if record.site.layer == 3)
     small, *_ = sizes_of(first)
@@ -66,7 +66,7 @@ def test_a_point_reaches_its_atoms(
 
 def test_an_sae_opens_its_entry(
     with_reports: Path,
-    open_browser: Callable[[str], Browser],  # noqa: F811
+    open_browser: Callable[[str], Browser],
 ) -> None:
     first, _ = (record for record in records(with_reports) if record.site.layer == 3)
     browser = open_browser("light")
@@ -95,7 +95,7 @@ def test_an_sae_opens_its_entry(
 @pytest.mark.parametrize("theme", ["light", "dark"])
 def test_two_dictionaries_on_a_small_screen(
     with_reports: Path,
-    open_browser: Callable[[str], Browser],  # noqa: F811
+    open_browser: Callable[[str], Browser],
     theme: str,
 ) -> None:
     first, second = (record for record in records(with_reports) if record.site.layer == 3)
@@ -132,7 +132,7 @@ def test_two_dictionaries_on_a_small_screen(
 def test_hostile_text_stays_text(
     hostile: Path,
     tmp_path: Path,
-    open_browser: Callable[[str], Browser],  # noqa: F811
+    open_browser: Callable[[str], Browser],
 ) -> None:
     root = tmp_path / "library"
     shutil.copytree(hostile, root)

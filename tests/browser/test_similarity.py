@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.browser import CHROMIUM, WAIT, Browser, open_browser, served  # noqa: F401 - a fixture among them
+from tests.support.browser import CHROMIUM, WAIT, Browser, served
 from tests.support.page_fixtures import records
 
 playwright = pytest.importorskip("playwright.sync_api")
@@ -16,7 +16,7 @@ pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="no chromium here")
 
 def test_a_cell_reaches_its_atoms(
     measured: Path,
-    open_browser: Callable[[str], Browser],  # noqa: F811
+    open_browser: Callable[[str], Browser],
 ) -> None:
     a, b = (record.id for record in records(measured) if record.site.layer == 3)
     browser = open_browser("light")
@@ -42,7 +42,7 @@ def test_a_cell_reaches_its_atoms(
 @pytest.mark.parametrize("theme", ["light", "dark"])
 def test_the_models_as_wholes_on_a_small_screen(
     measured: Path,
-    open_browser: Callable[[str], Browser],  # noqa: F811
+    open_browser: Callable[[str], Browser],
     theme: str,
 ) -> None:
     a, b = (record.id for record in records(measured) if record.site.layer == 3)

@@ -10,7 +10,7 @@ from itda_core.cli.command_line import main
 from itda_core.library.library import Library
 from itda_core.queries.pair_filters import PairFilter
 from itda_core.queries.pairs import Pair
-from tests.support.browser import CHROMIUM, WAIT, Browser, open_browser, served  # noqa: F401 - a fixture among them
+from tests.support.browser import CHROMIUM, WAIT, Browser, served
 from tests.support.page_fixtures import records
 
 playwright = pytest.importorskip("playwright.sync_api")
@@ -21,7 +21,7 @@ pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="no chromium here")
 def test_an_atom_stands_beside_its_transplant(
     library: Path,
     tmp_path: Path,
-    open_browser: Callable[[str], Browser],  # noqa: F811
+    open_browser: Callable[[str], Browser],
 ) -> None:
     root = tmp_path / "library"
     shutil.copytree(library, root)

@@ -22,10 +22,10 @@ import pytest
 
 from itda_core.common.types import Document
 from tests.support.hub_server import serve
-from tests.support.places import MODEL_A
+from tests.support.places import MODEL_A, REPOSITORY
 
 NAME, KEY = "tests/docs-a", "a-key-that-nobody-may-see"
-SERVER = Path(__file__).with_name("ndif_server.py")
+SERVER = REPOSITORY / "tests" / "support" / "ndif_server.py"
 
 CAPTURE = """
 import json, sys

@@ -20,7 +20,7 @@ from itda_core.common.types import Codes, Document
 from itda_core.index.writer import IndexWriter
 from itda_core.jobs.read import read_jobs
 from itda_core.library.library import Library
-from tests.support.places import MODEL_A
+from tests.support.places import MODEL_A, REPOSITORY
 from tests.support.small_disk import SmallDisk, small_disk
 
 STAGES = {
@@ -118,12 +118,14 @@ def test_batches_that_were_added_stay_whatever_the_disk_holds(free: int, disk: S
     disk.clear()
     disk.fill(free << 10)
     program = (
-        "from pathlib import Path; from itda_core.index.writer import IndexWriter; from test_full_disk import batch\n"
+        "from pathlib import Path\n"
+        "from itda_core.index.writer import IndexWriter\n"
+        "from tests.cli.test_full_disk import batch\n"
         f"writer = IndexWriter(Path({str(disk.root / 'staging.duckdb')!r}))\n"
         "while True:\n"
         "    writer.add(*batch(writer.batches)); print(writer.batches, flush=True)\n"
     )
-    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, cwd=Path(__file__).parent)
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, cwd=REPOSITORY)
     assert "No space left on device" in done.stderr
     added = done.stdout.split()
     disk.relieve()

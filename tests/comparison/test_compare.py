@@ -33,6 +33,7 @@ from itda_core.queries.pair_filters import LEAST_TOGETHER, PAIR_SORTS, PairFilte
 from itda_core.queries.pairs import Measures, Pair, PartCounts
 from itda_core.reports.chance import chance
 from itda_core.reports.comparison import SUMMARY_FILE, folder_of, kept_pairs, read_comparison, read_measures
+from tests.support.places import REPOSITORY
 from tests.support.small_pair import DOCUMENTS, windows, write_index
 
 A_SOURCES = [(0, 1), (0, 2), (1, 1), (2, 3)]
@@ -554,9 +555,13 @@ def test_comparing_many_tokens_stays_within_its_memory(tmp_path: Path, monkeypat
 
 
 def test_the_measure_of_comparing_at_full_size_runs_at_a_small_one(tmp_path: Path) -> None:
-    script = Path(__file__).parent / "scale_pair.py"
     sizes = ["--atoms", "200", "--tokens", "5000", "--l0", "4"]
-    done = subprocess.run([sys.executable, script, tmp_path, *sizes], capture_output=True, text=True)
+    done = subprocess.run(
+        [sys.executable, "-m", "tests.support.scale_pair", tmp_path, *sizes],
+        capture_output=True,
+        text=True,
+        cwd=REPOSITORY,
+    )
     assert done.returncode == 0, done.stderr
     report = json.loads(done.stdout)
     assert report["job"]["jaccard"] == pytest.approx(1 / 3, abs=0.05)  # they share half of their sources or some more

@@ -31,7 +31,7 @@ from itda_core.library.library import Library
 from itda_core.library.manifest import DictionaryRecord
 from itda_core.queries.atoms import Index
 from itda_core.queries.pairs import Pair
-from itda_core.reports import transplant
+from itda_core.reports import transplant as kept_transplant
 from itda_core.reports.comparison import folder_of
 from itda_core.reports.transplant import (
     ATOM_COLUMNS,
@@ -160,7 +160,7 @@ def test_an_atom_that_fires_at_its_source_alone_says_nothing(tmp_path: Path) -> 
     assert pd.isna(row["correlation"])
     assert 2 not in found.contexts["atom"].tolist()
     assert np.count_nonzero(found.atoms["correlation"].notna()) == len(SOURCES) - 1
-    told = transplant._told_by(found.atoms)
+    told = kept_transplant.told_by(found.atoms)
     assert (told["transplanted"], told["compared"], told["silent"]) == (len(SOURCES), len(SOURCES) - 1, 1)
 
 
@@ -401,7 +401,7 @@ def broken_in(folder: Path) -> Iterator[None]:
         (folder / "transplant.json").write_text(changed)
         yield
         restore()
-    for name in (transplant.ATOMS_FILE, transplant.CONTEXTS_FILE):
+    for name in (kept_transplant.ATOMS_FILE, kept_transplant.CONTEXTS_FILE):
         for content in (b"PAR1", sound[name][:-9], b""):
             (folder / name).write_bytes(content)
             yield
@@ -410,8 +410,8 @@ def broken_in(folder: Path) -> Iterator[None]:
         yield
         restore()
         # Sound to look at, with the hash to go with it, yet of something else.
-        pd.read_parquet(folder / name).iloc[:-1].to_parquet(folder / transplant.ATOMS_FILE)
-        hashes = {each: transplant.sha256_of(folder / each) for each in said["files"]}
+        pd.read_parquet(folder / name).iloc[:-1].to_parquet(folder / kept_transplant.ATOMS_FILE)
+        hashes = {each: kept_transplant.sha256_of(folder / each) for each in said["files"]}
         (folder / "transplant.json").write_text(json.dumps(said | {"files": hashes}))
         yield
         restore()
@@ -445,7 +445,7 @@ def test_itda_verify_checks_transplants(done: Path, tmp_path: Path, capsys: pyte
     capsys.readouterr()
     assert main(["verify", "--json", "--library", str(root)]) == 0
     assert folder.name in json.loads(capsys.readouterr().out)["checked"]
-    path = folder / transplant.CONTEXTS_FILE
+    path = folder / kept_transplant.CONTEXTS_FILE
     content = bytearray(path.read_bytes())
     content[len(content) // 2] ^= 1
     path.write_bytes(content)
@@ -484,7 +484,7 @@ def with_hashes(folder: Path) -> None:
     """The summary names the tables as they are now."""
     summary = folder / "transplant.json"
     said = json.loads(summary.read_text())
-    hashes = {each: transplant.sha256_of(folder / each) for each in said["files"]}
+    hashes = {each: kept_transplant.sha256_of(folder / each) for each in said["files"]}
     summary.write_text(json.dumps(said | {"files": hashes}))
 
 
@@ -497,9 +497,9 @@ def test_values_that_cannot_be_are_refused(done: Path, tmp_path: Path) -> None:
     assert kept is not None
     first = int((kept.atoms["fires"] > CONTEXTS).idxmax())  # one that has all that an atom can have
     tables = {
-        "atom": (transplant.ATOMS_FILE, ATOM_SCHEMA, kept.atoms, first),
+        "atom": (kept_transplant.ATOMS_FILE, ATOM_SCHEMA, kept.atoms, first),
         "context": (
-            transplant.CONTEXTS_FILE,
+            kept_transplant.CONTEXTS_FILE,
             CONTEXT_SCHEMA,
             kept.contexts.astype({"coefficient": "float64"}),
             int((kept.contexts["atom"] == first).idxmax()),
@@ -525,7 +525,7 @@ def test_tables_of_other_kinds_and_sizes_are_refused_unread(done: Path, tmp_path
     shutil.copytree(done, root)
     here, (a, b) = Library(root), of_layer_3(root)
     folder = folder_of(here, a, b)
-    path = folder / transplant.ATOMS_FILE
+    path = folder / kept_transplant.ATOMS_FILE
     table = parquet.read_table(path)
     nested = pa.array([[1]] * a.n_atoms, pa.list_view(pa.int32()))  # nothing that pandas has
     for changed, line in (

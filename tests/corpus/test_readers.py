@@ -11,13 +11,13 @@ import pyarrow.parquet as pq
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tests.hub_server import UNKNOWN_TOKEN, hub_environment, serve
 
 from itda_core.common.settings import CorpusSettings
 from itda_core.common.types import Document
 from itda_core.corpus import readers
 from itda_core.corpus.readers import HUB_DOCUMENTS, read_documents
 from tests.support.corpora import read, refusal, unicode_text, write, write_parquet
+from tests.support.hub_server import UNKNOWN_TOKEN, hub_environment, serve
 
 
 def test_the_module_loads_neither_torch_nor_the_libraries_of_formats():

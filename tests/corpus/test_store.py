@@ -20,6 +20,7 @@ from itda_core.common.settings import CorpusSettings, CutSettings
 from itda_core.common.types import Document
 from itda_core.corpus import store as corpus_module
 from itda_core.corpus.store import DOCUMENTS_FILE, FORMAT_VERSION, Corpus, ingest
+from tests.support.places import REPOSITORY
 
 unicode_text = st.text(st.characters(exclude_categories=["Cs"]))
 
@@ -182,7 +183,7 @@ def meet(count):
         time.sleep(0.001)
 print(ingest(CorpusSettings("a.jsonl"), CutSettings(), Path("corpora"), meet).id)
 """
-    environment = {**os.environ, "PYTHONPATH": str(Path(corpus_module.__file__).parents[1])}
+    environment = {**os.environ, "PYTHONPATH": str(REPOSITORY)}
     command = [sys.executable, "-c", code]
     both = [
         subprocess.Popen([*command, str(which)], cwd=tmp_path, env=environment, stdout=subprocess.PIPE, text=True)

@@ -14,9 +14,10 @@ from itda_core.common.settings import DictionarySettings
 from itda_core.pursuit.numba_backend import CpuPursuer
 from itda_core.pursuit.reference import plain_pursuit
 from itda_core.pursuit.torch_backend import TorchPursuer
+from tests.support.places import REPOSITORY
 from tests.support.reference import error_of, pursue, sequential_build
 
-GOLDEN = np.load(Path(__file__).parent / "fixtures" / "published_algorithm.npz")
+GOLDEN = np.load(REPOSITORY / "tests" / "fixtures" / "published_algorithm.npz")
 
 
 def batches(x: torch.Tensor, sources: torch.Tensor, size: int) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:

@@ -76,7 +76,7 @@ def synthetic(number: int) -> tuple[np.ndarray, Codes, np.ndarray]:
 
 
 def child(code: str) -> subprocess.Popen[str]:
-    paths = os.pathsep.join([str(REPOSITORY), str(REPOSITORY / "tests")])
+    paths = str(REPOSITORY)
     return subprocess.Popen(
         [sys.executable, "-c", code], stdout=subprocess.PIPE, text=True, env={**os.environ, "PYTHONPATH": paths}
     )
@@ -109,7 +109,7 @@ def test_a_killed_process_loses_at_most_the_batch_it_was_adding(tmp_path: Path) 
     staging = tmp_path / "staging.duckdb"
     code = f"""
 from pathlib import Path
-from test_index_writer import BATCHES, IndexWriter, synthetic
+from tests.index.test_writer import BATCHES, IndexWriter, synthetic
 writer = IndexWriter(Path({str(staging)!r}))
 for number in range(writer.batches, BATCHES):
     batch = synthetic(number)
@@ -149,7 +149,7 @@ def test_an_index_half_written_by_a_killed_process_is_written_anew(
     code = f"""
 import os, signal
 from pathlib import Path
-from small_index import IndexWriter, SmallIndex
+from tests.support.small_index import IndexWriter, SmallIndex
 setattr(IndexWriter, {where!r}, lambda *_: os.kill(os.getpid(), signal.SIGKILL))
 SmallIndex().write(Path({str(tmp_path)!r}))
 """

@@ -162,7 +162,7 @@ def is_running(pid: int) -> bool:
 def long_build(tmp_path: Path) -> tuple[Path, list[str]]:
     """A library, and a build that would take minutes."""
     corpus = tmp_path / "corpus.jsonl"
-    words = (Path(__file__).parent / "test_dictionary.py").read_text().split()
+    words = Path(__file__).read_text().split()
     lines = [json.dumps({"text": " ".join(words[at % 500 : at % 500 + 300])}) for at in range(40_000)]
     corpus.write_text("\n".join(lines))
     options = ["--layers", "0-5", "--tokens", "4000000", "--l0", "8"]

@@ -18,8 +18,6 @@ from itda_core.models.architectures import tensor_of
 from itda_core.models.model import Model, load_model
 from tests.support.families import BERT, LAYERS, LISTED, POST_NORM, SCALED, UNLISTED, Family, named
 
-GPT2_LIKE = {"n_positions": 64, "n_embd": 32, "n_layer": LAYERS, "n_head": 2}
-
 
 @pytest.fixture(scope="module")
 def windows(language_reference: list[Document]) -> Callable[[Model], list[Window]]:

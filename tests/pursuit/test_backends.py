@@ -339,6 +339,6 @@ def test_an_l0_below_one_is_refused() -> None:
 
 
 def test_the_compiled_loops_know_the_vectors_that_they_were_made_of() -> None:
-    # numba's cache on disk would go on running old vectors: change VECTORS in kernels.py together with vectors.py
+    # numba's cache on disk would go on running old vectors: change VECTORS in kernels.py together with simd.py
     written = hashlib.sha256(Path(simd.__file__).read_bytes()).hexdigest()
     assert written.startswith(kernels.VECTORS)

@@ -3,11 +3,12 @@
 import os
 import subprocess
 import sys
-from pathlib import Path
+
+from tests.support.places import REPOSITORY
 
 PROGRAM = """
 import numpy as np
-import itda_core.coactivation, itda_core.kernels, itda_core.refit, itda_core.relations
+import itda_core.comparison.matching, itda_core.index.neighbours, itda_core.pursuit.kernels, itda_core.pursuit.refit
 from itda_core.pursuit.sparse import flatten
 row, atom, coefficient = np.zeros(2, np.int64), np.zeros(2, np.int64), np.zeros(2, np.float32)
 picks, coefficients = np.array([[7, 3]]), np.array([[0.5, 0.25]], np.float32)
@@ -22,7 +23,7 @@ def test_loops_run_where_no_folder_can_be_written() -> None:
         [sys.executable, "-c", PROGRAM],
         capture_output=True,
         text=True,
-        cwd=Path(__file__).parents[1],
+        cwd=REPOSITORY,
         env=environment,
     )
     assert done.stdout.strip() == "2 [4 4] [7 3] [0.5  0.25]", done.stderr

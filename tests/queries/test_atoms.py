@@ -4,7 +4,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import small_pair
 import torch
 
 from itda_core import Codes, DamagedError, Dictionary, UserError
@@ -19,6 +18,7 @@ from itda_core.library.manifest import DictionaryRecord
 from itda_core.models.model import load_model
 from itda_core.queries.atoms import Index
 from itda_core.queries.filters import SORTS, AtomFilter
+from tests.support import small_pair
 from tests.support.places import MODEL_A
 
 

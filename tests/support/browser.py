@@ -12,10 +12,10 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+from playwright import sync_api as playwright
 
 from tests.support.page_fixtures import MAIN
 
-playwright = pytest.importorskip("playwright.sync_api")
 CHROMIUM = shutil.which("chromium")
 ARGUMENTS = [
     "--headless",

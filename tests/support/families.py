@@ -8,10 +8,10 @@ import torch
 import transformers
 from transformers import AutoTokenizer
 
-from tests.models.test_architectures import GPT2_LIKE
 from tests.support.places import MODEL_A
 
 LAYERS = 3
+GPT2_LIKE = {"n_positions": 64, "n_embd": 32, "n_layer": LAYERS, "n_head": 2}
 PLAIN = {"hidden_size": 32, "num_hidden_layers": LAYERS, "num_attention_heads": 4, "intermediate_size": 64}
 GROUPED = {**PLAIN, "num_key_value_heads": 2, "max_position_embeddings": 64}
 HEADED = {**GROUPED, "head_dim": 8}

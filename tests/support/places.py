@@ -2,5 +2,5 @@
 
 from pathlib import Path
 
-REPOSITORY = Path(__file__).parent.parent
+REPOSITORY = Path(__file__).parents[2]
 MODEL_A, MODEL_B = REPOSITORY / "data" / "docs-a", REPOSITORY / "data" / "docs-b"

@@ -28,6 +28,7 @@ from itda_core.common.settings import DictionarySettings
 from itda_core.corpus.windows import is_held_out
 from itda_core.dictionary.dictionary import Dictionary
 from itda_core.jobs.job import running_job
+from tests.support.places import REPOSITORY
 from tests.support.small_library import manifest_of
 from tests.support.small_pair import windows, write_index
 
@@ -147,7 +148,9 @@ def evict(root: Path) -> None:
 def measured(what: str, root: Path) -> dict:
     """Run a part of this script in a process of its own, on cold files."""
     evict(root)
-    done = subprocess.run([sys.executable, __file__, str(root), "--only", what], capture_output=True, text=True)
+    done = subprocess.run(
+        [sys.executable, "-m", "tests.support.scale_pair", str(root), "--only", what], capture_output=True, text=True
+    )
     if done.returncode:
         raise SystemExit(done.stderr)
     return json.loads(done.stdout.splitlines()[-1])
@@ -177,7 +180,7 @@ def time_page(root: Path) -> dict:
     from streamlit.testing.v1 import AppTest
 
     a, b = Library(root).ids()
-    page = AppTest.from_file(str(Path(__file__).parents[1] / "app" / "main.py"), default_timeout=120)
+    page = AppTest.from_file(str(REPOSITORY / "app" / "main.py"), default_timeout=120)
     page.query_params["d"] = "unknown"
     page.switch_page("views/compare.py").run()  # loads the page's own modules, opens no index
     times = {}

@@ -22,9 +22,10 @@ from itda_core.corpus.token_table import TokenTable
 from itda_core.corpus.windows import cut
 from itda_core.dictionary.dictionary import Dictionary
 from itda_core.index.writer import IndexWriter
+from tests.support.places import MODEL_A
 
 TABLES_FILE = Path(__file__).with_name("index_tables.json")
-_TOKENIZER = Path(__file__).parent.parent / "data" / "docs-a" / "tokenizer.json"
+_TOKENIZER = MODEL_A / "tokenizer.json"
 _ATOMS, _WIDTH = 24, 16
 
 Batch = tuple[np.ndarray, Codes, np.ndarray]

@@ -24,6 +24,7 @@ def models() -> dict[str, DictionaryRecord]:
 
 
 def identity(record: DictionaryRecord) -> tuple:
+    """Return what tells one model, as captured on one corpus, from another."""
     return record.model, record.weights_sha256, record.revision, record.corpus, record.site.hook, record.cut
 
 

@@ -1,6 +1,7 @@
 """Builds a small dictionary twice in a fresh process, for `sae.compile_seconds`: the first time everything is compiled.
 
-`python -m itda_core.benchmarks.pursuit.cold_build FOLDER L0 THREADS` reads `rows.safetensors` and writes `seconds.json` there.
+`python -m itda_core.benchmarks.pursuit.cold_build FOLDER L0 THREADS` reads `rows.safetensors` and writes
+`seconds.json` there.
 """
 
 import sys
