@@ -17,7 +17,7 @@ from itda_core.decompose.passages import Decomposition
 from itda_core.jobs.control import cancel, start_detached
 from itda_core.jobs.state import JobState
 from itda_core.library.library import Library
-from itda_core.library.manifest import Damaged, DictionaryRecord
+from itda_core.library.manifest import DictionaryManifest, InvalidDictionary
 from itda_core.library.map import read_map
 from itda_core.models.bundled import DEMO_FOLDER
 from itda_core.queries.atoms import Index
@@ -78,7 +78,7 @@ def library() -> Library:
     return Library(root)
 
 
-def records() -> list[DictionaryRecord | Damaged]:
+def records() -> list[DictionaryManifest | InvalidDictionary]:
     """The dictionaries of the library, damaged ones last; read again when a file that they say something of changes."""
     here = library()
     folders = [here.dictionaries / each for each in here.ids()]
@@ -91,7 +91,7 @@ def index(dictionary_id: str) -> Index:
     return _opened(str(library().folder(dictionary_id))).index
 
 
-def pair(a: DictionaryRecord, b: DictionaryRecord) -> Pair:
+def pair(a: DictionaryManifest, b: DictionaryManifest) -> Pair:
     """The indexes of two dictionaries, open together, with what a job measured of their atoms where it has.
 
     Raises UserError, with the reason, where the two cannot be compared; DamagedError where one cannot be read.
@@ -103,12 +103,12 @@ def pair(a: DictionaryRecord, b: DictionaryRecord) -> Pair:
     return _paired(str(here.root), a.id, b.id, key, (measured, *files))
 
 
-def comparison(a: DictionaryRecord, b: DictionaryRecord) -> Comparison | None:
+def comparison(a: DictionaryManifest, b: DictionaryManifest) -> Comparison | None:
     """What a job found of two dictionaries as wholes; None before. Raises DamagedError."""
     return read_comparison(library(), a, b)
 
 
-def transplant(a: DictionaryRecord, b: DictionaryRecord) -> Transplant | None:
+def transplant(a: DictionaryManifest, b: DictionaryManifest) -> Transplant | None:
     """A's atoms as a job carried them over to B's model; None before. Raises UserError as `pair` does."""
     key_of(a, b)
     here = library()
@@ -116,7 +116,7 @@ def transplant(a: DictionaryRecord, b: DictionaryRecord) -> Transplant | None:
     return _transplanted(str(here.root), a.id, b.id, written) if written else None
 
 
-def layers(a: DictionaryRecord, b: DictionaryRecord) -> LayerSimilarity | None:
+def layers(a: DictionaryManifest, b: DictionaryManifest) -> LayerSimilarity | None:
     """What a job found of all layers of two dictionaries' models; None before. Raises UserError as `pair` does."""
     key_of(a, b)
     return read_layers(library(), a, b)
@@ -129,7 +129,7 @@ def quality(dictionary_id: str) -> Quality | None:
     return dictionary_quality(here, here.record(dictionary_id))
 
 
-def saes() -> list[SaeRecord | Damaged]:
+def saes() -> list[SaeRecord | InvalidDictionary]:
     """The SAEs of the library, damaged ones included."""
     return sae_records(library())
 
@@ -139,7 +139,7 @@ def sae_quality(record: SaeRecord) -> Quality | None:
     return read_sae_quality(library(), record)
 
 
-def probing(record: DictionaryRecord) -> Probing | None:
+def probing(record: DictionaryManifest) -> Probing | None:
     """What a job found of how much a dictionary's atoms tell; None before. Raises DamagedError."""
     return read_probing(record, library().folder(record.id))
 
@@ -186,9 +186,9 @@ def kept_text(name: str) -> str | None:
     return _texts().get(name)
 
 
-def compared() -> list[tuple[DictionaryRecord, DictionaryRecord]]:
+def compared() -> list[tuple[DictionaryManifest, DictionaryManifest]]:
     """The pairs of dictionaries of which a comparison is kept."""
-    sound = [record for record in records() if isinstance(record, DictionaryRecord)]
+    sound = [record for record in records() if isinstance(record, DictionaryManifest)]
     return list(kept_pairs(library(), sound).values())
 
 
@@ -289,7 +289,7 @@ def _transplanted(root: str, a: str, b: str, written: int) -> Transplant | None:
 
 
 @st.cache_data(max_entries=_KEPT_RECORDS, show_spinner=False)
-def _records(root: str, state: tuple) -> list[DictionaryRecord | Damaged]:
+def _records(root: str, state: tuple) -> list[DictionaryManifest | InvalidDictionary]:
     return Library(Path(root)).records()
 
 
@@ -315,7 +315,7 @@ def _decomposer(folder: str, modified: int) -> "Decomposer":
 
 # Layers of a model, and readers, share it: two of them load it once, since the second waits for the first.
 @st.cache_resource(max_entries=_KEPT_MODELS, show_spinner=False)
-def _model(weights_sha256: str | None, dtype: str, tokenizer_sha256: str, _record: DictionaryRecord) -> "Model":
+def _model(weights_sha256: str | None, dtype: str, tokenizer_sha256: str, _record: DictionaryManifest) -> "Model":
     from itda_core.models.locate import open_model
 
     return open_model(_record, library().root)

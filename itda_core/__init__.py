@@ -30,7 +30,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from itda_core.common.errors import ChanceWarning, DamagedError, MeanWarning, UserError
-    from itda_core.common.types import Codes, Document, Growth, Site
+    from itda_core.common.types import Codes, Document, GrowthPoint, Site
     from itda_core.dictionary.builder import DictionaryBuilder, build_dictionary
     from itda_core.dictionary.dictionary import Dictionary
     from itda_core.library.library import Library
@@ -44,7 +44,7 @@ _HOMES = {
     "Codes": "common.types",
     "DamagedError": "common.errors",
     "Document": "common.types",
-    "Growth": "common.types",
+    "GrowthPoint": "common.types",
     "MeanWarning": "common.errors",
     "Site": "common.types",
     "UserError": "common.errors",
@@ -57,7 +57,7 @@ __all__ = [
     "Dictionary",
     "DictionaryBuilder",
     "Document",
-    "Growth",
+    "GrowthPoint",
     "Library",
     "MeanWarning",
     "Site",

@@ -5,7 +5,7 @@ from streamlit.components import v2
 from app.components.token_strip import script
 
 
-def leap(href: str) -> None:
+def navigate(href: str) -> None:
     """Go to an address, relative to the app, as a click on a link would: one step of the browser's history.
 
     (st.switch_page writes the new parameters under the old page first, and Back then comes to that page with these.)

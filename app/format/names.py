@@ -3,15 +3,15 @@
 from collections import defaultdict
 from collections.abc import Hashable, Sequence
 
-from itda_core.library.manifest import DictionaryRecord
+from itda_core.library.manifest import DictionaryManifest
 
 
-def place_of(record: DictionaryRecord) -> str:
+def place_of(record: DictionaryManifest) -> str:
     """A dictionary's place in its model."""
     return f"layer {record.site.layer} {record.site.hook}"
 
 
-def names(records: Sequence[DictionaryRecord]) -> dict[str, str]:
+def names(records: Sequence[DictionaryManifest]) -> dict[str, str]:
     """Name of each dictionary by id; no two are the same."""
     groups = _grouped(records, {record.id: (record.model, record.site) for record in records})
     return {
@@ -22,7 +22,7 @@ def names(records: Sequence[DictionaryRecord]) -> dict[str, str]:
     }
 
 
-def rows(records: Sequence[DictionaryRecord]) -> dict[str, tuple[str, str]]:
+def rows(records: Sequence[DictionaryManifest]) -> dict[str, tuple[str, str]]:
     """Row of each dictionary in a grid of models and layers: the model, and what sets this row apart from others of it.
 
     A model has one row, unless it has several dictionaries at one place.
@@ -35,14 +35,14 @@ def rows(records: Sequence[DictionaryRecord]) -> dict[str, tuple[str, str]]:
     return placed
 
 
-def _grouped(records: Sequence[DictionaryRecord], keys: dict[str, Hashable]) -> list[list[DictionaryRecord]]:
-    groups: defaultdict[Hashable, list[DictionaryRecord]] = defaultdict(list)
+def _grouped(records: Sequence[DictionaryManifest], keys: dict[str, Hashable]) -> list[list[DictionaryManifest]]:
+    groups: defaultdict[Hashable, list[DictionaryManifest]] = defaultdict(list)
     for record in records:
         groups[keys[record.id]].append(record)
     return list(groups.values())
 
 
-def _differences(group: Sequence[DictionaryRecord]) -> dict[str, str]:
+def _differences(group: Sequence[DictionaryManifest]) -> dict[str, str]:
     """The settings by which dictionaries differ, in words; their ids' hashes where two at one place do not."""
     if len(group) == 1:
         return {group[0].id: ""}
@@ -55,7 +55,7 @@ def _differences(group: Sequence[DictionaryRecord]) -> dict[str, str]:
     return words
 
 
-def _details(record: DictionaryRecord) -> tuple[str, ...]:
+def _details(record: DictionaryManifest) -> tuple[str, ...]:
     settings = record.settings
     return (
         f"τ {settings.threshold:g}" + ("" if settings.error == "relative" else f" {settings.error}"),

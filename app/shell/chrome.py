@@ -12,7 +12,7 @@ from app.shell.urls import LIBRARY_PAGE, atoms_address, compare_address, quality
 from app.shell.widgets import link
 from app.state import pages
 from itda_core.common.errors import DamagedError, UserError
-from itda_core.library.manifest import DictionaryRecord
+from itda_core.library.manifest import DictionaryManifest
 
 
 def sidebar() -> None:
@@ -40,9 +40,9 @@ def sidebar() -> None:
                     dictionary_link(other, name, place="sidebar")
 
 
-def sound_records() -> list[DictionaryRecord]:
+def sound_records() -> list[DictionaryManifest]:
     """The dictionaries that can be opened."""
-    return [record for record in resources.records() if isinstance(record, DictionaryRecord)]
+    return [record for record in resources.records() if isinstance(record, DictionaryManifest)]
 
 
 def dictionary_names() -> dict[str, str]:

@@ -9,12 +9,12 @@ import streamlit as st
 from app.charts import atoms
 from app.components.token_strip import Row, Token, token_strip
 from app.format.tables import csv_of
-from itda_core.library.manifest import DictionaryRecord
+from itda_core.library.manifest import DictionaryManifest
 
 _UNITS = {"relative": "of |x|²", "squared": "|x−x̂|²", "cosine": "cosine, mean over dimensions"}
 
 
-def threshold_of(record: DictionaryRecord) -> str:
+def threshold_of(record: DictionaryManifest) -> str:
     """The threshold with its unit."""
     return f"{record.settings.threshold:g} {_UNITS[record.settings.error]}"
 

@@ -23,10 +23,10 @@ from app.state.codec import (
 from itda_core.common.settings import DTYPES, ERRORS, INITS, METHODS, RECIPES, SCANS, WINDOWS
 from itda_core.common.types import HOOKS
 from itda_core.queries.filters import SCOPES, AtomFilter
-from itda_core.queries.pair_filters import PARTS, PairFilter
-from itda_core.reports.layers import MEASURES as LAYER_MEASURES
-from itda_core.reports.quality import MEASURES as QUALITY_MEASURES
-from itda_core.reports.sae import KINDS as SAE_KINDS
+from itda_core.queries.pair_filters import PARTITION, PairFilter
+from itda_core.reports.layers import LAYER_MEASURES
+from itda_core.reports.quality import QUALITY_METRICS
+from itda_core.reports.sae import SAE_KINDS
 
 MEASURES = ("error", "atoms", "density", "tokens")
 """What the library's grid can be coloured by."""
@@ -150,7 +150,7 @@ class CompareState:
     """Id of the dictionary on the left; empty when none is chosen."""
     b: str = field(default="", metadata=param("e", text_value))
     """Id of the dictionary on the right; empty when none is chosen."""
-    part: str = field(default="both", metadata=param("part", one_of(PARTS)))
+    part: str = field(default="both", metadata=param("part", one_of(PARTITION)))
     """Whose atoms are listed."""
     text: str = field(default="", metadata=param("text", text_value))
     """Text to find on either side."""
@@ -203,7 +203,7 @@ class QualityState:
     """Id of the dictionary; empty when none is chosen."""
     b: str = field(default="", metadata=param("e", text_value))
     """Id of the dictionary or the SAE that is laid over it; empty for none."""
-    measure: str = field(default="ce_loss_score", metadata=param("by", one_of(tuple(QUALITY_MEASURES))))
+    measure: str = field(default="ce_loss_score", metadata=param("by", one_of(tuple(QUALITY_METRICS))))
     """What the curves show."""
     lines: str | None = field(default=None, metadata=param("lines", one_of(LINES)))
     """Which lines there are; None has all of one dictionary, and of two those of their own settings."""

@@ -12,11 +12,11 @@ from app.panels.atoms.map import selected_on_map, show_map
 from app.shell import chrome, urls, widgets
 from app.state import codec, pages
 from itda_core.common.errors import UserError
-from itda_core.library.manifest import DictionaryRecord
+from itda_core.library.manifest import DictionaryManifest
 from itda_core.queries.atoms import Index
 
 
-def show_header(record: DictionaryRecord, index: Index) -> None:
+def show_header(record: DictionaryManifest, index: Index) -> None:
     """Which dictionary this is."""
     settings = record.settings
     name = chrome.dictionary_names()[record.id]

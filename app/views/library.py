@@ -9,15 +9,15 @@ from app.panels.library.table import show_corpora, show_damaged, show_table
 from app.shell import chrome, urls
 from app.state import codec, pages
 from itda_core.jobs.read import read_jobs
-from itda_core.library.manifest import Damaged, DictionaryRecord
+from itda_core.library.manifest import DictionaryManifest, InvalidDictionary
 
 
 def show_library() -> None:
     """The whole page."""
     library = resources.library()
     found = resources.records()
-    records = [record for record in found if isinstance(record, DictionaryRecord)]
-    damaged = [each for each in found if isinstance(each, Damaged)]
+    records = [record for record in found if isinstance(record, DictionaryManifest)]
+    damaged = [each for each in found if isinstance(each, InvalidDictionary)]
     jobs = read_jobs(library.root)
     with st.container(horizontal=True, horizontal_alignment="distribute", vertical_alignment="center"):
         st.title("Library", width="content")

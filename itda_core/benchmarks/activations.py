@@ -73,11 +73,11 @@ def read_activations(file: Path) -> Activations:
 @contextmanager
 def documentation() -> Iterator["Corpus"]:
     """The installed documentation as a corpus, for as long as the context is open."""
-    from itda_core.common.settings import CorpusSettings, CutSettings
+    from itda_core.common.settings import CorpusSettings, WindowSettings
     from itda_core.corpus.store import ingest
 
     with TemporaryDirectory() as root:
-        yield ingest(CorpusSettings("docs"), CutSettings(), Path(root))
+        yield ingest(CorpusSettings("docs"), WindowSettings(), Path(root))
 
 
 def capture_activations(say: Callable[[str], None], tokens: int = _TOKENS) -> Activations:
@@ -89,7 +89,7 @@ def capture_activations(say: Callable[[str], None], tokens: int = _TOKENS) -> Ac
     from itda_core.capture.local import Capture
     from itda_core.common.settings import BuildSettings
     from itda_core.common.types import Site
-    from itda_core.corpus.windows import cut
+    from itda_core.corpus.windows import make_windows
     from itda_core.models.bundled import model_folder
     from itda_core.models.model import load_model
 
@@ -97,7 +97,7 @@ def capture_activations(say: Callable[[str], None], tokens: int = _TOKENS) -> Ac
     say(f"capturing {tokens:,} activations of {_MODEL}, layer {_LAYER}, on the installed documentation")
     with documentation() as corpus:
         model = load_model(str(folder), device="cpu")
-        windows = lambda: cut(corpus.documents(), model.tokenizer, corpus.cut, tokens)  # noqa: E731
+        windows = lambda: make_windows(corpus.documents(), model.tokenizer, corpus.cut, tokens)  # noqa: E731
         batches = list(Capture(model, [site], windows, BuildSettings((_LAYER,)).batch_windows))
     x = torch.cat([batch.activations[site] for batch in batches])
     return Activations(x, torch.cat([batch.sources for batch in batches]), f"{_MODEL}, layer {_LAYER}, docs")

@@ -10,12 +10,12 @@ from statistics import median
 
 from itda_core.common.layout import INDEX_FILE
 from itda_core.common.machine import machine_memory
-from itda_core.common.settings import RESERVOIR_ROWS, BuildSettings, CorpusSettings, CutSettings, DictionarySettings
+from itda_core.common.settings import RESERVOIR_ROWS, BuildSettings, CorpusSettings, DictionarySettings, WindowSettings
 from itda_core.corpus.readers import text_bytes
 from itda_core.corpus.splitting import TOKEN_BYTES, passage_bytes
 from itda_core.corpus.store import Corpus
 from itda_core.library.library import Library
-from itda_core.library.manifest import DictionaryRecord
+from itda_core.library.manifest import DictionaryManifest
 from itda_core.models.metadata import ModelShape
 
 PROCESS_BYTES = 1_000_000_000
@@ -63,7 +63,7 @@ class Run:
 
 
 @dataclass(frozen=True)
-class Asked:
+class BuildRequest:
     """A build that is to be estimated."""
 
     model: str
@@ -74,7 +74,7 @@ class Asked:
     """What it computes in."""
     corpus: CorpusSettings
     """Which texts."""
-    cut: CutSettings
+    cut: WindowSettings
     """How they are cut."""
     build: BuildSettings
     """What is captured."""
@@ -127,7 +127,7 @@ class Estimate:
 
 
 def estimate(
-    asked: Asked, library: Library, records: Sequence[DictionaryRecord], corpora: Sequence[Corpus]
+    asked: BuildRequest, library: Library, records: Sequence[DictionaryManifest], corpora: Sequence[Corpus]
 ) -> Estimate:
     """Tell what a build will cost.
 
@@ -171,9 +171,9 @@ def estimate(
     )
 
 
-def runs_of(records: Sequence[DictionaryRecord]) -> list[Run]:
+def runs_of(records: Sequence[DictionaryManifest]) -> list[Run]:
     """The runs that dictionaries came of, the latest first: those of one model that began at the same moment."""
-    groups: defaultdict[tuple, list[list[DictionaryRecord]]] = defaultdict(list)
+    groups: defaultdict[tuple, list[list[DictionaryManifest]]] = defaultdict(list)
     for record in sorted(records, key=_began):
         same = groups[record.model, record.weights_sha256, record.corpus, record.n_tokens, record.settings]
         if same and _began(record) - _began(same[-1][-1]) < _SAME_START:
@@ -197,14 +197,14 @@ def runs_of(records: Sequence[DictionaryRecord]) -> list[Run]:
     return sorted(runs, key=lambda run: run.created, reverse=True)
 
 
-def _began(record: DictionaryRecord) -> float:
+def _began(record: DictionaryManifest) -> float:
     try:
         return datetime.fromisoformat(record.created).timestamp() - record.seconds
     except (ValueError, OverflowError):
         return 0.0  # a manifest that came from elsewhere and has another form of time
 
 
-def _comparable(asked: Asked, runs: Sequence[Run]) -> list[Run]:
+def _comparable(asked: BuildRequest, runs: Sequence[Run]) -> list[Run]:
     """The runs to go by: those of the same model, or else those of the model that is nearest in width."""
     own = [run for run in runs if run.model == asked.model]
     if own or asked.shape.d_model is None:
@@ -228,7 +228,7 @@ def _span(n_sites: int, tokens: int, run: Run, work: float) -> tuple[float, floa
     return low * same, high * same
 
 
-def _documents(asked: Asked, corpora: Sequence[Corpus]) -> int | None:
+def _documents(asked: BuildRequest, corpora: Sequence[Corpus]) -> int | None:
     """Documents of the corpus when it was read last, of a text about as many as it will be cut into, or as asked."""
     size = text_bytes(asked.corpus)
     if size is not None:
@@ -239,7 +239,7 @@ def _documents(asked: Asked, corpora: Sequence[Corpus]) -> int | None:
     return limit if found is None else min(found, limit or found)
 
 
-def _tokens(asked: Asked, documents: int | None) -> int:
+def _tokens(asked: BuildRequest, documents: int | None) -> int:
     """Tokens that will be captured at most: as asked, or about as many as the documents' windows have."""
     size = text_bytes(asked.corpus)
     bounds = [asked.build.tokens]
@@ -250,7 +250,7 @@ def _tokens(asked: Asked, documents: int | None) -> int:
     return min(bounds)
 
 
-def _memory(asked: Asked, tokens: int, runs: Sequence[Run]) -> int | None:
+def _memory(asked: BuildRequest, tokens: int, runs: Sequence[Run]) -> int | None:
     if asked.shape.n_parameters is None and not asked.remote:
         return None
     grown = [round(run.n_atoms * max(1.0, tokens / max(run.n_tokens, 1))) for run in runs]
@@ -268,7 +268,7 @@ def _memory(asked: Asked, tokens: int, runs: Sequence[Run]) -> int | None:
     return PROCESS_BYTES + weights + dictionaries
 
 
-def _disk(asked: Asked, tokens: int, library: Library, records: Sequence[DictionaryRecord]) -> int:
+def _disk(asked: BuildRequest, tokens: int, library: Library, records: Sequence[DictionaryManifest]) -> int:
     indexes = [(library.dictionaries / record.id / INDEX_FILE, record) for record in records]
     measured = [
         path.stat().st_size / max(1, record.n_tokens * record.settings.l0) for path, record in indexes if path.is_file()
@@ -279,7 +279,7 @@ def _disk(asked: Asked, tokens: int, library: Library, records: Sequence[Diction
     return round(disk)
 
 
-def _keeps(asked: Asked) -> bool:
+def _keeps(asked: BuildRequest) -> bool:
     return asked.build.keep_activations or asked.remote
 
 

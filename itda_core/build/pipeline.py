@@ -22,7 +22,7 @@ from itda_core.common.types import Site
 from itda_core.common.versions import versions
 from itda_core.corpus.store import Corpus
 from itda_core.corpus.token_table import TokenTable, check_held_out
-from itda_core.corpus.windows import Window, cut, special_tokens_before
+from itda_core.corpus.windows import Window, make_windows, special_tokens_before
 from itda_core.dictionary.builder import DictionaryBuilder
 from itda_core.dictionary.checkpoint import Checkpoint, Progress
 from itda_core.dictionary.dictionary import Dictionary
@@ -89,7 +89,7 @@ class Pipeline:
             self._job.finished(dictionary_id)
 
     def _windows(self) -> Iterator[Window]:
-        return cut(self._corpus.documents(), self._model.tokenizer, self._corpus.cut, self._plan.build.tokens)
+        return make_windows(self._corpus.documents(), self._model.tokenizer, self._corpus.cut, self._plan.build.tokens)
 
     def _activations(self) -> Batches:
         """Where the activations come from: the model, or the disk, where they are put first."""

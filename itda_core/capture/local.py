@@ -27,7 +27,7 @@ class Batch(NamedTuple):
     """[n, 2] int64: document, position."""
 
 
-class Fed(NamedTuple):
+class ModelInputs(NamedTuple):
     """Some windows as a model reads them."""
 
     ids: torch.Tensor
@@ -69,7 +69,7 @@ class Capture:
             yield self._run(windows)
 
     def _run(self, windows: list[Window]) -> Batch:
-        fed = feed(self._model, windows)
+        fed = collate(self._model, windows)
         values = self._forward(fed.ids, fed.mask)
         activations = {
             site: value[fed.kept.to(value.device)].to("cpu", torch.float32)
@@ -121,7 +121,7 @@ def _length(window: Window) -> int:
     return len(window.prefix) + len(window.tokens) + len(window.suffix)
 
 
-def feed(model: Model, windows: list[Window]) -> Fed:
+def collate(model: Model, windows: list[Window]) -> ModelInputs:
     """Windows side by side. Raises UserError for one longer than the model reads, or a token that it does not know."""
     # A forward pass of a single row rounds differently from the same row among others, so it gets company.
     rows = [[*window.prefix, *window.tokens, *window.suffix] for window in windows]
@@ -146,4 +146,4 @@ def feed(model: Model, windows: list[Window]) -> Fed:
         begin = len(window.prefix)
         kept[at, begin + window.captured.start : begin + window.captured.stop] = True
     sources = [(window.document, window.position + at) for window in windows for at in window.captured]
-    return Fed(ids, mask, kept, torch.tensor(sources, dtype=torch.int64))
+    return ModelInputs(ids, mask, kept, torch.tensor(sources, dtype=torch.int64))

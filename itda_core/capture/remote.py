@@ -24,7 +24,7 @@ from nnsight.schema.config import CONFIG
 from nnsight.schema.request import RequestModel
 from nnsight.schema.response import ResponseModel, Status
 
-from itda_core.capture.local import feed, grouped, in_execution_order
+from itda_core.capture.local import collate, grouped, in_execution_order
 from itda_core.capture.store import Packed
 from itda_core.common.errors import DamagedError, UserError
 from itda_core.common.files import read_json, write_json
@@ -150,7 +150,7 @@ class RemoteCapture:
     def _send(self, batch: "_Batch") -> None:
         if batch.job is not None:
             return
-        fed = feed(self._model, batch.windows)
+        fed = collate(self._model, batch.windows)
         network, modules, kept = self._model.nnsight, self._modules, fed.kept
         inputs = {"input_ids": fed.ids, "attention_mask": fed.mask}
         tiny = torch.finfo(torch.float32).tiny
@@ -198,7 +198,7 @@ class RemoteCapture:
 
     def _checked(self, values: Any, batch: "_Batch") -> Packed:
         """What a job gave, as it must be."""
-        fed = feed(self._model, batch.windows)
+        fed = collate(self._model, batch.windows)
         n, d = len(fed.sources), self._model.d_model
         outputs = values.get("outputs") if isinstance(values, dict) else None
         if not isinstance(outputs, list) or [

@@ -14,9 +14,9 @@ from itda_core.common.keys import row_keys
 from itda_core.common.layout import MANIFEST_FILE
 from itda_core.common.types import Site
 from itda_core.corpus.store import Corpus
-from itda_core.corpus.windows import Window, cut
+from itda_core.corpus.windows import Window, make_windows
 from itda_core.library.library import Library
-from itda_core.library.manifest import DictionaryRecord
+from itda_core.library.manifest import DictionaryManifest
 from itda_core.models.model import Model
 
 CAPTURED = (
@@ -32,25 +32,25 @@ CAPTURED = (
     "half_precision",
 )
 """What of a dictionary's manifest says which activations it is from."""
-Reader = Callable[[np.ndarray], Iterable[tuple[np.ndarray, torch.Tensor]]]
+ActivationSource = Callable[[np.ndarray], Iterable[tuple[np.ndarray, torch.Tensor]]]
 """Gives B's activations at some places, [n] rising `row_keys` of document and position: batch by batch which of the
 places, [m] rising indices that rise from batch to batch too, and the activations [m, d_model]. The same at every
 call."""
 
 
-def windows_read(record: DictionaryRecord, model: Model, corpus: Corpus) -> Iterator[Window]:
+def windows_read(record: DictionaryManifest, model: Model, corpus: Corpus) -> Iterator[Window]:
     """What the model of a dictionary read, the last window captured in part, as when it was built."""
-    return cut(corpus.documents(), model.tokenizer, record.cut, record.n_tokens)
+    return make_windows(corpus.documents(), model.tokenizer, record.cut, record.n_tokens)
 
 
-def first_unread(record: DictionaryRecord, model: Model, corpus: Corpus) -> int:
+def first_unread(record: DictionaryManifest, model: Model, corpus: Corpus) -> int:
     """Ordinal of the document after the last one that the model of a dictionary read."""
     return max((window.document for window in windows_read(record, model, corpus)), default=-1) + 1
 
 
-def windows_from(first: int, record: DictionaryRecord, model: Model, corpus: Corpus, tokens: int) -> Iterator[Window]:
+def windows_from(first: int, record: DictionaryManifest, model: Model, corpus: Corpus, tokens: int) -> Iterator[Window]:
     """Windows of the documents from an ordinal on, cut as a dictionary's, until `tokens` tokens are captured."""
-    for window in cut(corpus.documents(first), model.tokenizer, record.cut, tokens):
+    for window in make_windows(corpus.documents(first), model.tokenizer, record.cut, tokens):
         yield window._replace(document=first + window.document)
 
 
@@ -62,13 +62,13 @@ def holds(window: Window, wanted: np.ndarray) -> bool:
     return bool(low < high)
 
 
-def from_kept(folder: Path, record: DictionaryRecord) -> Reader:
+def from_kept(folder: Path, record: DictionaryManifest) -> ActivationSource:
     """A reader of the activations that were kept in a folder, as `build.kept_activations` finds it."""
     recorded = RecordedActivations(folder)
     return lambda wanted: from_batches(recorded.batches(sites=[record.site]), record.site, wanted)
 
 
-def from_model(record: DictionaryRecord, model: Model, corpus: Corpus) -> Reader:
+def from_model(record: DictionaryManifest, model: Model, corpus: Corpus) -> ActivationSource:
     """A reader of what the model gives, which runs for those windows alone that hold a wanted token."""
 
     def windows(wanted: np.ndarray) -> Iterable[Window]:
@@ -82,7 +82,7 @@ def from_model(record: DictionaryRecord, model: Model, corpus: Corpus) -> Reader
     return lambda wanted: from_batches(batches(wanted), record.site, wanted)
 
 
-def no_activations(record: DictionaryRecord) -> UserError:
+def no_activations(record: DictionaryManifest) -> UserError:
     """What to say where the model ran on a server and what it gave was not kept."""
     return UserError(
         f"{record.model} ran on a server when {record.id} was built, and its activations are no longer kept here: "
@@ -91,7 +91,7 @@ def no_activations(record: DictionaryRecord) -> UserError:
     )
 
 
-def kept_activations(library: Library, record: DictionaryRecord) -> Path | None:
+def kept_activations(library: Library, record: DictionaryManifest) -> Path | None:
     """The folder where the activations that a dictionary was built from are kept; None where they are not.
 
     The dictionary's manifest names it. Older ones do not; but a folder's name is a hash of what its activations are
@@ -123,7 +123,7 @@ def kept_activations(library: Library, record: DictionaryRecord) -> Path | None:
 
 
 def from_batches(batches: Iterable[Batch], site: Site, wanted: np.ndarray) -> Iterator[tuple[np.ndarray, torch.Tensor]]:
-    """What a `Reader` gives, from captured batches: of their rows those that are among the wanted places."""
+    """What a `ActivationSource` gives, from captured batches: of their rows those that are among the wanted places."""
     for batch in batches:
         keys = row_keys(batch.sources.numpy())
         at = np.minimum(np.searchsorted(wanted, keys), len(wanted) - 1)

@@ -15,8 +15,8 @@ from itda_core.common.settings import (
     WINDOWS,
     BuildSettings,
     CorpusSettings,
-    CutSettings,
     DictionarySettings,
+    WindowSettings,
     parse_hooks,
     parse_layers,
 )
@@ -54,9 +54,9 @@ def build_options(parser: argparse.ArgumentParser) -> None:
     cut.add_argument(
         "--tokens", type=int, default=default_text(BuildSettings, "tokens"), help="stop after so many tokens"
     )
-    cut.add_argument("--context", type=int, default=default_text(CutSettings, "context"), help="tokens in a window")
+    cut.add_argument("--context", type=int, default=default_text(WindowSettings, "context"), help="tokens in a window")
     cut.add_argument(
-        "--windows", default=default_text(CutSettings, "windows"), choices=WINDOWS, help="windows a document"
+        "--windows", default=default_text(WindowSettings, "windows"), choices=WINDOWS, help="windows a document"
     )
     cut.add_argument("--keep-first", action="store_true", help="capture each window's first token too")
     cut.add_argument(
@@ -104,7 +104,7 @@ def run_build(given: argparse.Namespace) -> int:
     corpus_settings = CorpusSettings(
         given.corpus, given.column, given.split, given.config, given.corpus_revision, given.documents
     )
-    cut = CutSettings(given.context, given.windows, given.keep_first)
+    cut = WindowSettings(given.context, given.windows, given.keep_first)
     settings = BuildSettings(
         given.layers, given.hook, given.tokens, not given.no_holdout, given.keep_activations, given.batch
     )

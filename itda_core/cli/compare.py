@@ -62,7 +62,7 @@ def run_transplant(given: argparse.Namespace) -> int:
 def run_similarity(given: argparse.Namespace) -> int:
     """Compare all layers of two models."""
     from itda_core.comparison.layers import compare_layers
-    from itda_core.reports.layers import MEASURES, OLD_REPORT
+    from itda_core.reports.layers import LAYER_MEASURES, OLD_REPORT
 
     settings = LayersSettings(given.tokens, given.threshold, given.l0)
     with command_job(given, f"Layers of the models of {given.a} and {given.b}") as job:
@@ -78,9 +78,9 @@ def run_similarity(given: argparse.Namespace) -> int:
     )
     for name, rows in found.values.items():
         best = ", ".join(str(max(range(len(row)), key=row.__getitem__)) for row in rows)
-        print(f"{MEASURES[name]}: most like layers 0 to {len(rows) - 1} of A are {best} of B")
+        print(f"{LAYER_MEASURES[name]}: most like layers 0 to {len(rows) - 1} of A are {best} of B")
     for name, why in [*found.cautions.items(), *found.left_out.items()]:
-        print(one_line(f"{MEASURES[name]}: {why}"))
+        print(one_line(f"{LAYER_MEASURES[name]}: {why}"))
     if found.unmeasured:
-        print(f"{', '.join(MEASURES[name] for name in found.unmeasured)}: {OLD_REPORT}")
+        print(f"{', '.join(LAYER_MEASURES[name] for name in found.unmeasured)}: {OLD_REPORT}")
     return DONE

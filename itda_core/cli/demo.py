@@ -3,7 +3,7 @@ finds, and how good the first one is. No network needed."""
 
 from itda_core.build.build import Request, add_maps, build
 from itda_core.common.errors import PlaceError, UserError
-from itda_core.common.settings import BuildSettings, CorpusSettings, CutSettings, DictionarySettings
+from itda_core.common.settings import BuildSettings, CorpusSettings, DictionarySettings, WindowSettings
 from itda_core.comparison.compare import compare
 from itda_core.corpus.store import ingest
 from itda_core.evaluation.evaluate import measure
@@ -32,7 +32,7 @@ def build_demo(library: Library, job: Job) -> list[str]:
         UserError: the first model is not here, or the library cannot be written.
     """
     job.stage("reading the installed documentation", None, "documents")
-    corpus = ingest(CORPUS, CutSettings(), library.corpora, job.reached)
+    corpus = ingest(CORPUS, WindowSettings(), library.corpora, job.reached)
 
     def built(name: str, layers: tuple[int, ...]) -> list[str]:
         request = Request(str(model_folder(name)), corpus, BuildSettings(layers, tokens=TOKENS), DICTIONARY)

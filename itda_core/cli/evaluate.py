@@ -12,8 +12,8 @@ from itda_core.common.settings import MeasureSettings
 from itda_core.jobs.job import JOB_VARIABLE, running_job
 from itda_core.library.library import Library
 from itda_core.reports.probing import ProbingSettings
-from itda_core.reports.quality import MEASURES, Quality, read_quality
-from itda_core.reports.sae import KINDS, SaeSettings, sae_folder
+from itda_core.reports.quality import QUALITY_METRICS, Quality, read_quality
+from itda_core.reports.sae import SAE_KINDS, SaeSettings, sae_folder
 
 _SHOWN = ("ce_loss_score", "variance_explained", "relative_error", "kl", "dead")
 _TRAINING = ("kind", "width", "k", "tokens", "batch", "lr", "seed")
@@ -54,14 +54,16 @@ def quality_table(report: Quality) -> str:
 
 
 def _short(name: str) -> str:
-    return MEASURES[name].removesuffix(" to the unchanged model")
+    return QUALITY_METRICS[name].removesuffix(" to the unchanged model")
 
 
 def _sae_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("id", metavar="ID", help="a dictionary's id, as itda list shows it")
     training = parser.add_argument_group("trained on the dictionary's activations")
     told = {field.name: field.default for field in fields(SaeSettings)}
-    training.add_argument("--kind", choices=KINDS, help=f"TopK, or ReLU with an L1 penalty (default: {told['kind']})")
+    training.add_argument(
+        "--kind", choices=SAE_KINDS, help=f"TopK, or ReLU with an L1 penalty (default: {told['kind']})"
+    )
     training.add_argument("--width", type=int, help="latents (default: the dictionary's atoms)")
     training.add_argument("--k", type=int, help="active latents at a token (default: the dictionary's L0)")
     for name, kind, text in (
@@ -104,7 +106,7 @@ def _sae(given: argparse.Namespace) -> int:
     print(f"{record.id}  {record.width:,} latents{seen}")
     for point in points:
         for name, value in point.measured.items():
-            print(f"{MEASURES[name]}: {value.value:.4f} (95 % interval {value.low:.4f} to {value.high:.4f})")
+            print(f"{QUALITY_METRICS[name]}: {value.value:.4f} (95 % interval {value.low:.4f} to {value.high:.4f})")
     return 0
 
 

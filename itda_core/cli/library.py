@@ -12,7 +12,7 @@ from itda_core.jobs.control import cancel
 from itda_core.jobs.read import read_jobs
 from itda_core.jobs.state import JobState
 from itda_core.library.library import Library
-from itda_core.library.manifest import Damaged, DictionaryRecord
+from itda_core.library.manifest import DictionaryManifest, InvalidDictionary
 
 
 def run_list(given: argparse.Namespace) -> int:
@@ -84,10 +84,10 @@ def run_map(given: argparse.Namespace) -> int:
     return DONE
 
 
-def print_dictionaries(records: Sequence[DictionaryRecord | Damaged], as_json: bool) -> int:
+def print_dictionaries(records: Sequence[DictionaryManifest | InvalidDictionary], as_json: bool) -> int:
     """Print dictionaries as a table or as JSON; returns the exit code."""
-    sound = [record for record in records if isinstance(record, DictionaryRecord)]
-    damaged = [record for record in records if isinstance(record, Damaged)]
+    sound = [record for record in records if isinstance(record, DictionaryManifest)]
+    damaged = [record for record in records if isinstance(record, InvalidDictionary)]
     if as_json:
         print(json.dumps({"dictionaries": [record.summary() for record in sound]}))
     else:

@@ -14,7 +14,7 @@ from itda_core.common.layout import ATOMS_FILE, INDEX_FILE, MANIFEST_FILE
 from itda_core.corpus.store import Corpus
 from itda_core.jobs.read import verify_jobs
 from itda_core.library.library import Library
-from itda_core.library.manifest import DictionaryRecord, is_id
+from itda_core.library.manifest import DictionaryManifest, is_id
 from itda_core.library.map import read_map
 from itda_core.queries.atoms import Index
 from itda_core.reports import comparison, layers, transplant
@@ -90,7 +90,7 @@ def verify_library(library: Library) -> dict[str, list[str]]:
     return dict(problems)
 
 
-def _of_dictionaries(library: Library, problems: _Problems) -> tuple[list[DictionaryRecord], set[str]]:
+def _of_dictionaries(library: Library, problems: _Problems) -> tuple[list[DictionaryManifest], set[str]]:
     """Add what is wrong with dictionaries and the reports on them.
 
     Returns those that can be read, and the ids of those whose manifests are right: where one is not, nothing else is
@@ -119,7 +119,7 @@ def _of_dictionaries(library: Library, problems: _Problems) -> tuple[list[Dictio
     return records, trusted
 
 
-def _against_files(library: Library, record: DictionaryRecord, known: list[str]) -> Iterator[str]:
+def _against_files(library: Library, record: DictionaryManifest, known: list[str]) -> Iterator[str]:
     """What a manifest says of its files and is not so; of files that are not as they were built nothing is asked."""
     folder = library.folder(record.id)
     found: dict[str, tuple[str, int, int]] = {}
@@ -171,8 +171,8 @@ def _of_pair(
     kept: tuple[str, tuple[str, ...], tuple[Callable[..., Any], ...]],
     is_trusted: bool,
     library: Library,
-    a: DictionaryRecord,
-    b: DictionaryRecord,
+    a: DictionaryManifest,
+    b: DictionaryManifest,
 ) -> Iterator[str]:
     """What is wrong with one of _KEPT of a pair of dictionaries; the readers are asked where the pair is trusted."""
     summary, tables, reads = kept

@@ -79,7 +79,7 @@ class CorpusSettings:
 
 
 @dataclass(frozen=True)
-class CutSettings:
+class WindowSettings:
     """How documents are cut into the windows that a model reads."""
 
     context: int = 128

@@ -35,7 +35,7 @@ class Codes(NamedTuple):
     """[n_codes] float32: signed weight of the unit-norm atom."""
 
 
-class Growth(NamedTuple):
+class GrowthPoint(NamedTuple):
     """One batch of a build."""
 
     rows: int

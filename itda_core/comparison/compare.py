@@ -8,7 +8,7 @@ from itda_core.comparison.chance import bootstrap
 from itda_core.jobs.job import Job
 from itda_core.jobs.locks import build_lock
 from itda_core.library.library import Library
-from itda_core.library.manifest import DictionaryRecord
+from itda_core.library.manifest import DictionaryManifest
 from itda_core.queries.pairs import Measures, Pair
 from itda_core.reports.chance import chance
 from itda_core.reports.comparison import (
@@ -40,7 +40,7 @@ def compare(library: Library, id_a: str, id_b: str, job: Job) -> Comparison:
         return _compare(library, a, b, key, job)
 
 
-def _compare(library: Library, a: DictionaryRecord, b: DictionaryRecord, key: Key, job: Job) -> Comparison:
+def _compare(library: Library, a: DictionaryManifest, b: DictionaryManifest, key: Key, job: Job) -> Comparison:
     folder = folder_of(library, a, b)
     pair = Pair(library.index_path(a.id), library.index_path(b.id), key)
     try:

@@ -15,10 +15,10 @@ from itda_core.comparison.chance import bootstrap
 from itda_core.jobs.job import Job
 from itda_core.jobs.locks import build_lock
 from itda_core.library.library import Library
-from itda_core.library.manifest import DictionaryRecord
+from itda_core.library.manifest import DictionaryManifest
 from itda_core.reports.chance import chance
 from itda_core.reports.comparison import key_of
-from itda_core.reports.layers import DEFAULT, MEASURES, VERSION, LayerSimilarity, path_of, read_layers
+from itda_core.reports.layers import DEFAULT, LAYER_MEASURES, VERSION, LayerSimilarity, path_of, read_layers
 
 if TYPE_CHECKING:
     import torch
@@ -80,16 +80,16 @@ def compare_layers(
     return found
 
 
-def _read(library: Library, record: DictionaryRecord, tokens: int, job: Job) -> "LayerActivations":
+def _read(library: Library, record: DictionaryManifest, tokens: int, job: Job) -> "LayerActivations":
     from itda_core.capture.layers import capture_layers
     from itda_core.corpus.store import Corpus
-    from itda_core.corpus.windows import cut
+    from itda_core.corpus.windows import make_windows
     from itda_core.models.locate import open_model
 
     job.stage(f"loading {record.model}", None, "tokens")
     model = open_model(record, library.root)
     corpus = Corpus.open(library.corpus_folder(record))
-    windows = list(cut(corpus.documents(), model.tokenizer, record.cut, tokens))
+    windows = list(make_windows(corpus.documents(), model.tokenizer, record.cut, tokens))
     job.stage(f"reading with {record.model}", sum(len(window.captured) for window in windows), "tokens")
     return capture_layers(model, windows, record.site.hook, advance=job.advance)
 
@@ -137,8 +137,8 @@ def _measure(
     keep("jaccard", layer_similarities(jaccard, *chosen))
     every = [each for side in chosen for each in side]
     atoms = torch.from_numpy(rows_of(shared_sources(every), sources))
-    for name in [name for name in MEASURES if name != "jaccard"]:
-        job.stage(MEASURES[name], n_sites, "layers")
+    for name in [name for name in LAYER_MEASURES if name != "jaccard"]:
+        job.stage(LAYER_MEASURES[name], n_sites, "layers")
         try:
             prepared: list[list[Any]] = []
             for side in layers:

@@ -14,7 +14,7 @@ import pandas as pd
 from numba.extending import register_jitable
 
 from itda_core.pursuit.compiling import compiled
-from itda_core.queries.pair_filters import LEAST_TOGETHER, MEASURES
+from itda_core.queries.pair_filters import LEAST_TOGETHER, MATCH_COLUMNS
 from itda_core.queries.pairs import Measures, Pair
 
 _CODES_HELD = 1 << 26  # of B at once: 512 MB
@@ -67,7 +67,7 @@ class _Best(NamedTuple):
             "together": pd.array(self.together, dtype="Int32"),
             "weight": sums.absolute / max(sums.absolute.sum(), np.finfo(np.float64).tiny),
         }
-        found = pd.DataFrame(columns, columns=list(MEASURES))
+        found = pd.DataFrame(columns, columns=list(MATCH_COLUMNS))
         found.loc[has_none, ["other", "correlation", "together"]] = pd.NA
         return found
 

@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 import torch
 
-from itda_core.capture.replay import Reader
+from itda_core.capture.replay import ActivationSource
 from itda_core.common.errors import UserError
 from itda_core.common.keys import sources_of
 from itda_core.common.settings import DictionarySettings
@@ -22,7 +22,7 @@ _GAP = 1024  # tokens of A that B did not capture: more of them in a row are not
 _EMPTY = -np.inf
 
 
-class Carried(NamedTuple):
+class TransplantResult(NamedTuple):
     """What became of A's atoms in B."""
 
     atoms: pd.DataFrame
@@ -108,7 +108,9 @@ class _Codes(NamedTuple):
         return _Codes(*(column[kept] for column in self))
 
 
-def carry(pair: Pair, read: Reader, settings: DictionarySettings, advance: Callable[[str, int, int], None]) -> Carried:
+def carry(
+    pair: Pair, read: ActivationSource, settings: DictionarySettings, advance: Callable[[str, int, int], None]
+) -> TransplantResult:
     """Carry A's atoms over to B.
 
     Args:
@@ -151,14 +153,14 @@ def carry(pair: Pair, read: Reader, settings: DictionarySettings, advance: Calla
         seen += len(index)
         advance("tokens", len(index), len(places.key))
     _check_all(seen, len(places.key))
-    return Carried(
+    return TransplantResult(
         _atoms(own, places, agreement), strongest.frame(), len(places.key), error / measured if measured else None
     )
 
 
 def _transplanted(
     places: CommonPlaces,
-    read: Reader,
+    read: ActivationSource,
     settings: DictionarySettings,
     own: np.ndarray,
     advance: Callable[[str, int, int], None],

@@ -12,7 +12,7 @@ from itda_core.common.parquet import write_table
 from itda_core.jobs.job import Job
 from itda_core.jobs.locks import build_lock
 from itda_core.library.library import Library
-from itda_core.library.manifest import DictionaryRecord
+from itda_core.library.manifest import DictionaryManifest
 from itda_core.queries.pairs import Pair
 from itda_core.reports.comparison import Key, folder_of, key_of
 from itda_core.reports.transplant import (
@@ -27,7 +27,7 @@ from itda_core.reports.transplant import (
 )
 
 if TYPE_CHECKING:
-    from itda_core.capture.replay import Reader
+    from itda_core.capture.replay import ActivationSource
 
 
 def transplant(library: Library, id_a: str, id_b: str, job: Job) -> TransplantSummary:
@@ -46,7 +46,9 @@ def transplant(library: Library, id_a: str, id_b: str, job: Job) -> TransplantSu
         return _transplant(library, a, b, key, job)
 
 
-def _transplant(library: Library, a: DictionaryRecord, b: DictionaryRecord, key: Key, job: Job) -> TransplantSummary:
+def _transplant(
+    library: Library, a: DictionaryManifest, b: DictionaryManifest, key: Key, job: Job
+) -> TransplantSummary:
     from itda_core.comparison.reembed import carry
 
     read = _reader(library, b, job)
@@ -87,7 +89,7 @@ def _write(folder: Path, summary: TransplantSummary, tables: dict[str, pd.DataFr
         write_sealed(folder / SUMMARY_FILE, {"version": VERSION, **asdict(summary), "files": files})
 
 
-def _reader(library: Library, record: DictionaryRecord, job: Job) -> "Reader":
+def _reader(library: Library, record: DictionaryManifest, job: Job) -> "ActivationSource":
     """Gives the activations that a dictionary was built from: those that were kept, or the model's own."""
     from itda_core.capture.replay import from_kept, from_model, kept_activations, no_activations
     from itda_core.corpus.store import Corpus

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from itda_core.common.errors import UserError
-from itda_core.common.settings import CorpusSettings, CutSettings
+from itda_core.common.settings import CorpusSettings, WindowSettings
 from itda_core.common.types import Document
 from itda_core.corpus.docstrings import read_documentation
 from itda_core.corpus.splitting import passage_bytes, passages, window_bytes
@@ -29,7 +29,7 @@ _HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[\w.-]+", re.ASCII)
 _FILE_SUFFIXES = (*TEXT_SUFFIXES, *TABLES, *PACKED_SUFFIXES)
 
 
-def read_documents(settings: CorpusSettings, context: int = CutSettings.context) -> Iterator[Document]:
+def read_documents(settings: CorpusSettings, context: int = WindowSettings.context) -> Iterator[Document]:
     """Read a corpus one document at a time, in its own order, empty documents included.
 
     `docs` is the installed documentation (write `./docs` for a folder of that name). A path that exists is read as
@@ -78,7 +78,7 @@ def text_bytes(settings: CorpusSettings) -> int | None:
         return None
 
 
-def _open(settings: CorpusSettings, context: int = CutSettings.context) -> tuple[Iterator[Document], int | None]:
+def _open(settings: CorpusSettings, context: int = WindowSettings.context) -> tuple[Iterator[Document], int | None]:
     """The documents that a corpus's name stands for, and how many of them to read."""
     spec = settings.spec
     if spec == "docs":

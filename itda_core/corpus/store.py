@@ -16,7 +16,7 @@ from itda_core.common.errors import DamagedError, UserError
 from itda_core.common.files import is_changed, is_file, place_folder, read_json, sha256_of, slug, write_sealed
 from itda_core.common.layout import MANIFEST_FILE
 from itda_core.common.parts import part_beside
-from itda_core.common.settings import CorpusSettings, CutSettings
+from itda_core.common.settings import CorpusSettings, WindowSettings
 from itda_core.common.types import Document
 from itda_core.common.validate import MOST, check_format, damaged, parse
 from itda_core.corpus.readers import read_documents
@@ -45,7 +45,7 @@ class Corpus:
     """Characters of all texts."""
     settings: CorpusSettings
     """What it was read from."""
-    cut: CutSettings
+    cut: WindowSettings
     """How its documents are cut into windows."""
 
     @classmethod
@@ -131,7 +131,7 @@ class Corpus:
 
 
 def ingest(
-    settings: CorpusSettings, cut: CutSettings, root: Path, progress: Callable[[int], None] | None = None
+    settings: CorpusSettings, cut: WindowSettings, root: Path, progress: Callable[[int], None] | None = None
 ) -> Corpus:
     """Read a corpus and store it as `root/<id>`, or reuse that folder when the corpus is there already.
 
@@ -175,7 +175,7 @@ def ingest(
 class _Tally:
     """What is counted and hashed while documents go by. Names do not count: the same texts are the same corpus."""
 
-    def __init__(self, cut: CutSettings) -> None:
+    def __init__(self, cut: WindowSettings) -> None:
         self.documents = 0
         self.characters = 0
         self._digest = hashlib.sha256(json.dumps([cut.context, cut.windows, cut.keep_first]).encode())
@@ -242,7 +242,7 @@ class _Manifest:
 
     id: str
     settings: CorpusSettings
-    cut: CutSettings
+    cut: WindowSettings
     documents: Annotated[int, Field(gt=0, le=MOST)]
     characters: Annotated[int, Field(gt=0, le=MOST)]
     files: dict[str, str]

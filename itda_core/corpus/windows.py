@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from itda_core.common.errors import UserError
-from itda_core.common.settings import CutSettings
+from itda_core.common.settings import WindowSettings
 from itda_core.common.types import Document
 
 HOLDOUT = 10
@@ -54,7 +54,9 @@ def check_documents(documents: int, limit: int | None = None, otherwise: str = "
         raise UserError(f"the corpus has {some}, so that none is held out, which every tenth is: {remedy}{otherwise}")
 
 
-def cut(documents: Iterable[Document], tokenizer: Any, settings: CutSettings, tokens: int) -> Iterator[Window]:
+def make_windows(
+    documents: Iterable[Document], tokenizer: Any, settings: WindowSettings, tokens: int
+) -> Iterator[Window]:
     """Windows of the documents in order, until `tokens` tokens are captured; the last window is captured in part.
 
     Args:
@@ -82,7 +84,7 @@ def special_tokens_before(tokenizer: Any) -> int:
     return next((at for at, is_special in enumerate(mask) if not is_special), len(mask))
 
 
-def windows_of(text: str, tokenizer: Any, settings: CutSettings) -> list[Window]:
+def windows_of(text: str, tokenizer: Any, settings: WindowSettings) -> list[Window]:
     """All windows of one text, those in which nothing is captured included; none where it has no tokens."""
     (encoding,) = _encoded([text], tokenizer, settings)
     return list(_windows(0, encoding, settings))
@@ -116,7 +118,7 @@ def document_batches(documents: Iterable[Document]) -> Iterator[tuple[int, list[
         yield first, batch
 
 
-def _encoded(texts: list[str], tokenizer: Any, settings: CutSettings) -> list[Any]:
+def _encoded(texts: list[str], tokenizer: Any, settings: WindowSettings) -> list[Any]:
     """Encodings of the texts, as far as they are read: a book is not tokenised for its first window.
 
     Where a text is cut its last tokens may differ from those of the whole, so the cut stays well behind the window.
@@ -133,7 +135,7 @@ def _encoded(texts: list[str], tokenizer: Any, settings: CutSettings) -> list[An
     return encodings
 
 
-def _windows(document: int, encoding: Any, settings: CutSettings) -> Iterator[Window]:
+def _windows(document: int, encoding: Any, settings: WindowSettings) -> Iterator[Window]:
     own = [at for at, special in enumerate(encoding.special_tokens_mask) if not special]
     if not own:
         return

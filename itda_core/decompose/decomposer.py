@@ -7,13 +7,13 @@ import torch
 
 from itda_core.capture.local import Capture
 from itda_core.common.errors import UserError
-from itda_core.common.settings import CutSettings
+from itda_core.common.settings import WindowSettings
 from itda_core.common.text import has_half_characters
 from itda_core.corpus.windows import Window, shown_from, windows_of
 from itda_core.decompose.passages import MOST_CHARACTERS, Decomposition, PassageToken, Terms
 from itda_core.dictionary.dictionary import Dictionary
 from itda_core.dictionary.errors import relative_errors
-from itda_core.library.manifest import DictionaryRecord
+from itda_core.library.manifest import DictionaryManifest
 from itda_core.models.model import Model
 
 MOST_TOKENS = 2_048
@@ -23,7 +23,7 @@ MOST_TOKENS = 2_048
 class Decomposer:
     """A dictionary and its model; safe to share between threads."""
 
-    def __init__(self, record: DictionaryRecord, model: Model, dictionary: Dictionary) -> None:
+    def __init__(self, record: DictionaryManifest, model: Model, dictionary: Dictionary) -> None:
         """Put them together.
 
         Raises:
@@ -33,7 +33,7 @@ class Decomposer:
             raise UserError(f"the tokenizer of {record.model} here is not the one {record.id} was built with")
         self._model, self._dictionary = model, dictionary
         self._site = record.site
-        self._cut = CutSettings(record.cut.context, "all", record.cut.keep_first)
+        self._cut = WindowSettings(record.cut.context, "all", record.cut.keep_first)
         self._lock = threading.Lock()  # of the dictionary's buffers; the model has its own
 
     def decompose(self, text: str) -> Decomposition:

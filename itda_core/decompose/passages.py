@@ -106,7 +106,7 @@ class Segment(NamedTuple):
     """The tokens of B in it."""
 
 
-class Sight(NamedTuple):
+class SharedSource(NamedTuple):
     """A source among the terms of A or B on a segment, and what each makes of it."""
 
     source: Hashable
@@ -151,7 +151,7 @@ def sights(
     b: Decomposition,
     sources_a: Mapping[int, Hashable],
     sources_b: Mapping[int, Hashable],
-) -> list[Sight]:
+) -> list[SharedSource]:
     """The sources among the terms of either on a segment, those with the largest absolute weight first.
 
     Args:
@@ -161,7 +161,7 @@ def sights(
     """
     seen_a, seen_b = _weights(a, segment.a, sources_a), _weights(b, segment.b, sources_b)
     found = [
-        Sight(source, *seen_a.get(source, (None, 0.0)), *seen_b.get(source, (None, 0.0)))
+        SharedSource(source, *seen_a.get(source, (None, 0.0)), *seen_b.get(source, (None, 0.0)))
         for source in dict.fromkeys([*seen_a, *seen_b])
     ]
     return sorted(found, key=lambda sight: -max(abs(sight.weight_a), abs(sight.weight_b)))

@@ -4,13 +4,13 @@ import numpy as np
 import torch
 
 from itda_core.common.settings import DictionarySettings
-from itda_core.pursuit.protocol import KINDS, Pursuer
+from itda_core.pursuit.protocol import KINDS, PursuitBackend
 
 
-class Judge:
+class AdmissionRule:
     """Decides, batch by batch, which rows are admitted to a growing dictionary."""
 
-    def __init__(self, settings: DictionarySettings, grown: Pursuer) -> None:
+    def __init__(self, settings: DictionarySettings, grown: PursuitBackend) -> None:
         self._settings = settings
         self._grown = grown
 

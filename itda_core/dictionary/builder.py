@@ -10,8 +10,8 @@ import torch
 from itda_core.common.arguments import sources_array
 from itda_core.common.errors import MeanWarning, UserError
 from itda_core.common.settings import DictionarySettings
-from itda_core.common.types import Growth
-from itda_core.dictionary.admission import Judge
+from itda_core.common.types import GrowthPoint
+from itda_core.dictionary.admission import AdmissionRule
 from itda_core.dictionary.dictionary import Dictionary
 from itda_core.dictionary.energy_sums import EnergySums
 from itda_core.dictionary.reservoir import Reservoir
@@ -31,9 +31,9 @@ class DictionaryBuilder:
     def __init__(self, settings: DictionarySettings) -> None:
         settings.check_scan()
         self.settings = settings
-        self.history: list[Growth] = []
+        self.history: list[GrowthPoint] = []
         self.energy = EnergySums()
-        self._grown: protocol.Pursuer | None = None
+        self._grown: protocol.PursuitBackend | None = None
         self._sources: list[np.ndarray] = []
         self._errors: list[np.ndarray] = []
         self._numbers: list[np.ndarray] = []  # of the rows admitted, in the stream
@@ -120,7 +120,9 @@ class DictionaryBuilder:
         builder._n_waiting = len(state["waiting"])
         if builder._n_waiting:
             builder._waiting = [(state["waiting"].to(device), state["waiting_sources"].numpy())]
-        builder.history = [Growth(int(rows), int(atoms), error) for rows, atoms, error in state["history"].tolist()]
+        builder.history = [
+            GrowthPoint(int(rows), int(atoms), error) for rows, atoms, error in state["history"].tolist()
+        ]
         builder._open = [
             _Batch(int(rows), int(size), int(missing), error) for rows, size, missing, error in state["open"].tolist()
         ]
@@ -137,9 +139,9 @@ class DictionaryBuilder:
             atoms, sources, errors = choose(self.settings, admitted, Sample(*self._reservoir.sample()))
         return Dictionary(atoms, torch.from_numpy(sources), self.settings, torch.from_numpy(errors), self.history)
 
-    def _begin(self, d_model: int, device: torch.device) -> protocol.Pursuer:
-        self._grown = protocol.pursuer(d_model, device, self.settings.method)
-        self._judge = Judge(self.settings, self._grown)
+    def _begin(self, d_model: int, device: torch.device) -> protocol.PursuitBackend:
+        self._grown = protocol.pursuit_backend(d_model, device, self.settings.method)
+        self._judge = AdmissionRule(self.settings, self._grown)
         return self._grown
 
     def _all_sources(self) -> np.ndarray:
@@ -161,9 +163,9 @@ class DictionaryBuilder:
         self._sources.append(labels[admitted])
         self._errors.append(errors[admitted])
         self._numbers.append(self._rows - len(x) + admitted)
-        self.history.append(Growth(self._rows, self.n_atoms, float(errors.mean())))
+        self.history.append(GrowthPoint(self._rows, self.n_atoms, float(errors.mean())))
 
-    def _drain(self, grown: protocol.Pursuer, last: bool) -> None:
+    def _drain(self, grown: protocol.PursuitBackend, last: bool) -> None:
         if not self._waiting:
             return
         x = torch.cat([batch for batch, _ in self._waiting])
@@ -191,7 +193,7 @@ class DictionaryBuilder:
             at = end
             if batch.missing == 0:
                 atoms = before + int((admitted < at).sum())
-                self.history.append(Growth(batch.rows, atoms, batch.error / batch.size))
+                self.history.append(GrowthPoint(batch.rows, atoms, batch.error / batch.size))
                 self._open.pop(0)
 
 

@@ -13,7 +13,7 @@ from itda_core.common.errors import DamagedError, UserError
 from itda_core.common.files import read_json, sha256_of, write_sealed, written_whole
 from itda_core.common.layout import ATOMS_FILE, MANIFEST_FILE
 from itda_core.common.settings import METHODS, DictionarySettings
-from itda_core.common.types import Codes, Growth
+from itda_core.common.types import Codes, GrowthPoint
 from itda_core.library.manifest import FORMAT, check_manifest, parse_growth
 from itda_core.pursuit import protocol
 from itda_core.pursuit.refit import refit
@@ -41,7 +41,7 @@ class Dictionary:
         sources: Any,
         settings: DictionarySettings,
         admission_errors: Any = None,
-        history: list[Growth] | None = None,
+        history: list[GrowthPoint] | None = None,
     ) -> None:
         """Take atoms, and what is known of each.
 
@@ -66,7 +66,7 @@ class Dictionary:
                 f"{list(self.atoms.shape)}, {list(self.sources.shape)} and {list(self.admission_errors.shape)}"
             )
         self.history = history or []
-        self._pursuers: dict[tuple[torch.device, str], protocol.Pursuer] = {}
+        self._pursuers: dict[tuple[torch.device, str], protocol.PursuitBackend] = {}
 
     def __getstate__(self) -> dict[str, Any]:
         return self.__dict__ | {"_pursuers": {}}  # made again where they are wanted
@@ -99,9 +99,9 @@ class Dictionary:
         codes = protocol.encode(self._pursuer(x.device, "matching" if is_refitted else method), x, steps)
         return refit(codes, x, self.atoms) if is_refitted else codes
 
-    def _pursuer(self, device: torch.device, method: str) -> protocol.Pursuer:
+    def _pursuer(self, device: torch.device, method: str) -> protocol.PursuitBackend:
         if (device, method) not in self._pursuers:
-            made = protocol.pursuer(self.d_model, device, method)
+            made = protocol.pursuit_backend(self.d_model, device, method)
             made.append(self.atoms.to(device))
             self._pursuers[device, method] = made
         return self._pursuers[device, method]

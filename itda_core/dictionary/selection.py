@@ -78,7 +78,7 @@ def _drawn(admitted: Admitted, sample: Sample) -> Chosen:
             f"{n:,} atoms are more than the {len(sample.rows):,} activations that random atoms are drawn from: "
             "raise --threshold or give --max-atoms"
         )
-    pursuer = protocol.pursuer(sample.rows.shape[1], sample.rows.device, "matching")
+    pursuer = protocol.pursuit_backend(sample.rows.shape[1], sample.rows.device, "matching")
     pursuer.append(sample.rows[:n])
     return Chosen(pursuer.atoms.clone(), sample.sources[:n], np.full(n, np.nan))
 
@@ -102,16 +102,18 @@ def _pruned(settings: DictionarySettings, admitted: Admitted, sample: Sample) ->
     for number, size in enumerate(sizes):
         at = np.arange(number * together, number * together + min(together, len(rest)))
         judges = sample.rows[torch.from_numpy(np.take(rest, at, mode="wrap"))].to(device)
-        kept = np.argsort(-carried(pool[torch.from_numpy(left).to(device)], judges, settings), kind="stable")[:size]
+        kept = np.argsort(-coefficient_mass(pool[torch.from_numpy(left).to(device)], judges, settings), kind="stable")[
+            :size
+        ]
         gone = np.setdiff1d(left, left[kept])
         rest = np.concatenate([rest, row_of[gone][row_of[gone] >= 0]])
         left = left[kept]
-    pursuer = protocol.pursuer(pool.shape[1], torch.device("cpu"), "matching")
+    pursuer = protocol.pursuit_backend(pool.shape[1], torch.device("cpu"), "matching")
     pursuer.append(pool[torch.from_numpy(left).to(device)].cpu())
     return Chosen(pursuer.atoms.clone(), sources[left], errors[left])
 
 
-def carried(atoms: torch.Tensor, x: torch.Tensor, settings: DictionarySettings) -> np.ndarray:
+def coefficient_mass(atoms: torch.Tensor, x: torch.Tensor, settings: DictionarySettings) -> np.ndarray:
     """[n_atoms] float64: the sum of each atom's absolute coefficients over x [n, d_model].
 
     Args:
@@ -119,7 +121,7 @@ def carried(atoms: torch.Tensor, x: torch.Tensor, settings: DictionarySettings) 
         x: activations, on the same device.
         settings: how they are decomposed: L0 and method.
     """
-    pursuer = protocol.pursuer(atoms.shape[1], atoms.device, settings.method)
+    pursuer = protocol.pursuit_backend(atoms.shape[1], atoms.device, settings.method)
     pursuer.append(atoms)
     codes = protocol.encode(pursuer, x, settings.l0)
     return np.bincount(codes.atom, np.abs(codes.coefficient).astype(np.float64), minlength=len(atoms))

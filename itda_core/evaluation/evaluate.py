@@ -13,7 +13,7 @@ from itda_core.evaluation.metrics import Measurement, Setting, measure_points
 from itda_core.jobs.job import Job
 from itda_core.jobs.locks import build_lock
 from itda_core.library.library import Library
-from itda_core.library.manifest import DictionaryRecord
+from itda_core.library.manifest import DictionaryManifest
 from itda_core.reports.quality import Quality, Series, dictionary_quality, write_quality
 
 _STAGES = {"itda": "measuring its atoms", "random": "measuring random atoms"}
@@ -50,7 +50,7 @@ def measure(library: Library, dictionary_id: str, job: Job, settings: MeasureSet
     return made
 
 
-def _kept(library: Library, record: DictionaryRecord, job: Job) -> Quality | None:
+def _kept(library: Library, record: DictionaryManifest, job: Job) -> Quality | None:
     try:
         return dictionary_quality(library, record)
     except DamagedError as error:
@@ -58,7 +58,7 @@ def _kept(library: Library, record: DictionaryRecord, job: Job) -> Quality | Non
         return None
 
 
-def _measure(library: Library, record: DictionaryRecord, job: Job, settings: MeasureSettings) -> Quality:
+def _measure(library: Library, record: DictionaryManifest, job: Job, settings: MeasureSettings) -> Quality:
     started = time.perf_counter()
     tokens = open_tokens(library, record, job)
     job.stage("drawing random atoms")
@@ -86,7 +86,12 @@ def _measure(library: Library, record: DictionaryRecord, job: Job, settings: Mea
 
 
 def _points(
-    name: str, dictionary: Dictionary, tokens: SiteTokens, record: DictionaryRecord, settings: MeasureSettings, job: Job
+    name: str,
+    dictionary: Dictionary,
+    tokens: SiteTokens,
+    record: DictionaryManifest,
+    settings: MeasureSettings,
+    job: Job,
 ) -> Measurement:
     """One series. Each runs the model anew: every size has a Gram matrix, and so half of them are held at a time."""
     sizes = sorted({max(1, round(share * len(dictionary))) for share in settings.shares})

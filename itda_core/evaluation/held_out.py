@@ -15,7 +15,7 @@ import torch
 
 from itda_core.capture.local import Batch, Capture
 from itda_core.capture.replay import (
-    Reader,
+    ActivationSource,
     first_unread,
     from_kept,
     from_model,
@@ -33,7 +33,7 @@ from itda_core.dictionary.dictionary import Dictionary
 from itda_core.evaluation.metrics import HeldOut, read_held_out, without_predictions
 from itda_core.jobs.job import Job
 from itda_core.library.library import Library
-from itda_core.library.manifest import DictionaryRecord
+from itda_core.library.manifest import DictionaryManifest
 from itda_core.models.locate import model_places, open_model
 from itda_core.models.model import Model
 
@@ -41,7 +41,7 @@ from itda_core.models.model import Model
 class SiteTokens(Protocol):
     """Tokens of a dictionary's site, with their activations."""
 
-    read: Reader
+    read: ActivationSource
     """Gives the activations at some places."""
     with_model: bool
     """Whether they come from the model, so that its predictions can be measured if it makes any."""
@@ -63,7 +63,7 @@ class SiteTokens(Protocol):
 class TokensOfModel:
     """What the model gives; with predictions, unless it makes none. The interface is `SiteTokens`."""
 
-    def __init__(self, record: DictionaryRecord, model: Model, corpus: Corpus) -> None:
+    def __init__(self, record: DictionaryManifest, model: Model, corpus: Corpus) -> None:
         self._record, self._model, self._corpus = record, model, corpus
         self.read = from_model(record, model, corpus)
         self.with_model = True
@@ -113,7 +113,7 @@ class TokensOfModel:
 class TokensKept:
     """What was kept when the dictionary was built; without predictions. The interface is `SiteTokens`."""
 
-    def __init__(self, record: DictionaryRecord, folder: Path) -> None:
+    def __init__(self, record: DictionaryManifest, folder: Path) -> None:
         self._record, self._recorded = record, RecordedActivations(folder)
         self.read = from_kept(folder, record)
         self.with_model, self.is_seen = False, not record.holdout
@@ -138,7 +138,7 @@ class TokensKept:
                 return
 
 
-def open_tokens(library: Library, record: DictionaryRecord, job: Job) -> SiteTokens:
+def open_tokens(library: Library, record: DictionaryManifest, job: Job) -> SiteTokens:
     """The tokens of a dictionary's site: from its model, or as they were kept where that is not on this machine.
 
     Raises:
@@ -159,7 +159,7 @@ def open_tokens(library: Library, record: DictionaryRecord, job: Job) -> SiteTok
     return TokensOfModel(record, model, Corpus.open(library.corpus_folder(record)))
 
 
-def may_run(library: Library, record: DictionaryRecord) -> bool:
+def may_run(library: Library, record: DictionaryManifest) -> bool:
     """Whether a dictionary's model seems to be on this machine."""
     try:
         return bool(model_places(record, library.root))
@@ -167,7 +167,7 @@ def may_run(library: Library, record: DictionaryRecord) -> bool:
         return False
 
 
-def random_dictionary(tokens: SiteTokens, record: DictionaryRecord, seed: int) -> Dictionary:
+def random_dictionary(tokens: SiteTokens, record: DictionaryManifest, seed: int) -> Dictionary:
     """A dictionary of as many atoms, drawn at random, without replacement, from the tokens that it was built from.
 
     In order of the draw, so that the first atoms of it are a smaller draw of the same lot.

@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 
-from itda_core.capture.local import Fed, feed
+from itda_core.capture.local import ModelInputs, collate
 from itda_core.common.errors import UserError
 from itda_core.common.types import Site
 from itda_core.corpus.windows import Window
@@ -51,7 +51,7 @@ class Predictions:
     def __init__(self, place: "PredictingSite", windows: Sequence[Window]) -> None:
         """Run the model over windows. Use `PredictingSite.predictions`."""
         self._place = place
-        self._fed = feed(place.model, list(windows))
+        self._fed = collate(place.model, list(windows))
         targets, counted = _next_tokens(self._fed, windows)
         run = place.run(self._fed)
         self._before, self._output = run.before, run.output
@@ -149,7 +149,7 @@ class PredictingSite:
         """
         return Predictions(self, windows)
 
-    def run(self, fed: Fed) -> _Run:
+    def run(self, fed: ModelInputs) -> _Run:
         """One pass of the unchanged model."""
         network, module, shape = self.model.nnsight, self._module, fed.ids.shape
         last = self._earlier[-1:]
@@ -166,7 +166,7 @@ class PredictingSite:
         must_be_finite(self.model, self._site, tensor_of(output, *shape)[fed.kept.to(logits.device)])
         return _Run(before[0] if before else None, output, logits)
 
-    def rerun(self, fed: Fed, before: Any, output: Any) -> torch.Tensor:
+    def rerun(self, fed: ModelInputs, before: Any, output: Any) -> torch.Tensor:
         """Logits [rows, longest, vocabulary] when the place's module returns something else.
 
         Args:
@@ -190,7 +190,7 @@ class PredictingSite:
         gc.collect(1)
         return logits
 
-    def check(self, fed: Fed, run: _Run) -> None:
+    def check(self, fed: ModelInputs, run: _Run) -> None:
         """See once whether the part after the place gives the model's logits when nothing is replaced.
 
         Raises:
@@ -201,12 +201,12 @@ class PredictingSite:
             if self._whole and not self._gives_the_same(fed, run):
                 raise UserError(f"{self.model.name} gives other predictions each time: nothing can be told of them")
 
-    def _gives_the_same(self, fed: Fed, run: _Run) -> bool:
+    def _gives_the_same(self, fed: ModelInputs, run: _Run) -> bool:
         again = self.rerun(fed, run.before, run.output)
         read = fed.mask.bool().to(again.device)
         return bool(((again - run.logits)[read].abs().max() <= _SAME * run.logits[read].abs().max()).item())
 
-    def _inputs(self, fed: Fed) -> dict[str, torch.Tensor]:
+    def _inputs(self, fed: ModelInputs) -> dict[str, torch.Tensor]:
         return {"input_ids": fed.ids.to(self.model.device), "attention_mask": fed.mask.to(self.model.device)}
 
 
@@ -229,7 +229,7 @@ def _kept(output: Any, shape: torch.Size) -> Any:
     return with_tensor(output, tensor_of(output, *shape).clone())
 
 
-def _next_tokens(fed: Fed, windows: Sequence[Window]) -> tuple[torch.Tensor, torch.Tensor]:
+def _next_tokens(fed: ModelInputs, windows: Sequence[Window]) -> tuple[torch.Tensor, torch.Tensor]:
     """[rows, longest] int64 the token after each, and bool whether the prediction of it counts."""
     targets, counted = torch.zeros_like(fed.ids), torch.zeros_like(fed.kept)
     targets[:, :-1] = fed.ids[:, 1:]

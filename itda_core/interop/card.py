@@ -5,8 +5,8 @@ import re
 import yaml
 
 from itda_core.common.text import one_line
-from itda_core.library.manifest import DictionaryRecord
-from itda_core.reports.quality import MEASURES, Measured, Point, Quality
+from itda_core.library.manifest import DictionaryManifest
+from itda_core.reports.quality import QUALITY_METRICS, Measured, Point, Quality
 
 _PLAIN = re.compile(r"[^A-Za-z0-9 ,./=%-]")
 _OWNER_AND_NAME = re.compile(r"[\w.-]+/[\w.-]+")
@@ -17,7 +17,7 @@ def inert(text: str) -> str:
     return _PLAIN.sub(lambda found: f"&#{ord(found[0])};", one_line(text))
 
 
-def card(record: DictionaryRecord, repo: str, has_index: bool, quality: Quality | None) -> str:
+def card(record: DictionaryManifest, repo: str, has_index: bool, quality: Quality | None) -> str:
     """The README of a repository.
 
     Args:
@@ -52,7 +52,7 @@ def card(record: DictionaryRecord, repo: str, has_index: bool, quality: Quality 
         "| | |",
         "|---|---|",
         *(f"| {name} | {inert(value)} |" for name, value in rows.items()),
-        *(f"| {MEASURES[name]} | {_interval(value)} |" for name, value in measured.items()),
+        *(f"| {QUALITY_METRICS[name]} | {_interval(value)} |" for name, value in measured.items()),
         "",
         "```python",
         "from huggingface_hub import snapshot_download",
@@ -72,11 +72,11 @@ def card(record: DictionaryRecord, repo: str, has_index: bool, quality: Quality 
     return "---\n" + yaml.safe_dump(head, sort_keys=False, allow_unicode=True) + "---\n" + "\n".join(lines)
 
 
-def _error(record: DictionaryRecord) -> str:
+def _error(record: DictionaryManifest) -> str:
     return f"{record.relative_error:.4f} on {record.measured_tokens:,} {'held-out ' if record.holdout else ''}tokens"
 
 
-def _measured(record: DictionaryRecord, quality: Quality) -> dict[str, Measured]:
+def _measured(record: DictionaryManifest, quality: Quality) -> dict[str, Measured]:
     """What was measured of the whole dictionary at its own L0, but the error, which the manifest has."""
 
     def is_own(point: Point) -> bool:

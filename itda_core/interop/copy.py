@@ -14,7 +14,7 @@ from itda_core.common.parts import part_beside
 from itda_core.interop.formats.manifest import read_folder
 from itda_core.jobs.locks import build_lock
 from itda_core.library.library import Library
-from itda_core.library.manifest import DictionaryRecord, is_id
+from itda_core.library.manifest import DictionaryManifest, is_id
 from itda_core.library.staging import part_of, place_finished
 from itda_core.queries.atoms import Index
 
@@ -22,16 +22,16 @@ FILES = (ATOMS_FILE, INDEX_FILE)
 """What a whole dictionary is, beside its manifest."""
 
 
-def read_manifest(path: Path) -> DictionaryRecord:
+def read_manifest(path: Path) -> DictionaryManifest:
     """What a stranger's manifest says, its id one that a folder can have. Raises DamagedError."""
     manifest = read_json(path)
     dictionary_id = manifest.get("id") if isinstance(manifest, dict) else None
     if not isinstance(dictionary_id, str) or not is_id(dictionary_id):
         raise DamagedError(f"{path.name} names {str(dictionary_id)[:80]!r}, which is no id of a dictionary")
-    return DictionaryRecord.parse(dictionary_id, manifest)
+    return DictionaryManifest.parse(dictionary_id, manifest)
 
 
-def check_hash(record: DictionaryRecord, path: Path) -> None:
+def check_hash(record: DictionaryManifest, path: Path) -> None:
     """Raises DamagedError where a file is not the one that the manifest names."""
     if record.files.get(path.name) != sha256_of(path):
         raise DamagedError(f"{path.name} is not the file that the manifest of {record.id} names: it is refused")
@@ -69,7 +69,7 @@ def adopt(library: Library, folder: Path) -> str:
     return record.id
 
 
-def _is_here(library: Library, record: DictionaryRecord) -> bool:
+def _is_here(library: Library, record: DictionaryManifest) -> bool:
     """Whether a library has a dictionary; what else it has of that id is not touched. Raises UserError for such."""
     if record.id in library.ids():
         if problems := list(library.verify(record.id)):
@@ -87,7 +87,7 @@ def _is_here(library: Library, record: DictionaryRecord) -> bool:
     return False
 
 
-def _copy(record: DictionaryRecord, folder: Path, to: Path) -> None:
+def _copy(record: DictionaryManifest, folder: Path, to: Path) -> None:
     """Copy a dictionary's files and put them into their place, all or none; they are held against the record again."""
     to.parent.mkdir(parents=True, exist_ok=True)
     with part_beside(to, Path.mkdir) as part:

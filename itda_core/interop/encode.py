@@ -14,11 +14,11 @@ import torch
 from itda_core.capture.local import Capture
 from itda_core.common.errors import UserError
 from itda_core.common.keys import row_keys
-from itda_core.common.settings import BuildSettings, CorpusSettings, CutSettings
+from itda_core.common.settings import BuildSettings, CorpusSettings, WindowSettings
 from itda_core.common.types import Site
 from itda_core.corpus.store import Corpus
 from itda_core.corpus.token_table import TokenTable, check_held_out
-from itda_core.corpus.windows import Window, check_documents, cut
+from itda_core.corpus.windows import Window, check_documents, make_windows
 from itda_core.dictionary.dictionary import Dictionary
 from itda_core.dictionary.errors import relative_errors
 from itda_core.index.writer import IndexWriter
@@ -57,7 +57,7 @@ class Reading:
     def __post_init__(self) -> None:
         BuildSettings((0,), tokens=self.tokens, batch_windows=self.batch_windows)  # says what is wrong with them
         if self.context is not None:
-            CutSettings(self.context)
+            WindowSettings(self.context)
 
 
 class Encoding:
@@ -97,7 +97,7 @@ class Encoding:
         return known
 
     def _windows(self) -> Iterator[Window]:
-        return cut(self.corpus.documents(), self.model.tokenizer, self.corpus.cut, self._reading.tokens)
+        return make_windows(self.corpus.documents(), self.model.tokenizer, self.corpus.cut, self._reading.tokens)
 
 
 def _cosine(x: torch.Tensor, atoms: torch.Tensor) -> torch.Tensor:

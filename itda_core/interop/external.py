@@ -25,7 +25,7 @@ WIDEST, MOST_ATOMS = 10**6, 10**7
 
 
 @dataclass(frozen=True)
-class Foreign:
+class ExternalDictionary:
     """A dictionary as another tool has it."""
 
     atoms: torch.Tensor

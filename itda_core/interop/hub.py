@@ -41,7 +41,7 @@ from itda_core.interop.external import without_place
 from itda_core.interop.importer import Imported, import_folder, report_of
 from itda_core.jobs.job import Job
 from itda_core.library.library import Library
-from itda_core.library.manifest import DictionaryRecord
+from itda_core.library.manifest import DictionaryManifest
 from itda_core.reports.quality import dictionary_quality
 
 _CARD = "README.md"
@@ -95,7 +95,7 @@ def push(
     names = [ATOMS_FILE, *([INDEX_FILE] if with_text else []), MANIFEST_FILE]
     manifest = _told(folder / MANIFEST_FILE)
     text = card(
-        DictionaryRecord.parse(dictionary_id, json.loads(manifest)),
+        DictionaryManifest.parse(dictionary_id, json.loads(manifest)),
         repo,
         with_text,
         dictionary_quality(library, record),

@@ -22,7 +22,7 @@ from itda_core.build.build import add_maps
 from itda_core.common.errors import UserError
 from itda_core.common.files import sha256_of, slug, write_sealed
 from itda_core.common.layout import ATOMS_FILE, INDEX_FILE, MANIFEST_FILE
-from itda_core.common.settings import CutSettings
+from itda_core.common.settings import WindowSettings
 from itda_core.common.versions import versions
 from itda_core.corpus.store import Corpus, ingest
 from itda_core.corpus.token_table import TokenTable
@@ -31,7 +31,7 @@ from itda_core.dictionary.dictionary import Dictionary
 from itda_core.index.writer import IndexWriter
 from itda_core.interop.copy import adopt
 from itda_core.interop.encode import Encoding, Reading
-from itda_core.interop.external import UNKNOWN, Foreign, without_place
+from itda_core.interop.external import UNKNOWN, ExternalDictionary, without_place
 from itda_core.interop.formats.manifest import ABOUT_FILE, ALL, OWN, moved, read_folder
 from itda_core.interop.formats.parquet import ATOMS_TABLE, read_tables
 from itda_core.interop.formats.published import is_published, read_published
@@ -59,7 +59,7 @@ class Imported(NamedTuple):
     """Atoms that are the model's activation at the source that is named, or that was known before."""
 
 
-def read_any(folder: Path) -> tuple[str, Foreign]:
+def read_any(folder: Path) -> tuple[str, ExternalDictionary]:
     """A dictionary out of a folder in any format that is known, and which it is. Raises UserError for any other."""
     if not folder.is_dir():
         raise UserError(f"there is no folder {str(folder)!r}: name one that holds a dictionary")
@@ -115,14 +115,14 @@ def import_folder(library: Library, folder: Path, reading: Reading | None, job: 
         )
     context = reading.context or max(2, foreign.context - (prefix if foreign.prefix is None else 0))
     job.stage(f"reading {reading.corpus.spec}", None, "documents")
-    corpus = ingest(reading.corpus, CutSettings(context, "first", reading.keep_first), library.corpora, job.reached)
+    corpus = ingest(reading.corpus, WindowSettings(context, "first", reading.keep_first), library.corpora, job.reached)
     return _Import(library, form, foreign, job).read_with(model, corpus, reading, prefix)
 
 
 class _Import:
     """One dictionary on its way into a library."""
 
-    def __init__(self, library: Library, form: str, foreign: Foreign, job: Job) -> None:
+    def __init__(self, library: Library, form: str, foreign: ExternalDictionary, job: Job) -> None:
         self._library, self._form, self._foreign, self._job = library, form, foreign, job
         self._started = time.perf_counter()
 
@@ -137,7 +137,7 @@ class _Import:
             "tokenizer_sha256": "",
             "dtype": "float32",
             "corpus": without_place(foreign.corpus),
-            "cut": asdict(CutSettings(max(2, foreign.context))),
+            "cut": asdict(WindowSettings(max(2, foreign.context))),
             "holdout": foreign.holdout,
             # Positions that count special tokens stay as they are, as if there were none; `positions` says so.
             "prefix": 0 if foreign.prefix is None else foreign.special,

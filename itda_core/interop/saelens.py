@@ -23,9 +23,9 @@ from itda_core.common.errors import UserError
 from itda_core.common.types import Codes, Site
 from itda_core.dictionary.dictionary import Dictionary
 from itda_core.evaluation.sae.hooks import hook_name
-from itda_core.interop.external import Foreign
+from itda_core.interop.external import ExternalDictionary
 from itda_core.interop.formats.manifest import Exported
-from itda_core.library.manifest import DictionaryRecord
+from itda_core.library.manifest import DictionaryManifest
 from itda_core.reports.sae import CONFIG_FILE, WEIGHTS_FILE
 
 _DTYPES = {torch.float32: "float32", torch.float64: "float64", torch.float16: "float16", torch.bfloat16: "bfloat16"}
@@ -127,7 +127,7 @@ class ItdaSae(torch.nn.Module):
         )
 
     @classmethod
-    def of(cls, record: DictionaryRecord, dictionary: Dictionary, model_name: str | None = None) -> "ItdaSae":
+    def of(cls, record: DictionaryManifest, dictionary: Dictionary, model_name: str | None = None) -> "ItdaSae":
         """A dictionary of a library; `model_name` where the model is to be loaded by another name."""
         context, prefix = record.cut.context, record.prefix or 0
         return cls(dictionary, record.site, model_name or record.model, context + prefix, bool(prefix))
@@ -221,7 +221,7 @@ def write_sae_folder(source: Exported, folder: Path, prefix: int) -> None:
     (folder / CONFIG_FILE).write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
 
 
-def from_foreign(foreign: Foreign) -> ItdaSae:
+def from_foreign(foreign: ExternalDictionary) -> ItdaSae:
     """A dictionary in another tool's format as an SAE, without a library."""
     dictionary = Dictionary(foreign.atoms, foreign.sources, foreign.settings)
     prefix = foreign.special or 0  # not known where positions, and the context, count special tokens too

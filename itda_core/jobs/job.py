@@ -17,7 +17,7 @@ from itda_core.common.errors import UserError
 from itda_core.common.layout import JOBS
 from itda_core.common.parts import clear_library, part_beside
 from itda_core.common.text import one_line
-from itda_core.common.types import Growth
+from itda_core.common.types import GrowthPoint
 from itda_core.jobs.state import LOCK_FILE, RESERVE_FILE, JobState, Status, new_id, timestamp, write_state
 
 JOB_VARIABLE = "ITDA_JOB"
@@ -74,7 +74,7 @@ class Job:
         self.state.note = line
         self._write()
 
-    def grown(self, dictionary_id: str, history: list[Growth]) -> None:
+    def grown(self, dictionary_id: str, history: list[GrowthPoint]) -> None:
         """Show how a dictionary grows; long histories are thinned."""
         step = max(1, len(history) // _GROWTH_POINTS)
         self.state.growth[dictionary_id] = [list(growth) for growth in history[::step]]

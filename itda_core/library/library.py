@@ -18,7 +18,7 @@ from itda_core.common.layout import (
     MAP_FILE,
     SAES,
 )
-from itda_core.library.manifest import ID, Damaged, DictionaryRecord, is_id
+from itda_core.library.manifest import ID, DictionaryManifest, InvalidDictionary, is_id
 
 
 @dataclass(frozen=True)
@@ -74,25 +74,25 @@ class Library:
             raise UserError(f"there is no dictionary {dictionary_id[:200]!r} in this library: {self._known()}")
         return self.dictionaries / dictionary_id
 
-    def record(self, dictionary_id: str) -> DictionaryRecord:
+    def record(self, dictionary_id: str) -> DictionaryManifest:
         """What a dictionary's manifest says. Raises UserError for an unknown id, DamagedError for a damaged one."""
         folder = self.folder(dictionary_id)
-        record = DictionaryRecord.parse(dictionary_id, read_json(folder / MANIFEST_FILE))
+        record = DictionaryManifest.parse(dictionary_id, read_json(folder / MANIFEST_FILE))
         for name in (ATOMS_FILE, INDEX_FILE):
             if name not in record.files or not is_file(folder / name):
                 raise DamagedError(f"{name} of dictionary {dictionary_id} is missing: build the dictionary again")
         return record
 
-    def records(self) -> list[DictionaryRecord | Damaged]:
+    def records(self) -> list[DictionaryManifest | InvalidDictionary]:
         """All dictionaries, by model, layer and hook; damaged ones last."""
-        sound: list[DictionaryRecord] = []
-        damaged: list[Damaged] = []
+        sound: list[DictionaryManifest] = []
+        damaged: list[InvalidDictionary] = []
         for dictionary_id in self.ids():
             try:
                 sound.append(self.record(dictionary_id))
             except UserError as error:
                 if (self.dictionaries / dictionary_id).is_dir():  # or it was replaced at this moment
-                    damaged.append(Damaged.of(dictionary_id, error))
+                    damaged.append(InvalidDictionary.of(dictionary_id, error))
         sound.sort(key=lambda record: (record.model, record.site, record.id))
         return [*sound, *damaged]
 
@@ -104,7 +104,7 @@ class Library:
         """The dictionary's map, which is written after the dictionary and may not be there yet."""
         return self.folder(dictionary_id) / MAP_FILE
 
-    def corpus_folder(self, record: DictionaryRecord) -> Path:
+    def corpus_folder(self, record: DictionaryManifest) -> Path:
         """Folder of the corpus that a dictionary was built from. Raises DamagedError for a name that none can have."""
         if not is_id(record.corpus):
             raise DamagedError(
@@ -120,7 +120,7 @@ class Library:
         folder = self.folder(dictionary_id)
         try:
             manifest = read_json(folder / MANIFEST_FILE)
-            record = DictionaryRecord.parse(dictionary_id, manifest)
+            record = DictionaryManifest.parse(dictionary_id, manifest)
         except DamagedError as error:
             yield str(error)
             return

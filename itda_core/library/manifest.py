@@ -7,8 +7,8 @@ from typing import Any
 from itda_core.common.energy import Spread
 from itda_core.common.errors import DamagedError, NewerError, UserError
 from itda_core.common.layout import MANIFEST_FILE
-from itda_core.common.settings import DEEPEST, DTYPES, CutSettings, DictionarySettings
-from itda_core.common.types import Growth, Site
+from itda_core.common.settings import DEEPEST, DTYPES, DictionarySettings, WindowSettings
+from itda_core.common.types import GrowthPoint, Site
 from itda_core.common.validate import check_format, flag, number, plain_text, whole
 
 FORMAT = 1
@@ -21,7 +21,7 @@ MOST_SPECIAL = 999
 
 
 @dataclass(frozen=True)
-class DictionaryRecord:
+class DictionaryManifest:
     """What the manifest of a built dictionary says."""
 
     id: str
@@ -43,7 +43,7 @@ class DictionaryRecord:
     """Where in the model."""
     corpus: str
     """Id of the corpus; where it was imported without one, what the texts are said to be."""
-    cut: CutSettings
+    cut: WindowSettings
     """How documents were cut."""
     settings: DictionarySettings
     """How the dictionary was built."""
@@ -63,7 +63,7 @@ class DictionaryRecord:
     """Time that building and indexing took."""
     created: str
     """When, in UTC, ISO 8601."""
-    history: tuple[Growth, ...]
+    history: tuple[GrowthPoint, ...]
     """Growth of the dictionary, batch by batch."""
     versions: dict[str, str]
     """Versions of the packages that made it."""
@@ -75,7 +75,7 @@ class DictionaryRecord:
     """Where the energy of the activations is that it was built from; None where that is not said."""
 
     @classmethod
-    def parse(cls, dictionary_id: str, manifest: Any) -> "DictionaryRecord":
+    def parse(cls, dictionary_id: str, manifest: Any) -> "DictionaryManifest":
         """Read a manifest, which may come from a stranger.
 
         Raises DamagedError for one that is not a dictionary's, NewerError for one that a newer version wrote.
@@ -98,7 +98,7 @@ class DictionaryRecord:
                 n_layers=n_layers,
                 site=Site(layer, plain_text(manifest["hook"])),
                 corpus=plain_text(manifest["corpus"]),
-                cut=CutSettings(**manifest["cut"]),
+                cut=WindowSettings(**manifest["cut"]),
                 settings=DictionarySettings(**manifest["settings"]),
                 n_atoms=whole(manifest["n_atoms"]),
                 d_model=whole(manifest["d_model"], 1, _WIDEST),
@@ -147,9 +147,9 @@ def check_manifest(manifest: Any, what: str) -> None:
         check_format(manifest.get("format", FORMAT), FORMAT, what, "build the dictionary again")
 
 
-def parse_growth(history: Any) -> list[Growth]:
+def parse_growth(history: Any) -> list[GrowthPoint]:
     """The growth of a dictionary as its manifest has it. Raises ValueError or TypeError for what is none."""
-    return [Growth(whole(rows), whole(atoms), number(error)) for rows, atoms, error in history]
+    return [GrowthPoint(whole(rows), whole(atoms), number(error)) for rows, atoms, error in history]
 
 
 def is_id(text: str) -> bool:
@@ -158,7 +158,7 @@ def is_id(text: str) -> bool:
 
 
 @dataclass(frozen=True)
-class Damaged:
+class InvalidDictionary:
     """A dictionary's folder that cannot be used."""
 
     id: str
@@ -169,7 +169,7 @@ class Damaged:
     """Whether nothing is wrong but that a newer version wrote it: it is not to be deleted."""
 
     @classmethod
-    def of(cls, name: str, error: UserError) -> "Damaged":
+    def of(cls, name: str, error: UserError) -> "InvalidDictionary":
         """What an error says of a folder."""
         return cls(name, str(error), isinstance(error, NewerError))
 

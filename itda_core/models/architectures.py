@@ -13,7 +13,7 @@ import torch
 from itda_core.common.errors import UserError
 
 
-class Parts(NamedTuple):
+class SubmoduleNames(NamedTuple):
     """The modules of a block whose outputs join the stream, by their dotted names within the block."""
 
     attn: str
@@ -22,17 +22,17 @@ class Parts(NamedTuple):
     """What the MLP adds."""
 
 
-_LLAMA = Parts("self_attn", "mlp")
-_GPT2 = Parts("attn", "mlp")
+_LLAMA = SubmoduleNames("self_attn", "mlp")
+_GPT2 = SubmoduleNames("attn", "mlp")
 # Gemma 2 and 3 norm what a sub-layer returns before it joins the stream: the norm's output is the contribution.
-_GEMMA2 = Parts("post_attention_layernorm", "post_feedforward_layernorm")
+_GEMMA2 = SubmoduleNames("post_attention_layernorm", "post_feedforward_layernorm")
 _LISTED = {
     "gemma": _LLAMA,
     "gemma2": _GEMMA2,
     "gemma3_text": _GEMMA2,
     "gpt2": _GPT2,
     "gpt_neo": _GPT2,
-    "gpt_neox": Parts("attention", "mlp"),
+    "gpt_neox": SubmoduleNames("attention", "mlp"),
     "llama": _LLAMA,
     "mistral": _LLAMA,
     "qwen2": _LLAMA,
@@ -43,7 +43,7 @@ _USE_RESID = "use --hook resid"
 _ROUNDINGS = 4
 
 
-def listed_parts(model_type: str) -> Parts | None:
+def listed_parts(model_type: str) -> SubmoduleNames | None:
     """The parts of a block in a family that is known, by the `model_type` of its text configuration; None elsewhere."""
     return _LISTED.get(model_type)
 
@@ -99,7 +99,7 @@ class _BlockRun:
     """The modules inside that ran more than once: no single output is theirs."""
 
 
-def probe_parts(network: torch.nn.Module, blocks: torch.nn.Module, ids: torch.Tensor) -> Parts:
+def probe_parts(network: torch.nn.Module, blocks: torch.nn.Module, ids: torch.Tensor) -> SubmoduleNames:
     """Find the two modules whose outputs, added to a block's input, give its output, in every block.
 
     Args:
@@ -155,11 +155,11 @@ def _watch(block: torch.nn.Module, run: _BlockRun) -> list[Any]:
     ]
 
 
-def _pairs(run: _BlockRun) -> list[Parts]:
+def _pairs(run: _BlockRun) -> list[SubmoduleNames]:
     """Attention modules with MLP modules that return after them, the outermost first."""
     names = [name for name in run.inner if name not in run.repeated]
     pairs = [
-        Parts(attn, mlp)
+        SubmoduleNames(attn, mlp)
         for at, attn in enumerate(names)
         for mlp in names[at + 1 :]
         if _is_attention(attn) and not _is_attention(mlp)
@@ -171,7 +171,7 @@ def _is_attention(name: str) -> bool:
     return "attn" in name.lower() or "attention" in name.lower()
 
 
-def _adds_up(run: _BlockRun, pair: Parts) -> bool:
+def _adds_up(run: _BlockRun, pair: SubmoduleNames) -> bool:
     outputs = (run.stream, run.inner.get(pair.attn), run.inner.get(pair.mlp), run.output)
     seen = [values for output in outputs if (values := _vectors(output, run.shape)) is not None]
     if len(seen) < len(outputs) or len({values.shape for values in seen}) > 1:

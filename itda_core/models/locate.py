@@ -9,7 +9,7 @@ from huggingface_hub.errors import HFValidationError
 
 from itda_core.common.errors import UserError
 from itda_core.jobs.read import read_jobs
-from itda_core.library.manifest import DictionaryRecord
+from itda_core.library.manifest import DictionaryManifest
 from itda_core.models.bundled import DEMO_FOLDER
 from itda_core.models.hub import weight_files
 from itda_core.models.model import Model, load_model
@@ -18,7 +18,7 @@ MODELS_VARIABLE = "ITDA_MODELS"
 """Environment variable that names folders in which models lie, one folder a model, apart as in PATH."""
 
 
-def model_places(record: DictionaryRecord, root: Path) -> list[str]:
+def model_places(record: DictionaryManifest, root: Path) -> list[str]:
     """Folders, or the one id of the Hub, that `load_model` may find the model of a dictionary under.
 
     A folder is only one of that name: whether it holds the same weights is seen once they are loaded. A model of the
@@ -92,7 +92,7 @@ def _expanded(folder: str) -> Path | None:
         return None
 
 
-def open_model(record: DictionaryRecord, root: Path) -> Model:
+def open_model(record: DictionaryManifest, root: Path) -> Model:
     """Load the model that a dictionary was built from, which takes its time.
 
     Args:

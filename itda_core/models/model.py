@@ -20,7 +20,7 @@ from transformers.models.auto.modeling_auto import (
 from itda_core.common.errors import UserError
 from itda_core.common.text import one_line
 from itda_core.common.types import Site
-from itda_core.models.architectures import Parts, listed_parts, probe_parts
+from itda_core.models.architectures import SubmoduleNames, listed_parts, probe_parts
 from itda_core.models.blocks import find_blocks, probe_ids
 from itda_core.models.hub import WEIGHTS_FILE, fetch_model, weight_files
 from itda_core.models.metadata import most_tokens
@@ -92,7 +92,7 @@ class Model:
         self.pad_id: int = 0 if pad is None or pad >= self.vocabulary else pad
         self._probe_ids = probe_ids(self.tokenizer, self.max_tokens)
         self._blocks, self.sees_padding = find_blocks(network, self.n_layers, self._probe_ids, self.pad_id)
-        self._parts: Parts | None = listed_parts(config.model_type)
+        self._parts: SubmoduleNames | None = listed_parts(config.model_type)
         read = [key for key in invented if key.startswith(f"{self._blocks}.") or _is_of(network, key, embeddings)]
         if read:
             raise UserError(f"{name} lacks {len(read)} of its weights, such as {min(read)}: name a whole model")
@@ -129,7 +129,7 @@ class Model:
                 handle = getattr(handle, f"E_{part}" if hasattr(type(handle), part) else part)
         return handle
 
-    def _known_parts(self) -> Parts:
+    def _known_parts(self) -> SubmoduleNames:
         """What attention and MLP are in this model's blocks; a family that is not listed is tried, once."""
         if self._parts is None:
             with one_pass(self):

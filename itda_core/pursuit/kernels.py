@@ -58,12 +58,12 @@ Rows = namedtuple("Rows", "x residual norm screened bound step greatest steps pi
 """The rows: x and residual [rows, d] float32; norm [rows]; screened [rows], what their first correlations may be off
 by; bound [rows], what they may be off by now, step [rows], what 1 in their 16 bits is, and greatest [rows] int16, the
 most of them; steps [rows]; picks and coefficients [rows, k]; state [rows], see below."""
-Block = namedtuple("Block", "start unit over known errors slot")
+AdmissionBlock = namedtuple("AdmissionBlock", "start unit over known errors slot")
 """Rows that are judged in order: start [rows, ≥ n] int16, their first correlations; unit [rows, d], the rows scaled to
 unit norm; over [rows], whether they become atoms; known [rows, rows], whether a path was taken knowing that an earlier
 row is an atom; errors [rows]; slot, from where on the Gram matrix has a row for each of them. Row i, where it becomes
 an atom, is picked as number n + i. No rows at all where rows are only pursued."""
-Room = namedtuple("Room", "correlation peaks rounded pairs")
+Workspace = namedtuple("Workspace", "correlation peaks rounded pairs")
 """Room for correlations [spaces, ≥ n] and their peaks [spaces, n / CHUNK · PEAKS], int16; for a row of each core in 16
 bits [threads, d]; and for GROUP rows of each core by tiles, as `vectors.products` takes them, [threads · GROUP / TILE,
 d / 2 · TILE] int32."""

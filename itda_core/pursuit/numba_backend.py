@@ -61,7 +61,7 @@ class CpuPaths:
         return self.loops.steps, self.loops.picks, self.loops.coefficients
 
 
-class CpuPursuer:
+class NumbaBackend:
     """Atoms in order of admission, with room to grow, and pursuit with them; the interface is `pursuit.Pursuer`.
 
     Args:
@@ -157,18 +157,18 @@ class CpuPursuer:
             self.n, self._exact, self._panels, self._gram, self._off, self._slot, self._signed, self._rounded
         )
 
-    def _room(self, spaces: int) -> kernels.Room:
+    def _room(self, spaces: int) -> kernels.Workspace:
         """Taken anew only where the last one is too small: the system would have to clear it. Only under the lock."""
         width, cores = self._width, numba.get_num_threads()
-        return kernels.Room(
+        return kernels.Workspace(
             self._reused("correlation", (spaces, width)),
             self._reused("peaks", (spaces, width // CHUNK * PEAKS)),
             np.empty((cores, self._padded), np.int16),
             np.empty((round_up(max(cores * kernels.GROUP, spaces), TILE) // TILE, self._padded // 2 * TILE), np.int32),
         )
 
-    def _block(self, rows: int) -> kernels.Block:
-        return kernels.Block(
+    def _block(self, rows: int) -> kernels.AdmissionBlock:
+        return kernels.AdmissionBlock(
             self._reused("start", (round_up(rows, TILE), self._width)),
             np.zeros((rows, self._padded), np.float32),
             np.zeros(rows, np.bool_),
@@ -208,7 +208,7 @@ class CpuPursuer:
         self._holds = np.full(kept, -1)
         self._next = 0
 
-    def _fetch_for(self, rows: kernels.Rows, room: kernels.Room) -> bool:
+    def _fetch_for(self, rows: kernels.Rows, room: kernels.Workspace) -> bool:
         """Bring the rows of the Gram matrix that rows stopped for, in place of those that were fetched first.
 
         Returns whether any had.

@@ -2,10 +2,10 @@
 
 import torch
 
-from itda_core.pursuit.torch_backend import RESOLVED, TILE_VALUES, TorchPaths, TorchPursuer, joined, norm
+from itda_core.pursuit.torch_backend import RESOLVED, TILE_VALUES, TorchBackend, TorchResult, joined, norm
 
 
-class OrthogonalPursuer(TorchPursuer):
+class OrthogonalBackend(TorchBackend):
     """Orthogonal matching pursuit (Pati, Rezaiifar and Krishnaprasad 1993).
 
     After every pick all coefficients are fitted anew by least squares, so the residual is orthogonal to every atom
@@ -22,7 +22,7 @@ class OrthogonalPursuer(TorchPursuer):
         """Fewer rows than matching pursuit: each has a basis."""
         return min(1024, super().block)
 
-    def pursue(self, x: torch.Tensor, k: int) -> TorchPaths:
+    def pursue(self, x: torch.Tensor, k: int) -> TorchResult:
         """Pursue rows x [rows, d_model] for at most k steps."""
         x = x.to(self._device)
         k_most = min(k, self.n, x.shape[1])
@@ -58,4 +58,4 @@ class OrthogonalPursuer(TorchPursuer):
         fitted = torch.linalg.solve_triangular(upper, along, upper=True)[:, :, 0]
         coefficients = torch.zeros(len(x), k, device=self._device)
         coefficients[:, :k_most] = fitted
-        return TorchPaths(x, residual, steps, picks, coefficients)
+        return TorchResult(x, residual, steps, picks, coefficients)

@@ -21,7 +21,7 @@ KINDS = {"relative": kernels.RELATIVE, "squared": kernels.SQUARED, "cosine": ker
 """Units of the reconstruction error, as the compiled loops number them."""
 
 
-class Paths(Protocol):
+class PursuitResult(Protocol):
     """What pursuit did with some rows."""
 
     def errors(self, kind: int) -> np.ndarray:
@@ -33,7 +33,7 @@ class Paths(Protocol):
         ...
 
 
-class Pursuer(Protocol):
+class PursuitBackend(Protocol):
     """Atoms in order of admission, with room to grow, and pursuit with them."""
 
     @property
@@ -60,7 +60,7 @@ class Pursuer(Protocol):
         """Append rows [m, d_model] float32, scaled to unit norm."""
         ...
 
-    def pursue(self, x: torch.Tensor, k: int) -> Paths:
+    def pursue(self, x: torch.Tensor, k: int) -> PursuitResult:
         """Pursue rows x [rows, d_model] float32 for at most k steps."""
         ...
 
@@ -75,23 +75,23 @@ class Pursuer(Protocol):
         ...
 
 
-def pursuer(d_model: int, device: torch.device, method: str) -> Pursuer:
+def pursuit_backend(d_model: int, device: torch.device, method: str) -> PursuitBackend:
     """An empty dictionary of activations of a width that come from a device, pursued by a `config.METHODS`."""
     if method == "orthogonal":
-        from itda_core.pursuit.omp import OrthogonalPursuer
+        from itda_core.pursuit.omp import OrthogonalBackend
 
-        return OrthogonalPursuer(d_model, device)
+        return OrthogonalBackend(d_model, device)
     signed = method != "nonnegative"
     if device.type == "cpu":
-        from itda_core.pursuit.numba_backend import CpuPursuer
+        from itda_core.pursuit.numba_backend import NumbaBackend
 
-        return CpuPursuer(d_model, signed)
-    from itda_core.pursuit.torch_backend import TorchPursuer
+        return NumbaBackend(d_model, signed)
+    from itda_core.pursuit.torch_backend import TorchBackend
 
-    return TorchPursuer(d_model, device, signed)
+    return TorchBackend(d_model, device, signed)
 
 
-def encode(dictionary: Pursuer, x: torch.Tensor, k: int) -> Codes:
+def encode(dictionary: PursuitBackend, x: torch.Tensor, k: int) -> Codes:
     """Sparse codes of x [n, d_model]. Memory beyond the arguments and the codes is that of one block.
 
     Raises ValueError when a value is not finite.

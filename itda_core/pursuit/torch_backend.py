@@ -14,7 +14,7 @@ _UNIT = 1e-6  # that the norm of a row of unit norm may be off by, as float32 ad
 RESOLVED = 2**-21  # as in `kernels`: below this share of |x| a coefficient is rounding error
 
 
-class TorchPaths:
+class TorchResult:
     """What pursuit did with some rows; the interface is `pursuit.Paths`."""
 
     def __init__(
@@ -44,7 +44,7 @@ class TorchPaths:
         return self._steps.cpu().numpy(), self._picks.cpu().numpy(), self._coefficients.cpu().numpy()
 
 
-class TorchPursuer:
+class TorchBackend:
     """Atoms on a device and pursuit with them; the interface is `pursuit.Pursuer`.
 
     The correlations of a step come from a float32 Gram matrix where it fits, else from a product with all atoms; the
@@ -82,7 +82,7 @@ class TorchPursuer:
         self._atoms[self.n : end] = torch.where((norm(rows) - 1).abs()[:, None] < _UNIT, rows, scaled)
         self.n = end
 
-    def pursue(self, x: torch.Tensor, k: int) -> TorchPaths:
+    def pursue(self, x: torch.Tensor, k: int) -> TorchResult:
         """Pursue rows x [rows, d_model] for at most k steps."""
         x = x.to(self._device)
         residual = x.clone()
@@ -90,7 +90,7 @@ class TorchPursuer:
         picks = torch.zeros(len(x), k, dtype=torch.int64, device=self._device)
         coefficients = torch.zeros(len(x), k, device=self._device)
         if self.n == 0:
-            return TorchPaths(x, residual, steps, picks, coefficients)
+            return TorchResult(x, residual, steps, picks, coefficients)
         atoms, gram = self.atoms, self._gram_matrix()
         resolved = RESOLVED * norm(x)
         going = torch.ones(len(x), dtype=torch.bool, device=self._device)
@@ -108,7 +108,7 @@ class TorchPursuer:
             residual -= c[:, None] * chosen
             if gram is not None and step + 1 < k:
                 correlation -= c[:, None] * gram[picked]
-        return TorchPaths(x, residual, steps, picks, coefficients)
+        return TorchResult(x, residual, steps, picks, coefficients)
 
     def admit_in_order(
         self, x: torch.Tensor, k: int, kind: int, threshold: float, room: int
@@ -144,9 +144,9 @@ class TorchPursuer:
         return self._gram[: self.n, : self.n]
 
 
-def joined(paths: list[TorchPaths]) -> TorchPaths:
+def joined(paths: list[TorchResult]) -> TorchResult:
     """Join the paths of blocks of rows."""
-    return TorchPaths(*(torch.cat(parts) for parts in zip(*(path.tensors() for path in paths), strict=True)))
+    return TorchResult(*(torch.cat(parts) for parts in zip(*(path.tensors() for path in paths), strict=True)))
 
 
 def _largest(x: torch.Tensor) -> torch.Tensor:

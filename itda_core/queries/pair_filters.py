@@ -6,13 +6,13 @@ from typing import Any
 from itda_core.common.errors import UserError
 from itda_core.common.text import has_half_characters
 
-PARTS = ("both", "a", "b")
+PARTITION = ("both", "a", "b")
 """The atoms of two dictionaries: those with a twin, and those that only A, or only B, has."""
 PAIR_SORTS = ("admission", "strongest", "density", "error", "weight", "match", "change")
 """What pairs can be sorted by. Of two twins the larger value counts, and A's order of admission; `weight` (the share
 of all absolute coefficients), `match` (the correlation of the best match) and `change` (weight in B less weight in A)
 need the job's measures, and are missing before."""
-MEASURES = ("atom", "other", "correlation", "together", "weight")
+MATCH_COLUMNS = ("atom", "other", "correlation", "together", "weight")
 """Columns of a side's measures, one row an atom: its best match on the other side, the correlation of the two, the
 tokens on which both fire, and its weight. `other` to `together` are missing where no atom matches."""
 LEAST_TOGETHER = 5
@@ -26,13 +26,13 @@ class PairFilter:
     """Which pairs are listed."""
 
     part: str = "both"
-    """One of PARTS."""
+    """One of PARTITION."""
     text: str = ""
     """Text to find in the source passage of either side, whatever its case."""
 
     def __post_init__(self) -> None:
-        if self.part not in PARTS:
-            raise UserError(f"no part {self.part!r}: choose one of {', '.join(PARTS)}")
+        if self.part not in PARTITION:
+            raise UserError(f"no part {self.part!r}: choose one of {', '.join(PARTITION)}")
         if has_half_characters(self.text):
             raise UserError("the search text holds half a character: type it again")
 

@@ -13,8 +13,8 @@ from itda_core.common.keys import row_keys
 from itda_core.index.connection import Connection, IndexReader, T
 from itda_core.queries.pair_filters import (
     LISTED,
-    MEASURES,
-    PARTS,
+    MATCH_COLUMNS,
+    PARTITION,
     PairFilter,
     columns_of,
     condition_of,
@@ -33,7 +33,7 @@ _TWINS = {
 
 
 class Measures(NamedTuple):
-    """What a job measured of the atoms of two dictionaries: two tables with the columns MEASURES, in order of atoms."""
+    """What a job measured of the atoms of two dictionaries: two tables of MATCH_COLUMNS, in order of atoms."""
 
     a: pd.DataFrame
     """Of A's atoms."""
@@ -57,7 +57,7 @@ class PartCounts(NamedTuple):
         return self.both / max(1, self.both + self.a + self.b)
 
 
-class Carried(NamedTuple):
+class WeightShares(NamedTuple):
     """What the atoms without a twin carry: their share of the sum of all absolute coefficients of their side."""
 
     a: float
@@ -115,10 +115,10 @@ class Pair(IndexReader):
 
     def _prepare(self, connection: Connection) -> None:
         for side in ("a", "b"):
-            columns = ", ".join(f"{name} {_TYPES[name]}" for name in MEASURES)
+            columns = ", ".join(f"{name} {_TYPES[name]}" for name in MATCH_COLUMNS)
             connection.execute(f"CREATE SCHEMA {side}; CREATE TABLE {side}.measures ({columns})")
             if self._measures is not None:
-                given = getattr(self._measures, side)[list(MEASURES)]  # found by its name in the statement
+                given = getattr(self._measures, side)[list(MATCH_COLUMNS)]  # found by its name in the statement
                 connection.execute(f"INSERT INTO {side}.measures SELECT * FROM given")
                 del given
 
@@ -167,7 +167,7 @@ class Pair(IndexReader):
         condition, values = condition_of(PairFilter(text=text))
         found = self._frame(f"SELECT part, count(*) AS n FROM {LISTED} WHERE {condition} GROUP BY part", values)
         by_part = dict(zip(found["part"], found["n"], strict=True))
-        return PartCounts(*(int(by_part.get(part, 0)) for part in PARTS))
+        return PartCounts(*(int(by_part.get(part, 0)) for part in PARTITION))
 
     def page(
         self, where: PairFilter, sort: str = "admission", descending: bool = False, offset: int = 0, limit: int = 50
@@ -198,11 +198,11 @@ class Pair(IndexReader):
         return dict(zip(found["a"].tolist(), found["b"].tolist(), strict=True))
 
     def measured(self, atom: int, side: str = "a") -> pd.DataFrame:
-        """What the job measured of an atom, one row with the columns MEASURES; none before the job."""
+        """What the job measured of an atom, one row with the columns MATCH_COLUMNS; none before the job."""
         side, _ = sides_of(side)
-        return self._frame(f"SELECT {', '.join(MEASURES)} FROM {side}.measures WHERE atom = ?", [atom])
+        return self._frame(f"SELECT {', '.join(MATCH_COLUMNS)} FROM {side}.measures WHERE atom = ?", [atom])
 
-    def carried(self) -> Carried:
+    def carried(self) -> WeightShares:
         """What the atoms without a twin carry; 0 before the job."""
         row = self._frame(
             """
@@ -211,7 +211,7 @@ class Pair(IndexReader):
             FROM pairs p LEFT JOIN a.measures m ON m.atom = p.a LEFT JOIN b.measures o ON o.atom = p.b
             """
         ).iloc[0]
-        return Carried(float(row["a"]), float(row["b"]))
+        return WeightShares(float(row["a"]), float(row["b"]))
 
     def matches(self, limit: int = 50) -> pd.DataFrame:
         """Best matches of the atoms without a twin, of either side, the best first; two that are each other's once.

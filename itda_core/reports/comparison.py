@@ -17,7 +17,7 @@ from itda_core.common.layout import INDEX_FILE
 from itda_core.common.parquet import are_within_one, is_numbered, read_table, write_table
 from itda_core.common.validate import Count, Share, check_format, damaged, parse
 from itda_core.library.library import Library
-from itda_core.library.manifest import DictionaryRecord
+from itda_core.library.manifest import DictionaryManifest
 from itda_core.queries.pairs import Measures
 
 _SCHEMA = pa.schema(
@@ -138,7 +138,7 @@ class Comparison:
         return found
 
 
-def key_of(a: DictionaryRecord, b: DictionaryRecord) -> Key:
+def key_of(a: DictionaryManifest, b: DictionaryManifest) -> Key:
     """What makes a source of A and one of B the same.
 
     Raises UserError, with the reason, for dictionaries whose sources cannot be the same.
@@ -157,12 +157,12 @@ def key_of(a: DictionaryRecord, b: DictionaryRecord) -> Key:
     return "token" if a.tokenizer_sha256 == b.tokenizer_sha256 else "characters"
 
 
-def folder_of(library: Library, a: DictionaryRecord, b: DictionaryRecord) -> Path:
+def folder_of(library: Library, a: DictionaryManifest, b: DictionaryManifest) -> Path:
     """Where a comparison of A with B is written, in this order; another place once either is built anew."""
     return library.comparisons / f"{a.id}--{b.id}-{digest_of(a, b)}"
 
 
-def kept_summary(library: Library, a: DictionaryRecord, b: DictionaryRecord) -> Path | None:
+def kept_summary(library: Library, a: DictionaryManifest, b: DictionaryManifest) -> Path | None:
     """The summary of the comparison of two dictionaries, in whichever order it was made; None while there is none."""
     for first, second in ((a, b), (b, a)):
         summary = folder_of(library, first, second) / SUMMARY_FILE
@@ -171,7 +171,7 @@ def kept_summary(library: Library, a: DictionaryRecord, b: DictionaryRecord) -> 
     return None
 
 
-def read_comparison(library: Library, a: DictionaryRecord, b: DictionaryRecord) -> Comparison | None:
+def read_comparison(library: Library, a: DictionaryManifest, b: DictionaryManifest) -> Comparison | None:
     """The comparison of two dictionaries, None while there is none. Raises DamagedError."""
     summary = kept_summary(library, a, b)
     if summary is None:
@@ -183,7 +183,7 @@ def read_comparison(library: Library, a: DictionaryRecord, b: DictionaryRecord) 
     return found
 
 
-def read_measures(library: Library, a: DictionaryRecord, b: DictionaryRecord) -> Measures | None:
+def read_measures(library: Library, a: DictionaryManifest, b: DictionaryManifest) -> Measures | None:
     """What was measured of the atoms of two dictionaries, None while nothing was. Raises DamagedError."""
     summary = kept_summary(library, a, b)
     if summary is None:
@@ -196,8 +196,8 @@ def read_measures(library: Library, a: DictionaryRecord, b: DictionaryRecord) ->
 
 
 def kept_pairs(
-    library: Library, records: Sequence[DictionaryRecord], summary: str = SUMMARY_FILE
-) -> dict[str, tuple[DictionaryRecord, DictionaryRecord]]:
+    library: Library, records: Sequence[DictionaryManifest], summary: str = SUMMARY_FILE
+) -> dict[str, tuple[DictionaryManifest, DictionaryManifest]]:
     """Which pairs of these dictionaries are compared, by the name of the comparison's folder, in order of the records.
 
     Args:
@@ -213,8 +213,8 @@ def kept_pairs(
 
 
 def named_pairs(
-    library: Library, records: Sequence[DictionaryRecord], names: Iterable[str]
-) -> dict[str, tuple[DictionaryRecord, DictionaryRecord]]:
+    library: Library, records: Sequence[DictionaryManifest], names: Iterable[str]
+) -> dict[str, tuple[DictionaryManifest, DictionaryManifest]]:
     """Which pairs of these dictionaries folders of comparisons are named for, in order of the records.
 
     What is left of dictionaries that are not among them, or were built anew since, is passed over.
@@ -235,7 +235,7 @@ def named_pairs(
     return {name: (records[a], records[b]) for name, (a, b) in sorted(found.items(), key=lambda item: item[1])}
 
 
-def digest_of(a: DictionaryRecord, b: DictionaryRecord) -> str:
+def digest_of(a: DictionaryManifest, b: DictionaryManifest) -> str:
     """Hash of the two indexes and the report's version, for its folder's name."""
     identity = [str(VERSION), a.files[INDEX_FILE], b.files[INDEX_FILE]]
     return hashlib.sha256("\n".join(identity).encode()).hexdigest()[:10]

@@ -12,9 +12,9 @@ from itda_core.common.files import is_file, read_json, slug
 from itda_core.common.settings import LayersSettings
 from itda_core.common.validate import check_format, number, plain_text, share, whole
 from itda_core.library.library import Library
-from itda_core.library.manifest import DictionaryRecord
+from itda_core.library.manifest import DictionaryManifest
 
-MEASURES = {
+LAYER_MEASURES = {
     "jaccard": "ITDA: Jaccard of sources",
     "shared_concordance": "ITDA: concordance over shared sources",
     "mutual_knn": "Mutual 10-nearest neighbours",
@@ -27,7 +27,7 @@ MEASURES = {
 }
 """Measures by their name in `itda_core.similarity` (and what is not its default) → their name for people; those on
 dictionaries first. A report of before there was one of them lacks it."""
-BENCHED = MEASURES | {"error_correlation": "ITDA: correlation of errors", "transplant": "ITDA: transplanting"}
+BENCHED = LAYER_MEASURES | {"error_correlation": "ITDA: correlation of errors", "transplant": "ITDA: transplanting"}
 """Those that `itda bench layers` holds against each other, likewise."""
 OLD_REPORT = (
     "not measured, since the report was made before there was this measure; delete it from comparisons/ to measure anew"
@@ -83,7 +83,7 @@ class LayerSimilarity:
     @property
     def unmeasured(self) -> list[str]:
         """Measures that the report says nothing of, since it was made before there were such."""
-        return [name for name in MEASURES if name not in self.values and name not in self.left_out]
+        return [name for name in LAYER_MEASURES if name not in self.values and name not in self.left_out]
 
     @classmethod
     def parse(cls, said: Any) -> "LayerSimilarity":
@@ -93,7 +93,7 @@ class LayerSimilarity:
         try:
             atoms = tuple(tuple(map(whole, side)) for side in said["atoms"])
             shape = tuple(map(len, atoms))
-            values = {name: _matrix(rows, shape) for name, rows in said["values"].items() if name in MEASURES}
+            values = {name: _matrix(rows, shape) for name, rows in said["values"].items() if name in LAYER_MEASURES}
             if not values or len(shape) != 2 or said["key"] not in ("token", "characters"):
                 raise ValueError("it says nothing of two models")
             (hook_a, hook_b), (coverage_a, coverage_b) = said["hooks"], said["coverage"]
@@ -114,14 +114,16 @@ class LayerSimilarity:
                 union_chance=share(said["union_chance"]),
                 union_sources=(whole(sources_a), whole(sources_b)),
                 values=values,
-                left_out={name: plain_text(why) for name, why in said["left_out"].items() if name in MEASURES},
-                cautions={name: plain_text(why) for name, why in said.get("cautions", {}).items() if name in MEASURES},
+                left_out={name: plain_text(why) for name, why in said["left_out"].items() if name in LAYER_MEASURES},
+                cautions={
+                    name: plain_text(why) for name, why in said.get("cautions", {}).items() if name in LAYER_MEASURES
+                },
             )
         except (KeyError, TypeError, ValueError, IndexError, AttributeError, ArithmeticError) as error:
             raise DamagedError(f"a report on layers is damaged ({error}): {_REMEDY}") from error
 
 
-def path_of(library: Library, a: DictionaryRecord, b: DictionaryRecord, settings: LayersSettings) -> Path:
+def path_of(library: Library, a: DictionaryManifest, b: DictionaryManifest, settings: LayersSettings) -> Path:
     """Where the report on the models of two dictionaries lies, or would."""
     identity = [VERSION, asdict(settings)]
     for each in (a, b):
@@ -131,7 +133,7 @@ def path_of(library: Library, a: DictionaryRecord, b: DictionaryRecord, settings
 
 
 def read_layers(
-    library: Library, a: DictionaryRecord, b: DictionaryRecord, settings: LayersSettings = DEFAULT
+    library: Library, a: DictionaryManifest, b: DictionaryManifest, settings: LayersSettings = DEFAULT
 ) -> LayerSimilarity | None:
     """The report on the models of two dictionaries, None while there is none. Raises DamagedError."""
     path = path_of(library, a, b, settings)

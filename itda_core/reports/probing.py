@@ -11,7 +11,7 @@ from itda_core.common.errors import DamagedError, UserError
 from itda_core.common.files import is_file, read_json, write_sealed
 from itda_core.common.layout import ATOMS_FILE
 from itda_core.common.validate import check_format, number, plain_text, share, whole
-from itda_core.library.manifest import DictionaryRecord
+from itda_core.library.manifest import DictionaryManifest
 from itda_core.reports.quality import Measured, parse_measured
 
 PROBING_FILE = "probing.json"
@@ -205,7 +205,7 @@ def write_probing(report: Probing, folder: Path) -> None:
     write_sealed(folder / PROBING_FILE, {"version": _VERSION, **asdict(report)})
 
 
-def read_probing(record: DictionaryRecord, folder: Path) -> Probing | None:
+def read_probing(record: DictionaryManifest, folder: Path) -> Probing | None:
     """The report on a dictionary, which lies in its folder.
 
     None while there is none: never made, of an earlier version, or made before the dictionary was built anew. Raises

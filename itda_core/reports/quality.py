@@ -17,14 +17,14 @@ from itda_core.common.layout import ATOMS_FILE
 from itda_core.common.settings import MeasureSettings
 from itda_core.common.validate import check_format, flag, number, plain_text, whole
 from itda_core.library.library import Library
-from itda_core.library.manifest import DictionaryRecord
+from itda_core.library.manifest import DictionaryManifest
 
 QUALITY_FILE = "quality.json"
 """A report's name in the folder of what it is of."""
 _VERSION = 2  # of what is measured: a report of an earlier version is no report
 _REMEDY = "delete it and measure again"
 
-MEASURES = {
+QUALITY_METRICS = {
     "ce_loss_score": "CE loss score",
     "variance_explained": "variance explained",
     "relative_error": "relative error",
@@ -65,7 +65,7 @@ class Point:
     l0: int
     """Pursuit steps; of an SAE the active latents that it allows, or the mean where it allows any number."""
     measured: dict[str, Measured]
-    """By name, of MEASURES; what cannot be measured is left out."""
+    """By name, of QUALITY_METRICS; what cannot be measured is left out."""
     by_document: dict[str, tuple[float, ...]] = field(default_factory=dict)
     """Of each of PAIRED that was measured: what each document adds to its numerator."""
 
@@ -133,7 +133,7 @@ class Quality:
                                 {
                                     name: _measured(name, value)
                                     for name, value in point["measured"].items()
-                                    if name in MEASURES
+                                    if name in QUALITY_METRICS
                                 },
                                 _by_document(point["by_document"], len(said["sources"])),
                             )
@@ -185,7 +185,7 @@ def read_quality(folder: Path) -> Quality | None:
     return Quality.parse(said)
 
 
-def dictionary_quality(library: Library, record: DictionaryRecord) -> Quality | None:
+def dictionary_quality(library: Library, record: DictionaryManifest) -> Quality | None:
     """The report on a dictionary of a library; None while there is none.
 
     Raises:
@@ -214,7 +214,7 @@ class ByDocument(Protocol):
         ...
 
 
-def leads(one: Point, of_one: ByDocument, other: Point, of_other: ByDocument) -> dict[str, Measured]:
+def paired_differences(one: Point, of_one: ByDocument, other: Point, of_other: ByDocument) -> dict[str, Measured]:
     """By how much one point is above another, in each of PAIRED, with the 95 % interval of the difference.
 
     Both are drawn the same documents. A measure that either lacks is left out; all are where they were not measured on
@@ -250,9 +250,9 @@ def _by_document(said: Any, documents: int) -> dict[str, tuple[float, ...]]:
 
 
 def _measured(name: str, value: Any) -> Measured:
-    found = parse_measured(value, number, f"{MEASURES[name]} has an interval")
+    found = parse_measured(value, number, f"{QUALITY_METRICS[name]} has an interval")
     if (name in _AT_LEAST_ZERO and found.value < 0) or (name in _AT_MOST_ONE and found.value > 1):
-        raise ValueError(f"{MEASURES[name]} is {found.value:g}")
+        raise ValueError(f"{QUALITY_METRICS[name]} is {found.value:g}")
     return found
 
 

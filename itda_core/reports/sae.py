@@ -14,17 +14,17 @@ from pydantic import Field
 from itda_core.common.errors import DamagedError, UserError
 from itda_core.common.files import is_changed, is_file, problem_of_file, read_json, unreadable
 from itda_core.common.layout import MANIFEST_FILE
-from itda_core.common.settings import DEEPEST, CutSettings
+from itda_core.common.settings import DEEPEST, WindowSettings
 from itda_core.common.types import Site
 from itda_core.common.validate import MOST, Count, Finite, check_format, damaged, parse
 from itda_core.library.library import Library
-from itda_core.library.manifest import Damaged, DictionaryRecord, is_id
+from itda_core.library.manifest import DictionaryManifest, InvalidDictionary, is_id
 from itda_core.reports.quality import QUALITY_FILE, Quality, read_quality
 
 _FORMAT = 1
 _Some = Annotated[int, Field(ge=1, le=MOST)]  # a count of 1 or more
 
-KINDS = ("topk", "standard")
+SAE_KINDS = ("topk", "standard")
 """Those that are trained here: TopK (Gao et al. 2025), and ReLU with an L1 penalty (Bricken et al. 2023)."""
 CONFIG_FILE, WEIGHTS_FILE = "cfg.json", "sae_weights.safetensors"
 SAE_FILES = (CONFIG_FILE, WEIGHTS_FILE)
@@ -47,8 +47,8 @@ class SaeSettings:
     """Of the weights and of the order of the activations."""
 
     def __post_init__(self) -> None:
-        if self.kind not in KINDS:
-            raise UserError(f"kind is {self.kind!r}: choose one of {', '.join(KINDS)}")
+        if self.kind not in SAE_KINDS:
+            raise UserError(f"kind is {self.kind!r}: choose one of {', '.join(SAE_KINDS)}")
         for name, lowest in (("tokens", 1), ("batch", 2), ("seed", 0)):
             value = getattr(self, name)
             if not isinstance(value, int) or isinstance(value, bool) or not lowest <= value < 2**63:
@@ -100,7 +100,7 @@ class SaeRecord:
     """Id of the dictionary that it was made beside, from the same tokens."""
     corpus: str
     """Id of the corpus."""
-    cut: CutSettings
+    cut: WindowSettings
     """How its documents were cut."""
     holdout: bool
     """Whether every tenth document was kept out of training."""
@@ -133,7 +133,7 @@ class SaeRecord:
         site = said.pop("site")
         return {"format": _FORMAT, **said, **site}
 
-    def is_of(self, record: DictionaryRecord) -> bool:
+    def is_of(self, record: DictionaryManifest) -> bool:
         """Whether it is of a dictionary's site: the same place in the same weights."""
         same_model = (self.model, self.weights_sha256, self.tokenizer_sha256) == (
             record.model,
@@ -170,16 +170,16 @@ def sae_record(library: Library, sae_id: str) -> SaeRecord:
     return record
 
 
-def sae_records(library: Library) -> list[SaeRecord | Damaged]:
+def sae_records(library: Library) -> list[SaeRecord | InvalidDictionary]:
     """All SAEs of a library, by model, site and id; damaged ones last."""
     sound: list[SaeRecord] = []
-    unread: list[Damaged] = []
+    unread: list[InvalidDictionary] = []
     for sae_id in sae_ids(library):
         try:
             sound.append(sae_record(library, sae_id))
         except UserError as error:
             if (library.saes / sae_id).is_dir():  # or it was removed at this moment
-                unread.append(Damaged.of(sae_id, error))
+                unread.append(InvalidDictionary.of(sae_id, error))
     sound.sort(key=lambda record: (record.model, record.site, record.id))
     return [*sound, *unread]
 

@@ -13,7 +13,7 @@ from itda_core.common.files import is_file, read_json, sha256_of
 from itda_core.common.parquet import are_within_one, is_numbered, read_table
 from itda_core.common.validate import Count, Finite, check_format, damaged, parse
 from itda_core.library.library import Library
-from itda_core.library.manifest import DictionaryRecord
+from itda_core.library.manifest import DictionaryManifest
 from itda_core.queries.atoms import Index
 from itda_core.reports.comparison import Key, folder_of
 
@@ -199,7 +199,7 @@ class Transplant:
         return self.contexts.iloc[first:stop][["token", "coefficient"]].reset_index(drop=True)
 
 
-def read_transplant(library: Library, a: DictionaryRecord, b: DictionaryRecord) -> Transplant | None:
+def read_transplant(library: Library, a: DictionaryManifest, b: DictionaryManifest) -> Transplant | None:
     """A's dictionary carried over to B's model, None while it is not. Raises DamagedError, or NewerError."""
     folder = folder_of(library, a, b)
     if not is_file(folder / SUMMARY_FILE):
@@ -220,7 +220,7 @@ def read_transplant(library: Library, a: DictionaryRecord, b: DictionaryRecord) 
 
 
 def _read_tables(
-    library: Library, a: DictionaryRecord, b: DictionaryRecord, summary: TransplantSummary, folder: Path
+    library: Library, a: DictionaryManifest, b: DictionaryManifest, summary: TransplantSummary, folder: Path
 ) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Both tables of a transplant. Raises ValueError for what is not of these dictionaries, or cannot be."""
     expected = (a.id, b.id, a.n_atoms, a.settings.l0)

@@ -40,7 +40,7 @@ _CELLS = 1 << 22  # cosines of a site, 16 MB: many sites are held at once
 _SPREAD = 1e-6  # of values in [-1, 1]; with less they are the same but for rounding
 
 
-class Told(NamedTuple):
+class ConcordanceStats(NamedTuple):
     """Values that two sites are to agree in, with what their concordance needs of each alone."""
 
     centred: torch.Tensor
@@ -54,9 +54,9 @@ class Told(NamedTuple):
 class Prepared(NamedTuple):
     """One site's activations, ready to be compared: of the tokens that are no atoms, in their order."""
 
-    cosines: Told
+    cosines: ConcordanceStats
     """With the site's activations at the shared sources, tokens × atoms of them; of evenly spread tokens if many."""
-    left: Told
+    left: ConcordanceStats
     """Norm of the residual, as a share of the activation's, one for each token."""
 
 
@@ -125,13 +125,13 @@ def shared_sources(dictionaries: Iterable[Any], n: int | None = None) -> np.ndar
     return sources_of(np.array(sorted(chosen), dtype=np.int64))
 
 
-def _told(values: torch.Tensor) -> Told:
+def _told(values: torch.Tensor) -> ConcordanceStats:
     mean = float(values.double().mean())
     centred = (values - mean).flatten()
-    return Told(centred, mean, float(centred @ centred) / len(centred))
+    return ConcordanceStats(centred, mean, float(centred @ centred) / len(centred))
 
 
-def _concordance(a: Told, b: Told) -> float:
+def _concordance(a: ConcordanceStats, b: ConcordanceStats) -> float:
     """Lin's coefficient: 2 cov / (var + var + (difference of means)²)."""
     shared = 2 * float(a.centred @ b.centred) / len(a.centred)
     return at_most_one(shared / (a.variance + b.variance + (a.mean - b.mean) ** 2))

@@ -22,7 +22,7 @@ from app.panels.decompose import passage
 from app.state import codec
 from itda_core.common.types import Document
 from itda_core.library.library import Library
-from itda_core.library.manifest import DictionaryRecord
+from itda_core.library.manifest import DictionaryManifest
 from tests.support.page_fixtures import OpenPage, records
 from tests.support.places import MODEL_A
 from tests.support.shown_pages import labels, links, shown, strips
@@ -30,7 +30,7 @@ from tests.support.shown_pages import labels, links, shown, strips
 TEXT = "The list comprehension returns a new list 迭 <img src=x onerror=alert(1)>"
 
 
-def of(root: Path, model: str, layer: int) -> DictionaryRecord:
+def of(root: Path, model: str, layer: int) -> DictionaryManifest:
     return next(each for each in records(root) if (each.model, each.site.layer) == (model, layer))
 
 
@@ -118,7 +118,7 @@ def test_a_dictionary_that_is_gone_by_then_is_told(open_page: OpenPage, library:
     assert "there is no dictionary" in page.error[0].value.replace("\\", "").lower()
 
 
-def with_tokenizer(root: Path, record: DictionaryRecord, tokenizer_sha256: str) -> None:
+def with_tokenizer(root: Path, record: DictionaryManifest, tokenizer_sha256: str) -> None:
     """Let a dictionary's manifest name another tokenizer."""
     path = Library(root).folder(record.id) / "manifest.json"
     path.write_text(json.dumps({**json.loads(path.read_text()), "tokenizer_sha256": tokenizer_sha256}))

@@ -14,7 +14,7 @@ from app.format.tables import csv_of
 from app.shell import widgets
 from itda_core.cli.command_line import main
 from itda_core.library.library import Library
-from itda_core.reports.layers import MEASURES, read_layers
+from itda_core.reports.layers import LAYER_MEASURES, read_layers
 from tests.support.page_fixtures import OpenPage, records
 
 TEXT = "The list comprehension returns a new list of the squares."
@@ -92,7 +92,7 @@ def test_similarity(measured: Path, open_page: OpenPage, tables: Tables) -> None
     assert not page.exception
     assert len(page.dataframe) == 2
     values = {row["measure"]: float(row["similarity"]) for row in tables["cell_csv"]}
-    assert values == pytest.approx({MEASURES[name]: rows[2][4] for name, rows in found.values.items()})
+    assert values == pytest.approx({LAYER_MEASURES[name]: rows[2][4] for name, rows in found.values.items()})
     assert len(tables["heatmap_jaccard_2_4_data"]) == 36 * len(found.values)
     own = tables["wholes_data"][-1]
     assert (own["pair"], float(own["IoU"])) == ("docs-a and docs-b", pytest.approx(found.union))

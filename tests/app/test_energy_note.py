@@ -9,7 +9,7 @@ from safetensors.torch import load_file, save_file
 
 from itda_core.common.errors import DamagedError
 from itda_core.common.types import Document
-from itda_core.library.manifest import DictionaryRecord
+from itda_core.library.manifest import DictionaryManifest
 from tests.support.builder import LibraryBuilder
 from tests.support.page_fixtures import OpenPage, records
 from tests.support.places import MODEL_A
@@ -48,7 +48,7 @@ def test_nothing_is_said_of_usual_activations(library: Path, open_page: OpenPage
 def test_a_manifest_s_energy_is_checked(library: Path) -> None:
     record = records(library)[0]
     manifest = json.loads((library / "dictionaries" / record.id / "manifest.json").read_text())
-    assert DictionaryRecord.parse(record.id, {k: v for k, v in manifest.items() if k != "energy"}).energy is None
+    assert DictionaryManifest.parse(record.id, {k: v for k, v in manifest.items() if k != "energy"}).energy is None
     for wrong in (
         {},
         [],
@@ -57,4 +57,4 @@ def test_a_manifest_s_energy_is_checked(library: Path) -> None:
         {"mean": 0, "dimension": -1, "largest": 0},
     ):
         with pytest.raises(DamagedError):
-            DictionaryRecord.parse(record.id, manifest | {"energy": wrong})
+            DictionaryManifest.parse(record.id, manifest | {"energy": wrong})

@@ -14,7 +14,7 @@ from streamlit.testing.v1 import AppTest
 from app.panels.quality.probing import points_of
 from itda_core.common.layout import ATOMS_FILE
 from itda_core.library.library import Library
-from itda_core.library.manifest import DictionaryRecord
+from itda_core.library.manifest import DictionaryManifest
 from itda_core.queries.atoms import Index
 from itda_core.reports.probing import PROBING_FILE, Probe, ProbedCoder, ProbedProperty, Probing, Score, write_probing
 from itda_core.reports.quality import Measured
@@ -43,7 +43,7 @@ def probe(coder: str, k: int | None, value: float, latents: tuple[int, ...] = ()
     return Probe(coder, k, around(value), lead, 0.7, 0.25, 0.125, latents, (sign,) * len(latents))
 
 
-def report_of(record: DictionaryRecord, name: str = "code") -> Probing:
+def report_of(record: DictionaryManifest, name: str = "code") -> Probing:
     coders = ("itda", "raw", "directions", "sae:topk-x")
     values = {"itda": 0.6, "raw": 0.7, "directions": 0.75, "sae:topk-x": 0.65}
     probes = [probe(coder, 1, values[coder], (ATOM,), -1) for coder in coders]

@@ -13,14 +13,14 @@ from app.panels.quality.recipes import recipes_table
 from itda_core.cli.command_line import parse
 from itda_core.common.layout import ATOMS_FILE
 from itda_core.library.library import Library
-from itda_core.library.manifest import DictionaryRecord
-from itda_core.reports.quality import MEASURES, Quality, Series, write_quality
+from itda_core.library.manifest import DictionaryManifest
+from itda_core.reports.quality import QUALITY_METRICS, Quality, Series, write_quality
 from itda_core.reports.sae import SaeSettings
 from tests.support.page_fixtures import OpenPage, records
 from tests.support.quality_fixtures import L0S, SAE_ID, sizes_of, write_sae
 
 
-def pair_of(root: Path) -> tuple[DictionaryRecord, DictionaryRecord]:
+def pair_of(root: Path) -> tuple[DictionaryManifest, DictionaryManifest]:
     """Layer 3 of the two models, both of which have a report."""
     first, second = (record for record in records(root) if record.site.layer == 3)
     return first, second
@@ -140,8 +140,8 @@ def test_another_measure_and_other_lines_live_in_the_address(with_reports: Path,
     first, second = pair_of(with_reports)
     page = open_page(with_reports, "/quality", d=first.id)
     measures = page.segmented_control(key="quality_measure")
-    assert measures.options == [MEASURES[name] for name in MEASURES if name in ("ce_loss_score", "variance_explained",
-                                "relative_error", "ce_loss", "dead")]  # fmt: skip
+    shown = ("ce_loss_score", "variance_explained", "relative_error", "ce_loss", "dead")
+    assert measures.options == [QUALITY_METRICS[name] for name in QUALITY_METRICS if name in shown]
     measures.set_value("dead").run()
     assert page.query_params["by"] == "dead"
     assert "active on none of the measured tokens" in text(page)

@@ -19,7 +19,7 @@ from app.panels.quality.points import (
     table_of,
     verdict,
 )
-from itda_core.reports.quality import Measured, Point, Quality, Series, leads
+from itda_core.reports.quality import Measured, Point, Quality, Series, paired_differences
 
 
 def point(latents: int, l0: int, score: float, error: float = 0.2, width: float = 0.01) -> Point:
@@ -73,7 +73,7 @@ def test_the_own_point_is_the_one_it_was_built_for() -> None:
 def test_better_and_worse_are_of_the_same_documents(
     one: Point, other: Point, found: tuple[float, float], words: str
 ) -> None:
-    ahead = leads(one, quality(), other, quality())
+    ahead = paired_differences(one, quality(), other, quality())
     assert [by.value for by in ahead.values()] == pytest.approx(found)
     assert [by.high - by.low for by in ahead.values()] == pytest.approx([0, 0])
     assert verdict(ahead, "A is", "B") == words
@@ -82,18 +82,18 @@ def test_better_and_worse_are_of_the_same_documents(
 def test_a_lead_that_hangs_on_the_documents_is_none() -> None:
     # Ahead by 0.3 in one document and behind by 0.1 in the other: draws have 0.3, 0.1 or −0.1.
     one, other = (replace(point(1, 1, 0.9), by_document={"ce_loss_score": each}) for each in ((0.9, 0.5), (0.6, 0.6)))
-    (by,) = leads(one, quality(), other, quality()).values()
+    (by,) = paired_differences(one, quality(), other, quality()).values()
     assert by == pytest.approx((0.1, -0.1, 0.3))
     assert verdict({"ce_loss_score": by}, "A is", "B") == "A is not clearly different from B"
     assert said_of_leads({"ce_loss_score": by}, "A is") == "A is ahead by 0.10 (−0.10 to 0.30) in CE loss score."
-    behind = leads(other, quality(), one, quality())
+    behind = paired_differences(other, quality(), one, quality())
     assert said_of_leads(behind, "A is") == "A is behind by 0.10 (−0.10 to 0.30) in CE loss score."
 
 
 def test_reports_on_other_documents_have_no_lead() -> None:
     one = point(1, 1, 0.9)
-    assert leads(one, quality(), one, quality(sources=(9, 29))) == {}
-    assert leads(one, quality(), replace(one, by_document={}), quality()) == {}
+    assert paired_differences(one, quality(), one, quality(sources=(9, 29))) == {}
+    assert paired_differences(one, quality(), replace(one, by_document={}), quality()) == {}
     assert verdict({}, "A is", "B") == "No comparison with B: they were not measured on the same documents"
     assert said_of_leads({}, "A is") == ""
 

@@ -12,7 +12,7 @@ from itda_core.cli.command_line import main
 from itda_core.common.files import sha256_of
 from itda_core.common.parquet import write_table
 from itda_core.library.library import Library
-from itda_core.library.manifest import DictionaryRecord
+from itda_core.library.manifest import DictionaryManifest
 from itda_core.queries.atoms import Index
 from itda_core.queries.pair_filters import PairFilter
 from itda_core.queries.pairs import Pair
@@ -49,7 +49,7 @@ def lone_atom(root: Path, part: str = "a") -> int:
     return int(Pair(a, b, "token").page(PairFilter(part), "density", True)[part].tolist()[0])
 
 
-def found_in(root: Path) -> tuple[Transplant, DictionaryRecord, DictionaryRecord]:
+def found_in(root: Path) -> tuple[Transplant, DictionaryManifest, DictionaryManifest]:
     a, b = (next(each for each in records(root) if each.id == wanted) for wanted in pair_of(root))
     found = read_transplant(Library(root), a, b)
     assert found is not None

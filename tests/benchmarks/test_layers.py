@@ -16,7 +16,7 @@ from itda_core.benchmarks.layers.table import layers_table
 from itda_core.benchmarks.layers.trial import Trial
 from itda_core.capture.layers import LayerActivations
 from itda_core.cli.command_line import main
-from itda_core.common.settings import CorpusSettings, CutSettings
+from itda_core.common.settings import CorpusSettings, WindowSettings
 from itda_core.common.types import Document
 from itda_core.corpus.store import Corpus, ingest
 from itda_core.models.bundled import checkpoints, model_folder, seed_models
@@ -39,7 +39,7 @@ def corpus(tmp_path_factory: pytest.TempPathFactory, language_reference: list[Do
     root = tmp_path_factory.mktemp("corpus")
     file = root / "reference.jsonl"
     file.write_text("".join(json.dumps({"text": document.text}) + "\n" for document in language_reference))
-    return ingest(CorpusSettings(str(file)), CutSettings(context=64), root / "corpora")
+    return ingest(CorpusSettings(str(file)), WindowSettings(context=64), root / "corpora")
 
 
 @pytest.fixture(scope="module")

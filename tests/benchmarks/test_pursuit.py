@@ -28,10 +28,10 @@ from itda_core.benchmarks.scale.results import ScaleBench
 from itda_core.benchmarks.scale.run import WideSpace, bench_scale
 from itda_core.benchmarks.scale.table import scale_table
 from itda_core.cli.command_line import main
-from itda_core.common.settings import CorpusSettings, CutSettings
+from itda_core.common.settings import CorpusSettings, WindowSettings
 from itda_core.common.types import Document
 from itda_core.corpus.store import Corpus, ingest
-from itda_core.corpus.windows import cut
+from itda_core.corpus.windows import make_windows
 from itda_core.models.bundled import model_folder
 from itda_core.models.model import load_model
 from itda_core.pursuit.reference import plain_build, plain_pursuit
@@ -287,7 +287,7 @@ def corpus(tmp_path_factory: pytest.TempPathFactory, language_reference: list[Do
     root = tmp_path_factory.mktemp("corpus")
     file = root / "reference.jsonl"
     file.write_text("".join(json.dumps({"text": document.text}) + "\n" for document in language_reference))
-    return ingest(CorpusSettings(str(file)), CutSettings(context=32), root / "corpora")
+    return ingest(CorpusSettings(str(file)), WindowSettings(context=32), root / "corpora")
 
 
 FEW = CaptureBench(batch_windows=4, batches=5, warm_up=1, memory_batches=8, memory_from=3)
@@ -320,7 +320,7 @@ def test_a_small_run_of_capture(corpus: Corpus) -> None:
 def test_plain_hooks_take_what_the_model_says_itself(corpus: Corpus) -> None:
     folder = str(model_folder("docs-a"))
     model = load_model(folder, device="cpu")
-    windows = list(islice(cut(corpus.documents(), model.tokenizer, corpus.cut, 10_000), 3))
+    windows = list(islice(make_windows(corpus.documents(), model.tokenizer, corpus.cut, 10_000), 3))
     plain = PlainHooks(folder)
     for stop in (False, True):
         (found,) = plain.activations(windows, [2], stop)

@@ -7,7 +7,7 @@ import pytest
 from itda_core import UserError
 from itda_core.benchmarks.recipes.run import REFITTED, RecipesBench, bench_recipes
 from itda_core.benchmarks.recipes.table import recipes_table
-from itda_core.common.settings import CorpusSettings, CutSettings
+from itda_core.common.settings import CorpusSettings, WindowSettings
 from itda_core.common.types import Document
 from itda_core.corpus.store import ingest
 
@@ -17,7 +17,7 @@ def test_a_small_run(tmp_path: Path, language_reference: list[Document]) -> None
     texts.mkdir()
     for at, document in enumerate(language_reference[:60]):
         (texts / f"{at:03}.txt").write_text(document.text)
-    corpus = ingest(CorpusSettings(str(texts)), CutSettings(), tmp_path / "corpora")
+    corpus = ingest(CorpusSettings(str(texts)), WindowSettings(), tmp_path / "corpora")
     settings = RecipesBench(tokens=4_000, sites=(("docs-c", 2),), sizes=((120, 10), (200, 10)), draws=2)
     report = bench_recipes(corpus, settings, lambda _: None)
     assert report.held_out["docs-c"] > 200

@@ -14,7 +14,7 @@ pytest.importorskip("sae_lens", reason="SAELens is not installed: pip install -e
 
 from itda_core.benchmarks.sae.run import bench_sae, versus
 from itda_core.benchmarks.sae.table import sae_table
-from itda_core.common.settings import CorpusSettings, CutSettings
+from itda_core.common.settings import CorpusSettings, WindowSettings
 from itda_core.corpus.store import ingest
 
 
@@ -85,7 +85,7 @@ def small_run(tmp_path_factory: pytest.TempPathFactory, language_reference: list
     folder: Path = tmp_path_factory.mktemp("bench")
     path = folder / "reference.jsonl"
     path.write_text("".join(json.dumps({"text": document.text}) + "\n" for document in language_reference))
-    corpus = ingest(CorpusSettings(str(path)), CutSettings(), folder / "corpora")
+    corpus = ingest(CorpusSettings(str(path)), WindowSettings(), folder / "corpora")
     settings = SaeBench(
         sites=(BenchSite("docs-a", 3, 0.4),),
         l0=8,

@@ -4,25 +4,31 @@ from pathlib import Path
 
 import pytest
 
-from itda_core.build.estimate import Asked, estimate, runs_of
+from itda_core.build.estimate import BuildRequest, estimate, runs_of
 from itda_core.common.errors import DamagedError, UserError
 from itda_core.common.machine import machine_memory
-from itda_core.common.settings import BuildSettings, CorpusSettings, CutSettings, DictionarySettings
+from itda_core.common.settings import BuildSettings, CorpusSettings, DictionarySettings, WindowSettings
 from itda_core.corpus.store import Corpus
 from itda_core.library.library import Library
-from itda_core.library.manifest import DictionaryRecord
+from itda_core.library.manifest import DictionaryManifest
 from itda_core.models.metadata import ModelShape, model_shape
 from tests.support.places import MODEL_A
 
 
-def records(root: Path) -> list[DictionaryRecord]:
-    return [record for record in Library(root).records() if isinstance(record, DictionaryRecord)]
+def records(root: Path) -> list[DictionaryManifest]:
+    return [record for record in Library(root).records() if isinstance(record, DictionaryManifest)]
 
 
-def asked(shape: ModelShape, model: str = "docs-a", layers=(1, 3), tokens: int = 6000, **how) -> Asked:
+def asked(shape: ModelShape, model: str = "docs-a", layers=(1, 3), tokens: int = 6000, **how) -> BuildRequest:
     settings = DictionarySettings(**{"l0": 8, "threshold": 0.25, **how})
-    return Asked(
-        model, shape, "float32", CorpusSettings("docs"), CutSettings(), BuildSettings(layers, tokens=tokens), settings
+    return BuildRequest(
+        model,
+        shape,
+        "float32",
+        CorpusSettings("docs"),
+        WindowSettings(),
+        BuildSettings(layers, tokens=tokens),
+        settings,
     )
 
 
@@ -138,8 +144,8 @@ def test_documents_bound_the_tokens(library: Path) -> None:
     shape = model_shape(str(MODEL_A))
     (folder,) = (library / "corpora").iterdir()
     corpus = Corpus.open(folder)
-    wanted = Asked(
-        "docs-a", shape, "float32", corpus.settings, CutSettings(), BuildSettings((1,), tokens=10**9),
+    wanted = BuildRequest(
+        "docs-a", shape, "float32", corpus.settings, WindowSettings(), BuildSettings((1,), tokens=10**9),
         DictionarySettings(),
     )  # fmt: skip
     assert estimate(wanted, Library(library), [], [corpus]).tokens == corpus.n_documents * 127
@@ -151,7 +157,7 @@ def test_what_is_known_of_a_corpus_before_it_is_read(tmp_path: Path) -> None:
         (tmp_path / name).write_text(content)
         settings = CorpusSettings(str(tmp_path / name), documents=documents)
         wanted = replace(asked(ModelShape(True, 6, 192, 128, 1, True), tokens=10**6), corpus=settings)
-        cost = estimate(replace(wanted, cut=CutSettings(**cut)), Library(tmp_path), [], [])
+        cost = estimate(replace(wanted, cut=WindowSettings(**cut)), Library(tmp_path), [], [])
         return cost.tokens, cost.documents
 
     assert known("word " * 10_000) == (97 * 127, 97)

@@ -10,9 +10,9 @@ from itda_core import UserError
 from itda_core.capture.local import Batch, Capture
 from itda_core.capture.store import Packed, pack, record_activations
 from itda_core.common.errors import DamagedError
-from itda_core.common.settings import CutSettings
+from itda_core.common.settings import WindowSettings
 from itda_core.common.types import Document, Site
-from itda_core.corpus.windows import cut
+from itda_core.corpus.windows import make_windows
 from itda_core.models.model import Model, load_model
 from tests.support.places import MODEL_A
 
@@ -30,8 +30,8 @@ def documents(language_reference: list[Document]) -> list[Document]:
 
 
 def capture(model: Model, documents: list[Document], sites: list[Site], batch_windows: int = 16, **settings) -> Capture:
-    settings = CutSettings(**{"context": 64, **settings})
-    return Capture(model, sites, lambda: cut(documents, model.tokenizer, settings, 10_000), batch_windows)
+    settings = WindowSettings(**{"context": 64, **settings})
+    return Capture(model, sites, lambda: make_windows(documents, model.tokenizer, settings, 10_000), batch_windows)
 
 
 def plain_forward(network: torch.nn.Module, ids: list[int], layer: int) -> torch.Tensor:

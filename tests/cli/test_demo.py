@@ -11,7 +11,7 @@ from itda_core.cli.command_line import main
 from itda_core.common.settings import CorpusSettings
 from itda_core.jobs.locks import build_lock
 from itda_core.library.library import Library
-from itda_core.library.manifest import DictionaryRecord
+from itda_core.library.manifest import DictionaryManifest
 from itda_core.models import bundled
 from itda_core.reports.comparison import digest_of, folder_of, read_comparison, read_measures
 from itda_core.reports.quality import dictionary_quality
@@ -33,7 +33,7 @@ def small(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
     return data
 
 
-def built(root: Path, capsys: pytest.CaptureFixture[str]) -> dict[tuple[str, int], DictionaryRecord]:
+def built(root: Path, capsys: pytest.CaptureFixture[str]) -> dict[tuple[str, int], DictionaryManifest]:
     """Build the demo; its dictionaries by model and layer."""
     assert main(["demo", "--json", "--library", str(root)]) == 0
     said = json.loads(capsys.readouterr().out)["dictionaries"]
@@ -43,7 +43,7 @@ def built(root: Path, capsys: pytest.CaptureFixture[str]) -> dict[tuple[str, int
     return {(record.model, record.site.layer): record for record in found}
 
 
-def compared(root: Path, found: dict[tuple[str, int], DictionaryRecord]) -> set[str]:
+def compared(root: Path, found: dict[tuple[str, int], DictionaryManifest]) -> set[str]:
     """The models that layer 3 of docs-a is compared with."""
     here, a = Library(root), found["docs-a", 3]
     others = {record.model: record for (_, layer), record in found.items() if layer == 3}

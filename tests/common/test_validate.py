@@ -9,8 +9,8 @@ import pytest
 from pydantic import Field
 
 from itda_core.common.errors import DamagedError, UserError
-from itda_core.common.settings import CutSettings
-from itda_core.common.types import Growth
+from itda_core.common.settings import WindowSettings
+from itda_core.common.types import GrowthPoint
 from itda_core.common.validate import Count, Finite, parse
 from itda_core.jobs.control import cancel
 from itda_core.jobs.job import running_job
@@ -34,14 +34,14 @@ class Outer:
     value: Finite | None = None
     flag: bool = False
     inner: Inner = field(default_factory=Inner)
-    cut: CutSettings = field(default_factory=CutSettings)
-    growth: tuple[Growth, ...] = ()
+    cut: WindowSettings = field(default_factory=WindowSettings)
+    growth: tuple[GrowthPoint, ...] = ()
 
 
 def test_a_dataclass_is_read_out_of_json() -> None:
     said = {"name": "a", "count": 2**63 - 1, "value": 3, "inner": {"n": 2}, "growth": [[1, 2, 0.5]], "more": [1]}
     assert parse(Outer, said, "it", "mend it") == Outer(
-        "a", 2**63 - 1, 3.0, False, Inner(2), growth=(Growth(1, 2, 0.5),)
+        "a", 2**63 - 1, 3.0, False, Inner(2), growth=(GrowthPoint(1, 2, 0.5),)
     )
     assert parse(Outer, {"name": ""}, "it", "mend it") == Outer("")
 
@@ -112,7 +112,7 @@ def test_a_transplants_counts_are_counts(library: Library, value: object) -> Non
 def state(tmp_path: Path) -> Path:
     with running_job(tmp_path, "Something") as job:
         job.stage("building", 10)
-        job.grown("a", [Growth(5, 1, 0.5)])
+        job.grown("a", [GrowthPoint(5, 1, 0.5)])
     (path,) = (tmp_path / "jobs").glob("*/state.json")
     return path
 

@@ -27,7 +27,7 @@ from itda_core.comparison.matching import best_matches, passes
 from itda_core.dictionary.dictionary import Dictionary
 from itda_core.jobs.read import read_jobs
 from itda_core.library.library import Library
-from itda_core.library.manifest import DictionaryRecord
+from itda_core.library.manifest import DictionaryManifest
 from itda_core.queries import pairs
 from itda_core.queries.pair_filters import LEAST_TOGETHER, PAIR_SORTS, PairFilter
 from itda_core.queries.pairs import Measures, Pair, PartCounts
@@ -263,8 +263,8 @@ def test_lists_have_what_was_measured(pair: Pair, tmp_path: Path) -> None:
 # Real dictionaries
 
 
-def sound(root: Path) -> list[DictionaryRecord]:
-    return [record for record in Library(root).records() if isinstance(record, DictionaryRecord)]
+def sound(root: Path) -> list[DictionaryManifest]:
+    return [record for record in Library(root).records() if isinstance(record, DictionaryManifest)]
 
 
 def test_itda_compare_counts_what_the_atoms_files_say(

@@ -18,13 +18,13 @@ from itda_core.common.types import Site
 from itda_core.comparison.layers import _union, compare_layers
 from itda_core.corpus.store import Corpus
 from itda_core.corpus.token_table import TokenTable
-from itda_core.corpus.windows import Window, cut
+from itda_core.corpus.windows import Window, make_windows
 from itda_core.jobs.job import running_job
 from itda_core.library.library import Library
-from itda_core.library.manifest import DictionaryRecord
+from itda_core.library.manifest import DictionaryManifest
 from itda_core.models.model import load_model
 from itda_core.queries.pairs import Pair
-from itda_core.reports.layers import MEASURES, OLD_REPORT, LayerSimilarity, path_of, read_layers
+from itda_core.reports.layers import LAYER_MEASURES, OLD_REPORT, LayerSimilarity, path_of, read_layers
 from itda_core.similarity import linear_cka, linear_regression, svcca
 
 from tests.support.places import MODEL_A, MODEL_B  # isort: skip
@@ -45,19 +45,19 @@ def compared(library: Path, tmp_path_factory: pytest.TempPathFactory) -> Library
     return Library(root)
 
 
-def pair_of(library: Library) -> tuple[DictionaryRecord, DictionaryRecord]:
+def pair_of(library: Library) -> tuple[DictionaryManifest, DictionaryManifest]:
     """Layer 3 of model A and of model B."""
-    found = [record for record in library.records() if isinstance(record, DictionaryRecord)]
+    found = [record for record in library.records() if isinstance(record, DictionaryManifest)]
     a, b = (
         next(each for each in found if each.model == name and each.site.layer == 3) for name in ("docs-a", "docs-b")
     )
     return a, b
 
 
-def layers_of(folder: Path, record: DictionaryRecord, library: Library) -> list[torch.Tensor]:
+def layers_of(folder: Path, record: DictionaryManifest, library: Library) -> list[torch.Tensor]:
     corpus, model = Corpus.open(library.corpora / record.corpus), load_model(str(folder), device="cpu")
     sites = [Site(layer) for layer in range(model.n_layers)]
-    read = lambda: cut(corpus.documents(), model.tokenizer, record.cut, TOKENS)  # noqa: E731
+    read = lambda: make_windows(corpus.documents(), model.tokenizer, record.cut, TOKENS)  # noqa: E731
     batches = list(Capture(model, sites, read))
     return [torch.cat([batch.activations[site] for batch in batches]) for site in sites]
 
@@ -68,7 +68,7 @@ def test_every_layer_against_every_layer(compared: Library) -> None:
     assert found is not None
     assert (found.a, found.b, found.key, found.tokens, found.coverage) == ("docs-a", "docs-b", "token", TOKENS, (1, 1))
     assert list(map(len, found.atoms)) == [6, 6]
-    assert set(found.values) == set(MEASURES)
+    assert set(found.values) == set(LAYER_MEASURES)
     x, y = layers_of(MODEL_A, a, compared), layers_of(MODEL_B, b, compared)
     cka = np.array([[linear_cka(left, right) for right in y] for left in x])
     assert np.allclose(found.values["linear_cka"], cka, atol=1e-6)
@@ -191,8 +191,8 @@ def test_tokens_that_end_at_the_same_character_are_those_that_the_indexes_say(
     tmp_path: Path, context: int, captured: int | None
 ) -> None:
     cuts = bytes_and_words(context, captured)
-    tables = [TokenTable.of(cut, holdout=True) for cut in cuts]
-    paths = [write_index(tmp_path / name, cut, [(0, 1)]) for name, cut in zip("ab", cuts, strict=True)]
+    tables = [TokenTable.of(windows, holdout=True) for windows in cuts]
+    paths = [write_index(tmp_path / name, windows, [(0, 1)]) for name, windows in zip("ab", cuts, strict=True)]
     expected = set(
         zip(*(each.tolist() for each in Pair(paths[0], paths[1], "characters").common_tokens()), strict=True)
     )

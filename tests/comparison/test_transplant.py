@@ -17,7 +17,7 @@ import torch
 from pyarrow import parquet
 
 from itda_core.capture.local import Batch
-from itda_core.capture.replay import Reader, from_batches, kept_activations
+from itda_core.capture.replay import ActivationSource, from_batches, kept_activations
 from itda_core.cli import command_line
 from itda_core.cli.command_line import main
 from itda_core.common.errors import DamagedError, UserError
@@ -28,7 +28,7 @@ from itda_core.comparison import reembed, transplant
 from itda_core.comparison.reembed import carry
 from itda_core.dictionary.dictionary import Dictionary
 from itda_core.library.library import Library
-from itda_core.library.manifest import DictionaryRecord
+from itda_core.library.manifest import DictionaryManifest
 from itda_core.queries.atoms import Index
 from itda_core.queries.pairs import Pair
 from itda_core.reports import transplant as kept_transplant
@@ -79,14 +79,14 @@ def codes_over(x: torch.Tensor, rows: list[int]) -> np.ndarray:
     return dense(Dictionary(atoms, torch.zeros(len(rows), 2), SETTINGS).encode(x), len(x), len(rows))
 
 
-def reader_of(cut: list, y: torch.Tensor, rows: int = 5) -> Reader:
+def reader_of(cut: list, y: torch.Tensor, rows: int = 5) -> ActivationSource:
     """A model whose captured activations are y, a few at a time."""
     sources = torch.from_numpy(places_of(cut))
     batches = [Batch({SITE: y[at : at + rows]}, sources[at : at + rows]) for at in range(0, len(y), rows)]
     return lambda wanted: from_batches(batches, SITE, wanted)
 
 
-def carried(tmp_path: Path, x: torch.Tensor, y: torch.Tensor, pieces: int = 1) -> reembed.Carried:
+def carried(tmp_path: Path, x: torch.Tensor, y: torch.Tensor, pieces: int = 1) -> reembed.TransplantResult:
     """The dictionary of x at SOURCES carried over to y, whose tokens are `pieces` a word."""
     cut_a, cut_b = windows(1), windows(pieces)
     a = write_index(tmp_path / "a", cut_a, SOURCES, codes_over(x, rows_at(cut_a, SOURCES)))
@@ -95,7 +95,7 @@ def carried(tmp_path: Path, x: torch.Tensor, y: torch.Tensor, pieces: int = 1) -
     return carry(pair, reader_of(cut_b, y), SETTINGS, lambda *_: None)
 
 
-def row_of(found: reembed.Carried, atom: int) -> dict[str, Any]:
+def row_of(found: reembed.TransplantResult, atom: int) -> dict[str, Any]:
     return {name: found.atoms[name].tolist()[atom] for name in ATOM_COLUMNS}
 
 
@@ -213,8 +213,8 @@ def test_the_strongest_are_kept_however_the_codes_come() -> None:
 # Real models
 
 
-def of_layer_3(root: Path) -> tuple[DictionaryRecord, DictionaryRecord]:
-    a, b = (each for each in Library(root).records() if isinstance(each, DictionaryRecord) and each.site.layer == 3)
+def of_layer_3(root: Path) -> tuple[DictionaryManifest, DictionaryManifest]:
+    a, b = (each for each in Library(root).records() if isinstance(each, DictionaryManifest) and each.site.layer == 3)
     return a, b
 
 
@@ -293,7 +293,7 @@ def test_kept_activations_spare_the_model(
     kept_on = ["--keep-activations", "--device", "cpu:0"]
     assert main(["build", str(MODEL_B), *options, *kept_on, "--library", str(root)]) == 0
     here = Library(root)
-    a, b = (each for each in here.records() if isinstance(each, DictionaryRecord))
+    a, b = (each for each in here.records() if isinstance(each, DictionaryManifest))
     assert kept_activations(here, a) is None
     kept = kept_activations(here, b)
     assert kept is not None

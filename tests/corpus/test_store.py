@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from itda_core.common import files
 from itda_core.common.errors import DamagedError, NewerError, UserError
 from itda_core.common.layout import MANIFEST_FILE
-from itda_core.common.settings import CorpusSettings, CutSettings
+from itda_core.common.settings import CorpusSettings, WindowSettings
 from itda_core.common.types import Document
 from itda_core.corpus import store as corpus_module
 from itda_core.corpus.store import DOCUMENTS_FILE, FORMAT_VERSION, Corpus, ingest
@@ -32,7 +32,7 @@ def write_lines(path: Path, texts) -> CorpusSettings:
 
 
 def store(root: Path, texts, **cut) -> Corpus:
-    return ingest(write_lines(root / "notes.jsonl", texts), CutSettings(**cut), root / "corpora")
+    return ingest(write_lines(root / "notes.jsonl", texts), WindowSettings(**cut), root / "corpora")
 
 
 def hash_of(root: Path, texts, **cut) -> str:
@@ -47,7 +47,7 @@ def corpus(tmp_path):
 def test_a_corpus_comes_back_as_it_was_stored(corpus, tmp_path):
     assert corpus.id.startswith("notes-jsonl-") and corpus.folder == tmp_path / "corpora" / corpus.id
     assert (corpus.n_documents, corpus.n_characters) == (3, 8)
-    assert corpus.settings == CorpusSettings(str(tmp_path / "notes.jsonl")) and corpus.cut == CutSettings(context=64)
+    assert corpus.settings == CorpusSettings(str(tmp_path / "notes.jsonl")) and corpus.cut == WindowSettings(context=64)
     assert list(corpus.documents()) == [Document("line 1", "one"), Document("line 2", ""), Document("line 3", "three")]
     assert Corpus.open(corpus.folder) == corpus
     assert list(corpus.verify()) == []
@@ -59,7 +59,7 @@ def test_the_file_is_parquet_in_row_groups_with_zstd(tmp_path, monkeypatch):
     monkeypatch.setattr(corpus_module, "GROUP_DOCUMENTS", 10)
     seen = []
     settings = write_lines(tmp_path / "a.jsonl", [f"text {number}" for number in range(25)])
-    corpus = ingest(settings, CutSettings(), tmp_path, seen.append)
+    corpus = ingest(settings, WindowSettings(), tmp_path, seen.append)
     assert seen == [10, 20, 25]
     metadata = pq.read_metadata(corpus.folder / DOCUMENTS_FILE)
     assert [metadata.row_group(group).num_rows for group in range(metadata.num_row_groups)] == [10, 10, 5]
@@ -90,7 +90,7 @@ def test_documents_are_not_held_in_memory(tmp_path, monkeypatch):
             yield Document("", "text")
 
     monkeypatch.setattr(corpus_module, "read_documents", documents)
-    ingest(CorpusSettings("docs"), CutSettings(), tmp_path, lambda count: seen.append((count, len(read))))
+    ingest(CorpusSettings("docs"), WindowSettings(), tmp_path, lambda count: seen.append((count, len(read))))
     assert seen == [(5, 5), (10, 10), (15, 15), (20, 20)]
 
 
@@ -124,7 +124,9 @@ def test_the_hash_does_not_depend_on_where_the_texts_were_read_from(tmp_path):
     for number, text in enumerate(texts):
         (folder / f"{number}.txt").write_bytes(text.encode())
     pq.write_table(pa.table({"text": texts}), tmp_path / "a.parquet")
-    ids = [ingest(CorpusSettings(str(tmp_path / name)), CutSettings(), tmp_path).id for name in ("folder", "a.parquet")]
+    ids = [
+        ingest(CorpusSettings(str(tmp_path / name)), WindowSettings(), tmp_path).id for name in ("folder", "a.parquet")
+    ]
     ids.append(store(tmp_path, texts).id)
     assert len({identifier[-12:] for identifier in ids}) == 1
     assert [identifier[:-13] for identifier in ids] == ["folder", "a-parquet", "notes-jsonl"]
@@ -136,12 +138,14 @@ def test_the_hash_does_not_depend_on_where_the_texts_were_read_from(tmp_path):
 )
 def test_the_id_is_readable(tmp_path, monkeypatch, spec, readable):
     monkeypatch.setattr(corpus_module, "read_documents", lambda settings, context: iter([Document("", "text")]))
-    assert ingest(CorpusSettings(spec), CutSettings(), tmp_path).id[:-13] == readable
+    assert ingest(CorpusSettings(spec), WindowSettings(), tmp_path).id[:-13] == readable
 
 
 def test_passages_of_a_text_are_as_long_as_the_windows(tmp_path):
     (tmp_path / "a.txt").write_text("Some words of a sentence. " * 1000)
-    corpora = [ingest(CorpusSettings(str(tmp_path / "a.txt")), CutSettings(context), tmp_path) for context in (64, 128)]
+    corpora = [
+        ingest(CorpusSettings(str(tmp_path / "a.txt")), WindowSettings(context), tmp_path) for context in (64, 128)
+    ]
     assert [len(next(corpus.documents()).text) for corpus in corpora] == [9 * 26, 19 * 26]
     for corpus in corpora:
         assert "".join(document.text for document in corpus.documents()) == "Some words of a sentence. " * 1000
@@ -159,7 +163,7 @@ def test_ids_of_corpora_with_documents_of_their_own_are_those_they_always_had(tm
     (tmp_path / "folder").mkdir()
     for number, text in enumerate(texts):
         (tmp_path / "folder" / f"{number}.txt").write_text(text)
-    assert ingest(CorpusSettings(str(tmp_path / name)), CutSettings(), tmp_path).id == expected
+    assert ingest(CorpusSettings(str(tmp_path / name)), WindowSettings(), tmp_path).id == expected
 
 
 def test_a_corpus_that_is_there_is_reused(corpus, tmp_path):
@@ -198,7 +202,7 @@ print(ingest(CorpusSettings("a.jsonl"), CutSettings(), Path("corpora"), meet).id
 def test_a_failed_ingest_leaves_nothing(tmp_path):
     (tmp_path / "a.jsonl").write_text('{"text": "good"}\n{"text": 1}\n')
     with pytest.raises(UserError, match="line 2"):
-        ingest(CorpusSettings(str(tmp_path / "a.jsonl")), CutSettings(), tmp_path / "corpora")
+        ingest(CorpusSettings(str(tmp_path / "a.jsonl")), WindowSettings(), tmp_path / "corpora")
     assert list((tmp_path / "corpora").iterdir()) == []
 
 
@@ -223,13 +227,13 @@ ingest(CorpusSettings({settings.spec!r}), CutSettings(), Path({str(tmp_path / "c
     for folder in (left, *left.iterdir()):
         with pytest.raises(DamagedError):
             Corpus.open(folder)
-    assert list(ingest(settings, CutSettings(), tmp_path / "corpora").verify()) == []
+    assert list(ingest(settings, WindowSettings(), tmp_path / "corpora").verify()) == []
 
 
 def test_an_unwritable_library_is_an_error_of_the_system(tmp_path):
     settings = write_lines(tmp_path / "a.jsonl", ["text"])
     with pytest.raises(OSError):
-        ingest(settings, CutSettings(), tmp_path / "a.jsonl")
+        ingest(settings, WindowSettings(), tmp_path / "a.jsonl")
 
 
 def test_missing_parts_are_damage(corpus, tmp_path):

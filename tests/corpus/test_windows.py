@@ -5,10 +5,10 @@ import pytest
 from tokenizers import Tokenizer, models, pre_tokenizers, processors
 
 from itda_core.common.errors import UserError
-from itda_core.common.settings import CutSettings
+from itda_core.common.settings import WindowSettings
 from itda_core.common.types import Document
 from itda_core.corpus.token_table import TokenTable, check_held_out
-from itda_core.corpus.windows import Window, check_documents, cut
+from itda_core.corpus.windows import Window, check_documents, make_windows
 
 
 @pytest.fixture
@@ -26,7 +26,9 @@ def tokenizer() -> Tokenizer:
 
 def windows(tokenizer: Tokenizer, texts: list[str], tokens: int = 1000, **settings):
     return list(
-        cut([Document(str(i), text) for i, text in enumerate(texts)], tokenizer, CutSettings(**settings), tokens)
+        make_windows(
+            [Document(str(i), text) for i, text in enumerate(texts)], tokenizer, WindowSettings(**settings), tokens
+        )
     )
 
 

@@ -11,9 +11,9 @@ from tokenizers import Tokenizer, models, pre_tokenizers
 
 from itda_core import Dictionary, Library, UserError
 from itda_core.capture.local import Capture
-from itda_core.common.settings import CutSettings
+from itda_core.common.settings import WindowSettings
 from itda_core.common.types import Document
-from itda_core.corpus.windows import cut, shown_from
+from itda_core.corpus.windows import make_windows, shown_from
 from itda_core.decompose.decomposer import MOST_TOKENS, Decomposer
 from itda_core.decompose.passages import (
     MOST_CHARACTERS,
@@ -25,7 +25,7 @@ from itda_core.decompose.passages import (
     atoms_in,
     sights,
 )
-from itda_core.library.manifest import DictionaryRecord
+from itda_core.library.manifest import DictionaryManifest
 from itda_core.models.locate import MODELS_VARIABLE, open_model
 from tests.support.builder import LibraryBuilder
 from tests.support.places import MODEL_A, MODEL_B
@@ -44,41 +44,43 @@ TEXTS = {
 
 
 @pytest.fixture(scope="module")
-def records(library: Path) -> list[DictionaryRecord]:
-    return [record for record in Library(library).records() if isinstance(record, DictionaryRecord)]
+def records(library: Path) -> list[DictionaryManifest]:
+    return [record for record in Library(library).records() if isinstance(record, DictionaryManifest)]
 
 
-def decomposer_of(library: Path, record: DictionaryRecord) -> Decomposer:
+def decomposer_of(library: Path, record: DictionaryManifest) -> Decomposer:
     folder = Library(library).folder(record.id)
     return Decomposer(record, open_model(record, library), Dictionary.load(folder))
 
 
 @pytest.fixture(scope="module")
-def record(records: list[DictionaryRecord]) -> DictionaryRecord:
+def record(records: list[DictionaryManifest]) -> DictionaryManifest:
     return next(each for each in records if each.model == "docs-a" and each.site.layer == 3)
 
 
 @pytest.fixture(scope="module")
-def decomposer(library: Path, record: DictionaryRecord) -> Decomposer:
+def decomposer(library: Path, record: DictionaryManifest) -> Decomposer:
     return decomposer_of(library, record)
 
 
 @pytest.fixture(scope="module")
-def other(library: Path, records: list[DictionaryRecord]) -> Decomposer:
+def other(library: Path, records: list[DictionaryManifest]) -> Decomposer:
     return decomposer_of(library, next(each for each in records if each.model == "docs-b"))
 
 
-def captured(library: Path, record: DictionaryRecord, text: str, windows: str = "first") -> torch.Tensor:
+def captured(library: Path, record: DictionaryManifest, text: str, windows: str = "first") -> torch.Tensor:
     """What capture gives for a document of this text, by itself."""
     model = open_model(record, library)
-    settings = CutSettings(record.cut.context, windows, record.cut.keep_first)
-    batches = Capture(model, [record.site], lambda: cut([Document("", text)], model.tokenizer, settings, 10**6))
+    settings = WindowSettings(record.cut.context, windows, record.cut.keep_first)
+    batches = Capture(
+        model, [record.site], lambda: make_windows([Document("", text)], model.tokenizer, settings, 10**6)
+    )
     return torch.cat([batch.activations[record.site] for batch in batches])
 
 
 @pytest.mark.parametrize("name", TEXTS)
 def test_the_codes_are_those_of_capture_and_encode(
-    library: Path, record: DictionaryRecord, decomposer: Decomposer, name: str
+    library: Path, record: DictionaryManifest, decomposer: Decomposer, name: str
 ) -> None:
     text = TEXTS[name]
     found = decomposer.decompose(text)
@@ -97,7 +99,7 @@ def test_the_codes_are_those_of_capture_and_encode(
 
 @pytest.mark.parametrize("name", TEXTS)
 def test_what_the_terms_leave_is_the_error(
-    library: Path, record: DictionaryRecord, decomposer: Decomposer, name: str
+    library: Path, record: DictionaryManifest, decomposer: Decomposer, name: str
 ) -> None:
     found = decomposer.decompose(TEXTS[name])
     atoms = Dictionary.load(Library(library).folder(record.id)).atoms.numpy().astype(np.float64)
@@ -136,7 +138,7 @@ def test_a_single_token_is_shown_and_not_decomposed(decomposer: Decomposer) -> N
 
 
 def test_a_long_text_is_read_window_by_window(
-    library: Path, record: DictionaryRecord, decomposer: Decomposer, language_reference: list[Document]
+    library: Path, record: DictionaryManifest, decomposer: Decomposer, language_reference: list[Document]
 ) -> None:
     text = max((document.text for document in language_reference), key=len)[:3000]
     found = decomposer.decompose(text)
@@ -187,9 +189,9 @@ def elsewhere(tmp_path_factory: pytest.TempPathFactory, build_library: LibraryBu
     return library, folder
 
 
-def only_record(root: Path) -> DictionaryRecord:
+def only_record(root: Path) -> DictionaryManifest:
     (record,) = Library(root).records()
-    assert isinstance(record, DictionaryRecord)
+    assert isinstance(record, DictionaryManifest)
     return record
 
 
@@ -222,7 +224,7 @@ def test_other_weights_are_refused(
     assert "\n" not in str(refused.value)
 
 
-def changed(library: Path, tmp_path: Path, **said: object) -> tuple[DictionaryRecord, Path]:
+def changed(library: Path, tmp_path: Path, **said: object) -> tuple[DictionaryManifest, Path]:
     """A dictionary whose manifest says something else."""
     root = Path(shutil.copytree(library, tmp_path / "changed"))
     dictionary_id = Library(root).ids()[0]

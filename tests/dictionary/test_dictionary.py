@@ -11,9 +11,9 @@ from safetensors.torch import load_file, save_file
 from itda_core import Codes, DamagedError, Dictionary, DictionaryBuilder, UserError, build_dictionary
 from itda_core.common.errors import MeanWarning
 from itda_core.common.settings import DictionarySettings
-from itda_core.pursuit.numba_backend import CpuPursuer
+from itda_core.pursuit.numba_backend import NumbaBackend
 from itda_core.pursuit.reference import plain_pursuit
-from itda_core.pursuit.torch_backend import TorchPursuer
+from itda_core.pursuit.torch_backend import TorchBackend
 from tests.support.places import REPOSITORY
 from tests.support.reference import error_of, pursue, sequential_build
 
@@ -182,7 +182,7 @@ def test_a_builder_goes_on_from_its_state_to_the_same_dictionary(
 @pytest.mark.parametrize("d", [2, 3, 24])
 def test_what_has_unit_norm_is_appended_as_it_is(d: int) -> None:
     rows = torch.randn(500, d, generator=torch.Generator().manual_seed(0))
-    for made in (CpuPursuer, lambda d: TorchPursuer(d, torch.device("cpu"))):
+    for made in (NumbaBackend, lambda d: TorchBackend(d, torch.device("cpu"))):
         once, twice = made(d), made(d)
         once.append(rows)
         twice.append(once.atoms.clone())

@@ -8,12 +8,12 @@ import torch
 
 from itda_core import Dictionary, DictionaryBuilder, UserError, build_dictionary
 from itda_core.capture.local import Capture
-from itda_core.common.settings import CutSettings, DictionarySettings
+from itda_core.common.settings import DictionarySettings, WindowSettings
 from itda_core.common.types import Document, Site
-from itda_core.corpus.windows import cut
+from itda_core.corpus.windows import make_windows
 from itda_core.dictionary.errors import relative_errors
 from itda_core.dictionary.reservoir import Reservoir
-from itda_core.dictionary.selection import Admitted, Sample, carried, choose
+from itda_core.dictionary.selection import Admitted, Sample, choose, coefficient_mass
 from itda_core.models.model import load_model
 from tests.support.places import MODEL_B
 
@@ -54,9 +54,9 @@ def test_the_published_recipe_is_as_it_was(activations: torch.Tensor, sources: t
 
 def test_what_an_atom_carries_by_hand() -> None:
     x = torch.tensor([[3.0, -4.0, 0.0], [0.0, 2.0, 0.5]])
-    found = carried(torch.eye(3), x, DictionarySettings(l0=2))
+    found = coefficient_mass(torch.eye(3), x, DictionarySettings(l0=2))
     assert found == pytest.approx([3, 4 + 2, 0.5])
-    assert carried(torch.eye(3), x, DictionarySettings(l0=1)) == pytest.approx([0, 6, 0])
+    assert coefficient_mass(torch.eye(3), x, DictionarySettings(l0=1)) == pytest.approx([0, 6, 0])
 
 
 def test_the_rare_gives_way_to_the_common_by_hand() -> None:
@@ -127,7 +127,7 @@ def test_a_resumed_builder_comes_to_the_same(activations: torch.Tensor, sources:
 def test_pruned_atoms_explain_more_than_the_published_and_the_random_ones(language_reference: list[Document]) -> None:
     """On real activations, of a model and a layer that the recipe was not chosen on."""
     model, site = load_model(str(MODEL_B), device="cpu"), Site(2)
-    windows = lambda: cut(language_reference, model.tokenizer, CutSettings(), 6_000)  # noqa: E731
+    windows = lambda: make_windows(language_reference, model.tokenizer, WindowSettings(), 6_000)  # noqa: E731
     captured = list(Capture(model, [site], windows))
     x = torch.cat([batch.activations[site] for batch in captured])
     sources = torch.cat([batch.sources for batch in captured])

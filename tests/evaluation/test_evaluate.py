@@ -23,15 +23,23 @@ from itda_core.evaluation.evaluate import measure
 from itda_core.evaluation.held_out import open_tokens, random_dictionary
 from itda_core.jobs.job import Job, running_job
 from itda_core.library.library import Library
-from itda_core.library.manifest import DictionaryRecord
-from itda_core.reports.quality import MEASURES, Quality, Series, dictionary_quality, leads, read_quality, write_quality
+from itda_core.library.manifest import DictionaryManifest
+from itda_core.reports.quality import (
+    QUALITY_METRICS,
+    Quality,
+    Series,
+    dictionary_quality,
+    paired_differences,
+    read_quality,
+    write_quality,
+)
 from tests.support.families import BERT
 from tests.support.places import MODEL_A
 
 SMALL = MeasureSettings(l0s=(2, 4), shares=(0.5, 1.0), tokens=200)
 
 
-def of_layer_3(root: Path) -> DictionaryRecord:
+def of_layer_3(root: Path) -> DictionaryManifest:
     here = Library(root)
     return next(r for r in map(here.record, here.ids()) if (r.model, r.site.layer) == ("docs-a", 3))
 
@@ -75,7 +83,7 @@ def test_what_a_report_has(done: Path, report: Quality) -> None:
     for series in report.series:  # the dictionary's own L0 is always there
         assert [(p.latents, p.l0) for p in series.points] == [(size, l0) for size in sizes for l0 in (2, 4, 8)]
         for point in series.points:
-            assert set(point.measured) == set(MEASURES)
+            assert set(point.measured) == set(QUALITY_METRICS)
             assert 0 < point.measured["l0"].value <= point.l0
             # The score is what the formula makes of the losses beside it.
             ce = point.measured["ce_loss"].value
@@ -217,11 +225,11 @@ def test_where_nothing_was_held_out_the_text_after_what_was_read_is_measured(
     assert min(found.sources) == max(read) + 1  # neither its atoms nor random ones can be of these
     own, other = (series.points[0] for series in found.series)
     assert set(own.by_document) == {"ce_loss_score", "variance_explained"}
-    by = leads(own, found, other, found)["ce_loss_score"]
+    by = paired_differences(own, found, other, found)["ce_loss_score"]
     scores = [point.measured["ce_loss_score"].value for point in (own, other)]
     assert by.value == pytest.approx(scores[0] - scores[1])
     assert by.low <= by.value <= by.high
-    assert leads(own, found, own, found)["variance_explained"] == (0, 0, 0)
+    assert paired_differences(own, found, own, found)["variance_explained"] == (0, 0, 0)
 
 
 def test_without_the_model_reconstruction_is_measured_on_what_was_kept(kept: Path, tmp_path: Path) -> None:

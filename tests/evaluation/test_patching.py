@@ -11,9 +11,9 @@ import torch
 from transformers import AutoModelForCausalLM
 
 from itda_core.common.errors import UserError
-from itda_core.common.settings import CutSettings, DictionarySettings
+from itda_core.common.settings import DictionarySettings, WindowSettings
 from itda_core.common.types import Codes, Document, Site
-from itda_core.corpus.windows import Window, cut
+from itda_core.corpus.windows import Window, make_windows
 from itda_core.dictionary.dictionary import Dictionary
 from itda_core.evaluation.coders import DictionaryCoder
 from itda_core.evaluation.metrics import HeldOut, Setting, _groups, measure_points, read_held_out
@@ -37,7 +37,7 @@ def docs_a() -> Model:
 
 
 def windows_of(model: Model, documents: list[Document] = DOCUMENTS, tokens: int = 10_000) -> list[Window]:
-    return list(cut(documents, model.tokenizer, CutSettings(context=40), tokens))
+    return list(make_windows(documents, model.tokenizer, WindowSettings(context=40), tokens))
 
 
 class Plain:

@@ -25,7 +25,7 @@ from itda_core.library.library import Library
 from itda_core.library.map import SCHEMA, read_map
 from itda_core.queries.atoms import Index
 from itda_core.queries.filters import SCOPES, AtomFilter
-from itda_core.queries.pair_filters import PARTS, PairFilter
+from itda_core.queries.pair_filters import PARTITION, PairFilter
 from itda_core.queries.pairs import Pair
 from tests.support.index_mutations import mutate_index, mutate_map
 from tests.support.places import REPOSITORY
@@ -109,7 +109,7 @@ def of_two(pair: Pair) -> list[Callable[[], object]]:
     """What the page of two dictionaries asks, and the jobs that compare them."""
     return [
         pair.counts,
-        *(partial(pair.page, PairFilter(part, "a"), "error") for part in PARTS),
+        *(partial(pair.page, PairFilter(part, "a"), "error") for part in PARTITION),
         *(pair.twins, pair.carried, pair.matches, pair.coverage, pair.strata, pair.documents, pair.common_places),
         partial(pair.twin, 3, "b"),
         *(partial(ask, side) for ask in (pair.fires, partial(pair.measured, 3)) for side in ("a", "b")),

@@ -13,7 +13,7 @@ import pytest
 
 from itda_core.cli.command_line import main
 from itda_core.common.errors import UserError
-from itda_core.common.types import Growth
+from itda_core.common.types import GrowthPoint
 from itda_core.jobs.control import cancel, start_detached
 from itda_core.jobs.job import running_job
 from itda_core.jobs.read import read_jobs, read_log
@@ -34,7 +34,7 @@ def test_a_job_says_how_far_it_is(tmp_path: Path) -> None:
     with running_job(tmp_path, "Something") as job:
         job.stage("building", 100)
         job.advance(25)
-        job.grown("some-id", [Growth(25, 3, 0.5)])
+        job.grown("some-id", [GrowthPoint(25, 3, 0.5)])
         job.stage("encoding", 10)
         (seen,) = read_jobs(tmp_path)
         assert (seen.status, seen.stage, seen.total) == ("running", "encoding", 10)

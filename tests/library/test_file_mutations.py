@@ -23,7 +23,7 @@ from itda_core.interop.copy import read_manifest
 from itda_core.interop.importer import read_any
 from itda_core.jobs.read import read_jobs, read_log
 from itda_core.library.library import Library
-from itda_core.library.manifest import DictionaryRecord
+from itda_core.library.manifest import DictionaryManifest
 from itda_core.reports.comparison import kept_pairs, read_comparison, read_measures
 from itda_core.reports.layers import read_layers
 from itda_core.reports.probing import read_probing
@@ -40,7 +40,7 @@ USUAL = 40
 
 def read_dictionaries(library: Library) -> None:
     records = library.records()
-    sound = [record for record in records if isinstance(record, DictionaryRecord)]
+    sound = [record for record in records if isinstance(record, DictionaryManifest)]
     assert {each.id for each in records} == {ID, OTHER} and OTHER in {each.id for each in sound}
     runs_of(sound)
     kept_pairs(library, sound)

@@ -19,7 +19,7 @@ from itda_core.interop.copy import adopt
 from itda_core.interop.importer import read_any
 from itda_core.jobs.job import running_job
 from itda_core.library.library import Library
-from itda_core.library.manifest import Damaged
+from itda_core.library.manifest import InvalidDictionary
 from itda_core.reports.comparison import read_comparison
 from itda_core.reports.layers import read_layers
 from itda_core.reports.probing import read_probing
@@ -83,7 +83,7 @@ def test_a_newer_dictionary_is_not_loaded_adopted_or_built_over(library: Library
             with pytest.raises(NewerError, match="update ITDA Explorer"):
                 use()
         *_, newer = library.records()
-        assert isinstance(newer, Damaged) and newer.is_newer
+        assert isinstance(newer, InvalidDictionary) and newer.is_newer
     finally:
         path.write_text(sound)
 

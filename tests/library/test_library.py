@@ -10,7 +10,7 @@ from itda_core import DamagedError, Library, UserError
 from itda_core.build.projection import compute_map
 from itda_core.cli.command_line import main
 from itda_core.common.validate import number, share, whole
-from itda_core.library.manifest import Damaged, DictionaryRecord
+from itda_core.library.manifest import DictionaryManifest, InvalidDictionary
 from itda_core.library.map import read_map
 
 
@@ -30,7 +30,7 @@ def damage_manifest(library: Library, change) -> str:
 
 def test_records(library: Path) -> None:
     records = Library(library).records()
-    assert all(isinstance(record, DictionaryRecord) for record in records)
+    assert all(isinstance(record, DictionaryManifest) for record in records)
     for record in records:
         assert record.history[-1].atoms == record.n_atoms
         assert record.n_layers == 6
@@ -86,7 +86,7 @@ def test_a_damaged_manifest_is_listed_with_the_reason(copy: Library, change) -> 
     dictionary_id = damage_manifest(copy, change)
     *sound, damaged = copy.records()
     assert len(sound) == 2
-    assert isinstance(damaged, Damaged)
+    assert isinstance(damaged, InvalidDictionary)
     assert damaged.id == dictionary_id
     assert damaged.reason.isprintable()
     with pytest.raises(DamagedError):
@@ -144,12 +144,12 @@ def test_numbers_within_bounds() -> None:
 def test_a_number_that_is_not_finite_is_damage(copy: Library) -> None:
     path = copy.folder(copy.ids()[0]) / "manifest.json"
     path.write_text(path.read_text().replace('"relative_error": 0.', '"relative_error": 1e999, "was": 0.'))
-    assert isinstance(copy.records()[-1], Damaged)
+    assert isinstance(copy.records()[-1], InvalidDictionary)
 
 
 def test_a_manifest_that_is_a_list(copy: Library) -> None:
     (copy.folder(copy.ids()[0]) / "manifest.json").write_text("[1, 2]")
-    assert isinstance(copy.records()[-1], Damaged)
+    assert isinstance(copy.records()[-1], InvalidDictionary)
 
 
 def test_a_missing_index_is_damage(copy: Library) -> None:

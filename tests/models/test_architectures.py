@@ -11,9 +11,9 @@ from transformers import AutoModel
 
 from itda_core import UserError
 from itda_core.capture.local import Capture
-from itda_core.common.settings import CutSettings
+from itda_core.common.settings import WindowSettings
 from itda_core.common.types import Document, Site
-from itda_core.corpus.windows import Window, cut
+from itda_core.corpus.windows import Window, make_windows
 from itda_core.models.architectures import tensor_of
 from itda_core.models.model import Model, load_model
 from tests.support.families import BERT, LAYERS, LISTED, POST_NORM, SCALED, UNLISTED, Family, named
@@ -27,7 +27,7 @@ def windows(language_reference: list[Document]) -> Callable[[Model], list[Window
         *language_reference[:4],
         Document("middle", "for x in range(12): print(x)"),
     ]
-    return lambda model: list(cut(documents, model.tokenizer, CutSettings(context=40), 10_000))
+    return lambda model: list(make_windows(documents, model.tokenizer, WindowSettings(context=40), 10_000))
 
 
 def captured(model: Model, windows: list[Window], sites: list[Site]) -> dict[Site, torch.Tensor]:

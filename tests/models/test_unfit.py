@@ -12,11 +12,11 @@ import transformers
 from transformers import AutoTokenizer
 
 from itda_core import UserError
-from itda_core.capture.local import Capture, feed
+from itda_core.capture.local import Capture, collate
 from itda_core.cli.command_line import main
-from itda_core.common.settings import CutSettings
+from itda_core.common.settings import WindowSettings
 from itda_core.common.types import Document, Site
-from itda_core.corpus.windows import Window, cut
+from itda_core.corpus.windows import Window, make_windows
 from itda_core.evaluation.patching import PredictingSite
 from itda_core.models.metadata import model_shape
 from itda_core.models.model import Model, load_model
@@ -27,7 +27,7 @@ TEXT = "def f(x): return [x + 1 for x in range(x) if x % 2]  # every other numbe
 
 
 def windows(model: Model, context: int = 64, text: str = TEXT) -> list[Window]:
-    return list(cut([Document("", text)], model.tokenizer, CutSettings(context=context), 10_000))
+    return list(make_windows([Document("", text)], model.tokenizer, WindowSettings(context=context), 10_000))
 
 
 def of(title: str, **more: object) -> Architecture:
@@ -128,7 +128,7 @@ def test_a_pass_that_fails_is_told_in_one_line(tmp_path: Path) -> None:
     model = load_model(str(of("gpt2").save(tmp_path / "short")), device="cpu")
     model.max_tokens = None  # as of a family whose configuration calls it something else
     read = windows(model, 70)
-    fed = feed(model, read)
+    fed = collate(model, read)
     for run in (lambda: list(Capture(model, [Site(0)], lambda: read)), lambda: PredictingSite(model, Site(0)).run(fed)):
         with pytest.raises(
             UserError, match=r"short fails on a text \(.*\): lower --context, or name another"
@@ -151,7 +151,7 @@ def test_the_parts_of_an_encoder_of_t5_add_up(tmp_path: Path) -> None:
 def test_padding_that_shows_changes_no_dictionary(tmp_path: Path) -> None:
     model = load_model(str(of("fnet").save(tmp_path)), device="cpu")
     texts = [Document("", TEXT[: 20 * length]) for length in (1, 4, 4, 4, 2, 2)]
-    read = list(cut(texts, model.tokenizer, CutSettings(context=64), 10_000))
+    read = list(make_windows(texts, model.tokenizer, WindowSettings(context=64), 10_000))
     runs = [list(Capture(model, [Site(1)], lambda: read, size)) for size in (2, 3, 16)]
     assert [len(run) for run in runs] == [4, 3, 3]
     for run in runs:

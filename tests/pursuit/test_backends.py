@@ -220,8 +220,8 @@ def test_the_torch_path_picks_what_the_compiled_loops_do(
 ) -> None:
     if not with_gram:
         monkeypatch.setattr(torch_backend, "_gram_room", lambda device: 0)
-    on_torch = torch_backend.TorchPursuer(activations.shape[1], torch.device("cpu"), signed)
-    compiled = numba_backend.CpuPursuer(activations.shape[1], signed)
+    on_torch = torch_backend.TorchBackend(activations.shape[1], torch.device("cpu"), signed)
+    compiled = numba_backend.NumbaBackend(activations.shape[1], signed)
     for made in (on_torch, compiled):
         made.append(activations[:200])
     ours, theirs = (dense(encode(made, activations, 10), len(activations), 200) for made in (on_torch, compiled))
@@ -234,7 +234,8 @@ def test_the_torch_path_builds_the_same_dictionary(
     compiled = build_dictionary([(activations, sources)], l0=6, threshold=0.05)
     cpu = torch.device("cpu")
     monkeypatch.setattr(
-        "itda_core.pursuit.protocol.pursuer", lambda d_model, device, method: torch_backend.TorchPursuer(d_model, cpu)
+        "itda_core.pursuit.protocol.pursuit_backend",
+        lambda d_model, device, method: torch_backend.TorchBackend(d_model, cpu),
     )
     on_torch = build_dictionary([(activations, sources)], l0=6, threshold=0.05)
     assert torch.equal(on_torch.sources, compiled.sources)

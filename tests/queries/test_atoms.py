@@ -12,9 +12,9 @@ from itda_core.common.files import read_json
 from itda_core.common.types import Document
 from itda_core.corpus.store import Corpus
 from itda_core.corpus.token_table import TokenTable
-from itda_core.corpus.windows import cut
+from itda_core.corpus.windows import make_windows
 from itda_core.library.library import Library
-from itda_core.library.manifest import DictionaryRecord
+from itda_core.library.manifest import DictionaryManifest
 from itda_core.models.model import load_model
 from itda_core.queries.atoms import Index
 from itda_core.queries.filters import SORTS, AtomFilter
@@ -30,7 +30,7 @@ class Truth:
         self.record = next(
             r
             for r in self.library.records()
-            if isinstance(r, DictionaryRecord) and r.model == "docs-a" and r.site.layer == 3
+            if isinstance(r, DictionaryManifest) and r.model == "docs-a" and r.site.layer == 3
         )
         self.dictionary = Dictionary.load(self.library.folder(self.record.id))
         self.index = Index(self.library.index_path(self.record.id))
@@ -38,7 +38,7 @@ class Truth:
         model = load_model(str(MODEL_A), device="cpu")
 
         def windows():
-            return cut(self.corpus.documents(), model.tokenizer, self.record.cut, self.record.n_tokens)
+            return make_windows(self.corpus.documents(), model.tokenizer, self.record.cut, self.record.n_tokens)
 
         batches = list(Capture(model, [self.record.site], windows))
         self.x = torch.cat([batch.activations[self.record.site] for batch in batches])

@@ -17,9 +17,9 @@ from transformers import CONFIG_MAPPING, MODEL_FOR_CAUSAL_LM_MAPPING, MODEL_MAPP
 
 from itda_core.capture.local import Capture
 from itda_core.common.errors import UserError
-from itda_core.common.settings import CutSettings
+from itda_core.common.settings import WindowSettings
 from itda_core.common.types import Document, Site
-from itda_core.corpus.windows import Window, cut
+from itda_core.corpus.windows import Window, make_windows
 from itda_core.models.metadata import model_shape
 from itda_core.models.model import Model, load_model
 from tests.support.places import MODEL_A
@@ -396,7 +396,7 @@ def texts() -> list[Document]:
 
 def windows(model: Model) -> list[Window]:
     """The texts as a model reads them, the longest of as many tokens as it reads at most."""
-    return list(cut(texts(), model.tokenizer, CutSettings(context=model.max_tokens or 64), 10_000))
+    return list(make_windows(texts(), model.tokenizer, WindowSettings(context=model.max_tokens or 64), 10_000))
 
 
 def captured(model: Model, layers: Sequence[int]) -> list[torch.Tensor]:

@@ -13,7 +13,7 @@ from streamlit.testing.v1 import AppTest
 from itda_core.cli.command_line import main
 from itda_core.common.types import Document
 from itda_core.library.library import Library
-from itda_core.library.manifest import DictionaryRecord
+from itda_core.library.manifest import DictionaryManifest
 
 MAIN = Path(__file__).parents[2] / "app" / "main.py"
 PAGES = {
@@ -39,9 +39,9 @@ HOSTILE = [
 """Texts that act when they are taken for HTML, Markdown, LaTeX, a formula, or terminal and text controls."""
 
 
-def records(root: Path) -> list[DictionaryRecord]:
+def records(root: Path) -> list[DictionaryManifest]:
     """The sound dictionaries of a library."""
-    return [record for record in Library(root).records() if isinstance(record, DictionaryRecord)]
+    return [record for record in Library(root).records() if isinstance(record, DictionaryManifest)]
 
 
 @pytest.fixture

@@ -12,7 +12,7 @@ import pytest
 from itda_core.common.files import sha256_of, write_json
 from itda_core.common.layout import ATOMS_FILE, MANIFEST_FILE
 from itda_core.library.library import Library
-from itda_core.library.manifest import DictionaryRecord
+from itda_core.library.manifest import DictionaryManifest
 from itda_core.reports.quality import PAIRED, Measured, Point, Quality, Series, write_quality
 from itda_core.reports.sae import SAE_FILES, WEIGHTS_FILE, SaeRecord, SaeSettings
 from tests.support.page_fixtures import records
@@ -64,12 +64,12 @@ def quality_of(
     )
 
 
-def sizes_of(record: DictionaryRecord) -> tuple[int, ...]:
+def sizes_of(record: DictionaryManifest) -> tuple[int, ...]:
     """The sizes that a report on a dictionary has."""
     return record.n_atoms // 4, record.n_atoms // 2, record.n_atoms
 
 
-def report(record: DictionaryRecord, ahead: float) -> Quality:
+def report(record: DictionaryManifest, ahead: float) -> Quality:
     """A report: more atoms and a higher L0 are better, and random atoms are worse by `ahead`."""
 
     def points(less: float) -> tuple[Point, ...]:
@@ -96,7 +96,7 @@ def reported(library: Path, root: Path) -> Path:
     return root
 
 
-def write_sae(here: Library, dictionary: DictionaryRecord, name: str, /, **changes: Any) -> SaeRecord:
+def write_sae(here: Library, dictionary: DictionaryManifest, name: str, /, **changes: Any) -> SaeRecord:
     """An SAE beside a dictionary, as far as pages read it: its manifest, and files that they ask no more of than that
     they are there."""
     folder = here.saes / name

@@ -16,10 +16,10 @@ import numpy as np
 import torch
 from tokenizers import Tokenizer
 
-from itda_core.common.settings import CutSettings, DictionarySettings
+from itda_core.common.settings import DictionarySettings, WindowSettings
 from itda_core.common.types import Codes, Document
 from itda_core.corpus.token_table import TokenTable
-from itda_core.corpus.windows import cut
+from itda_core.corpus.windows import make_windows
 from itda_core.dictionary.dictionary import Dictionary
 from itda_core.index.writer import IndexWriter
 from tests.support.places import MODEL_A
@@ -47,7 +47,7 @@ class SmallIndex:
             Document("never read", "This one lies behind the last token that is wanted."),
         ]
         tokenizer = Tokenizer.from_file(str(_TOKENIZER))
-        windows = list(cut(self.documents, tokenizer, CutSettings(context=16, windows="all"), 262))
+        windows = list(make_windows(self.documents, tokenizer, WindowSettings(context=16, windows="all"), 262))
         self.table = TokenTable.of(windows, holdout=True)
         places = [(window.document, window.position + at) for window in windows for at in window.captured]
         self._tokens = self.table.ordinal(*np.array(places, np.int64).T)

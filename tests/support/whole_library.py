@@ -14,7 +14,7 @@ from itda_core.capture.store import pack, record_activations
 from itda_core.common.bootstrap import Interval
 from itda_core.common.files import read_json, sha256_of, write_hash, write_sealed
 from itda_core.common.layout import ATOMS_FILE, MANIFEST_FILE
-from itda_core.common.settings import CorpusSettings, CutSettings
+from itda_core.common.settings import CorpusSettings, WindowSettings
 from itda_core.common.types import Site
 from itda_core.comparison.compare import summarise
 from itda_core.comparison.transplant import _write
@@ -22,11 +22,11 @@ from itda_core.corpus.store import Corpus, ingest
 from itda_core.interop.exporter import export
 from itda_core.jobs.job import running_job
 from itda_core.library.library import Library
-from itda_core.library.manifest import DictionaryRecord
+from itda_core.library.manifest import DictionaryManifest
 from itda_core.queries.pairs import Pair
 from itda_core.reports.comparison import SIDE_FILES, folder_of, write_side
 from itda_core.reports.comparison import SUMMARY_FILE as COMPARISON_FILE
-from itda_core.reports.layers import DEFAULT, MEASURES, LayerSimilarity, path_of
+from itda_core.reports.layers import DEFAULT, LAYER_MEASURES, LayerSimilarity, path_of
 from itda_core.reports.probing import ITDA, Probe, ProbedCoder, ProbedProperty, Probing, Score, write_probing
 from itda_core.reports.quality import PAIRED, Measured, Point, Quality, Series, write_quality
 from itda_core.reports.sae import SAE_FILES, WEIGHTS_FILE, SaeRecord, SaeSettings
@@ -95,17 +95,17 @@ def files_of(library: Library) -> dict[str, Path]:
 def _corpus(library: Library) -> Corpus:
     texts = library.root.parent / f"{library.root.name}.jsonl"
     texts.write_text("".join(json.dumps({"text": document.text}) + "\n" for document in DOCUMENTS))
-    return ingest(CorpusSettings(str(texts)), CutSettings(4), library.corpora)
+    return ingest(CorpusSettings(str(texts)), WindowSettings(4), library.corpora)
 
 
-def _map(library: Library, a: DictionaryRecord) -> None:
+def _map(library: Library, a: DictionaryManifest) -> None:
     places = np.linspace(0, 1, a.n_atoms)
     frame = pd.DataFrame({"atom": range(a.n_atoms), "x": places.astype(np.float32), "y": places.astype(np.float32)})
     frame.to_parquet(library.map_path(a.id), index=False)
     write_hash(library.map_path(a.id))
 
 
-def _reports(library: Library, a: DictionaryRecord) -> None:
+def _reports(library: Library, a: DictionaryManifest) -> None:
     one = {name: (1.0, 2.0) for name in PAIRED}
     points = (Point(a.n_atoms, 2, {"ce_loss_score": _SHARE, "dead": _SHARE, "relative_error": _SHARE}, one),)
     quality = Quality(a.id, 6, 2, 2.5, 7.5, (Series("itda", points),), 1.0, sources=(9, 19), by_document=one)
@@ -118,7 +118,7 @@ def _reports(library: Library, a: DictionaryRecord) -> None:
     write_probing(probing, library.folder(a.id))
 
 
-def _comparison(library: Library, a: DictionaryRecord, b: DictionaryRecord) -> None:
+def _comparison(library: Library, a: DictionaryManifest, b: DictionaryManifest) -> None:
     pair = Pair(library.index_path(a.id), library.index_path(b.id), "token")
     found = summarise(pair, a.id, b.id, "token")
     pair.close()
@@ -131,23 +131,23 @@ def _comparison(library: Library, a: DictionaryRecord, b: DictionaryRecord) -> N
     write_sealed(folder / COMPARISON_FILE, {"version": 1, **asdict(found), "files": files})
 
 
-def _transplant(library: Library, a: DictionaryRecord, b: DictionaryRecord) -> None:
+def _transplant(library: Library, a: DictionaryManifest, b: DictionaryManifest) -> None:
     summary = TransplantSummary(a.id, b.id, "token", a.n_atoms, 0, 36, a.settings.l0, 0, 0, None, 0.25)
     atoms = pd.DataFrame({name: [None] * a.n_atoms for name in ATOM_SCHEMA.names} | {"atom": range(a.n_atoms)})
     contexts = pd.DataFrame({name: [] for name in CONTEXT_SCHEMA.names})
     _write(folder_of(library, a, b), summary, {TRANSPLANTED_FILE: atoms, CONTEXTS_FILE: contexts})
 
 
-def _layers(library: Library, a: DictionaryRecord, b: DictionaryRecord) -> None:
+def _layers(library: Library, a: DictionaryManifest, b: DictionaryManifest) -> None:
     rows = ((0.9, 0.1), (0.2, 0.8))
     found = LayerSimilarity(
         a.model, b.model, ("resid", "resid"), a.corpus, "token", 36, (1.0, 1.0), 2, 0.1, ((3, 3), (3, 3)), 0.5,
-        Interval(0.4, 0.6), 0.1, (6, 6), {name: rows for name in list(MEASURES)[:3]}, {"svcca": "too few tokens"},
+        Interval(0.4, 0.6), 0.1, (6, 6), {name: rows for name in list(LAYER_MEASURES)[:3]}, {"svcca": "too few tokens"},
     )  # fmt: skip
     write_sealed(path_of(library, a, b, DEFAULT), {"version": 2, **asdict(found)})
 
 
-def _sae(library: Library, a: DictionaryRecord) -> None:
+def _sae(library: Library, a: DictionaryManifest) -> None:
     folder = library.saes / SAE
     folder.mkdir(parents=True)
     for name in SAE_FILES:

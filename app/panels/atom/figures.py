@@ -5,11 +5,11 @@ import streamlit as st
 from app.charts import atoms
 from app.format.text import count, number, share
 from app.shell import widgets
-from itda_core.library.manifest import DictionaryRecord
+from itda_core.library.manifest import DictionaryManifest
 from itda_core.queries.atoms import Atom, Index
 
 
-def show_figures(atom: Atom, record: DictionaryRecord) -> None:
+def show_figures(atom: Atom, record: DictionaryManifest) -> None:
     """The atom's numbers."""
     with st.grid(4, min_column_width=150):
         st.metric("Fires on", f"{count(atom.count)} tokens", border=True, help="Captured tokens with a coefficient")

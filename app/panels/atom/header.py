@@ -9,7 +9,7 @@ import streamlit as st
 from app.format.text import visible
 from app.shell import chrome, widgets
 from app.state import codec, pages
-from itda_core.library.manifest import DictionaryRecord
+from itda_core.library.manifest import DictionaryManifest
 from itda_core.queries.atoms import Atom, Index
 
 MOST_DOWNLOADED = 100_000
@@ -20,7 +20,7 @@ def step(dictionary_id: str, atom: int) -> None:
     st.query_params.from_dict(codec.encode(pages.AtomState(dictionary_id, atom)))
 
 
-def show_header(record: DictionaryRecord, atom: Atom, index: Index) -> None:
+def show_header(record: DictionaryManifest, atom: Atom, index: Index) -> None:
     """Which atom this is, the way back, the neighbours in order, and the link to keep."""
     with st.container(horizontal=True, vertical_alignment="center"):
         chrome.dictionary_link(record.id, chrome.dictionary_names()[record.id], icon="arrow_back")
@@ -47,7 +47,7 @@ def show_header(record: DictionaryRecord, atom: Atom, index: Index) -> None:
     st.set_page_config(page_title=f"Atom {atom.atom}, {visible(chrome.dictionary_names()[record.id])}")
 
 
-def show_downloads(record: DictionaryRecord, atom: Atom, index: Index) -> None:
+def show_downloads(record: DictionaryManifest, atom: Atom, index: Index) -> None:
     """The link to this atom, and its data."""
 
     def as_json() -> str:

@@ -12,11 +12,11 @@ from app.format.text import number
 from app.shell import chrome, urls
 from app.state import pages
 from itda_core.common.errors import DamagedError
-from itda_core.library.manifest import DictionaryRecord
+from itda_core.library.manifest import DictionaryManifest
 from itda_core.queries.atoms import Atom, Index
 
 
-def show_relatives(record: DictionaryRecord, atom: Atom, index: Index) -> None:
+def show_relatives(record: DictionaryManifest, atom: Atom, index: Index) -> None:
     """Atoms like this one: in direction, in where they fire, and in where they came from."""
     st.subheader("Nearest")
     st.caption("Most alike in direction: cosine")
@@ -45,12 +45,12 @@ def atom_rows(dictionary_id: str, atoms: pd.DataFrame, columns: Sequence[str]) -
     ]
 
 
-def show_elsewhere(record: DictionaryRecord, atom: Atom) -> None:
+def show_elsewhere(record: DictionaryManifest, atom: Atom) -> None:
     """Dictionaries that chose the same token as a source. Positions mean the same where corpus and tokenizer do."""
     others = [
         other
         for other in resources.records()
-        if isinstance(other, DictionaryRecord)
+        if isinstance(other, DictionaryManifest)
         and other.id != record.id
         and (other.corpus, other.tokenizer_sha256) == (record.corpus, record.tokenizer_sha256)
     ]

@@ -10,14 +10,14 @@ from app.panels.atoms.filters import RANGES, SCOPES
 from app.panels.atoms.map import row_of
 from app.shell import widgets
 from app.state import pages as state
-from itda_core.library.manifest import DictionaryRecord
+from itda_core.library.manifest import DictionaryManifest
 from itda_core.queries.atoms import Index
 
 PAGE_ROWS = 50
 
 
 def show_list(
-    record: DictionaryRecord, shown: state.AtomsState, index: Index, selected: tuple[int, ...] | None
+    record: DictionaryManifest, shown: state.AtomsState, index: Index, selected: tuple[int, ...] | None
 ) -> None:
     """One page of the list."""
     where = shown.where(selected)

@@ -15,7 +15,7 @@ from app.panels.jobs import offer_work
 from app.shell import chrome, urls, widgets
 from app.state import codec, pages
 from itda_core.common.errors import DamagedError
-from itda_core.library.manifest import DictionaryRecord
+from itda_core.library.manifest import DictionaryManifest
 from itda_core.queries.atoms import Index
 from itda_core.queries.filters import AtomFilter
 
@@ -27,7 +27,7 @@ COLOURS = {
 }
 
 
-def show_map(record: DictionaryRecord, shown: pages.AtomsState, index: Index, matching: pd.DataFrame) -> None:
+def show_map(record: DictionaryManifest, shown: pages.AtomsState, index: Index, matching: pd.DataFrame) -> None:
     """The map, or a way to get one. Where it is damaged, that is said in its place: the list needs none."""
     try:
         places = resources.atom_map(record.id)
@@ -81,7 +81,7 @@ def map_selected() -> None:
         go(picked=int(data[0] if isinstance(data, list) else data))
 
 
-def selected_on_map(record: DictionaryRecord, region: codec.Polygon | None) -> tuple[int, ...] | None:
+def selected_on_map(record: DictionaryManifest, region: codec.Polygon | None) -> tuple[int, ...] | None:
     """The atoms inside a region of the map; None where there is no region, or no map that can be read."""
     if not region:
         return None
@@ -102,7 +102,7 @@ def corners_of(shape: dict[str, Any]) -> codec.Polygon | None:
     return corners if len(corners) >= 3 else None
 
 
-def offer_map(record: DictionaryRecord) -> None:
+def offer_map(record: DictionaryManifest) -> None:
     """Say that there is no map, and compute one; the page starts over once it is there."""
     offer_work(
         "This dictionary has no map yet. It places atoms that are alike in direction near each other.",

@@ -9,15 +9,15 @@ from pathlib import Path
 from typing import Any
 
 from app.state.pages import BuildState
-from itda_core.build.estimate import Asked
+from itda_core.build.estimate import BuildRequest
 from itda_core.cli.command_line import parse
 from itda_core.common.errors import UserError
 from itda_core.common.settings import (
     NDIF_KEY_VARIABLE,
     BuildSettings,
     CorpusSettings,
-    CutSettings,
     DictionarySettings,
+    WindowSettings,
     parse_hooks,
     parse_layers,
 )
@@ -36,7 +36,7 @@ class Checked:
 
     problems: dict[str, str] = field(default_factory=dict)
     """What is wrong, by the name of the field; one line that says what to do."""
-    asked: Asked | None = None
+    asked: BuildRequest | None = None
     """The build that it asks for, where nothing is wrong."""
     shape: ModelShape | None = None
     """What is known of the model, where it is one."""
@@ -103,7 +103,7 @@ def check(form: BuildState) -> Checked:
     for name, make in (
         ("documents", lambda: CorpusSettings("docs", documents=form.documents)),
         ("corpus", lambda: check_corpus(CorpusSettings(form.corpus))),
-        ("context", lambda: CutSettings(form.context)),
+        ("context", lambda: WindowSettings(form.context)),
         ("tokens", lambda: BuildSettings((0,), tokens=form.tokens)),
         ("batch", lambda: BuildSettings((0,), batch_windows=form.batch)),
         ("l0", lambda: DictionarySettings(l0=form.l0)),
@@ -121,14 +121,14 @@ def check(form: BuildState) -> Checked:
     if problems or shape is None:
         return Checked(problems, None, shape)
     is_folder = shape.is_local
-    asked = Asked(
+    asked = BuildRequest(
         Path(model_path(form.model)).expanduser().resolve().name if is_folder else form.model,
         shape,
         form.dtype,
         CorpusSettings(
             form.corpus, form.column, form.split, form.config or None, form.corpus_revision or None, form.documents
         ),
-        CutSettings(form.context, form.windows, form.keep_first),
+        WindowSettings(form.context, form.windows, form.keep_first),
         BuildSettings(layers, hooks, form.tokens, not form.no_holdout, form.keep_activations, form.batch),
         DictionarySettings(
             form.l0, form.threshold, form.error, form.scan, form.init, form.max_atoms, form.method, form.recipe

@@ -10,13 +10,13 @@ from app.panels.build.fields import go
 from app.panels.build.form import Checked, arguments
 from app.shell import chrome
 from app.state.pages import BuildState
-from itda_core.build.estimate import Asked, Estimate, estimate
+from itda_core.build.estimate import BuildRequest, Estimate, estimate
 from itda_core.common.text import one_line
 from itda_core.corpus.store import Corpus
 from itda_core.corpus.windows import HOLDOUT
 
 
-def show_cost(asked: Asked, cost: Estimate) -> None:
+def show_cost(asked: BuildRequest, cost: Estimate) -> None:
     """What the build will take, and what that rests on."""
     with st.grid(2, min_column_width=100, gap="small"):
         st.metric("Tokens", count(cost.tokens))
@@ -48,7 +48,7 @@ def show_cost(asked: Asked, cost: Estimate) -> None:
         )
 
 
-def said_of_time(asked: Asked, cost: Estimate) -> str:
+def said_of_time(asked: BuildRequest, cost: Estimate) -> str:
     """What the time rests on."""
     if asked.remote:
         return "Time cannot be told: it depends on NDIF's queue. What has come is kept if the build is stopped."
@@ -72,7 +72,7 @@ def said_of_time(asked: Asked, cost: Estimate) -> str:
     return said + " Reading the corpus, loading the model and the maps come on top."
 
 
-def said_of_room(asked: Asked, cost: Estimate) -> str:
+def said_of_room(asked: BuildRequest, cost: Estimate) -> str:
     """What memory and disk rest on."""
     n = asked.shape.n_parameters
     if asked.remote:

@@ -14,7 +14,7 @@ from app.panels.compare.address import widget
 from app.panels.compare.rows import match_address, matched_row, source_tokens
 from app.shell import chrome, urls, widgets
 from app.state import pages
-from itda_core.library.manifest import DictionaryRecord
+from itda_core.library.manifest import DictionaryManifest
 from itda_core.queries.pair_filters import LEAST_TOGETHER, PairFilter
 from itda_core.queries.pairs import Pair, PartCounts
 
@@ -46,7 +46,7 @@ def show_matches(shown: pages.CompareState, pair: Pair, whole: PartCounts) -> No
 
 
 def show_changes(
-    shown: pages.CompareState, a: DictionaryRecord, b: DictionaryRecord, pair: Pair, whole: PartCounts
+    shown: pages.CompareState, a: DictionaryManifest, b: DictionaryManifest, pair: Pair, whole: PartCounts
 ) -> None:
     """What became an atom from A to B and what stopped being one: for two checkpoints, or a model and a tuned one."""
     if (a.n_layers, a.d_model, a.tokenizer_sha256, a.site) != (b.n_layers, b.d_model, b.tokenizer_sha256, b.site):

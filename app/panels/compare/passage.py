@@ -15,8 +15,8 @@ from app.panels.compare.rows import match_address
 from app.panels.decompose.passage import Choose, decomposed, pieces, show_notes, unread
 from app.shell import chrome, urls, widgets
 from app.state import pages
-from itda_core.decompose.passages import Decomposition, Segment, Sight, align, atoms_in, sights
-from itda_core.library.manifest import DictionaryRecord
+from itda_core.decompose.passages import Decomposition, Segment, SharedSource, align, atoms_in, sights
+from itda_core.library.manifest import DictionaryManifest
 
 MOST_LISTED = 15
 """Sources of a list; all of them are in the download."""
@@ -84,7 +84,7 @@ def passage(shown: pages.CompareState, text: str, choose: Choose) -> None:
 
 def show_sights(
     shown: pages.CompareState,
-    records: list[DictionaryRecord],
+    records: list[DictionaryManifest],
     found: tuple[Decomposition, Decomposition],
     segment: Segment,
     picked: Segment | None,
@@ -120,9 +120,9 @@ def _error_in(found: Decomposition, tokens: range) -> str:
 def _show_list(
     title: str,
     shown: pages.CompareState,
-    record: DictionaryRecord,
+    record: DictionaryManifest,
     sources: dict[int, Any],
-    listed: list[Sight],
+    listed: list[SharedSource],
     side: int,
 ) -> None:
     st.caption(inert(title))
@@ -142,12 +142,12 @@ def _show_list(
         st.caption(f"{len(listed) - MOST_LISTED} more are in the download.")
 
 
-def _sources(record: DictionaryRecord, found: Decomposition, tokens: range) -> dict[int, Any]:
+def _sources(record: DictionaryManifest, found: Decomposition, tokens: range) -> dict[int, Any]:
     """The rows of `Index.sources` by atom."""
     return {int(source.atom): source for source in each(resources.index(record.id).sources(atoms_in(found, tokens)))}
 
 
-def _keys(records: list[DictionaryRecord], found: list[list[int]]) -> list[dict[int, tuple[int, int]]]:
+def _keys(records: list[DictionaryManifest], found: list[list[int]]) -> list[dict[int, tuple[int, int]]]:
     """The source of each atom that was found: of twins the same, of any other atom its own."""
     a, b = records
     # Twins here are those of the lists: of several tokens that end at one character, only the last stands for it.
@@ -156,7 +156,7 @@ def _keys(records: list[DictionaryRecord], found: list[list[int]]) -> list[dict[
     return [own[0], own[1] | {twin: (0, atom) for atom, twin in twins.items() if twin in own[1]}]
 
 
-def _sights_table(seen: list[Sight], sources: list[dict[int, Any]]) -> pd.DataFrame:
+def _sights_table(seen: list[SharedSource], sources: list[dict[int, Any]]) -> pd.DataFrame:
     """Columns: document, position, before, label, after, atom_a, weight_a, atom_b, weight_b."""
     rows = []
     for sight in seen:

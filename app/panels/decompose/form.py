@@ -7,10 +7,10 @@ from app.panels.decompose.address import go
 from app.panels.decompose.passage import addressed
 from app.shell import chrome
 from itda_core.decompose.passages import MOST_CHARACTERS
-from itda_core.library.manifest import DictionaryRecord
+from itda_core.library.manifest import DictionaryManifest
 
 
-def show_header(record: DictionaryRecord) -> None:
+def show_header(record: DictionaryManifest) -> None:
     """Which dictionary decomposes, the way back, and what this page is."""
     names = chrome.dictionary_names()
     chrome.dictionary_link(record.id, names[record.id], icon="arrow_back")

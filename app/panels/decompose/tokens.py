@@ -13,10 +13,10 @@ from app.panels.decompose.address import go
 from app.panels.decompose.passage import show_tokens, terms_table
 from app.shell import widgets
 from itda_core.decompose.passages import Decomposition
-from itda_core.library.manifest import DictionaryRecord
+from itda_core.library.manifest import DictionaryManifest
 
 
-def show_passage(record: DictionaryRecord, found: Decomposition, chosen: int | None) -> None:
+def show_passage(record: DictionaryManifest, found: Decomposition, chosen: int | None) -> None:
     """The text token by token, steps between tokens, and the data of all of them."""
     captured = [at for at, token in enumerate(found.tokens) if token.row is not None]
     before = [at for at in captured if chosen is not None and at < chosen]
@@ -60,7 +60,7 @@ def show_passage(record: DictionaryRecord, found: Decomposition, chosen: int | N
         )
 
 
-def show_token(record: DictionaryRecord, found: Decomposition, chosen: int) -> None:
+def show_token(record: DictionaryManifest, found: Decomposition, chosen: int) -> None:
     """One token: x as a sum of atoms and the residual."""
     token, label = found.tokens[chosen], found.label(chosen)
     part, n_parts = found.part(chosen)

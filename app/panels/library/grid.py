@@ -6,15 +6,15 @@ import pandas as pd
 import streamlit as st
 
 from app.charts import atoms
-from app.components.navigate import leap
+from app.components.navigate import navigate
 from app.format import names as naming
 from app.format.text import inert, number
 from app.shell import chrome, urls, widgets
 from app.state import codec, pages
 from itda_core.common.types import HOOKS
-from itda_core.library.manifest import DictionaryRecord
+from itda_core.library.manifest import DictionaryManifest
 
-MEASURES = {
+GRID_METRICS = {
     "error": "relative error",
     "atoms": "atoms",
     "density": "atoms per token",
@@ -24,7 +24,7 @@ CLICKS = {"open": "opens its atoms", "compare": "chooses A, then B"}
 HOOK_NAMES = {"resid": "block output", "mlp": "MLP", "attn": "attention"}
 
 
-def measure_of(record: DictionaryRecord, measure: str) -> float | None:
+def measure_of(record: DictionaryManifest, measure: str) -> float | None:
     """The number that a cell is coloured by; None where it was not measured."""
     return {
         "error": record.relative_error,
@@ -34,14 +34,14 @@ def measure_of(record: DictionaryRecord, measure: str) -> float | None:
     }[measure]
 
 
-def show_grid(records: list[DictionaryRecord], shown: pages.LibraryState) -> None:
+def show_grid(records: list[DictionaryManifest], shown: pages.LibraryState) -> None:
     """The grid of one hook's dictionaries; a click opens one."""
     hooks = [hook for hook in HOOKS if any(record.site.hook == hook for record in records)]
     hook = shown.hook if shown.hook in hooks else hooks[0]
     with st.container(horizontal=True, vertical_alignment="bottom"):
         if len(hooks) > 1:
             choose("hook", "Place in the block", hooks, hook, HOOK_NAMES)
-        choose("measure", "Colour", list(pages.MEASURES), shown.measure, MEASURES)
+        choose("measure", "Colour", list(pages.MEASURES), shown.measure, GRID_METRICS)
         choose("click", "A click on a cell", list(pages.CLICKS), shown.click, CLICKS)
     here = [record for record in records if record.site.hook == hook]
     placed = naming.rows(here)
@@ -82,9 +82,9 @@ def show_grid(records: list[DictionaryRecord], shown: pages.LibraryState) -> Non
 def open_cell(dictionary_id: str, shown: pages.LibraryState, first: str) -> None:
     """Go where a click on a cell leads: to its atoms, or with the cell that was chosen first to their comparison."""
     if shown.click == "open":
-        leap(urls.atoms_address(dictionary_id))
+        navigate(urls.atoms_address(dictionary_id))
     elif first:
-        leap(urls.compare_address(pages.CompareState(first, dictionary_id)))
+        navigate(urls.compare_address(pages.CompareState(first, dictionary_id)))
     else:
         st.query_params.from_dict(codec.encode(replace(shown, first=dictionary_id)))
         st.rerun()
@@ -107,7 +107,7 @@ def choose(name: str, label: str, options: list[str], now: str, words: dict[str,
     st.segmented_control(label, options, format_func=words.__getitem__, key=key, on_change=changed, required=True)
 
 
-def table_of(records: list[DictionaryRecord]) -> pd.DataFrame:
+def table_of(records: list[DictionaryManifest]) -> pd.DataFrame:
     """Settings and quality of dictionaries, for downloads."""
     return pd.DataFrame(
         {

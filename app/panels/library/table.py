@@ -8,10 +8,10 @@ from app.format.text import count, inert, number
 from app.shell import chrome, urls, widgets
 from itda_core.common.errors import UserError
 from itda_core.corpus.store import Corpus
-from itda_core.library.manifest import Damaged, DictionaryRecord
+from itda_core.library.manifest import DictionaryManifest, InvalidDictionary
 
 
-def show_table(records: list[DictionaryRecord]) -> None:
+def show_table(records: list[DictionaryManifest]) -> None:
     """Settings and quality of every dictionary, each row a link to its atoms."""
     columns = [
         "Dictionary",
@@ -49,10 +49,10 @@ def show_table(records: list[DictionaryRecord]) -> None:
     token_strip(rows, key="dictionaries", columns=columns, style="table")
 
 
-def show_damaged(damaged: list[Damaged]) -> None:
+def show_damaged(damaged: list[InvalidDictionary]) -> None:
     """Dictionaries that cannot be opened, and what to do."""
     is_all_newer = all(each.is_newer for each in damaged)
-    st.subheader("Of a newer version" if is_all_newer else "Damaged")
+    st.subheader("Of a newer version" if is_all_newer else "InvalidDictionary")
     for each in damaged:
         st.error(
             f"**{inert(each.id)}**: {inert(each.reason)}",

@@ -10,7 +10,7 @@ from app.resources import SaeRecord
 from app.shell import chrome, urls
 from app.state import pages
 from itda_core.common.errors import DamagedError, UserError
-from itda_core.library.manifest import DictionaryRecord
+from itda_core.library.manifest import DictionaryManifest
 
 
 def go(**changes: Any) -> None:
@@ -49,7 +49,7 @@ def show_chooser(shown: pages.QualityState, saes: dict[str, SaeRecord]) -> None:
             )
 
 
-def record_of(chosen: str, saes: dict[str, SaeRecord]) -> DictionaryRecord | SaeRecord:
+def record_of(chosen: str, saes: dict[str, SaeRecord]) -> DictionaryManifest | SaeRecord:
     """What an id stands for. Raises UserError, saying what there is, for an id that nothing here has."""
     try:
         return saes[chosen] if chosen in saes else resources.library().record(chosen)

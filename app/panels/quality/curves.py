@@ -7,7 +7,7 @@ import pandas as pd
 import streamlit as st
 
 from app.charts import quality
-from app.components.navigate import leap
+from app.components.navigate import navigate
 from app.components.token_strip import Row, Token, token_strip
 from app.format.text import count
 from app.panels.quality.points import (
@@ -25,7 +25,7 @@ from app.panels.quality.points import (
 from app.panels.quality.verdict import SAID
 from app.shell import urls, widgets
 from app.state import pages
-from itda_core.reports.quality import MEASURES
+from itda_core.reports.quality import QUALITY_METRICS
 
 LINES = {"own": "as built", "all": "every size and L0"}
 AXES = {"l0": "L0", "latents": "size (atoms or latents)"}
@@ -44,7 +44,7 @@ def show_curves(subjects: list[Subject], now: pages.QualityState, go: Go) -> Non
         return
     measure = now.measure if now.measure in measures else measures[0]
     lines = now.lines or ("all" if len(subjects) == 1 else "own")
-    choose("measure", "Measure", measures, measure, MEASURES, go)
+    choose("measure", "Measure", measures, measure, QUALITY_METRICS, go)
     st.caption(SAID[measure])
     choose("lines", "Lines", list(LINES), lines, LINES, go)
     points = points_of(subjects, measure)
@@ -53,7 +53,7 @@ def show_curves(subjects: list[Subject], now: pages.QualityState, go: Go) -> Non
         figure = quality.quality_lines(
             drawn,
             across,
-            (title, MEASURES[measure]),
+            (title, QUALITY_METRICS[measure]),
             lambda value: shown(measure, value),
             unchanged(subjects) if measure == "ce_loss" else (),
         )
@@ -62,14 +62,14 @@ def show_curves(subjects: list[Subject], now: pages.QualityState, go: Go) -> Non
                 figure,
                 drawn,
                 key=f"quality_{across}_{measure}_{lines}_{now.sae}",  # a new one, with nothing picked, for each address
-                alt=f"{MEASURES[measure]} against {title}; the table below has the same points with links",
+                alt=f"{QUALITY_METRICS[measure]} against {title}; the table below has the same points with links",
                 file=f"quality-{measure}-{across}.csv",
                 on_select="rerun",
                 selection_mode="points",
             )
         href = clicked(selected.get("points"), subjects, now)
         if href is not None:
-            leap(href)
+            navigate(href)
     st.caption(words_of_lines(subjects))
 
 
@@ -162,11 +162,11 @@ def show_points(subjects: list[Subject], now: pages.QualityState) -> None:
         for series in subject.quality.series
         for point in series.points
     ]
-    main = MEASURES[now.measure if now.measure in measures else measures[0]]
+    main = QUALITY_METRICS[now.measure if now.measure in measures else measures[0]]
     with st.expander("Every point"):
         if len(rows) > _MOST_ROWS:
             st.caption(f"The first {_MOST_ROWS} of {count(len(rows))}; the download has all.")
-        columns = ["Atoms", "size", "L0", *(MEASURES[name] for name in measures), f"{main}, 95 %"]
+        columns = ["Atoms", "size", "L0", *(QUALITY_METRICS[name] for name in measures), f"{main}, 95 %"]
         token_strip(rows[:_MOST_ROWS], key="points", columns=columns, style="table")
     widgets.download(
         lambda: table_of(subjects), key="points_csv", file=f"{subjects[0].id}-quality.csv", label="Every point as CSV"

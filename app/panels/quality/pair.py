@@ -13,7 +13,7 @@ from app.resources import SaeRecord
 from app.shell import chrome, urls, widgets
 from app.state import codec, pages
 from itda_core.common.errors import DamagedError
-from itda_core.library.manifest import DictionaryRecord
+from itda_core.library.manifest import DictionaryManifest
 
 MEASURE = (
     "Measuring takes some minutes for a small model, is done once, and is kept. The model reads text that was held "
@@ -21,9 +21,9 @@ MEASURE = (
 )
 
 
-def show_built(record: DictionaryRecord | SaeRecord, side: str, names: dict[str, str]) -> None:
+def show_built(record: DictionaryManifest | SaeRecord, side: str, names: dict[str, str]) -> None:
     """What stands on a side, and how it was made; a link to it."""
-    if isinstance(record, DictionaryRecord):
+    if isinstance(record, DictionaryManifest):
         settings = record.settings
         words = [
             f"{count(record.n_atoms)} atoms from {count(record.n_tokens)} tokens",
@@ -39,12 +39,12 @@ def show_built(record: DictionaryRecord | SaeRecord, side: str, names: dict[str,
     st.caption(inert(", ".join(words)))
 
 
-def measured(side: str, record: DictionaryRecord | SaeRecord, name: str) -> Subject | None:
+def measured(side: str, record: DictionaryManifest | SaeRecord, name: str) -> Subject | None:
     """What stands on a side with its report; None, after saying how to come by one, where there is none.
 
     Raises DamagedError where the report on an SAE cannot be read.
     """
-    if not isinstance(record, DictionaryRecord):
+    if not isinstance(record, DictionaryManifest):
         subject = saes.subject_of(record, name, side)
         if subject is None:
             st.text("This SAE is not measured. Run the itda sae command that made it once more: it then measures it.")

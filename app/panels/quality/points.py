@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 
 from app.format.text import count, number, share
-from itda_core.reports.quality import MEASURES, Measured, Point, Quality, Series
+from itda_core.reports.quality import QUALITY_METRICS, Measured, Point, Quality, Series
 
 OWN, RANDOM, SAE = "itda", "random", "sae"
 """Names of series in a report."""
@@ -78,12 +78,12 @@ def table_of(subjects: list[Subject]) -> pd.DataFrame:
                     "l0": point.l0,
                 }
                 for name, measured in point.measured.items():
-                    words = MEASURES[name]
+                    words = QUALITY_METRICS[name]
                     row |= {words: measured.value, f"{words} low": measured.low, f"{words} high": measured.high}
                 rows.append(row)
     measures = [
         f"{words}{end}"
-        for words in MEASURES.values()
+        for words in QUALITY_METRICS.values()
         if any(words in row for row in rows)
         for end in ("", " low", " high")
     ]
@@ -99,7 +99,7 @@ def offered(subjects: list[Subject]) -> list[str]:
         for point in series.points
         for name in point.measured
     }
-    return [name for name in MEASURES if name in found]
+    return [name for name in QUALITY_METRICS if name in found]
 
 
 def points_of(subjects: list[Subject], measure: str) -> pd.DataFrame:
@@ -133,7 +133,9 @@ def said_of_leads(found: dict[str, Measured], who: str) -> str:
     words = []
     for name, by in found.items():
         way, low, high = ("ahead", by.low, by.high) if by.value >= 0 else ("behind", -by.high, -by.low)
-        words.append(f"{way} by {number(abs(by.value), 2)} ({number(low, 2)} to {number(high, 2)}) in {MEASURES[name]}")
+        words.append(
+            f"{way} by {number(abs(by.value), 2)} ({number(low, 2)} to {number(high, 2)}) in {QUALITY_METRICS[name]}"
+        )
     return f"{who[:1].upper()}{who[1:]} {' and '.join(words)}."
 
 
@@ -152,7 +154,7 @@ def verdict(found: dict[str, Measured], who: str, than: str) -> str:
         words = {1: "better than", 0: "not clearly different from", -1: "worse than"}[values.pop()]
         return f"{who[:1].upper()}{who[1:]} {words} {than}"
     short = {1: "better", 0: "not clearly different", -1: "worse"}
-    by = [f"{short[value]} by {MEASURES[name]}" for name, value in signs.items()]
+    by = [f"{short[value]} by {QUALITY_METRICS[name]}" for name, value in signs.items()]
     return f"Against {than}, {who} {' and '.join(by)}"
 
 

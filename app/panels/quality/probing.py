@@ -12,7 +12,7 @@ from app.format.text import count, inert, share, signed
 from app.panels import jobs
 from app.shell import chrome, urls, widgets
 from itda_core.common.errors import UserError
-from itda_core.library.manifest import DictionaryRecord
+from itda_core.library.manifest import DictionaryManifest
 from itda_core.queries.atoms import Index
 from itda_core.reports.probing import ITDA, SAE, Probe, ProbedProperty, Probing, Score
 from itda_core.reports.properties import property_of
@@ -30,7 +30,7 @@ Go = Callable[..., None]
 """Changes what the page shows, as `parts.change` does."""
 
 
-def show_probing(record: DictionaryRecord, chosen: str, go: Go, saes: Mapping[str, str]) -> None:
+def show_probing(record: DictionaryManifest, chosen: str, go: Go, saes: Mapping[str, str]) -> None:
     """What probes found of a dictionary, on average or for one property; without a report, the way to it.
 
     Args:
@@ -113,7 +113,7 @@ def points_of(words: str, scores: tuple[Score, ...], report: Probing) -> pd.Data
 
 
 def _show_lines(
-    record: DictionaryRecord, points: pd.DataFrame, name: str, words: str, coders: Mapping[str, str]
+    record: DictionaryManifest, points: pd.DataFrame, name: str, words: str, coders: Mapping[str, str]
 ) -> None:
     """Accuracy against the number of latents, a line for each coder."""
     widgets.figure(
@@ -125,7 +125,7 @@ def _show_lines(
     )
 
 
-def _show_mean(record: DictionaryRecord, report: Probing, coders: Mapping[str, str]) -> None:
+def _show_mean(record: DictionaryManifest, report: Probing, coders: Mapping[str, str]) -> None:
     st.caption(f"The mean over {len(report.properties)} properties.")
     _show_lines(record, points_of("mean", report.means, report), "mean", "mean of all properties", coders)
     if report.left_out:
@@ -133,7 +133,9 @@ def _show_mean(record: DictionaryRecord, report: Probing, coders: Mapping[str, s
         st.caption(inert(f"Left out: {'; '.join(said)}."))
 
 
-def _show_property(record: DictionaryRecord, report: Probing, found: ProbedProperty, coders: Mapping[str, str]) -> None:
+def _show_property(
+    record: DictionaryManifest, report: Probing, found: ProbedProperty, coders: Mapping[str, str]
+) -> None:
     about = property_of(found.name)
     st.caption(
         inert(
@@ -163,7 +165,7 @@ def _how_to_read(report: Probing) -> str:
     )
 
 
-def _show_atom(record: DictionaryRecord, probe: Probe, found: ProbedProperty, report: Probing) -> None:
+def _show_atom(record: DictionaryManifest, probe: Probe, found: ProbedProperty, report: Probing) -> None:
     """The atom that the probe of one atom reads: its source, a link to it, and what its coefficient says."""
     (number_,) = probe.latents
     way = "larger" if probe.signs[0] > 0 else "smaller"
@@ -181,14 +183,14 @@ def _show_atom(record: DictionaryRecord, probe: Probe, found: ProbedProperty, re
     )
 
 
-def _source(record: DictionaryRecord, index: Index, number_: int) -> Row:
+def _source(record: DictionaryManifest, index: Index, number_: int) -> Row:
     atom = index.atom(number_)
     tokens = [Token(atom.before), Token(atom.label, is_centre=True), Token(atom.after)]
     note = f"{atom.document_name}, token {atom.position}"
     return Row(tokens, href=urls.atom_address(record.id, number_), lead=str(number_), note=note)
 
 
-def _show_table(record: DictionaryRecord, report: Probing, coders: Mapping[str, str]) -> None:
+def _show_table(record: DictionaryManifest, report: Probing, coders: Mapping[str, str]) -> None:
     """Every accuracy, a line for each property and coder, with all that there is of each probe as CSV."""
     ks = [ALL if k is None else str(k) for k in _ks(report)]
     parts_ = [("mean", report.means), *((property_of(each.name).words, each.probes) for each in report.properties)]

@@ -15,8 +15,8 @@ from app.resources import SaeRecord
 from app.shell import urls
 from app.state import pages
 from itda_core.common.errors import UserError
-from itda_core.library.manifest import Damaged, DictionaryRecord
-from itda_core.reports.quality import MEASURES
+from itda_core.library.manifest import DictionaryManifest, InvalidDictionary
+from itda_core.reports.quality import QUALITY_METRICS
 from itda_core.reports.sae import SaeSettings
 
 KINDS = {"topk": "TopK", "standard": "ReLU"}
@@ -37,7 +37,7 @@ def known() -> dict[str, SaeRecord]:
     return {record.id: record for record in resources.saes() if isinstance(record, SaeRecord)}
 
 
-def names(records: Iterable[SaeRecord], beside: DictionaryRecord | None) -> dict[str, str]:
+def names(records: Iterable[SaeRecord], beside: DictionaryManifest | None) -> dict[str, str]:
     """Names of SAEs for people, by id, no two of them the same; beside a dictionary of their site without that site."""
     plain = {
         record.id: short(record)
@@ -79,7 +79,7 @@ def subject_of(record: SaeRecord, name: str, side: str = "b") -> Subject | None:
     return None if report is None else Subject(side, record.id, name, record.width, record.k, True, report)
 
 
-def show_saes(dictionary: DictionaryRecord, now: pages.QualityState, saes: dict[str, SaeRecord], go: Go) -> None:
+def show_saes(dictionary: DictionaryManifest, now: pages.QualityState, saes: dict[str, SaeRecord], go: Go) -> None:
     """The SAEs of a dictionary's site, each laid over the curves with a click, and the way to train one."""
     st.subheader("Sparse autoencoders of the same site")
     here = [record for record in saes.values() if record.is_of(dictionary)]
@@ -87,7 +87,7 @@ def show_saes(dictionary: DictionaryRecord, now: pages.QualityState, saes: dict[
     here += [saes[each] for each in dict.fromkeys((now.b, now.sae)) if each in saes and saes[each] not in here]
     called = names(saes.values(), dictionary)
     if here:
-        columns = ["SAE", "tokens", "time", *(MEASURES[name] for name in LISTED), ""]
+        columns = ["SAE", "tokens", "time", *(QUALITY_METRICS[name] for name in LISTED), ""]
         token_strip([row_of(each, called[each.id], now) for each in here], key="saes", columns=columns, style="table")
         st.caption(
             "Tokens and time are those of training; a token counts each time it was read. Click an SAE to compare it "
@@ -96,7 +96,7 @@ def show_saes(dictionary: DictionaryRecord, now: pages.QualityState, saes: dict[
     else:
         st.text("There is no SAE of this site yet.")
     for each in resources.saes():
-        if isinstance(each, Damaged):
+        if isinstance(each, InvalidDictionary):
             st.error(f"**{inert(each.id)}**: {inert(each.reason)}", icon=":material/broken_image:")
     if now.sae in saes:
         show_entry(saes[now.sae], called[now.sae])

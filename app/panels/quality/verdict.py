@@ -14,7 +14,7 @@ from app.panels.quality.points import (
     shown,
     verdict,
 )
-from itda_core.reports.quality import MEASURES, Point, leads
+from itda_core.reports.quality import QUALITY_METRICS, Point, paired_differences
 
 SAID = {
     "ce_loss_score": "How well the model predicts when it runs on the reconstructions: 1 is as well as on its own "
@@ -51,7 +51,7 @@ def show_answer(subject: Subject, is_alone: bool) -> None:
         random = None  # of another setting, it would be no comparison
     if random is not None and not subject.quality.is_seen:
         who = "these atoms are" if is_alone else f"{subject.side.upper()}’s atoms are"
-        ahead = leads(own, subject.quality, random, subject.quality)
+        ahead = paired_differences(own, subject.quality, random, subject.quality)
         st.subheader(inert(verdict(ahead, who, "equally many random atoms")))
         st.caption(inert(said_of_leads(ahead, who)))
     is_exact = subject.is_sae or (own.latents, own.l0) == (subject.latents, subject.l0)
@@ -66,7 +66,7 @@ def show_answer(subject: Subject, is_alone: bool) -> None:
 
 def show_figure(name: str, own: Point, random: Point | None) -> None:
     """One key figure with its interval, and that of random atoms."""
-    measured, words = own.measured[name], MEASURES[name]
+    measured, words = own.measured[name], QUALITY_METRICS[name]
     with st.container(border=True, gap="xsmall", height="stretch"):
         st.metric(words[0].upper() + words[1:], shown(name, measured.value), help=SAID[name])
         st.caption(interval(name, measured))
@@ -83,7 +83,7 @@ def show_between(a: Subject, b: Subject) -> None:
     if a.quality.is_seen or b.quality.is_seen:
         return
     if are_alike_measured(a.quality, b.quality):
-        ahead = leads(one, a.quality, other, b.quality)
+        ahead = paired_differences(one, a.quality, other, b.quality)
         st.subheader(inert(verdict(ahead, "A is", "B")))
         settings = [setting(point, "latents" if each.is_sae else "atoms") for each, point in ((a, one), (b, other))]
         is_equal = (one.latents, one.l0) == (other.latents, other.l0)

@@ -6,7 +6,7 @@ import streamlit as st
 
 from app.shell import chrome, urls
 from app.state import pages
-from itda_core.library.manifest import DictionaryRecord
+from itda_core.library.manifest import DictionaryManifest
 
 
 def go(**changes: Any) -> None:
@@ -14,28 +14,28 @@ def go(**changes: Any) -> None:
     urls.change(pages.SimilarityState, **changes)
 
 
-def models() -> dict[str, DictionaryRecord]:
+def models() -> dict[str, DictionaryManifest]:
     """A dictionary of each model that the library has, by what the model is called here."""
-    found: dict[tuple, DictionaryRecord] = {}
+    found: dict[tuple, DictionaryManifest] = {}
     for record in chrome.sound_records():
         found.setdefault(identity(record), record)
     names = [record.model for record in found.values()]
     return {record.model if names.count(record.model) == 1 else _long_name(record): record for record in found.values()}
 
 
-def identity(record: DictionaryRecord) -> tuple:
+def identity(record: DictionaryManifest) -> tuple:
     """Return what tells one model, as captured on one corpus, from another."""
     return record.model, record.weights_sha256, record.revision, record.corpus, record.site.hook, record.cut
 
 
-def _long_name(record: DictionaryRecord) -> str:
+def _long_name(record: DictionaryManifest) -> str:
     """A model's name with all that may tell it from another of that name."""
     weights, revision = (record.weights_sha256 or "")[:8], (record.revision or "")[:8]
     cut = f"{record.cut.context} tokens, {record.cut.windows}" + (", first kept" if record.cut.keep_first else "")
     return " · ".join(filter(None, [record.model, record.site.hook, record.corpus, cut, weights, revision]))
 
 
-def show_chooser(shown: pages.SimilarityState, found: dict[str, DictionaryRecord]) -> None:
+def show_chooser(shown: pages.SimilarityState, found: dict[str, DictionaryManifest]) -> None:
     """Which two models: A down the side of the heatmap, B along it."""
     by_identity = {identity(record): name for name, record in found.items()}
     records = {record.id: record for record in chrome.sound_records()}

@@ -13,8 +13,8 @@ from app.panels.similarity.chooser import go, identity
 from app.shell import chrome, urls, widgets
 from app.state import pages
 from itda_core.common.errors import UserError
-from itda_core.library.manifest import DictionaryRecord
-from itda_core.reports.layers import MEASURES, OLD_REPORT, LayerSimilarity
+from itda_core.library.manifest import DictionaryManifest
+from itda_core.reports.layers import LAYER_MEASURES, OLD_REPORT, LayerSimilarity
 
 SAID = {
     "jaccard": "Of the tokens that either layer's dictionary chose as atoms, the share that both chose.",
@@ -63,13 +63,13 @@ def show_question(shown: pages.SimilarityState, found: LayerSimilarity, layer: i
         st.caption(f"Next is layer {others[0]}, with {number(row[others[0]])}. {SAID[shown.measure]}")
 
 
-def show_cell(found: LayerSimilarity, records: list[DictionaryRecord], layer: int, other: int) -> None:
+def show_cell(found: LayerSimilarity, records: list[DictionaryManifest], layer: int, other: int) -> None:
     """What stands behind one cell: every measure's value, and the dictionaries of the two layers."""
     st.subheader(f"Layer {layer} of A and layer {other} of B")
     table = pd.DataFrame(
         [
             {
-                "measure": MEASURES[name],
+                "measure": LAYER_MEASURES[name],
                 "similarity": values[layer][other],
                 "best in B": best_of(values[layer])[0],
             }
@@ -101,9 +101,9 @@ def show_cell(found: LayerSimilarity, records: list[DictionaryRecord], layer: in
     st.page_link(urls.BUILD_PAGE, label="Build a dictionary", icon=":material/add:")
 
 
-def show_report(shown: pages.SimilarityState, found: LayerSimilarity, records: list[DictionaryRecord]) -> None:
+def show_report(shown: pages.SimilarityState, found: LayerSimilarity, records: list[DictionaryManifest]) -> None:
     """The measured similarities of two models."""
-    offered = [name for name in MEASURES if name in found.values]
+    offered = [name for name in LAYER_MEASURES if name in found.values]
     if shown.measure not in offered:
         shown = replace(shown, measure=offered[0])
     n_a, n_b = map(len, found.atoms)
@@ -116,7 +116,7 @@ def show_report(shown: pages.SimilarityState, found: LayerSimilarity, records: l
     st.selectbox(
         "Measure",
         offered,
-        format_func=MEASURES.__getitem__,
+        format_func=LAYER_MEASURES.__getitem__,
         key="similarity_measure",
         on_change=lambda: go(measure=st.session_state["similarity_measure"]),
         width=330,
@@ -146,9 +146,9 @@ def show_report(shown: pages.SimilarityState, found: LayerSimilarity, records: l
     with right:
         show_cell(found, records, layer, other)
     for name, why in found.left_out.items():
-        st.caption(inert(f"{MEASURES[name]} is left out: {why}"))
+        st.caption(inert(f"{LAYER_MEASURES[name]} is left out: {why}"))
     if found.unmeasured:
-        st.caption(inert(f"{', '.join(MEASURES[name] for name in found.unmeasured)}: {OLD_REPORT}."))
+        st.caption(inert(f"{', '.join(LAYER_MEASURES[name] for name in found.unmeasured)}: {OLD_REPORT}."))
     show_notes(found)
 
 

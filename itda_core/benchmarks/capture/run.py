@@ -17,7 +17,7 @@ from itda_core.capture.local import Capture
 from itda_core.common.errors import UserError
 from itda_core.common.types import Site
 from itda_core.corpus.store import Corpus
-from itda_core.corpus.windows import Window, cut
+from itda_core.corpus.windows import Window, make_windows
 from itda_core.models.bundled import model_folder
 from itda_core.models.model import Model, load_model
 
@@ -107,7 +107,7 @@ def bench_capture(corpus: Corpus, settings: CaptureBench, say: Say) -> CaptureRe
 
 
 def _windows(corpus: Corpus, model: Model) -> Iterator[Window]:
-    return cut(corpus.documents(), model.tokenizer, corpus.cut, corpus.n_characters)
+    return make_windows(corpus.documents(), model.tokenizer, corpus.cut, corpus.n_characters)
 
 
 def _by_turns(

@@ -9,7 +9,7 @@ import torch
 from itda_core.capture.layers import LayerActivations, capture_layers
 from itda_core.common.errors import UserError
 from itda_core.corpus.store import Corpus
-from itda_core.corpus.windows import cut
+from itda_core.corpus.windows import make_windows
 from itda_core.dictionary.builder import build_dictionary
 from itda_core.dictionary.dictionary import Dictionary
 from itda_core.dictionary.errors import relative_errors
@@ -48,7 +48,7 @@ def capture_models(
         tokenizers.add(model.tokenizer_sha256())
         if len(tokenizers) > 1:
             raise UserError(f"{name} has another tokenizer than the models before it: compare models that share one")
-        windows = list(cut(corpus.documents(), model.tokenizer, corpus.cut, tokens))
+        windows = list(make_windows(corpus.documents(), model.tokenizer, corpus.cut, tokens))
         found = sum(len(window.captured) for window in windows)
         if found < tokens:
             raise UserError(f"{corpus.id} has {found:,} tokens, {tokens:,} were asked: name a larger corpus")

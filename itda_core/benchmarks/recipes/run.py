@@ -13,14 +13,14 @@ from itda_core.capture.local import Capture
 from itda_core.common.errors import UserError
 from itda_core.common.types import Site
 from itda_core.corpus.store import Corpus
-from itda_core.corpus.windows import cut, is_held_out
+from itda_core.corpus.windows import is_held_out, make_windows
 from itda_core.dictionary.builder import build_dictionary
 from itda_core.dictionary.dictionary import Dictionary
 from itda_core.evaluation.coders import DictionaryCoder
 from itda_core.evaluation.metrics import HeldOut, Measurement, Setting, measure_points, read_held_out
 from itda_core.models.bundled import model_folder
 from itda_core.models.model import load_model
-from itda_core.reports.quality import Measured, Point, leads
+from itda_core.reports.quality import Measured, Point, paired_differences
 
 REFITTED = ", refitted"
 """Behind a recipe's name: its dictionary, encoding by `refitted` instead of matching pursuit."""
@@ -182,7 +182,7 @@ def _read(
 ) -> tuple[torch.Tensor, torch.Tensor, list[HeldOut]]:
     """Activations to build from [n, d_model], their sources [n, 2], and what is measured on."""
     model, site = load_model(str(model_folder(name)), device="cpu"), Site(layer)
-    windows = list(cut(corpus.documents(), model.tokenizer, corpus.cut, settings.tokens))
+    windows = list(make_windows(corpus.documents(), model.tokenizer, corpus.cut, settings.tokens))
     used = [window for window in windows if not is_held_out(window.document)]
     batches = list(Capture(model, [site], lambda: used, settings.batch_windows))
     held = [window for window in windows if is_held_out(window.document)]
@@ -254,7 +254,7 @@ def _measure(
 
 
 def _ahead(point: Point, other: Point, measurement: Measurement) -> Measured:
-    found = leads(point, measurement, other, measurement)
+    found = paired_differences(point, measurement, other, measurement)
     if "ce_loss_score" not in found:
         raise UserError("the held-out tokens have no predictions: ask for more tokens")
     return found["ce_loss_score"]

@@ -38,7 +38,7 @@ from itda_core.common.files import read_json
 from itda_core.common.settings import BuildSettings, DictionarySettings
 from itda_core.common.types import Site
 from itda_core.corpus.store import Corpus
-from itda_core.corpus.windows import Window, cut, is_held_out
+from itda_core.corpus.windows import Window, is_held_out, make_windows
 from itda_core.dictionary.builder import DictionaryBuilder
 from itda_core.evaluation.coders import Coder, DictionaryCoder
 from itda_core.evaluation.metrics import HeldOut, Setting, measure_points, read_held_out
@@ -164,7 +164,7 @@ class _Given(NamedTuple):
 
 def _given(model: Model, site: BenchSite, corpus: Corpus, settings: SaeBench) -> _Given:
     def read(tokens: int) -> list[Window]:
-        return list(cut(corpus.documents(), model.tokenizer, corpus.cut, tokens))
+        return list(make_windows(corpus.documents(), model.tokenizer, corpus.cut, tokens))
 
     first = read(settings.tokens)
     if (found := sum(len(window.captured) for window in first)) < settings.tokens:

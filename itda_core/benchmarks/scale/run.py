@@ -17,7 +17,7 @@ from itda_core.benchmarks.pursuit.run import batches_of
 from itda_core.benchmarks.scale.results import ScaleBench, ScalePlan, ScaleReport, ScaleResult
 from itda_core.build.estimate import CODE_BYTES, kept_bytes
 from itda_core.common.errors import UserError
-from itda_core.common.settings import BuildSettings, CutSettings, DictionarySettings
+from itda_core.common.settings import BuildSettings, DictionarySettings, WindowSettings
 from itda_core.dictionary.builder import DictionaryBuilder
 from itda_core.dictionary.dictionary import Dictionary
 
@@ -113,7 +113,7 @@ def _measure(data: Activations, name: str, width: int, settings: ScaleBench, say
 
 
 def _plan(row: ScaleResult, tokens: int, settings: ScaleBench) -> ScalePlan:
-    captured = BuildSettings((0,)).batch_windows * (CutSettings().context - 1)
+    captured = BuildSettings((0,)).batch_windows * (WindowSettings().context - 1)
     transfer = kept_bytes(tokens, 1, row.d_model)
     later = max(0, tokens - row.build_rows) / row.rows_per_second
     return ScalePlan(

@@ -16,10 +16,10 @@ from itda_core.capture.replay import first_unread
 from itda_core.common.errors import UserError
 from itda_core.common.types import Document
 from itda_core.corpus.store import Corpus
-from itda_core.corpus.windows import Window, cut, is_held_out
+from itda_core.corpus.windows import Window, is_held_out, make_windows
 from itda_core.evaluation.probing.properties import token_labels
 from itda_core.jobs.job import Job
-from itda_core.library.manifest import DictionaryRecord
+from itda_core.library.manifest import DictionaryManifest
 from itda_core.models.model import Model
 from itda_core.reports.properties import package_of
 
@@ -57,7 +57,7 @@ class _Chosen(NamedTuple):
     windows: list[Window]
 
 
-def read_tokens(record: DictionaryRecord, corpus: Corpus, model: Model, tokens: int, job: Job) -> ProbedTokens:
+def read_tokens(record: DictionaryManifest, corpus: Corpus, model: Model, tokens: int, job: Job) -> ProbedTokens:
     """Read tokens to probe at a dictionary's site.
 
     Args:
@@ -95,7 +95,7 @@ def read_tokens(record: DictionaryRecord, corpus: Corpus, model: Model, tokens: 
     )
 
 
-def _choose(record: DictionaryRecord, corpus: Corpus, model: Model, tokens: int) -> _Chosen:
+def _choose(record: DictionaryManifest, corpus: Corpus, model: Model, tokens: int) -> _Chosen:
     """The windows to read, each with the place of its document among those that are passed on."""
     documents: list[Document] = []
 
@@ -108,11 +108,11 @@ def _choose(record: DictionaryRecord, corpus: Corpus, model: Model, tokens: int)
     first = 0
     if not record.holdout:
         first = first_unread(record, model, corpus)
-    windows = list(cut(pass_on(corpus.documents(first), first), model.tokenizer, record.cut, tokens))
+    windows = list(make_windows(pass_on(corpus.documents(first), first), model.tokenizer, record.cut, tokens))
     return _Chosen(documents, windows)
 
 
-def _batches(model: Model, record: DictionaryRecord, windows: list[Window], job: Job) -> Iterator[Batch]:
+def _batches(model: Model, record: DictionaryManifest, windows: list[Window], job: Job) -> Iterator[Batch]:
     for batch in Capture(model, [record.site], lambda: windows):
         yield batch
         job.advance(len(batch.sources))

@@ -40,7 +40,7 @@ FEWEST_TOKENS, FEWEST_TEXTS = 50, 5
 _MOST_STEPS = 2000  # of a regression
 
 
-class Found(NamedTuple):
+class ProbeResults(NamedTuple):
     """What probes found."""
 
     properties: tuple[ProbedProperty, ...]
@@ -51,7 +51,7 @@ class Found(NamedTuple):
     """The others → why."""
 
 
-class Marked(NamedTuple):
+class ProbeDataset(NamedTuple):
     """Tokens as probes see them: arrays of n."""
 
     document: np.ndarray
@@ -98,8 +98,8 @@ def fit(x: Any, has: np.ndarray) -> LogisticRegression:
 
 
 def run_probes(
-    tokens: Marked, coders: Mapping[str, Features], seed: int, advance: Callable[[int], None] = lambda _: None
-) -> Found:
+    tokens: ProbeDataset, coders: Mapping[str, Features], seed: int, advance: Callable[[int], None] = lambda _: None
+) -> ProbeResults:
     """Probe every property with every coder.
 
     Args:
@@ -132,7 +132,7 @@ def run_probes(
     for coder, k in means:
         accuracy, lead = _told(means, coder, k)
         scores.append(Score(coder, k, accuracy, lead))
-    return Found(tuple(found), tuple(scores), left_out)
+    return ProbeResults(tuple(found), tuple(scores), left_out)
 
 
 class _Accuracy(NamedTuple):
@@ -170,7 +170,7 @@ def _told(accuracies: Mapping[_Key, _Accuracy], coder: str, k: int | None) -> tu
 class _Sides:
     """Which tokens are trained on, which tested on, and the documents that intervals draw."""
 
-    def __init__(self, tokens: Marked, is_test: np.ndarray, seed: int) -> None:
+    def __init__(self, tokens: ProbeDataset, is_test: np.ndarray, seed: int) -> None:
         self.test = is_test[tokens.document]
         self.train = ~self.test
         self.spreads: dict[str, np.ndarray] = {}  # by coder, over the training tokens
@@ -213,7 +213,7 @@ class _Made(NamedTuple):
     accuracies: dict[_Key, _Accuracy]
 
 
-def _probe(name: str, has: np.ndarray, tokens: Marked, coders: Mapping[str, Features], sides: _Sides) -> _Made:
+def _probe(name: str, has: np.ndarray, tokens: ProbeDataset, coders: Mapping[str, Features], sides: _Sides) -> _Made:
     told: dict[_Key, np.ndarray] = {}
     made: dict[_Key, dict[str, Any]] = {}
     actual = has[sides.test]

@@ -16,12 +16,12 @@ from itda_core.evaluation.coders import Coder, DictionaryCoder
 from itda_core.evaluation.held_out import TokensOfModel, random_dictionary
 from itda_core.evaluation.probing.dataset import ProbedTokens, read_tokens
 from itda_core.evaluation.probing.features import CodeFeatures, DenseFeatures, DirectionFeatures, Features
-from itda_core.evaluation.probing.probe import Marked, run_probes, split
+from itda_core.evaluation.probing.probe import ProbeDataset, run_probes, split
 from itda_core.evaluation.sae.run import load_coder
 from itda_core.jobs.job import Job
 from itda_core.jobs.locks import build_lock
 from itda_core.library.library import Library
-from itda_core.library.manifest import DictionaryRecord
+from itda_core.library.manifest import DictionaryManifest
 from itda_core.models.locate import open_model
 from itda_core.reports.probing import (
     DIMENSIONS,
@@ -63,7 +63,7 @@ def probe(library: Library, dictionary_id: str, job: Job, settings: ProbingSetti
         return report
 
 
-def sae_ids(library: Library, record: DictionaryRecord) -> list[str]:
+def sae_ids(library: Library, record: DictionaryManifest) -> list[str]:
     """Ids of the sparse autoencoders of a dictionary's site, which are probed beside it if they can be read."""
     return [each.id for each in sae_records(library) if isinstance(each, SaeRecord) and each.is_of(record)]
 
@@ -77,7 +77,7 @@ def _coders(library: Library, ids: Iterable[str], job: Job) -> Iterator[tuple[st
             job.say(f"left out: {error}")
 
 
-def _kept(library: Library, record: DictionaryRecord, job: Job, settings: ProbingSettings) -> Probing | None:
+def _kept(library: Library, record: DictionaryManifest, job: Job, settings: ProbingSettings) -> Probing | None:
     try:
         found = read_probing(record, library.folder(record.id))
     except DamagedError as error:
@@ -92,7 +92,7 @@ def _kept(library: Library, record: DictionaryRecord, job: Job, settings: Probin
     return found if is_whole else None
 
 
-def _probe(library: Library, record: DictionaryRecord, job: Job, settings: ProbingSettings) -> Probing:
+def _probe(library: Library, record: DictionaryManifest, job: Job, settings: ProbingSettings) -> Probing:
     began = time.monotonic()
     dictionary = Dictionary.load(library.folder(record.id))
     corpus = Corpus.open(library.corpus_folder(record))
@@ -149,5 +149,5 @@ def _encoded(coder: Coder, x: torch.Tensor, job: Job) -> Codes:
     return Codes(*(np.concatenate(columns) for columns in zip(*parts, strict=True)))
 
 
-def _marked(tokens: ProbedTokens) -> Marked:
-    return Marked(tokens.document, tokens.position, tokens.token_id, tokens.labels)
+def _marked(tokens: ProbedTokens) -> ProbeDataset:
+    return ProbeDataset(tokens.document, tokens.position, tokens.token_id, tokens.labels)

@@ -6,7 +6,7 @@ from itda_core.common.errors import UserError
 from itda_core.common.types import Site
 from itda_core.evaluation.sae.saelens import official_name
 from itda_core.evaluation.sae.saelens_config import ARCHITECTURES
-from itda_core.library.manifest import DictionaryRecord
+from itda_core.library.manifest import DictionaryManifest
 
 _HOOKS = {"resid": "hook_resid_post", "mlp": "hook_mlp_out", "attn": "hook_attn_out"}
 
@@ -20,7 +20,7 @@ def hook_name(site: Site) -> str:
     return f"blocks.{site.layer}.{_HOOKS[site.hook]}"
 
 
-def check_site(sae: Any, record: DictionaryRecord, name: str) -> None:
+def check_site(sae: Any, record: DictionaryManifest, name: str) -> None:
     """Refuse an SAE that is not of a dictionary's site, or whose codes cannot be measured as a dictionary's are.
 
     What an SAE does not say of itself is not held against it.

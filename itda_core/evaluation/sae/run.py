@@ -34,7 +34,7 @@ from itda_core.evaluation.sae.training import steps_of, train
 from itda_core.jobs.job import Job
 from itda_core.jobs.locks import build_lock
 from itda_core.library.library import Library
-from itda_core.library.manifest import DictionaryRecord
+from itda_core.library.manifest import DictionaryManifest
 from itda_core.reports.quality import Quality
 from itda_core.reports.sae import SAE_FILES, SaeRecord, SaeSettings, sae_folder, sae_ids, sae_quality, sae_record
 
@@ -137,7 +137,7 @@ def load_coder(library: Library, sae_id: str) -> SaeCoder:
     return SaeCoder(sae)
 
 
-def _built_from(tokens: SiteTokens, record: DictionaryRecord, job: Job, most: int, seed: int) -> torch.Tensor:
+def _built_from(tokens: SiteTokens, record: DictionaryManifest, job: Job, most: int, seed: int) -> torch.Tensor:
     """[n, d_model] float32: the activations that a dictionary was built from, or as many of them, drawn at random."""
     wanted = row_keys(tokens.candidates())
     if len(wanted) > most:
@@ -161,7 +161,7 @@ def _built_from(tokens: SiteTokens, record: DictionaryRecord, job: Job, most: in
 
 def _keep(
     library: Library,
-    record: DictionaryRecord,
+    record: DictionaryManifest,
     job: Job,
     name: str,
     identity: dict[str, Any],
@@ -195,7 +195,7 @@ def _report(library: Library, record: SaeRecord, job: Job) -> Quality | None:
     return found if found is not None and found.settings.tokens == MeasureSettings().tokens else None
 
 
-def _write(library: Library, record: DictionaryRecord, new_id: str, sae: Any, told: dict[str, Any]) -> None:
+def _write(library: Library, record: DictionaryManifest, new_id: str, sae: Any, told: dict[str, Any]) -> None:
     """Write an SAE's folder, or nothing."""
     folder = library.saes / new_id
     with writing(library.saes):
@@ -210,7 +210,7 @@ def _write(library: Library, record: DictionaryRecord, new_id: str, sae: Any, to
             place_folder(part, folder)
 
 
-def _record(record: DictionaryRecord, new_id: str, sae: Any, told: dict[str, Any], part: Path) -> SaeRecord:
+def _record(record: DictionaryManifest, new_id: str, sae: Any, told: dict[str, Any], part: Path) -> SaeRecord:
     plain = SaeRecord(
         id=new_id,
         kind=told["kind"],

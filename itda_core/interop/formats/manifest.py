@@ -19,14 +19,14 @@ import torch
 from itda_core.common.errors import DamagedError, UserError
 from itda_core.common.files import read_json, sha256_of
 from itda_core.common.layout import ATOMS_FILE, MANIFEST_FILE
-from itda_core.common.settings import DEEPEST, CutSettings, DictionarySettings
+from itda_core.common.settings import DEEPEST, DictionarySettings, WindowSettings
 from itda_core.common.types import Site
 from itda_core.common.validate import check_format, damaged, plain_text, whole
 from itda_core.corpus.windows import special_tokens_before
 from itda_core.dictionary.dictionary import Dictionary
-from itda_core.interop.external import LONGEST_CONTEXT, UNKNOWN, Foreign, checked_atoms, checked_sources
+from itda_core.interop.external import LONGEST_CONTEXT, UNKNOWN, ExternalDictionary, checked_atoms, checked_sources
 from itda_core.library.library import Library
-from itda_core.library.manifest import MOST_SPECIAL, DictionaryRecord
+from itda_core.library.manifest import MOST_SPECIAL, DictionaryManifest
 from itda_core.models.locate import model_places
 from itda_core.queries.atoms import Index
 
@@ -52,7 +52,7 @@ TOKENS_AT_ONCE = 1 << 15
 class Exported:
     """A dictionary of a library, open to be written in another format."""
 
-    record: DictionaryRecord
+    record: DictionaryManifest
     """What its manifest says."""
     dictionary: Dictionary
     """Its atoms, with sources whose positions count a document's own tokens."""
@@ -112,7 +112,7 @@ def open_exported(library: Library, dictionary_id: str) -> Exported:
     return Exported(record, dictionary, index, read_json(folder / MANIFEST_FILE))
 
 
-def published_form(source: Exported, root: Path) -> Foreign:
+def published_form(source: Exported, root: Path) -> ExternalDictionary:
     """A dictionary with the sources and names of the published format.
 
     Args:
@@ -128,7 +128,7 @@ def published_form(source: Exported, root: Path) -> Foreign:
     if isinstance(imported, dict):  # what it said of itself is given back
         names = ["model", "corpus", "said", *(["context"] if imported.get("format") == "published" else [])]
         own |= {name: imported[name] for name in names if type(imported.get(name)) in (str, int, dict)}
-    return Foreign(
+    return ExternalDictionary(
         source.dictionary.atoms,
         moved(source.dictionary.sources, prefix),
         record.settings,
@@ -149,7 +149,7 @@ def moved(sources: torch.Tensor, by: int) -> torch.Tensor:
     return sources + torch.stack([torch.zeros_like(is_known), is_known], dim=1).long() * by
 
 
-def foreign_of(about: Any, tensors: dict[str, torch.Tensor], where: str) -> Foreign:
+def foreign_of(about: Any, tensors: dict[str, torch.Tensor], where: str) -> ExternalDictionary:
     """A dictionary out of an export's `about` and its tensors: atoms, sources, and the errors that admitted them.
 
     Raises UserError where either is not what an export says.
@@ -162,7 +162,7 @@ def foreign_of(about: Any, tensors: dict[str, torch.Tensor], where: str) -> Fore
         if (errors.isinf() | (errors < 0)).any():
             raise ValueError("an atom was admitted by an error that cannot be")
         special = None if about.get("positions") == ALL else _special(about.get("prefix"))
-        return Foreign(
+        return ExternalDictionary(
             atoms,
             checked_sources(tensors["sources"], len(atoms), where, special or 0),
             DictionarySettings(**about["settings"]),
@@ -191,14 +191,14 @@ def read_about(folder: Path, form: str) -> Any:
     return about
 
 
-def read_folder(folder: Path) -> Foreign:
+def read_folder(folder: Path) -> ExternalDictionary:
     """A dictionary out of a folder such as a library, or a repository of the Hub, has: `manifest.json` and its atoms.
 
     Raises UserError where they cannot be read, or the atoms are not those that the manifest names.
     """
     manifest = read_json(folder / MANIFEST_FILE)
     try:
-        cut, revision = CutSettings(**manifest["cut"]), manifest["revision"]
+        cut, revision = WindowSettings(**manifest["cut"]), manifest["revision"]
         about = {**manifest, "context": cut.context}
         named = manifest.get("files", {}).get(ATOMS_FILE)
     except (KeyError, TypeError, AttributeError, UserError) as error:
@@ -226,7 +226,7 @@ def _name(value: Any) -> str:
     return value
 
 
-def _prefix_of(record: DictionaryRecord, root: Path) -> int:
+def _prefix_of(record: DictionaryManifest, root: Path) -> int:
     """Special tokens that a dictionary's tokenizer puts before a text."""
     from tokenizers import Tokenizer
     from transformers import AutoTokenizer

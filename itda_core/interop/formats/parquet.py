@@ -18,7 +18,7 @@ from pyarrow import parquet
 
 from itda_core.common.errors import DamagedError, UserError
 from itda_core.common.files import write_json
-from itda_core.interop.external import MOST_ATOMS, WIDEST, Foreign
+from itda_core.interop.external import MOST_ATOMS, WIDEST, ExternalDictionary
 from itda_core.interop.formats.manifest import ABOUT_FILE, Exported, foreign_of, read_about
 
 ATOMS_TABLE, CODES_TABLE = "atoms.parquet", "codes.parquet"
@@ -61,7 +61,7 @@ def write_tables(source: Exported, folder: Path) -> None:
     write_json(folder / ABOUT_FILE, source.about("parquet"))
 
 
-def read_tables(folder: Path) -> Foreign:
+def read_tables(folder: Path) -> ExternalDictionary:
     """Read the atoms that `write_tables` wrote. Raises UserError where they cannot be read."""
     about = read_about(folder, "parquet")
     try:

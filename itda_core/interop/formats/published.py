@@ -22,7 +22,7 @@ from itda_core.common.settings import DEEPEST, DictionarySettings
 from itda_core.common.text import has_half_characters, one_line
 from itda_core.common.types import HOOKS, Site
 from itda_core.common.validate import whole
-from itda_core.interop.external import LONGEST_CONTEXT, Foreign, checked_atoms, checked_sources
+from itda_core.interop.external import LONGEST_CONTEXT, ExternalDictionary, checked_atoms, checked_sources
 
 ATOMS_FILE, INDICES_FILE, METADATA_FILE = "atoms.pt", "atom_indices.pt", "metadata.yaml"
 _FILES = (ATOMS_FILE, INDICES_FILE, METADATA_FILE)
@@ -38,7 +38,7 @@ def is_published(folder: Path) -> bool:
     return (folder / ATOMS_FILE).is_file()
 
 
-def read_published(folder: Path) -> Foreign:
+def read_published(folder: Path) -> ExternalDictionary:
     """Read a dictionary in the published format.
 
     Raises:
@@ -61,7 +61,7 @@ def read_published(folder: Path) -> Foreign:
         hook = said.get("submodule_name") or "resid"
         if hook not in HOOKS:
             raise UserError(f"submodule_name is {hook!r}, which is no place known here: {', '.join(HOOKS)}")
-        return Foreign(
+        return ExternalDictionary(
             atoms,
             sources,
             settings,
@@ -76,7 +76,7 @@ def read_published(folder: Path) -> Foreign:
         raise UserError(f"{METADATA_FILE} of {folder.name!r} cannot be used: {one_line(str(error))}") from error
 
 
-def write_published(foreign: Foreign, folder: Path) -> None:
+def write_published(foreign: ExternalDictionary, folder: Path) -> None:
     """Write the three files into a folder that is there. Raises OSError where they cannot be written."""
     settings = foreign.settings
     metadata = {

@@ -18,7 +18,7 @@ from safetensors.torch import load_file, save
 
 from itda_core.common.errors import UserError
 from itda_core.common.files import write_json
-from itda_core.interop.external import Foreign
+from itda_core.interop.external import ExternalDictionary
 from itda_core.interop.formats.manifest import ABOUT_FILE, CODE_KINDS, Exported, foreign_of, read_about
 
 TENSORS_FILE = "dictionary.safetensors"
@@ -40,7 +40,7 @@ def write_tensors(source: Exported, folder: Path) -> None:
     write_json(folder / ABOUT_FILE, source.about("safetensors"))
 
 
-def read_tensors(folder: Path) -> Foreign:
+def read_tensors(folder: Path) -> ExternalDictionary:
     """Read the atoms that `write_tensors` wrote. Raises UserError where they cannot be read."""
     return foreign_of(read_about(folder, "safetensors"), _load(folder / TENSORS_FILE), TENSORS_FILE)
 

@@ -20,7 +20,7 @@ from itda_core.dictionary.dictionary import Dictionary
 from itda_core.evaluation.held_out import TokensOfModel, random_dictionary
 from itda_core.evaluation.probing.dataset import read_tokens
 from itda_core.evaluation.probing.features import CodeFeatures, DenseFeatures, DirectionFeatures
-from itda_core.evaluation.probing.probe import KS, Marked, _Sides, choose, run_probes, split
+from itda_core.evaluation.probing.probe import KS, ProbeDataset, _Sides, choose, run_probes, split
 from itda_core.jobs.job import running_job
 from itda_core.library.library import Library
 from itda_core.models.locate import open_model
@@ -38,8 +38,10 @@ def sparse(table: np.ndarray) -> CodeFeatures:
     return CodeFeatures(Codes(row, atom, table[row, atom].astype(np.float32)), *table.shape)
 
 
-def marks(**labels: np.ndarray) -> Marked:
-    return Marked(np.repeat(np.arange(DOCUMENTS), EACH), np.tile(np.arange(EACH), DOCUMENTS), np.arange(N) % 7, labels)
+def marks(**labels: np.ndarray) -> ProbeDataset:
+    return ProbeDataset(
+        np.repeat(np.arange(DOCUMENTS), EACH), np.tile(np.arange(EACH), DOCUMENTS), np.arange(N) % 7, labels
+    )
 
 
 @pytest.fixture(scope="module")
