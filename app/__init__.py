@@ -1,1 +1,1 @@
-"""The pages of ITDA Explorer: `streamlit run app/main.py`."""
+"""Streamlit app of ITDA Explorer, started with `streamlit run app/main.py`."""

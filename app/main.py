@@ -1,6 +1,6 @@
-"""The app: page settings, the pages, and what they share.
+"""Entry point of the app: page settings, the pages, and what they share.
 
-`streamlit run` imports this file and serves the `app` that it finds; every run of a page then runs it as `__main__`.
+`streamlit run` imports this file and serves the `app` that it defines; every run of a page executes it as `__main__`.
 """
 
 from pathlib import Path
@@ -11,7 +11,10 @@ from app.shell.guard import MIDDLEWARE
 
 
 def say(error: Exception) -> bool:
-    """Say what a callback or a part that runs by itself met, as pages do; False for a fault, which is shown as one."""
+    """Show the error of a callback or a fragment, as pages do.
+
+    Return False for a program error, which Streamlit then shows as an exception.
+    """
     from app.shell.chrome import say_error
 
     return say_error(error)
@@ -20,9 +23,9 @@ def say(error: Exception) -> bool:
 if __name__ != "__main__":
     app = st.App(__file__, middleware=MIDDLEWARE, on_script_error=say)
 else:
-    from app.shell.chrome import errors_shown, sidebar  # what reads indexes is nothing for the server to wait for
+    from app.shell.chrome import errors_shown, sidebar  # late: the server need not load what reads indexes
 
-    # A file of our own: an icon given by name would be fetched from an outside host.
+    # A local file: an icon specified by name would be fetched from an outside host.
     st.set_page_config(
         page_title="ITDA Explorer",
         page_icon=str(Path(__file__).parent / "icon.svg"),

@@ -1,4 +1,7 @@
-"""What pages read: the library, and open indexes and maps that are kept between runs. The only caches of the app."""
+"""Data that pages read, with the only caches of the app.
+
+The library, and open indexes, maps and models that are kept between runs.
+"""
 
 import hashlib
 import os
@@ -39,7 +42,7 @@ from itda_core.reports.sae import sae_quality as read_sae_quality
 from itda_core.reports.transplant import SUMMARY_FILE as TRANSPLANT_FILE
 from itda_core.reports.transplant import Transplant, read_transplant
 
-if TYPE_CHECKING:  # they load torch, which only a reader who decomposes a text has to wait for
+if TYPE_CHECKING:  # they load torch, which only decomposing a text needs
     from itda_core.decompose.decomposer import Decomposer
     from itda_core.models.model import Model
 
@@ -53,7 +56,7 @@ _OPEN_INDEXES = 32
 _OPEN_PAIRS = 8
 _KEPT_MAPS = 4
 _KEPT_RECORDS = 4
-_KEPT_MODELS = 2  # as many as are compared
+_KEPT_MODELS = 2  # as many as a comparison needs
 _KEPT_DECOMPOSITIONS = 16
 _KEPT_TEXTS = 64
 _RECORD_FILES = (MANIFEST_FILE, ATOMS_FILE, INDEX_FILE)
@@ -62,16 +65,19 @@ _RECORD_FILES = (MANIFEST_FILE, ATOMS_FILE, INDEX_FILE)
 class _Opened(NamedTuple):
     index: Index
     state: tuple[int, ...]
-    """Of its files, as they were opened."""
+    """Modification times of its files when they were opened."""
     folder: Path
 
 
 def library() -> Library:
-    """The library that the app shows. Raises UserError for a place that cannot hold one."""
+    """Return the library that the app shows.
+
+    Raises UserError for a place that cannot hold one.
+    """
     named = os.environ.get(LIBRARY_VARIABLE) or "library"
     try:
         root = Path(named).expanduser().resolve()
-    except RuntimeError as error:  # ~ of a user that there is not
+    except RuntimeError as error:  # ~ of a user that does not exist
         raise UserError(f"there is no folder {named!r}: name another in {LIBRARY_VARIABLE}") from error
     if root.exists() and not root.is_dir():
         raise UserError(f"{named!r} is not a folder: name another in {LIBRARY_VARIABLE}")
@@ -79,7 +85,10 @@ def library() -> Library:
 
 
 def records() -> list[DictionaryManifest | InvalidDictionary]:
-    """The dictionaries of the library, damaged ones last; read again when a file that they say something of changes."""
+    """Return the dictionaries of the library, damaged ones last.
+
+    They are read again when one of their files changes.
+    """
     here = library()
     folders = [here.dictionaries / each for each in here.ids()]
     state = tuple((str(folder), *(_modified(folder / name) for name in _RECORD_FILES)) for folder in folders)
@@ -87,12 +96,17 @@ def records() -> list[DictionaryManifest | InvalidDictionary]:
 
 
 def index(dictionary_id: str) -> Index:
-    """A dictionary's index, open. Raises UserError for an unknown id, DamagedError for one that cannot be read."""
+    """Return a dictionary's index, open.
+
+    Raises UserError for an unknown id, DamagedError for one that cannot be read.
+    """
     return _opened(str(library().folder(dictionary_id))).index
 
 
 def pair(a: DictionaryManifest, b: DictionaryManifest) -> Pair:
-    """The indexes of two dictionaries, open together, with what a job measured of their atoms where it has.
+    """Return the indexes of two dictionaries, opened together.
+
+    They include what a job measured of their atoms, if one did.
 
     Raises UserError, with the reason, where the two cannot be compared; DamagedError where one cannot be read.
     """
@@ -104,12 +118,18 @@ def pair(a: DictionaryManifest, b: DictionaryManifest) -> Pair:
 
 
 def comparison(a: DictionaryManifest, b: DictionaryManifest) -> Comparison | None:
-    """What a job found of two dictionaries as wholes; None before. Raises DamagedError."""
+    """Return a job's comparison of two complete dictionaries; None if there is none.
+
+    Raises DamagedError.
+    """
     return read_comparison(library(), a, b)
 
 
 def transplant(a: DictionaryManifest, b: DictionaryManifest) -> Transplant | None:
-    """A's atoms as a job carried them over to B's model; None before. Raises UserError as `pair` does."""
+    """Return A's atoms as a job transplanted them to B's model; None before.
+
+    Raises UserError as `pair` does.
+    """
     key_of(a, b)
     here = library()
     written = _modified(folder_of(here, a, b) / TRANSPLANT_FILE)
@@ -117,61 +137,86 @@ def transplant(a: DictionaryManifest, b: DictionaryManifest) -> Transplant | Non
 
 
 def layers(a: DictionaryManifest, b: DictionaryManifest) -> LayerSimilarity | None:
-    """What a job found of all layers of two dictionaries' models; None before. Raises UserError as `pair` does."""
+    """Return the similarities of all layers of two dictionaries' models.
+
+    None where no job measured them yet. Raises UserError as `pair` does.
+    """
     key_of(a, b)
     return read_layers(library(), a, b)
 
 
 def quality(dictionary_id: str) -> Quality | None:
-    """What a job measured of how good a dictionary is; None before. Raises UserError for an unknown id, DamagedError
-    for a report that cannot be read or is of another dictionary."""
+    """Return a job's report on a dictionary's quality; None if there is none.
+
+    Raises UserError for an unknown id, DamagedError for a report that cannot be read or is of another dictionary.
+    """
     here = library()
     return dictionary_quality(here, here.record(dictionary_id))
 
 
 def saes() -> list[SaeRecord | InvalidDictionary]:
-    """The SAEs of the library, damaged ones included."""
+    """Return the SAEs of the library, damaged ones included."""
     return sae_records(library())
 
 
 def sae_quality(record: SaeRecord) -> Quality | None:
-    """What a job measured of how good an SAE is; None before. Raises UserError and DamagedError as `quality` does."""
+    """Return a job's report on an SAE's quality; None if there is none.
+
+    Raises UserError and DamagedError as `quality` does.
+    """
     return read_sae_quality(library(), record)
 
 
 def probing(record: DictionaryManifest) -> Probing | None:
-    """What a job found of how much a dictionary's atoms tell; None before. Raises DamagedError."""
+    """Return a job's probing report on a dictionary; None if there is none.
+
+    Raises DamagedError.
+    """
     return read_probing(record, library().folder(record.id))
 
 
 def layers_bench() -> dict[str, Any] | None:
-    """The results of `itda bench layers` that come with the project; None where it was installed without them."""
+    """Return the results of `itda bench layers` that come with the project.
+
+    None where it was installed without them.
+    """
     return read_json(LAYERS_RESULTS) if LAYERS_RESULTS.is_file() else None
 
 
 def recipes_bench() -> dict[str, Any] | None:
-    """The results of `itda bench recipes` that come with the project; None where it was installed without them."""
+    """Return the results of `itda bench recipes` that come with the project.
+
+    None where it was installed without them.
+    """
     return read_json(RECIPES_RESULTS) if RECIPES_RESULTS.is_file() else None
 
 
 def atom_map(dictionary_id: str) -> pd.DataFrame | None:
-    """Places of a dictionary's atoms on its map: atom, x, y; None while none is computed. Raises DamagedError."""
+    """Return the places of a dictionary's atoms on its map: atom, x, y.
+
+    None while no map is computed. Raises DamagedError.
+    """
     path = library().map_path(dictionary_id)
     return _map(str(path), _modified(path), index(dictionary_id).n_atoms) if is_file(path) else None
 
 
 def decomposition(dictionary_id: str, text: str) -> Decomposition:
-    """A text as a dictionary decomposes it; the first one of a model takes as long as loading it does.
+    """Return a text as a dictionary decomposes it.
+
+    The first text of a model also waits for the model to load.
 
     Raises:
-        UserError: the id is unknown, the model is not here or not the same, or the text cannot be decomposed.
+        UserError: the id is unknown, the model is missing or not the same, or the text cannot be decomposed.
     """
     folder = library().folder(dictionary_id)
     return _decomposition(str(folder), _modified(folder / MANIFEST_FILE), text)
 
 
 def keep_text(text: str) -> str:
-    """Keep a text that is too long for an address, in memory for as long as the app runs; returns its name there."""
+    """Keep a text that is too long for a URL; return its name.
+
+    It is kept in memory for as long as the app runs, or until newer texts displace it.
+    """
     name = hashlib.sha256(text.encode(errors="replace")).hexdigest()[:32]
     texts = _texts()
     texts[name] = text
@@ -182,25 +227,27 @@ def keep_text(text: str) -> str:
 
 
 def kept_text(name: str) -> str | None:
-    """A text that was kept; None where it is not there any more."""
+    """Return a text that was kept; None where it is no longer there."""
     return _texts().get(name)
 
 
 def compared() -> list[tuple[DictionaryManifest, DictionaryManifest]]:
-    """The pairs of dictionaries of which a comparison is kept."""
+    """Return the pairs of dictionaries of which a comparison is stored."""
     sound = [record for record in records() if isinstance(record, DictionaryManifest)]
     return list(kept_pairs(library(), sound).values())
 
 
 def contents() -> frozenset[tuple[str, bool | str]]:
-    """Which dictionaries the library holds, whether each has its map, and which comparisons, reports and SAEs; it
-    changes when there is more to see."""
+    """Return the contents of the library, to detect when there is more to see.
+
+    These are its dictionaries, whether each has its map, and its comparisons, reports and SAEs.
+    """
     here = library()
     try:
         compared = list(here.comparisons.iterdir()) if here.comparisons.is_dir() else []
         reports = list(here.root.glob(f"*/*/{QUALITY_FILE}"))
     except OSError:
-        compared, reports = [], []  # another user's: the page that reads one says so
+        compared, reports = [], []  # no permission: the page that reads one reports it
     return frozenset(
         [
             *((each, _modified(here.map_path(each)) > 0) for each in here.ids()),
@@ -211,7 +258,10 @@ def contents() -> frozenset[tuple[str, bool | str]]:
 
 
 def corpora() -> list[Corpus | UserError]:
-    """The corpora of the library, those that cannot be read as the error that says why."""
+    """Return the corpora of the library.
+
+    One that cannot be read is returned as the error that says why.
+    """
     folder = library().corpora
     found: list[Corpus | UserError] = []
     try:
@@ -228,30 +278,39 @@ def corpora() -> list[Corpus | UserError]:
 
 
 def demo_is_allowed() -> bool:
-    """Whether an empty library may start the demo by itself."""
+    """Return whether an empty library may start the demo automatically."""
     return not os.environ.get(NO_DEMO_VARIABLE)
 
 
 def start(*arguments: str) -> str:
-    """Start an `itda` command in a process of its own; returns its job. Raises UserError where none can be started."""
+    """Start an `itda` command in a process of its own; return its job.
+
+    Raises UserError where none can be started.
+    """
     return start_detached(library().root, list(arguments))
 
 
 def cancel_job(job_id: str) -> JobState:
-    """End a running job and wait until it has ended; returns its last state. Raises UserError where it cannot be."""
+    """End a running job and wait until it has ended; return its last state.
+
+    Raises UserError where it cannot be ended.
+    """
     return cancel(library().root, job_id)
 
 
 def start_demo_once() -> str:
-    """Start the demo in a process of its own, once in the life of the app however many readers ask; returns the job."""
+    """Start the demo in a process of its own; return its job.
+
+    It is started once in the life of the app, however many users request it.
+    """
     root = str(library().root)
-    if not (library().jobs / _demo(root)).is_dir():  # the library was emptied since
+    if not (library().jobs / _demo(root)).is_dir():  # the library was emptied since then
         _demo.clear()
     return _demo(root)
 
 
 def _modified(path: Path) -> int:
-    """When a file was last written; 0 where there is none, or none that can be read."""
+    """Return when a file was last written, in ns; 0 where it is missing or unreadable."""
     try:
         return path.stat().st_mtime_ns
     except OSError:
@@ -259,7 +318,7 @@ def _modified(path: Path) -> int:
 
 
 def _state(folder: Path) -> tuple[int, ...]:
-    """What changes when a dictionary is built anew, or its index is put back."""
+    """Return what changes when a dictionary is rebuilt or its index is restored."""
     return tuple(_modified(folder / name) for name in (MANIFEST_FILE, INDEX_FILE))
 
 
@@ -267,7 +326,7 @@ def _is_current(opened: _Opened) -> bool:
     return _state(opened.folder) == opened.state
 
 
-# An index that falls out of the cache closes with its last reader: another page may be in the middle of a query.
+# An index evicted from the cache closes with its last user: another page may be in the middle of a query.
 @st.cache_resource(max_entries=_OPEN_INDEXES, show_spinner=False, validate=_is_current)
 def _opened(folder: str) -> _Opened:
     path = Path(folder)
@@ -313,7 +372,7 @@ def _decomposer(folder: str, modified: int) -> "Decomposer":
     return Decomposer(record, model, Dictionary.load(folder))
 
 
-# Layers of a model, and readers, share it: two of them load it once, since the second waits for the first.
+# Shared by the layers of a model, and by users: of two requests, the second waits for the first to load it.
 @st.cache_resource(max_entries=_KEPT_MODELS, show_spinner=False)
 def _model(weights_sha256: str | None, dtype: str, tokenizer_sha256: str, _record: DictionaryManifest) -> "Model":
     from itda_core.models.locate import open_model

@@ -1,1 +1,1 @@
-"""DataFrames to Plotly figures; no streamlit."""
+"""Plotly figures made from DataFrames, independent of Streamlit."""

@@ -1,4 +1,7 @@
-"""Figures out of tables. Nothing here knows Streamlit; labels from strangers come escaped for Plotly."""
+"""Plotly figures of dictionaries and atoms.
+
+Independent of Streamlit. Untrusted labels are escaped for Plotly.
+"""
 
 from collections.abc import Sequence
 from typing import Any
@@ -11,36 +14,37 @@ from app.format.tables import each
 from app.format.text import in_figure, quoted, share, signed
 
 POSITIVE, NEGATIVE = "#d55e00", "#0072b2"
-"""Signs of a coefficient: two colours that colour-blind readers tell apart, the same as in the token strip."""
+"""Colours of positive and negative coefficients, colour-blind safe; the token strip has the same."""
 SCALE = [[0, "#4a539e"], [0.33, "#2e8b9d"], [0.66, "#58b16c"], [1, "#ecbc22"]]
-"""Scale of all measures: rising in lightness, safe for colour-blind readers, and to be seen on light and dark pages."""
+"""Colour scale of all measures: rising in lightness, colour-blind safe, visible on light and dark pages."""
 
 CONFIG: dict[str, Any] = {
     "displaylogo": False,
     "modeBarButtonsToRemove": ["autoScale2d"],
     "toImageButtonOptions": {"format": "svg"},
 }
-"""Plotly's own buttons: saves figures as SVG, names no outside service."""
+"""Plotly's toolbar: it saves figures as SVG, and names no outside service."""
 
-_DARK_HALF = 0.35  # up to here on the scale, white is read better than black
-_ROOMY = 16  # layers whose cells have room for text
+_DARK_HALF = 0.35  # below this position on the scale, white text is more legible than black
+_ROOMY = 16  # largest number of layers at which cells have room for text
 _FAINT = "rgba(140, 140, 140, 0.10)"
 _GREY = "rgba(140, 140, 140, 0.35)"
 _CLEAR = "rgba(0, 0, 0, 0)"
 
 
 def ink(position: np.ndarray) -> np.ndarray:
-    """The colour to write with on places of SCALE, from 0 to 1."""
+    """Return the text colours for positions on SCALE, from 0 to 1."""
     return np.where(position < _DARK_HALF, "white", "#0d1b17")
 
 
 def library_grid(cells: pd.DataFrame, rows: Sequence[str], layers: Sequence[int]) -> go.Figure:
-    """Models down, layers across, one cell per dictionary.
+    """Draw the grid of dictionaries: models down, layers across, one cell each.
 
     Args:
-        cells: id, row (a place in `rows`), layer, value (the measure), text (in the cell), detail (on hovering).
-        rows: names of the rows, from above.
-        layers: layers to show, also those without a dictionary.
+        cells: columns id, row (an index into `rows`), layer, value (the measure), text (in the cell), detail (on
+            hovering).
+        rows: names of the rows, from top to bottom.
+        layers: layers to show, including those without a dictionary.
     """
     column = {layer: at for at, layer in enumerate(layers)}
     values = np.full((len(rows), len(layers)), np.nan)
@@ -71,9 +75,9 @@ def library_grid(cells: pd.DataFrame, rows: Sequence[str], layers: Sequence[int]
         colorbar={"thickness": 8, "outlinewidth": 0, "len": 1, "nticks": 3},
     )
     value = cells["value"].to_numpy(float)
-    known = value[~np.isnan(value)]  # of an imported dictionary nothing may have been measured
+    known = value[~np.isnan(value)]  # an imported dictionary may not have been measured
     position = (value - known.min(initial=np.inf)) / max(float(np.ptp(known)) if len(known) else 0.0, 1e-12)
-    # Plotly reports no clicks on a heatmap, so squares that are all but clear lie over it.
+    # Plotly reports no clicks on a heatmap, so nearly transparent squares are drawn over it.
     squares = go.Scatter(
         x=[column[layer] for layer in cells["layer"]],
         y=cells["row"],
@@ -84,7 +88,7 @@ def library_grid(cells: pd.DataFrame, rows: Sequence[str], layers: Sequence[int]
         customdata=cells["id"],
         hovertext=[in_figure(detail).replace("↵", "<br>") for detail in cells["detail"]],
         hovertemplate="%{hovertext}<extra></extra>",
-        # Selecting is opening here, so nothing may fade.
+        # A selection opens a dictionary, so unselected cells must not fade.
         selected={"marker": {"opacity": 1}},
         unselected={"marker": {"opacity": 1}},
         showlegend=False,
@@ -107,7 +111,10 @@ def library_grid(cells: pd.DataFrame, rows: Sequence[str], layers: Sequence[int]
 
 
 def growth(points: pd.DataFrame) -> go.Figure:
-    """How dictionaries grow: atoms over the activations seen. Columns: dictionary, rows, atoms."""
+    """Draw the growth of dictionaries: atoms against the activations seen.
+
+    Columns of `points`: dictionary, rows, atoms.
+    """
     figure = go.Figure(
         [
             go.Scatter(x=part["rows"], y=part["atoms"], name=in_figure(str(name)), mode="lines", line={"width": 2})
@@ -127,7 +134,10 @@ def growth(points: pd.DataFrame) -> go.Figure:
 
 
 def histogram(bins: pd.DataFrame) -> go.Figure:
-    """How often an atom fires with which coefficient. Columns: low, high, count; counts on a logarithmic scale."""
+    """Draw the histogram of an atom's coefficients, with logarithmic counts.
+
+    Columns of `bins`: low, high, count.
+    """
     middle = (bins["low"] + bins["high"]) / 2
     figure = go.Figure(
         go.Bar(
@@ -153,10 +163,10 @@ def histogram(bins: pd.DataFrame) -> go.Figure:
 
 
 def falling_error(terms: pd.DataFrame) -> go.Figure:
-    """How the reconstruction error falls as terms are added, the largest first.
+    """Draw the reconstruction error as terms are added, the largest first.
 
     Args:
-        terms: coefficient, left (error with the terms up to this one), label.
+        terms: columns coefficient, left (error with the terms up to this one), label.
     """
     left = [1.0, *terms["left"]]
     colours = [_GREY, *np.where(terms["coefficient"] >= 0, POSITIVE, NEGATIVE)]
@@ -188,18 +198,21 @@ def atom_map(
     picked: int | None = None,
     circling: bool = False,
 ) -> go.Figure:
-    """The map of atoms. Atoms that the filter leaves out are grey; nothing but numbers goes to the page.
+    """Draw the map of atoms.
+
+    Atoms that the filter excludes are grey. Only numbers are sent to the page, no text.
 
     Args:
-        places: atom, x, y.
-        shown: [n] bool, which of them pass the filter.
-        values: [n] what they are coloured by.
-        log: whether the colour goes by its logarithm, for what spans several magnitudes.
+        places: columns atom, x, y.
+        shown: [n] bool, which atoms pass the filter.
+        values: [n] values that colour the atoms.
+        log: whether to colour by the logarithm, for values that span several orders of magnitude.
         region: corners of the selection, drawn as an outline.
-        picked: an atom to ring.
-        circling: whether dragging circles atoms; it moves the map otherwise. (Streamlit takes clicks only then.)
+        picked: an atom to mark with a ring.
+        circling: whether dragging selects atoms with a lasso. Otherwise it pans the map, and only then does Streamlit
+            report clicks.
     """
-    # Half the bytes, and more than the eye can tell.
+    # Single precision halves the data sent, and is finer than the eye can resolve.
     places = places.astype({"atom": "int32", "x": "float32", "y": "float32"})
     values = np.asarray(values, np.float32)
     lit, rest = places[shown], places[~shown]
@@ -258,7 +271,10 @@ def atom_map(
 
 
 def _log_ticks(values: np.ndarray) -> dict[str, Any]:
-    """Ticks of a logarithmic colour bar over shares, at 1, 2 and 5 of each magnitude."""
+    """Return ticks of a logarithmic colour bar of shares.
+
+    They are at 1, 2 and 5 of each order of magnitude.
+    """
     found = values[values > 0]
     if not len(found):
         return {}
@@ -268,7 +284,7 @@ def _log_ticks(values: np.ndarray) -> dict[str, Any]:
 
 
 def inside(places: pd.DataFrame, region: Sequence[tuple[float, float]]) -> np.ndarray:
-    """[n] bool: which places lie inside a polygon (even-odd rule)."""
+    """Return which places are inside a polygon (even-odd rule), as [n] bool."""
     x, y = places["x"].to_numpy(float), places["y"].to_numpy(float)
     within = np.zeros(len(places), dtype=bool)
     for (x1, y1), (x2, y2) in zip(region, [*region[1:], region[0]], strict=True):

@@ -1,4 +1,7 @@
-"""Figures about the layers of models. Nothing here knows Streamlit; labels from strangers come escaped for Plotly."""
+"""Plotly figures of layer similarity.
+
+Independent of Streamlit. Untrusted labels are escaped for Plotly.
+"""
 
 from collections.abc import Mapping, Sequence
 
@@ -11,19 +14,19 @@ from app.charts.atoms import SCALE, ink
 from app.format.tables import each
 from app.format.text import in_figure, number
 
-_ROOMY = 12  # layers whose cells have room for their number
+_ROOMY = 12  # largest number of layers at which cells have room for their number
 _CELL = 44  # pixels
 _LINES = (
     "#0072b2", "#d55e00", "#009e73", "#cc79a7", "#2f97d0", "#b87a00", "#7d7a2d", "#7f7f7f", "#6a5acd", "#b5485d",
     "#1d8a99",
 )  # fmt: skip
-"""At 3:1 or more on light and dark pages; told apart by colour-blind readers too, together with the shapes."""
+"""Line colours with a contrast of 3:1 or more on light and dark pages; with the symbols, colour-blind safe."""
 _RANKED_LINES = [[0, "#6a5acd"], [0.25, "#2f78b5"], [0.5, "#2a9190"], [0.75, "#4f9f55"], [1, "#c0641f"]]
-"""Scale of lines that have an order. (SCALE is for filled cells: as lines on a page, its ends would hardly be seen.)"""
+"""Colour scale of ordered lines. (SCALE is for filled cells: lines in its end colours would hardly be visible.)"""
 _GREY = "#8a8f94"
-"""To be seen on light and dark pages."""
+"""Visible on light and dark pages."""
 _ROW = 64  # pixels
-_LIFTS = (0.0, -0.14, 0.14)  # of dots that would hide each other, in rows
+_LIFTS = (0.0, -0.14, 0.14)  # vertical offsets of dots that would hide each other, in rows
 _SYMBOLS = (
     "circle",
     "diamond",
@@ -40,11 +43,13 @@ _SYMBOLS = (
 
 
 def layers_heatmap(values: Sequence[Sequence[float]], names: tuple[str, str], chosen: tuple[int, int]) -> go.Figure:
-    """Layers of A down, layers of B across; a ring on each row's best match, a frame on the chosen cell.
+    """Draw the similarity of every layer of A (down) to every layer of B (across).
+
+    A ring marks each row's best match, a frame the chosen cell.
 
     Args:
-        values: [layers of A][layers of B], larger is more alike.
-        names: of the two models.
+        values: [layers of A][layers of B], larger is more similar.
+        names: names of the two models.
         chosen: layer of A and layer of B.
     """
     z = np.array(values, float)
@@ -74,7 +79,7 @@ def layers_heatmap(values: Sequence[Sequence[float]], names: tuple[str, str], ch
         hoverinfo="skip",
         showlegend=False,
     )
-    # Plotly reports no clicks on a heatmap, so squares that are all but clear lie over it.
+    # Plotly reports no clicks on a heatmap, so nearly transparent squares are drawn over it.
     squares = go.Scatter(
         x=across,
         y=down,
@@ -108,16 +113,16 @@ def layers_heatmap(values: Sequence[Sequence[float]], names: tuple[str, str], ch
 
 
 def layers_lines(points: pd.DataFrame, names: Sequence[str], x_title: str) -> go.Figure:
-    """Shares over a logarithmic axis, a line for each name.
+    """Draw shares against a logarithmic axis, one line for each name.
 
     Args:
-        points: name, x, y.
-        names: all that there may be, so that each has the same colour in every such figure.
-        x_title: what x is.
+        points: columns name, x, y.
+        names: all possible names, so that each has the same colour in every such figure.
+        x_title: title of the horizontal axis.
     """
     shapes = {name: (_LINES[at % len(_LINES)], _SYMBOLS[at % len(_SYMBOLS)]) for at, name in enumerate(names)}
     figure = _lines(points, shapes, x_title, "share of layers")
-    # The names are long: beside the lines they would leave them no room on a small screen.
+    # The names are long: a legend beside the lines would leave them no room on a small screen.
     figure.update_layout(
         height=300 + 18 * points["name"].nunique(), legend={"orientation": "h", "x": 0, "y": -0.22, "yanchor": "top"}
     )
@@ -125,10 +130,12 @@ def layers_lines(points: pd.DataFrame, names: Sequence[str], x_title: str) -> go
 
 
 def convergence_lines(points: pd.DataFrame) -> go.Figure:
-    """IoU of each layer's dictionary with the final one over training, a line for each layer, coloured in their order.
+    """Draw the IoU of each layer's dictionary with the final one over training.
+
+    Each layer has a line; the colours follow the order of the layers.
 
     Args:
-        points: layer, step, IoU.
+        points: columns layer, step, IoU.
     """
     layers = sorted(int(layer) for layer in points["layer"].unique())
     scale = [[at, label_rgb(hex_to_rgb(colour))] for at, colour in _RANKED_LINES]
@@ -142,11 +149,12 @@ def convergence_lines(points: pd.DataFrame) -> go.Figure:
 
 
 def union_strip(pairs: pd.DataFrame) -> go.Figure:
-    """IoU of pairs of models, a row for each kind and a dot for each pair.
+    """Draw the IoU of pairs of models, a row for each kind and a dot for each pair.
 
     Args:
-        pairs: kind (its row, from above as they come), pair (its name), IoU, chance, which gets a line, and low and
-            high, which are not a number but for the reader's pair: that one is marked, with its interval.
+        pairs: columns kind (its row; rows are from top to bottom in order of appearance), pair (its name), IoU, chance
+            (drawn as a short line), low and high. The last two are NaN except for the user's pair, which is marked and
+            has its interval drawn.
     """
     figure = go.Figure()
     for row, (kind, part) in enumerate(pairs.groupby("kind", sort=False)):
@@ -211,7 +219,10 @@ def union_strip(pairs: pd.DataFrame) -> go.Figure:
 
 
 def _lines(points: pd.DataFrame, shapes: Mapping[str, tuple[str, str]], x_title: str, y_title: str) -> go.Figure:
-    """Shares over a logarithmic axis, a line for each name of points (name, x, y); shapes are colour and symbol."""
+    """Draw shares against a logarithmic axis, one line for each name.
+
+    `points` has the columns name, x, y; `shapes` has the colour and the symbol of each name.
+    """
     figure = go.Figure(
         [
             go.Scatter(

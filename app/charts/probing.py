@@ -1,4 +1,7 @@
-"""Figures about probes. Nothing here knows Streamlit; labels from strangers come escaped for Plotly."""
+"""Plotly figures of probing results.
+
+Independent of Streamlit. Untrusted labels are escaped for Plotly.
+"""
 
 from collections.abc import Sequence
 
@@ -14,19 +17,21 @@ _SHAPES = {
     DIMENSIONS: ("#0072b2", "circle"),
     DIRECTIONS: ("#7f7f7f", "x"),
 }
-"""Colour and symbol of what is probed: at 3:1 or more on light and dark pages, told apart by colour-blind readers."""
+"""Colour and symbol of each probed coder: contrast of 3:1 or more on light and dark pages, colour-blind safe."""
 _SAES = (("#009e73", "triangle-up"), ("#cc79a7", "star"), ("#2f97d0", "cross"), ("#7d7a2d", "hourglass"))
-"""The same of SAEs, in their order."""
+"""Colours and symbols of SAEs, assigned in their order."""
 _GREY = "#8a8f94"
-"""To be seen on light and dark pages."""
+"""Visible on light and dark pages."""
 
 
 def probe_lines(points: pd.DataFrame, coders: Sequence[tuple[str, str]]) -> go.Figure:
-    """Balanced accuracy against the number of latents, a line with 95 % intervals for each coder; 0.5 is chance.
+    """Draw balanced accuracy against the number of latents, one line per coder.
+
+    The lines have 95 % intervals; a dotted line at 0.5 marks chance.
 
     Args:
-        points: coder (its name), k (as text, in the order of the axis), accuracy, low, high.
-        coders: name and words of each, so that each has the same colour in every such figure.
+        points: columns coder (its name), k (as text, in the order of the axis), accuracy, low, high.
+        coders: name and display text of each coder, so that each has the same colour in every such figure.
     """
     others = [name for name, _ in coders if name not in _SHAPES]
     figure = go.Figure()

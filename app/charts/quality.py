@@ -1,4 +1,7 @@
-"""Curves of how good a dictionary is. Nothing here knows Streamlit; labels from strangers come escaped for Plotly."""
+"""Plotly figures of dictionary quality.
+
+Independent of Streamlit. Untrusted labels are escaped for Plotly.
+"""
 
 from collections.abc import Callable, Sequence
 
@@ -12,8 +15,8 @@ from app.format.text import count, in_figure
 _SYMBOLS = ("circle", "diamond", "square", "triangle-up", "x", "cross", "star", "triangle-down", "hourglass")
 _WIDEST, _THINNEST = 2.6, 1.4
 _RANDOM = "random"
-_GREY = "#8a8f94"  # to be seen on light and dark pages
-_APART = 1.5  # ticks of an axis, as a ratio, so that they have room on a small screen
+_GREY = "#8a8f94"  # visible on light and dark pages
+_APART = 1.5  # smallest ratio between ticks of an axis, so that labels fit on a small screen
 
 
 def quality_lines(
@@ -23,17 +26,18 @@ def quality_lines(
     shown: Callable[[float], str],
     marks: Sequence[tuple[float, str]] = (),
 ) -> go.Figure:
-    """A measure against L0, a line for each size; or against the size, a line for each L0.
+    """Draw a measure against L0 or against the dictionary's size.
 
-    The sides have their colours. Lines of random atoms are dotted and have open points, those of all else are solid.
-    A point hands back its side and its latents.
+    Against L0 there is a line for each size; against the size, a line for each L0. Each side has its colour. Lines of
+    random atoms are dotted and have open points, all others are solid. A click on a point returns its side and its
+    latents.
 
     Args:
-        points: side, series, latents, l0, value, low, high.
-        across: `l0` or `latents`, what the horizontal axis is.
-        titles: of the horizontal and of the vertical axis.
-        shown: a value as text.
-        marks: values that get a level line, with their names.
+        points: columns side, series, latents, l0, value, low, high.
+        across: the quantity of the horizontal axis, `l0` or `latents`.
+        titles: titles of the horizontal and of the vertical axis.
+        shown: formats a value as text.
+        marks: values with a horizontal reference line, and their names.
     """
     by = "latents" if across == "l0" else "l0"
     figure = go.Figure()
@@ -82,7 +86,7 @@ def _line(
     series: str,
     shown: Callable[[float], str],
 ) -> go.Scatter:
-    """One line of a figure; `drawn` is its colour, symbol and width."""
+    """Return one line of a figure; `drawn` is its colour, symbol and width."""
     colour, symbol, width = drawn
     is_random = series == _RANDOM
     what = {"itda": "own atoms", _RANDOM: "random atoms", "sae": "latents of the SAE"}.get(series, series)
@@ -103,7 +107,7 @@ def _line(
             "width": 3,
         },
         legendgroup=name,
-        # The caption says what dotted means, so one entry stands for both lines and hides both.
+        # The caption explains dotted lines, so one legend entry stands for both lines and hides both.
         showlegend=not is_random,
         customdata=[f"{point.side} {point.latents}" for point in each(line)],
         hovertext=[
@@ -112,14 +116,17 @@ def _line(
             for point in each(line)
         ],
         hovertemplate="%{hovertext}<extra></extra>",
-        # Selecting is opening here, so nothing may fade.
+        # A selection opens what a point stands for, so unselected points must not fade.
         selected={"marker": {"opacity": 1}},
         unselected={"marker": {"opacity": 1}},
     )
 
 
 def _ticks(values: Sequence[float]) -> list[float]:
-    """The values that get a tick on a logarithmic axis: not those that would stand on the one before."""
+    """Return the values that get a tick on a logarithmic axis.
+
+    A value whose label would overlap the previous one is left out.
+    """
     ticks: list[float] = []
     for value in values:
         if value > 0 and (not ticks or value >= _APART * ticks[-1]):

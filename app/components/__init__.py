@@ -1,1 +1,1 @@
-"""Parts of a page that Streamlit does not have."""
+"""Custom components, for what Streamlit does not have."""

@@ -1,4 +1,7 @@
-"""Goes to another address of the app where it is Python that learns of a click, such as one on a point of a figure."""
+"""Navigation to another URL of the app from Python.
+
+It is for clicks that are reported to Python, such as one on a point of a figure.
+"""
 
 from streamlit.components import v2
 
@@ -6,9 +9,10 @@ from app.components.token_strip import script
 
 
 def navigate(href: str) -> None:
-    """Go to an address, relative to the app, as a click on a link would: one step of the browser's history.
+    """Go to a URL, relative to the app, as a click on a link would.
 
-    (st.switch_page writes the new parameters under the old page first, and Back then comes to that page with these.)
+    This adds one entry to the browser's history. (st.switch_page first writes the new parameters under the old page,
+    and Back then leads to the old page with the new parameters.)
     """
     _COMPONENT(key="leap", data={"href": href}, height="content")
 

@@ -1,4 +1,4 @@
-"""Two dictionaries as one bar, A only | both | B only, each part a link that shows its atoms."""
+"""Bar of two dictionaries: A only | both | B only, each part a link to its atoms."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -20,19 +20,19 @@ class BarPart:
     part: str
     """`a`, `both` or `b`."""
     name: str
-    """What it is called."""
+    """Its label."""
     size: int
-    """How many atoms, or pairs of atoms, it has."""
+    """Number of its atoms, or of its pairs of atoms."""
     href: str
-    """Where a click leads, relative to the app."""
+    """URL that a click opens, relative to the app."""
     note: str = ""
-    """Small text beside its name."""
+    """Small text beside its label."""
     is_current: bool = False
     """Whether its atoms are listed now."""
 
 
 def pair_bar(parts: Sequence[BarPart], *, key: str) -> None:
-    """Show the bar; `key` names it on the page."""
+    """Show the bar; `key` identifies it on the page."""
     whole = max(1, sum(part.size for part in parts))
     data = {
         "parts": [
@@ -55,5 +55,5 @@ _COMPONENT = v2.component(
     "itda_pair_bar",
     css=sides.CSS + (_FOLDER / "pair_bar.css").read_text(encoding="utf-8"),
     js=script("pair_bar.js"),
-    isolate_styles=False,  # every class name of the style sheet carries the component's prefix
+    isolate_styles=False,  # every class name of the style sheet has the component's prefix
 )

@@ -1,6 +1,7 @@
-"""A passage whose tokens can be chosen, coloured by how badly each is reconstructed; of one dictionary, or of two.
+"""Passage with selectable tokens, coloured by their reconstruction error.
 
-Everything that is shown reaches the page through `textContent`, so whatever a token says stays text.
+The passage is decomposed by one dictionary or by two. All text reaches the page through `textContent`, so that token
+text is never interpreted as markup.
 """
 
 from collections.abc import Callable, Sequence
@@ -22,29 +23,35 @@ class Piece(NamedTuple):
     """One token of a passage."""
 
     text: str
-    """Its text as part of the passage; empty for a later part of a character."""
+    """Its text as part of the passage; empty for a later token of a character that several tokens make up."""
     label: str
     """Its text by itself."""
     error: float | None
     """Reconstruction error, in [0, 1]; None for a token that is not captured."""
     part: int = 1
-    """Which of the tokens that make up its character it is, from 1."""
+    """Its position, from 1, among the tokens that make up its character."""
 
 
 @dataclass(frozen=True)
 class Group:
-    """What is chosen together: a token, or the tokens of two tokenisations between common ends."""
+    """Tokens that are selected together.
+
+    These are one token, or the tokens of two tokenisations between common boundaries.
+    """
 
     lines: Sequence[Sequence[Piece]]
     """The tokens of each dictionary."""
     key: int | None
-    """What a click hands back; None where nothing can be chosen."""
+    """Value that a click returns; None where the group cannot be selected."""
     is_chosen: bool = False
-    """Whether it is the chosen one."""
+    """Whether it is the selected group."""
 
 
 def scale_of(errors: Sequence[float]) -> float:
-    """The error that gets the full colour: the next round number above the largest, so that a legend can name it."""
+    """Return the error that gets the full colour.
+
+    It is the next round number not below the largest error, so that a legend can name it.
+    """
     largest = max(errors, default=0.0)
     return next((step for step in _STEPS if step >= largest), 1.0)
 
@@ -56,10 +63,10 @@ def passage_strip(
 
     Args:
         groups: its tokens.
-        key: names this strip on the page.
+        key: identifies this strip on the page.
         scale: the error that gets the full colour.
-        on_pick: called with the key of the group that was clicked, before the page runs again.
-        names: of the dictionaries, as many as a group has lines.
+        on_pick: callback with the key of the group that was clicked, called before the page reruns.
+        names: names of the dictionaries, as many as a group has lines.
         rest: text that was not read.
     """
 
@@ -98,7 +105,7 @@ def _shown(group: Group, scale: float) -> dict:
 
 
 def _said(line: Sequence[Piece]) -> str:
-    """The tokens of one dictionary and the error of each, for those who listen."""
+    """Return the tokens of one dictionary with their errors, for screen readers."""
     if not line:
         return "nothing"
     text = "".join(visible(piece.label) for piece in line)
@@ -111,8 +118,8 @@ def _said(line: Sequence[Piece]) -> str:
 
 
 def _token(piece: Piece, scale: float, is_inline: bool) -> list:
-    """A token as the page gets it: text, tint in [0, 1], what pointing at it says, mark."""
-    # A later part of a character has its number for a text, so that it can be seen and clicked.
+    """Return a token as sent to the page: text, tint in [0, 1], tooltip, mark."""
+    # A later token of a character shows its number as text, so that it is visible and can be clicked.
     text, mark = (visible(piece.text), "") if piece.text else (f"·{piece.part}", "part")
     if is_inline:
         text = text.replace("↵", "↵\n")
@@ -128,5 +135,5 @@ _COMPONENT = v2.component(
     "itda_passage_strip",
     css=(_FOLDER / "passage_strip.css").read_text(encoding="utf-8"),
     js=script("passage_strip.js"),
-    isolate_styles=False,  # as the token strip
+    isolate_styles=False,  # for the same reasons as in the token strip
 )

@@ -1,21 +1,24 @@
-"""The two sides of every comparison: A always on the left, B always on the right, each with one colour everywhere."""
+"""Sides of a comparison: A on the left, B on the right, each with one colour."""
 
 from typing import NamedTuple
 
 
 class Side(NamedTuple):
-    """A colour to be told from the other side's, and from the colours of signs, by colour-blind readers too."""
+    """Colour of a side.
+
+    It is distinguishable, also by colour-blind readers, from the other side's colour and from the colours of signs.
+    """
 
     light: str
-    """On a light page, where white text is read on it."""
+    """Its shade on a light page, on which white text is legible."""
     dark: str
-    """On a dark page, where black text is read on it."""
+    """Its shade on a dark page, on which black text is legible."""
 
 
 A, B = Side("#6b46b8", "#b79df3"), Side("#74690a", "#d2c44e")
 
 LINES = {"a": "#8b66d8", "b": "#92861a"}
-"""The same two as lines and points of figures, which are drawn alike on both pages: seen at 3:1 or more on either."""
+"""The sides' colours in figures, which are the same on light and dark pages: a contrast of 3:1 or more on either."""
 
 _INK = Side("#ffffff", "#11171a")
 
@@ -33,4 +36,4 @@ CSS = f"""
 .itda-side-a {{ --itda-side: var(--itda-a); }}
 .itda-side-b {{ --itda-side: var(--itda-b); }}
 """
-"""The colours as custom properties, put before the style sheet of every component that shows a side."""
+"""The colours as CSS custom properties, prepended to the style sheet of every component that shows a side."""

@@ -1,6 +1,7 @@
-"""Passages token by token, each token coloured by its coefficient, as one table of real text.
+"""Table of passages, token by token, each token coloured by its coefficient.
 
-Everything that is shown reaches the page through `textContent`, so whatever a token says stays text.
+It consists of real text. All text reaches the page through `textContent`, so that token text is never interpreted as
+markup.
 """
 
 from collections.abc import Sequence
@@ -18,7 +19,7 @@ _FOLDER = Path(__file__).parent
 
 
 def script(name: str) -> str:
-    """The script of a component, with what all of them share."""
+    """Return a component's script, preceded by the code that all components share."""
     return "".join((_FOLDER / each).read_text(encoding="utf-8") for each in ("page.js", name))
 
 
@@ -26,48 +27,48 @@ class Token(NamedTuple):
     """One token of a passage."""
 
     text: str
-    """Its text as read."""
+    """Its raw text."""
     coefficient: float | None = None
     """The atom's coefficient here; None where it does not fire."""
     is_centre: bool = False
     """Whether the passage is shown because of this token."""
     is_unread: bool = False
-    """Whether the model never read it."""
+    """Whether the model did not read it."""
 
     @property
     def is_plain(self) -> bool:
-        """Whether there is nothing to say of it but its text."""
+        """Return whether the token has neither a coefficient nor the centre mark."""
         return self.coefficient is None and not self.is_centre
 
 
 @dataclass(frozen=True)
 class Row:
-    """One passage, and what is said of it."""
+    """One passage, and its annotations."""
 
     tokens: Sequence[Token]
     """The passage."""
     cells: Sequence[str] = ()
     """Further columns, as text."""
     href: str | None = None
-    """Where a click on the row leads, relative to the app."""
+    """URL that a click on the row opens, relative to the app."""
     key: int | None = None
-    """What a click hands back to Python, where the row leads nowhere."""
+    """Value that a click returns to Python, for a row without a URL."""
     note: str = ""
-    """Small text above the passage: where it is from."""
+    """Small text above the passage: its origin."""
     lead: str = ""
     """Small text before the passage: its number."""
     icon: str = ""
     """Name of the Material icon beside the text."""
     is_current: bool = False
-    """Whether it leads to what is read now."""
+    """Whether it links to what is shown now."""
     is_sought: bool = False
-    """Whether the page scrolls to it when it first shows it."""
+    """Whether the page scrolls to it when it is first shown."""
     below: Sequence[Token] = ()
-    """A second passage, under the first."""
+    """A second passage, shown under the first."""
     sides: str = ""
-    """The side of a comparison that the first passage, and the second, belongs to: `a`, `b`, or `ab` for instance."""
+    """The side of a comparison of the first passage, and of the second: `a`, `b`, or `ab` for instance."""
     links: Sequence[tuple[str, str, str]] = ()
-    """Further places that it leads to: text, address relative to the app, and side (empty for none)."""
+    """Further links: text, URL relative to the app, and side (empty for none)."""
 
 
 def token_strip(
@@ -79,17 +80,17 @@ def token_strip(
     style: str = "list",
     numbers: bool = True,
 ) -> int | None:
-    """Show passages; returns the key of the row that was clicked just now.
+    """Show passages; return the key of the row that was clicked just now, if any.
 
     Args:
         rows: the passages.
-        key: names this strip on the page.
-        columns: headings, the passage's first; none shows no heading.
-        strongest: the absolute coefficient that gets the full colour; None takes the largest there is.
-        style: `list` for one line a passage, `passage` for a large one, `document` for a whole text with its lines,
-            `table` for rows of plain cells, `links` for links as the sidebar has them, `button` for a link that looks
+        key: identifies this strip on the page.
+        columns: column headings, the passage's first; without any, no heading is shown.
+        strongest: the absolute coefficient that gets the full colour; None takes the largest in `rows`.
+        style: `list` for one line per passage, `passage` for a large one, `document` for a complete text with its line
+            breaks, `table` for rows of plain cells, `links` for links as in the sidebar, `button` for a link that looks
             like a button.
-        numbers: whether a coefficient stands beside its token; not where a cell has it.
+        numbers: whether a coefficient is shown beside its token; False where a cell has it.
     """
     scale = strongest or max((abs(t.coefficient) for row in rows for t in row.tokens if t.coefficient), default=1.0)
     is_whole = style == "document"
@@ -121,7 +122,10 @@ def token_strip(
 
 
 def _merged(tokens: Sequence[Token]) -> list[Token]:
-    """Plain neighbours as one, since a page with an element for every token of a document is slow."""
+    """Merge adjacent plain tokens.
+
+    A page with an element for every token of a document is slow.
+    """
     return [
         merged
         for (is_plain, is_unread), run in groupby(tokens, lambda token: (token.is_plain, token.is_unread))
@@ -130,7 +134,10 @@ def _merged(tokens: Sequence[Token]) -> list[Token]:
 
 
 def _shown(token: Token, scale: float, style: str, numbers: bool) -> list[Any]:
-    """A token as the page gets it: text, tint in [-1, 1], number, marks; short, since a document has thousands."""
+    """Return a token as sent to the page: text, tint in [-1, 1], number, marks.
+
+    The format is compact, since a document has thousands of tokens.
+    """
     text = visible(token.text)
     if style == "document":
         text = text.replace("↵", "↵\n")
@@ -148,6 +155,6 @@ _COMPONENT = v2.component(
     css=sides.CSS + (_FOLDER / "token_strip.css").read_text(encoding="utf-8"),
     js=script("token_strip.js"),
     # Part of the page rather than a shadow tree, so that find-in-page, copying and screen readers treat it as text;
-    # every class name of the style sheet carries the component's prefix.
+    # every class name of the style sheet has the component's prefix.
     isolate_styles=False,
 )

@@ -1,1 +1,1 @@
-"""Text, numbers, names and CSV as pages show them."""
+"""Formatting of text, numbers, names and CSV for pages."""

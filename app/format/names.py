@@ -1,4 +1,7 @@
-"""Names of dictionaries for people: model and place, and where that is not enough, the settings that differ."""
+"""Display names of dictionaries.
+
+A name is the model and the site; where several dictionaries share both, the settings that differ are added.
+"""
 
 from collections import defaultdict
 from collections.abc import Hashable, Sequence
@@ -7,12 +10,12 @@ from itda_core.library.manifest import DictionaryManifest
 
 
 def place_of(record: DictionaryManifest) -> str:
-    """A dictionary's place in its model."""
+    """Return a dictionary's site in its model, as text."""
     return f"layer {record.site.layer} {record.site.hook}"
 
 
 def names(records: Sequence[DictionaryManifest]) -> dict[str, str]:
-    """Name of each dictionary by id; no two are the same."""
+    """Return the name of each dictionary by id; no two are the same."""
     groups = _grouped(records, {record.id: (record.model, record.site) for record in records})
     return {
         record.id: " · ".join(filter(None, [record.model, place_of(record), differences[record.id]]))
@@ -23,9 +26,10 @@ def names(records: Sequence[DictionaryManifest]) -> dict[str, str]:
 
 
 def rows(records: Sequence[DictionaryManifest]) -> dict[str, tuple[str, str]]:
-    """Row of each dictionary in a grid of models and layers: the model, and what sets this row apart from others of it.
+    """Return each dictionary's row in a grid of models and layers, by id.
 
-    A model has one row, unless it has several dictionaries at one place.
+    A row is the model, and the settings that distinguish it from the model's other rows. A model has one row, unless it
+    has several dictionaries at one site.
     """
     placed: dict[str, tuple[str, str]] = {}
     for group in _grouped(records, {record.id: record.model for record in records}):
@@ -43,7 +47,10 @@ def _grouped(records: Sequence[DictionaryManifest], keys: dict[str, Hashable]) -
 
 
 def _differences(group: Sequence[DictionaryManifest]) -> dict[str, str]:
-    """The settings by which dictionaries differ, in words; their ids' hashes where two at one place do not."""
+    """Return the settings by which dictionaries differ, as text by id.
+
+    Where two at one site have the same settings, the hashes of the ids are added.
+    """
     if len(group) == 1:
         return {group[0].id: ""}
     details = {record.id: _details(record) for record in group}

@@ -1,4 +1,4 @@
-"""Small jobs on tables that several parts of the app need."""
+"""Table helpers that several parts of the app share."""
 
 import csv
 import io
@@ -11,12 +11,15 @@ _FORMULA = ("=", "+", "-", "@", "\t", "\r")
 
 
 def each(frame: pd.DataFrame) -> Iterator[Any]:
-    """The rows of a table, their columns as attributes."""
+    """Iterate over the rows of a table, with their columns as attributes."""
     return iter(frame.itertuples(index=False))
 
 
 def csv_of(frame: pd.DataFrame) -> str:
-    """A table as CSV in which no text cell starts a formula in a spreadsheet; numbers stay numbers."""
+    """Return a table as CSV that is safe to open in a spreadsheet.
+
+    No text cell starts a formula; numbers stay numbers.
+    """
     guarded = frame.copy()
     for name in guarded.columns:
         if not pd.api.types.is_numeric_dtype(guarded[name].dtype):

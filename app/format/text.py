@@ -1,4 +1,4 @@
-"""Text from strangers, made safe to show, and numbers as readers expect them."""
+"""Escaping of untrusted text for display, and formatting of numbers."""
 
 import re
 import unicodedata
@@ -6,7 +6,7 @@ import unicodedata
 import pandas as pd
 
 _SIGNS = {"\n": "↵", "\t": "→", "\r": "␍", "\x7f": "␡", "\N{LINE SEPARATOR}": "↵", "\N{PARAGRAPH SEPARATOR}": "¶"}
-# Letters and symbols by category, yet nothing to see.
+# Letters and symbols by Unicode category, but displayed as blank.
 _BLANK = "\u115f\u1160\u3164\uffa0\u2800"
 _INVISIBLE = {"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"}
 _UNITS = ((86400, "days"), (3600, "h"), (60, "min"), (1, "s"))
@@ -14,8 +14,11 @@ _WORD_JOINER = "\N{WORD JOINER}"
 
 
 def visible(text: str) -> str:
-    """A token's text with every character to be seen: line ends as ↵, tabs as →, control, zero-width and
-    direction-changing characters by name, so that they neither hide nor act."""
+    """Return a token's text with every character visible.
+
+    Line ends are shown as ↵, tabs as →, and control, zero-width and direction-changing characters by symbol or code
+    point, so that they are neither hidden nor take effect.
+    """
     if text.isascii() and text.isprintable():
         return text
     return "".join(map(_visible, text))
@@ -32,27 +35,27 @@ def _visible(character: str) -> str:
 
 
 def quoted(token: str) -> str:
-    """A token inside a sentence."""
+    """Return a token in quotation marks, for use inside a sentence."""
     return f"“{visible(token)}”" if token else "an empty token"
 
 
 def inert(text: str) -> str:
-    """Text for a place that reads Markdown, as it is and nothing more: no markup, no link, no image, no icon.
+    """Escape text for Markdown, so that it is shown literally.
 
-    Backslashes are not enough: bare addresses, `:icons:` and e-mail addresses are found in the finished text, so a
-    word joiner, which has no width, parts them.
+    No markup, link, image or icon is rendered. Backslashes are not enough: bare URLs, `:icons:` and e-mail addresses
+    are detected in the unescaped text, so a word joiner, which has no width, splits them.
     """
     escaped = re.sub(r"([!-/:-@\[-`{-~])", r"\\\1", " ".join(visible(text.strip()).split()))
     return re.sub(r"(\\[:@]|www(?=\\\.))", rf"\1{_WORD_JOINER}", escaped, flags=re.IGNORECASE)
 
 
 def in_figure(text: str) -> str:
-    """Text for a Plotly label, which reads a part of HTML."""
+    """Escape text for a Plotly label, which interprets a subset of HTML."""
     return visible(text).replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
 
 
 def number(value: float | None, digits: int = 3) -> str:
-    """A number with so many significant digits; – where there is none."""
+    """Format a number with `digits` significant digits; a missing one gives –."""
     if value is None or pd.isna(value):
         return "–"
     if abs(value) >= 1000:
@@ -62,17 +65,17 @@ def number(value: float | None, digits: int = 3) -> str:
 
 
 def signed(value: float, digits: int = 3) -> str:
-    """A number with its sign, whichever it is."""
+    """Format a number with its sign, positive or negative."""
     return ("+" if value >= 0 else "") + number(value, digits)
 
 
 def count(value: float) -> str:
-    """A whole number with its thousands apart."""
+    """Format an integer with thousands separators."""
     return f"{int(value):,}"
 
 
 def share(value: float | None) -> str:
-    """A share as a percentage."""
+    """Format a share as a percentage; a missing one gives –."""
     if value is None or pd.isna(value):
         return "–"
     percent = 100 * value
@@ -84,7 +87,7 @@ def share(value: float | None) -> str:
 
 
 def span(low: float, high: float) -> str:
-    """A time from … to, in the one unit that fits, as rough as such a time is."""
+    """Format a time range in the one unit that fits, with two significant digits."""
     size, unit = next(((size, unit) for size, unit in _UNITS if high >= 1.5 * size), _UNITS[-1])
     first, last = (f"{max(value / size, 0):.2g}" for value in (low, high))
     first, last = (count(float(each)) if float(each) >= 100 else each for each in (first, last))
@@ -92,7 +95,7 @@ def span(low: float, high: float) -> str:
 
 
 def size(bytes_: float) -> str:
-    """An amount of memory or disk."""
+    """Format an amount of memory or disk space."""
     unit, *larger = ("B", "kB", "MB", "GB", "TB")
     while larger and bytes_ >= 999.5:
         bytes_, unit = bytes_ / 1000, larger.pop(0)
@@ -100,7 +103,7 @@ def size(bytes_: float) -> str:
 
 
 def duration(seconds: float) -> str:
-    """A time span in words."""
+    """Format a number of seconds as a duration."""
     seconds = max(0, round(seconds))
     if seconds < 60:
         return f"{seconds} s"

@@ -1,1 +1,1 @@
-"""Blocks of a page, a folder per page."""
+"""Panels, the blocks of a page; one folder per page."""

@@ -1,4 +1,7 @@
-"""Jobs of the library as a reader follows them: what runs, what failed and why, and how an empty library starts."""
+"""Panels of the library's jobs, and of the first start of an empty library.
+
+Running jobs are followed; failed ones are shown with their reason.
+"""
 
 import pandas as pd
 import streamlit as st
@@ -18,12 +21,15 @@ _LISTED = 8
 
 
 def is_running(jobs: list[JobState]) -> bool:
-    """Whether any job runs."""
+    """Return whether any job is running."""
     return any(job.status == "running" for job in jobs)
 
 
 def show_start(jobs: list[JobState]) -> None:
-    """What an empty library offers. On a first start it builds the demo by itself."""
+    """Show the options for an empty library.
+
+    On a first start, the demo is built automatically.
+    """
     failed = any(job.status in _UNFINISHED for job in jobs)
     if resources.demo_is_allowed() and not jobs:
         resources.start_demo_once()
@@ -41,14 +47,16 @@ def show_start(jobs: list[JobState]) -> None:
 
 
 def offer_work(words: str, button: str, icon: str, arguments: list[str], *, follow: bool = True) -> None:
-    """Say what is not computed yet, and start it; the page starts over once no job runs any more.
+    """Show that something is not computed yet, and a button that computes it.
+
+    The page reruns once no job is running any more.
 
     Args:
-        words: what it is.
-        button: what the button says.
-        icon: its icon.
+        words: description of what is not computed.
+        button: label of the button.
+        icon: icon of the button.
         arguments: the `itda` command that computes it.
-        follow: whether running jobs are shown below; a page that offers several things shows them once itself.
+        follow: whether running jobs are shown below; a page that offers several computations shows them once itself.
     """
     jobs = read_jobs(resources.library().root)
     running = [job for job in jobs if job.status == "running"]
@@ -67,7 +75,10 @@ def offer_work(words: str, button: str, icon: str, arguments: list[str], *, foll
 
 
 def show_jobs(jobs: list[JobState], brief: bool = False) -> None:
-    """Jobs, the newest first; those that run are followed, with nothing but their progress when `brief` is set."""
+    """Show jobs, the newest first.
+
+    Running jobs are followed; with `brief` set, nothing but their progress is shown.
+    """
     if is_running(jobs):
         _follow(resources.contents(), brief)
     elif jobs:
@@ -80,7 +91,10 @@ def show_jobs(jobs: list[JobState], brief: bool = False) -> None:
 
 @st.fragment(run_every=1)
 def _follow(known: frozenset[tuple[str, bool | str]], brief: bool) -> None:
-    """Running jobs, read again every second; the page starts over when there is more to see or the work has ended."""
+    """Show running jobs, updated every second.
+
+    The page reruns when the library has new contents or the jobs have ended.
+    """
     running = [job for job in read_jobs(resources.library().root) if job.status == "running"]
     if not running or resources.contents() != known:
         st.rerun()
@@ -90,7 +104,7 @@ def _follow(known: frozenset[tuple[str, bool | str]], brief: bool) -> None:
 
 
 def _title(job: JobState) -> str:
-    """What a job does; of a build that a page started, with its layers."""
+    """Return a job's title; of a build, with its model, layers and corpus."""
     form = form_of(job.arguments)
     return job.title if form is None else f"Build {form.model}, layers {form.layers}, on {form.corpus}"
 
@@ -128,7 +142,7 @@ def _show_running(job: JobState, brief: bool) -> None:
 
 
 def _offer(finished: list[str]) -> None:
-    """A way into the first dictionary while others are still being built."""
+    """Show a link to the first dictionary while others are still being built."""
     names = chrome.dictionary_names()
     ready = next((dictionary_id for dictionary_id in finished if dictionary_id in names), None)
     if ready is None:
@@ -139,7 +153,7 @@ def _offer(finished: list[str]) -> None:
 
 
 def _offer_cancel(job: JobState) -> None:
-    """A way to end a job, which asks once more."""
+    """Show a button that cancels a job after confirmation."""
     with st.popover("Cancel", icon=":material/close:", type="tertiary", key=f"cancel_{job.id}"):
         st.text("Cancel this job? What it has finished stays, and the same build goes on where this one stopped.")
         st.button("Yes, cancel it", key=f"cancel_now_{job.id}", on_click=_cancel, args=[job.id])
@@ -153,7 +167,7 @@ def _cancel(job_id: str) -> None:
 
 
 def show_outcome(job: JobState) -> None:
-    """How a job that the reader followed has ended, and where to go from there."""
+    """Show how a job that the user followed ended, and links to its dictionaries."""
     if job.status != "done":
         _show_ended(job, is_open=True)
         return
@@ -189,7 +203,7 @@ def _show_ended(job: JobState, is_open: bool = False) -> None:
 
 
 def _offer_again(job: JobState) -> None:
-    """A way to the form that started a job, filled as it was."""
+    """Show a link to the form that started a job, filled as it was."""
     form = form_of(job.arguments)
     if form is not None:
         row = Row([Token("Try again")], href=urls.build_address(form), icon="refresh")
@@ -203,7 +217,7 @@ def _show_log(job: JobState, is_open: bool = False) -> None:
 
 def _show_log_text(job: JobState) -> None:
     log = read_log(resources.library().root, job.id)
-    # A progress bar rewrites its line; only what it says last is worth reading.
+    # A progress bar rewrites its line; only its last state is shown.
     lines = [line.rsplit("\r", 1)[-1] for line in log.replace("\r\n", "\n").splitlines(keepends=False)]
     if log:
         st.code("\n".join(lines[-200:]), language=None, height=240)

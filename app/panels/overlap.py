@@ -1,4 +1,7 @@
-"""How many sources two dictionaries, or two models, share: the same figures wherever that is said."""
+"""Overlap of the sources of two dictionaries or two models.
+
+Every page that reports an overlap shows these figures.
+"""
 
 import streamlit as st
 
@@ -8,15 +11,15 @@ from app.format.text import number
 def show_iou(
     iou: float, interval: tuple[float, float] | None, chance: float | None, *, both: str, either: str, blind: str
 ) -> None:
-    """Show the IoU, its interval and what chance gives, as three metrics.
+    """Show the IoU, its interval and the IoU expected by chance, as three metrics.
 
     Args:
         iou: intersection over union of the sources.
         interval: its 95 % bootstrap interval over documents; None where it was not computed.
-        chance: the IoU of blind choices; None likewise.
+        chance: the IoU of random choices; None where it was not computed.
         both: who chose what is in the intersection, as the end of "Sources that …".
         either: who chose what is in the union.
-        blind: what chance supposes, as the end of "The IoU to expect if …".
+        blind: the assumption behind the chance value, as the end of "The IoU to expect if …".
     """
     st.metric(
         "Shared sources (IoU)",

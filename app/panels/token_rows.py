@@ -1,4 +1,4 @@
-"""Passages as the token strip takes them."""
+"""Passages in the format of the token strip."""
 
 import pandas as pd
 
@@ -7,11 +7,11 @@ from app.format.tables import each
 from app.format.text import number
 
 EXAMPLES = 8
-"""Passages that an atom fires on, where two atoms stand side by side."""
+"""Number of passages that an atom fires on, where two atoms are shown side by side."""
 
 
 def tokens_of(passage: pd.DataFrame, centre: int | None = None) -> list[Token]:
-    """The tokens of a passage as queries give it; `centre` is the token to mark."""
+    """Return the tokens of a queried passage; `centre` is the token to mark."""
     return [
         Token(
             row.text,
@@ -24,5 +24,8 @@ def tokens_of(passage: pd.DataFrame, centre: int | None = None) -> list[Token]:
 
 
 def example_row(passage: pd.DataFrame, token: int, coefficient: float) -> Row:
-    """The passage around a token that an atom fires on, with its coefficient and where it is from."""
+    """Return the passage around a token that an atom fires on, as a row.
+
+    The row has the coefficient and the passage's origin.
+    """
     return Row(tokens_of(passage, token), [number(coefficient)], note=str(passage["name"].iloc[0]))

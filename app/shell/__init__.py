@@ -1,1 +1,1 @@
-"""What is around every page: sidebar, errors, addresses, widgets, host check."""
+"""Parts around every page: sidebar, errors, URLs, widgets, host check."""

@@ -16,7 +16,7 @@ from itda_core.library.manifest import DictionaryManifest
 
 
 def sidebar() -> None:
-    """The sidebar: the library, and the dictionary that is read now."""
+    """Show the sidebar: the library, and the current dictionary or pair."""
     root = resources.library().root
     with st.sidebar:
         st.page_link(LIBRARY_PAGE, label="Library", icon=":material/grid_view:")
@@ -41,28 +41,28 @@ def sidebar() -> None:
 
 
 def sound_records() -> list[DictionaryManifest]:
-    """The dictionaries that can be opened."""
+    """Return the dictionaries that can be opened."""
     return [record for record in resources.records() if isinstance(record, DictionaryManifest)]
 
 
 def dictionary_names() -> dict[str, str]:
-    """Names of the dictionaries that can be opened, by id."""
+    """Return the names of the dictionaries that can be opened, by id."""
     return names(sound_records())
 
 
 def dictionary_link(
     dictionary_id: str, name: str, icon: str = "", *, place: str = "page", is_current: bool = False, side: str = ""
 ) -> None:
-    """A link to a dictionary's atoms; `place` tells apart links to the same one on a page.
+    """Show a link to a dictionary's atoms.
 
-    `side` is the one that it has in a comparison.
+    `place` distinguishes links to the same one on a page; `side` is its side in a comparison.
     """
     link(name, atoms_address(dictionary_id), icon, key=f"{place}_{dictionary_id}", is_current=is_current, side=side)
 
 
 @contextmanager
 def errors_shown() -> Iterator[None]:
-    """Show an error that the reader can mend as its one line, and what there is instead."""
+    """Show an error that the user can fix as its one line, with links to continue."""
     try:
         yield
     except DamagedError as error:
@@ -74,14 +74,17 @@ def errors_shown() -> Iterator[None]:
         st.title("This cannot be shown")
         show_error(error)
         ways_on()
-    except OSError as error:  # a file or folder that cannot be opened, or was taken away at this moment
+    except OSError as error:  # a file or folder that cannot be opened, or was removed just now
         st.title("This cannot be shown")
         show_error(_unreadable(error))
         ways_on()
 
 
 def say_error(error: Exception) -> bool:
-    """Show an error that the reader can mend as its one line, where `errors_shown` is not; False for any other."""
+    """Show an error that the user can fix as its one line, outside `errors_shown`.
+
+    Return False for any other error.
+    """
     if isinstance(error, UserError | OSError):
         show_error(error if isinstance(error, UserError) else _unreadable(error))
         return True
@@ -89,15 +92,18 @@ def say_error(error: Exception) -> bool:
 
 
 def ways_on() -> None:
-    """What can be opened instead; nothing where it is the library itself that cannot be read."""
+    """Show links to what can be opened instead.
+
+    Nothing is shown where it is the library itself that cannot be read.
+    """
     try:
         other_dictionaries()
     except (UserError, OSError):
-        return  # said above already
+        return  # reported above already
 
 
 def _unreadable(error: OSError) -> UserError:
-    """What the system says of a file, as a line for the reader."""
+    """Convert an operating system error on a file to a line for the user."""
     if error.filename is None:
         return UserError(f"this needs something that is not to be had: {error}")
     return UserError(
@@ -107,21 +113,24 @@ def _unreadable(error: OSError) -> UserError:
 
 
 def show_error(error: UserError, icon: str = ":material/link_off:") -> None:
-    """An error's one line, as a sentence unless it begins with the name of something."""
+    """Show an error's one line.
+
+    It is written as a sentence, unless it begins with the name of something.
+    """
     text = str(error)
     is_sentence = text.split(" ", 1)[0].isalpha()
     st.error(inert(text[:1].upper() + text[1:] if is_sentence else text), icon=icon)
 
 
 def show_no_dictionary(title: str) -> None:
-    """A page whose address names no dictionary."""
+    """Show a page whose URL names no dictionary."""
     st.title(title)
     st.text("The address names no dictionary.")
     other_dictionaries()
 
 
 def other_dictionaries(address: Callable[[str], str] = atoms_address) -> None:
-    """Links to the dictionaries that there are, each to its atoms or to another address of it."""
+    """Show links to the existing dictionaries: to their atoms, or to another URL."""
     found = dictionary_names()
     if found:
         st.text("These dictionaries can be opened:")

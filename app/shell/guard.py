@@ -1,7 +1,7 @@
-"""What the server lets in and tells browsers: the Host and Origin of a request, and headers that confine a page.
+"""Middleware that checks Host and Origin of requests and adds security headers.
 
-A page of a stranger can have its own name resolve to 127.0.0.1, after which a browser takes this server for a part of
-that site (DNS rebinding). The name still stands in the Host header, and the server answers only to names of its own.
+An untrusted page can make its own host name resolve to 127.0.0.1, after which a browser treats this server as a part of
+that site (DNS rebinding). The name is still in the Host header, and the server answers only to names of its own.
 """
 
 from fnmatch import fnmatchcase
@@ -19,8 +19,9 @@ _HEADERS = {
     "Content-Security-Policy": "; ".join(
         [
             "default-src 'self'",
-            # Components are scripts at blob: addresses, which only scripts of this app can make; Streamlit's own ones
-            # compile some of theirs; the hash is of the one that stands in its page. None comes from elsewhere.
+            # Components are scripts at blob: URLs, which only scripts of this app can create. Some of Streamlit's own
+            # components compile code ('unsafe-eval'). The hash is of the inline script in Streamlit's page. No script
+            # comes from another host.
             "script-src 'self' blob: 'unsafe-eval' 'sha256-THxz9J9+wf7rhwR2YkXJoSZ13UCmYyC+3lNDv2+8ugA='",
             "style-src 'self' 'unsafe-inline'",
             "img-src 'self' data: blob:",
@@ -48,9 +49,10 @@ _STRANGE_ORIGIN = (
 
 
 class Guard:
-    """Middleware that refuses requests under other names or from other sites, and adds headers to what is answered."""
+    """Middleware that refuses foreign hosts and origins and adds security headers."""
 
     def __init__(self, app: ASGIApp) -> None:
+        """Wrap an ASGI application."""
         self._app = app
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -71,7 +73,7 @@ MIDDLEWARE = [Middleware(Guard)]
 
 
 def _refusal(headers: Headers) -> str | None:
-    """Why a request is refused, in one line; None where it is served."""
+    """Return why a request is refused, in one line; None where it is served."""
     host = headers.get("host", "")
     if not is_known_host(host):
         return _STRANGE_HOST
@@ -79,18 +81,19 @@ def _refusal(headers: Headers) -> str | None:
 
 
 def is_known_host(host: str) -> bool:
-    """Whether a Host header names this server, on whatever port: a tunnel has another one.
+    """Return whether a Host header names this server, on any port.
 
-    Those of Streamlit's `server.allowedHosts` do, where it is set. Otherwise localhost, the loopback addresses, and
-    what `server.address` and `browser.serverAddress` say; every address, if the server is to listen on all. (A page of
-    a stranger cannot be at an address of this machine.)
+    The port is not compared, since a tunnel has another one. The names of Streamlit's `server.allowedHosts` are
+    accepted, where it is set. Otherwise localhost, the loopback addresses, and the values of `server.address` and
+    `browser.serverAddress` are; and every IP address, if the server listens on all. (An untrusted page cannot be at an
+    IP address of this machine.)
     """
     name = _name(host)
     if name is None:
         return False
     if allowed := st.get_option("server.allowedHosts"):
         return any(fnmatchcase(name, pattern.strip().lower().rstrip(".")) for pattern in allowed)
-    # The second may be the beginning of an address for the browser.
+    # browser.serverAddress may be the beginning of a URL.
     shown = urlsplit("//" + st.get_option("browser.serverAddress").rpartition("://")[2]).hostname
     own = {"localhost", (st.get_option("server.address") or "").lower(), shown}
     address = _ip(name)
@@ -100,9 +103,10 @@ def is_known_host(host: str) -> bool:
 
 
 def is_known_origin(origin: str | None, host: str) -> bool:
-    """Whether a request comes from a page of this server, from no page, or from a site that the settings name.
+    """Return whether the origin of a request is accepted.
 
-    (Streamlit would compare the origin with the machine's public address, and ask a host on the Internet for that.)
+    Accepted are a page of this server, no page at all, and a site that the settings name. (Streamlit would compare the
+    origin with the machine's public address, and request that address from a host on the Internet.)
     """
     if origin is None or not st.get_option("server.enableCORS"):
         return True
@@ -110,10 +114,13 @@ def is_known_origin(origin: str | None, host: str) -> bool:
 
 
 def _name(host: str) -> str | None:
-    """The name or address in a Host header, in lower case; None for a malformed one."""
+    """Return the name or address in a Host header, in lower case.
+
+    None for a malformed one.
+    """
     try:
         parts = urlsplit(f"//{host}")
-        _ = parts.port  # raises ValueError where it is no port
+        _ = parts.port  # raises ValueError for an invalid port
     except ValueError:
         return None
     if parts.netloc != host or "@" in host or parts.hostname is None:

@@ -1,4 +1,4 @@
-"""Addresses of pages."""
+"""URLs of pages."""
 
 from dataclasses import replace
 from typing import Any
@@ -14,36 +14,42 @@ QUALITY_PAGE = "views/quality.py"
 
 
 def change(kind: type[codec.PageState], **changes: Any) -> None:
-    """Change what a page shows: some fields of its state, which lives in the address."""
+    """Change some fields of a page's state, which is stored in the URL."""
     here = codec.decode(kind, st.query_params)
     st.query_params.from_dict(codec.encode(replace(here, **changes)))
 
 
 def atoms_address(dictionary_id: str, first: int | None = None) -> str:
-    """Address of a dictionary's atoms, or of the first so many of them, relative to the app."""
+    """Return the URL of a dictionary's atoms, relative to the app.
+
+    With `first`, it lists only so many of the first atoms.
+    """
     return "atoms?" + urlencode(codec.encode(pages.AtomsState(dictionary_id, first=first)))
 
 
 def atom_address(dictionary_id: str, atom: int) -> str:
-    """Address of one atom, relative to the app."""
+    """Return the URL of one atom, relative to the app."""
     return "atom?" + urlencode(codec.encode(pages.AtomState(dictionary_id, atom)))
 
 
 def decompose_address(dictionary_id: str, text: str = "") -> str:
-    """Address of a text decomposed with a dictionary, relative to the app; without a text, of the form for one."""
+    """Return the URL of a text decomposed with a dictionary, relative to the app.
+
+    Without a text, it is the URL of the empty form.
+    """
     return "decompose?" + urlencode(codec.encode(pages.DecomposeState(dictionary_id, text)))
 
 
 def build_address(form: pages.BuildState) -> str:
-    """Address of the Build page with its form filled, relative to the app."""
+    """Return the URL of the Build page with its form filled, relative to the app."""
     return "build?" + urlencode(codec.encode(form))
 
 
 def compare_address(shown: pages.CompareState) -> str:
-    """Address of two dictionaries side by side, relative to the app."""
+    """Return the URL of two dictionaries side by side, relative to the app."""
     return "compare?" + urlencode(codec.encode(shown))
 
 
 def quality_address(shown: pages.QualityState) -> str:
-    """Address of how good a dictionary is, relative to the app."""
+    """Return the URL of a dictionary's quality page, relative to the app."""
     return "quality?" + urlencode(codec.encode(shown))

@@ -15,14 +15,14 @@ _UNITS = {"relative": "of |x|²", "squared": "|x−x̂|²", "cosine": "cosine, m
 
 
 def threshold_of(record: DictionaryManifest) -> str:
-    """The threshold with its unit."""
+    """Format a dictionary's threshold with its unit."""
     return f"{record.settings.threshold:g} {_UNITS[record.settings.error]}"
 
 
 def link(text: str, address: str, icon: str = "", *, key: str, is_current: bool = False, side: str = "") -> None:
-    """A link to a page with its parameters.
+    """Show a link to a page with its parameters.
 
-    (Not st.page_link: where the page is open already, for another dictionary, it leaves the address as it is.)
+    (Not st.page_link: where the page is open already, for another dictionary, it leaves the URL as it is.)
     """
     row = Row([Token(text)], href=address, icon=icon, is_current=is_current, sides=side)
     token_strip([row], key=key, style="links")
@@ -31,7 +31,10 @@ def link(text: str, address: str, icon: str = "", *, key: str, is_current: bool 
 def figure(
     drawn: go.Figure, data: pd.DataFrame | Callable[[], pd.DataFrame], *, key: str, alt: str, file: str, **options
 ) -> dict:
-    """Show a figure, which can be enlarged, with a button that downloads its data; returns what is selected in it."""
+    """Show a figure with a button that downloads its data; return its selection.
+
+    The figure can be enlarged.
+    """
     event = st.plotly_chart(drawn, key=key, alt=alt, config=atoms.CONFIG, **options)
     download(data, key=f"{key}_data", file=file)
     return dict(event["selection"]) if isinstance(event, dict) and "selection" in event else {}
@@ -40,7 +43,10 @@ def figure(
 def download(
     data: pd.DataFrame | Callable[[], pd.DataFrame], *, key: str, file: str, label: str = "Data as CSV"
 ) -> None:
-    """A quiet button that downloads a table as CSV; a function is called when it is clicked."""
+    """Show a tertiary button that downloads a table as CSV.
+
+    If `data` is a function, it is called when the button is clicked.
+    """
     st.download_button(
         label,
         lambda: csv_of(data() if callable(data) else data),

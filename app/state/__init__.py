@@ -1,1 +1,1 @@
-"""A page's state: URL to dataclass and back."""
+"""State of a page: conversion between a URL and a dataclass."""

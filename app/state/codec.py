@@ -1,4 +1,4 @@
-"""Encode a page's state in its URL and decode it, untrusted, from there."""
+"""Codec of a page's state in its URL, which is untrusted when it is decoded."""
 
 import math
 import re
@@ -14,23 +14,23 @@ Polygon = tuple[tuple[float, float], ...]
 
 
 class PageState(Protocol):
-    """What a page shows: a frozen dataclass whose fields know their parameters."""
+    """State of a page: a frozen dataclass whose fields know their URL parameters."""
 
     __dataclass_fields__: ClassVar[dict[str, Field[Any]]]
 
 
 State = TypeVar("State", bound=PageState)
 MOST_CORNERS = 64
-"""Corners that a selection on the map keeps: enough for any lasso, and short enough for an address."""
+"""Corners that a selection on the map keeps: enough for any lasso, and few enough for a URL."""
 MOST_IN_ADDRESS = 4000
-"""Characters that a passage may take in an address, as the address writes it: browsers and proxies let them pass."""
+"""Characters that a passage may take in a URL, percent-encoded: browsers and proxies accept that many."""
 _LONGEST_TEXT = 200
 _LONGEST_PATH = 1000
 _LARGEST_NUMBER = 10**9
 
 
 def one_of(choices: tuple[str, ...]) -> Callable[[str], str]:
-    """Parser of one of some words."""
+    """Return a parser of one of several words."""
 
     def parse(value: str) -> str:
         if value not in choices:
@@ -41,7 +41,7 @@ def one_of(choices: tuple[str, ...]) -> Callable[[str], str]:
 
 
 def whole_value(lowest: int) -> Callable[[str], int]:
-    """Parser of a whole number of `lowest` or more."""
+    """Return a parser of an integer of `lowest` or more."""
 
     def parse(value: str) -> int:
         if not re.fullmatch("[0-9]{1,10}", value) or not lowest <= int(value) <= _LARGEST_NUMBER:
@@ -64,7 +64,10 @@ text_value, path_value, passage_value = _at_most(_LONGEST_TEXT), _at_most(_LONGE
 
 
 def fits_address(passage: str) -> bool:
-    """Whether a passage is short enough for an address, in which a letter of other scripts takes six or nine."""
+    """Return whether a passage is short enough for a URL.
+
+    Percent-encoding takes six or nine characters for a letter of most other scripts.
+    """
     return len(passage) <= MOST_IN_ADDRESS and len(quote_plus(passage, errors="replace")) <= MOST_IN_ADDRESS
 
 
@@ -108,37 +111,42 @@ def polygon_value(value: str) -> Polygon:
 
 
 def short(number: float) -> str:
-    """Show a number in up to nine digits."""
+    """Format a number with up to nine significant digits."""
     return f"{number:.9g}"
 
 
 def show_range(value: Range) -> str:
-    """Show a range as its parameter."""
+    """Format a range as a URL parameter."""
     return "~".join(map(short, value))
 
 
 def show_polygon(value: Polygon) -> str:
-    """Show a polygon as its parameter."""
+    """Format a polygon as a URL parameter."""
     return "~".join(f"{x:.3f},{y:.3f}" for x, y in value)
 
 
 def show_flag(value: bool) -> str:
-    """Show a truth value as its parameter."""
+    """Format a boolean as a URL parameter."""
     return "1" if value else "0"
 
 
 def param(
     name: str, parse: Callable[[str], Any], show: Callable[[Any], str] = str, is_blank_kept: bool = False
 ) -> dict[str, Any]:
-    """How a field stands in the address: its parameter, how to read and write it, and whether it may be emptied."""
+    """Return the metadata of a field: its URL parameter, its parser and its formatter.
+
+    `is_blank_kept` is whether the parameter may be empty.
+    """
     return {"param": name, "parse": parse, "show": show, "is_blank_kept": is_blank_kept}
 
 
 def decode(kind: type[State], params: Mapping[str, str]) -> State:
-    """What an address says. Parameters of other pages are passed over.
+    """Decode a page's state from the parameters of its URL.
+
+    Parameters of other pages are ignored.
 
     Raises:
-        UserError: a parameter that cannot be; the message says what it must be.
+        UserError: a parameter is invalid; the message says what it must be.
     """
     found: dict[str, Any] = {}
     for each in fields(kind):
@@ -154,7 +162,7 @@ def decode(kind: type[State], params: Mapping[str, str]) -> State:
 
 
 def encode(state: PageState) -> dict[str, str]:
-    """The parameters of a state; what is as usual is left out."""
+    """Encode a state as URL parameters; default values are left out."""
     return {
         name_of(each): each.metadata["show"](value)
         for each in fields(state)
@@ -163,5 +171,5 @@ def encode(state: PageState) -> dict[str, str]:
 
 
 def name_of(each: Field) -> str:
-    """Name of a field's parameter in the address."""
+    """Return the name of a field's parameter in the URL."""
     return each.metadata["param"]

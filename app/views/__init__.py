@@ -1,1 +1,1 @@
-"""One script per page, run by `st.navigation`."""
+"""Pages, one script each, run by `st.navigation`."""

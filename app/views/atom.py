@@ -1,4 +1,4 @@
-"""The atom page."""
+"""The page of one atom."""
 
 import streamlit as st
 
@@ -15,7 +15,7 @@ from itda_core.common.errors import UserError
 
 
 def show_atom() -> None:
-    """The whole page."""
+    """Show the complete page."""
     shown = codec.decode(pages.AtomState, st.query_params)
     if not shown.dictionary:
         chrome.show_no_dictionary("Atom")

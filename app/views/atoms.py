@@ -17,7 +17,7 @@ from itda_core.queries.atoms import Index
 
 
 def show_header(record: DictionaryManifest, index: Index) -> None:
-    """Which dictionary this is."""
+    """Show the dictionary's name, links and summary."""
     settings = record.settings
     name = chrome.dictionary_names()[record.id]
     with st.container(horizontal=True, horizontal_alignment="distribute", vertical_alignment="center"):
@@ -45,14 +45,14 @@ def show_header(record: DictionaryManifest, index: Index) -> None:
 
 
 def changed_address(error: UserError, reset: Callable[[], None]) -> None:
-    """An address that cannot be read, and a way out of it."""
+    """Show that the URL cannot be read, and a button that resets it."""
     st.title("Atoms")
     chrome.show_error(error)
     st.button("Start without filters", on_click=reset)
 
 
 def show_atoms() -> None:
-    """The whole page."""
+    """Show the complete page."""
     try:
         shown = codec.decode(pages.AtomsState, st.query_params)
     except UserError as error:

@@ -16,7 +16,7 @@ from itda_core.jobs.read import read_jobs
 
 
 def show_build() -> None:
-    """The whole page."""
+    """Show the complete page."""
     st.title("Build")
     try:
         form = codec.decode(BuildState, st.query_params)

@@ -17,7 +17,7 @@ from itda_core.common.errors import UserError
 
 
 def show_pair(shown: pages.CompareState) -> None:
-    """Two dictionaries, or two atoms of them."""
+    """Show two dictionaries, or two atoms of them."""
     library = resources.library()
     a, b = library.record(shown.a), library.record(shown.b)
     pair = resources.pair(a, b)
@@ -53,7 +53,7 @@ def show_pair(shown: pages.CompareState) -> None:
 
 
 def show_compare() -> None:
-    """The whole page."""
+    """Show the complete page."""
     try:
         shown = codec.decode(pages.CompareState, st.query_params)
     except UserError as error:

@@ -12,7 +12,7 @@ from itda_core.common.errors import UserError
 
 
 def show_decompose() -> None:
-    """The whole page."""
+    """Show the complete page."""
     shown = codec.decode(pages.DecomposeState, st.query_params)
     if not shown.dictionary:
         st.title("Decompose a text")

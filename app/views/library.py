@@ -13,7 +13,7 @@ from itda_core.library.manifest import DictionaryManifest, InvalidDictionary
 
 
 def show_library() -> None:
-    """The whole page."""
+    """Show the complete page."""
     library = resources.library()
     found = resources.records()
     records = [record for record in found if isinstance(record, DictionaryManifest)]

@@ -18,7 +18,7 @@ from itda_core.jobs.read import read_jobs
 
 
 def show_pair(shown: pages.QualityState, saes: dict[str, SaeRecord]) -> None:
-    """The reports on what is chosen, and the SAEs of A's site."""
+    """Show the reports on the chosen subjects, and the SAEs of A's site."""
     a = resources.library().record(shown.a)
     chosen = {"a": a} | ({"b": record_of(shown.b, saes)} if shown.b else {})
     names = chrome.dictionary_names() | sae_view.names(saes.values(), a)
@@ -30,7 +30,7 @@ def show_pair(shown: pages.QualityState, saes: dict[str, SaeRecord]) -> None:
             show_built(record, side, names)
             try:
                 subject = measured(side, record, names[record.id])
-            except UserError as error:  # of this report alone
+            except UserError as error:  # concerns this report alone
                 chrome.show_error(error)
                 continue
             if subject is not None:
@@ -49,7 +49,7 @@ def show_pair(shown: pages.QualityState, saes: dict[str, SaeRecord]) -> None:
 
 
 def show_quality() -> None:
-    """The whole page."""
+    """Show the complete page."""
     st.title("How good is this dictionary?")
     try:
         shown = codec.decode(pages.QualityState, st.query_params)

@@ -12,7 +12,7 @@ from itda_core.common.errors import UserError
 
 
 def show_similarity() -> None:
-    """The whole page."""
+    """Show the complete page."""
     st.title("Similarity")
     try:
         shown = codec.decode(pages.SimilarityState, st.query_params)

@@ -1,4 +1,7 @@
-"""Where the activations to measure on come from. Real ones: they are anisotropic, and random ones mislead."""
+"""Source of the activations for benchmarks.
+
+Real activations are used: they are anisotropic, and random ones give misleading results.
+"""
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -16,31 +19,33 @@ from itda_core.common.errors import UserError
 if TYPE_CHECKING:
     from itda_core.corpus.store import Corpus
 
-_PREPARED = Path("shared", "activations", "minilm_layer3.safetensors")  # beside the repository, where it is lent
+_PREPARED = Path("shared", "activations", "minilm_layer3.safetensors")  # beside the repository, where it is provided
 _MODEL, _LAYER, _TOKENS = "docs-a", 3, 40_000
 
 
 @dataclass(frozen=True)
 class Activations:
-    """Activations of one site and where they came from."""
+    """Activations of one site, with their origin."""
 
     x: torch.Tensor
     """[n, d_model] float32."""
     sources: torch.Tensor
     """[n, 2] int64: document, position."""
     origin: str
-    """The file or the model, for people."""
+    """Name of the file or the model, for display."""
 
 
 def find_activations(file: Path | None, say: Callable[[str], None]) -> Activations:
-    """The activations of a file; without one those prepared beside the repository, or else the demo model's.
+    """Find the activations of a file, or the default ones.
+
+    The default is the file prepared beside the repository, or else activations captured from the demo model.
 
     Args:
         file: as `read_activations` takes it, or None.
-        say: called with a line on what is being done.
+        say: called with a progress message.
 
     Raises:
-        UserError: the file is not what it should be, or the demo's model is not here.
+        UserError: the file is invalid, or the demo's model is not available.
     """
     prepared = Path(__file__).parents[3] / _PREPARED
     if file is None and prepared.is_file():
@@ -49,10 +54,12 @@ def find_activations(file: Path | None, say: Callable[[str], None]) -> Activatio
 
 
 def read_activations(file: Path) -> Activations:
-    """Read a safetensors file with `activations` [n, d_model] and, as an option, `sources` [n, 2].
+    """Read a safetensors file of activations.
+
+    It has `activations` [n, d_model] and, optionally, `sources` [n, 2].
 
     Raises:
-        UserError: the file is missing, no safetensors, or holds something else or a value that is not finite.
+        UserError: the file is missing, not in safetensors, or has other content or a value that is not finite.
     """
     try:
         tensors = load_file(file)
@@ -72,7 +79,7 @@ def read_activations(file: Path) -> Activations:
 
 @contextmanager
 def documentation() -> Iterator["Corpus"]:
-    """The installed documentation as a corpus, for as long as the context is open."""
+    """Provide the installed documentation as a corpus while the context is open."""
     from itda_core.common.settings import CorpusSettings, WindowSettings
     from itda_core.corpus.store import ingest
 
@@ -81,10 +88,12 @@ def documentation() -> Iterator["Corpus"]:
 
 
 def capture_activations(say: Callable[[str], None], tokens: int = _TOKENS) -> Activations:
-    """Capture the demo model's activations over the installed documentation, `tokens` of them at most.
+    """Capture the demo model's activations over the installed documentation.
+
+    At most `tokens` activations are captured.
 
     Raises:
-        UserError: the demo's model is not here.
+        UserError: the demo's model is not available.
     """
     from itda_core.capture.local import Capture
     from itda_core.common.settings import BuildSettings

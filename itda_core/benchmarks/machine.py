@@ -1,4 +1,4 @@
-"""What the machine can do: the bounds that the pursuit's speed is set against."""
+"""Performance bounds of the machine, as a reference for the speed of pursuit."""
 
 import os
 import time
@@ -11,26 +11,29 @@ import torch
 
 T = TypeVar("T")
 
-_READ_BYTES = 1 << 29  # far more than any cache holds
-_PRODUCT = (256, 16_384)  # the height of a pursuit block, and the atoms of a large dictionary
+_READ_BYTES = 1 << 29  # far larger than any cache
+_PRODUCT = (256, 16_384)  # the number of rows of a pursuit block, and the atoms of a large dictionary
 _TRIES = 5
-_ENOUGH_SECONDS = 8.0  # a call as long as that is hardly disturbed, and the run must end
+_ENOUGH_SECONDS = 8.0  # longer measurements are robust to noise, and the total time is limited
 
 
 @dataclass(frozen=True)
 class Machine:
-    """What was measured of the machine."""
+    """Measured performance of the machine."""
 
     cores: int
-    """Cores that this process may use."""
+    """Number of cores that this process may use."""
     bandwidth_gb_s: float
-    """Memory read by all cores together, 10⁹ bytes a second."""
+    """Memory bandwidth for reading with all cores, in 10⁹ bytes per second."""
     product_gflop_s: float
-    """Float32 matrix products, 10⁹ floating-point operations a second, a multiplication and an addition being two."""
+    """Throughput of float32 matrix products, in 10⁹ floating-point operations per second; a multiply-add counts as
+    two."""
 
 
 def measure_machine(d_model: int) -> Machine:
-    """Measure this machine, in about a second: the best of a few tries, since a bound is what is wanted.
+    """Measure this machine, in about a second.
+
+    The best of a few tries is taken, since the results are upper bounds.
 
     Args:
         d_model: the inner dimension of the products, since a short one slows them down.
@@ -45,7 +48,10 @@ def measure_machine(d_model: int) -> Machine:
 
 
 def timed(call: Callable[[], T], repeats: int = 1) -> tuple[float, T]:
-    """Median seconds of `repeats` calls, and what the last of them returned; long ones are not repeated."""
+    """Return the median seconds of `repeats` calls, and the last call's result.
+
+    Long calls are not repeated.
+    """
     seconds: list[float] = []
     while True:
         start = time.perf_counter()
@@ -56,7 +62,10 @@ def timed(call: Callable[[], T], repeats: int = 1) -> tuple[float, T]:
 
 
 def timed_by_turns(a: Callable[[], object], b: Callable[[], object], repeats: int) -> tuple[float, float]:
-    """Median seconds of two calls that take turns, so that a change of the machine's speed meets both."""
+    """Return the median seconds of two alternating calls.
+
+    Alternation makes changes of the machine's speed affect both.
+    """
     seconds: list[tuple[float, float]] = []
     while len(seconds) < repeats and sum(map(sum, seconds)) <= _ENOUGH_SECONDS:
         seconds.append((_once(a), _once(b)))

@@ -1,1 +1,1 @@
-"""The pipeline: capture, dictionary, encode, index; its estimate; the map."""
+"""Build pipeline (capture, dictionary, encode, index), cost estimate and atom map."""

@@ -1,4 +1,4 @@
-"""Build dictionaries of a model over a corpus: the job."""
+"""Build dictionaries of a model over a corpus."""
 
 from collections.abc import Sequence
 from contextlib import ExitStack
@@ -21,35 +21,38 @@ from itda_core.models.model import load_model, load_outline
 
 @dataclass(frozen=True)
 class Request:
-    """One run of a build: a model, a corpus, where and how."""
+    """A build request: model, corpus, sites and settings."""
 
     model: str
-    """A folder in Hugging Face format, or an id of the Hub."""
+    """Folder in Hugging Face format, or a model id on the Hub."""
     corpus: Corpus
-    """Which texts, and how they are cut."""
+    """Corpus of texts and its window settings."""
     build: BuildSettings
-    """What is captured."""
+    """Sites and tokens to capture."""
     dictionary: DictionarySettings
-    """How each dictionary is built."""
+    """Dictionary-building settings, the same for every site."""
     revision: str | None = None
     """Revision of the model on the Hub."""
     device: str | None = None
-    """Where the model runs; None takes CUDA where there is one."""
+    """Device that the model runs on; None selects CUDA if available."""
     dtype: str = "float32"
-    """What the model computes in."""
+    """Data type of the model's computation."""
     remote: bool = False
     """Whether the model runs on NDIF, which chooses device and dtype."""
 
 
 def build(library: Library, request: Request, job: Job) -> list[str]:
-    """Build the dictionaries of a request and return their ids, those that were whole already included.
+    """Build the dictionaries of a request and return their ids.
 
-    Each is written beside its place and renamed into it once whole. The model runs twice over the corpus, once to build
-    and once to encode with the finished atoms, unless the activations are kept on disk, as those of a remote model are.
-    What an earlier run of the same request left when it was killed is gone on with, to the same dictionaries.
+    The ids include those of dictionaries that were already complete.
+
+    Each dictionary is written to a staging folder beside its final place and renamed into it once complete. The model
+    runs twice over the corpus, once to build and once to encode with the finished atoms, unless the activations are
+    kept on disk, as those of a remote model are. Partial output of an interrupted run of the same request is resumed,
+    and gives the same dictionaries.
 
     Raises:
-        UserError: anything of the request that cannot be done.
+        UserError: any part of the request cannot be carried out.
     """
     request.dictionary.check_scan()
     corpus = request.corpus
@@ -62,7 +65,7 @@ def build(library: Library, request: Request, job: Job) -> list[str]:
     sites = [Site(layer, hook) for layer in request.build.layers for hook in request.build.hooks]
     for site in sites:
         model.module(site)
-    if request.build.holdout:  # before the model's weights are hashed and its text read
+    if request.build.holdout:  # before the model's weights are hashed and the corpus is read
         check_documents(corpus.n_documents, corpus.settings.documents)
     model.must_read(corpus.cut.context)
     kept = request.build.keep_activations or request.remote
@@ -76,7 +79,7 @@ def build(library: Library, request: Request, job: Job) -> list[str]:
         "cut": asdict(corpus.cut),
         "tokens": request.build.tokens,
         "batch_windows": request.build.batch_windows,
-        "half_precision": kept,  # what is kept is kept in float16
+        "half_precision": kept,  # kept activations are stored in float16
     }
     identity = {**captured, "holdout": request.build.holdout, "settings": request.dictionary.described()}
     ids = {site: f"{slug(model.name)}-l{site.layer}-{site.hook}-{short_hash(identity, [site])}" for site in sites}
@@ -89,7 +92,8 @@ def build(library: Library, request: Request, job: Job) -> list[str]:
         if missing:
             activations = None
             if kept:
-                # All sites, whichever are missing: what was kept before some of them were whole serves the others.
+                # All sites of the request, not only the missing ones, so that activations kept by an earlier
+                # run, when fewer dictionaries were complete, can be reused.
                 made_by = {} if request.remote else {"device": model.device, "versions": versions()}
                 activations = f"{corpus.id}-{short_hash(captured | made_by, sorted(sites))}"
                 locks.enter_context(build_lock(library.root, activations))
@@ -101,7 +105,10 @@ def build(library: Library, request: Request, job: Job) -> list[str]:
 
 
 def add_maps(library: Library, ids: Sequence[str], job: Job) -> None:
-    """Compute the maps that are missing; a dictionary too small for one goes without."""
+    """Compute the maps that are missing.
+
+    Dictionaries with too few atoms get no map.
+    """
     for dictionary_id in ids:
         path = library.map_path(dictionary_id)
         if not path.is_file() and library.record(dictionary_id).n_atoms >= SMALLEST_MAP:

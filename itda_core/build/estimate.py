@@ -1,4 +1,4 @@
-"""Estimate a build's time, memory and disk before it starts."""
+"""Estimate a build's time, memory and disk usage before it starts."""
 
 import shutil
 from collections import defaultdict
@@ -19,123 +19,127 @@ from itda_core.library.manifest import DictionaryManifest
 from itda_core.models.metadata import ModelShape
 
 PROCESS_BYTES = 1_000_000_000
-"""Memory of a build besides its model: peak of building docs-a, layer 2, on 40,000 tokens was 1.02 GB in all."""
+"""Memory of a build besides its model: the peak of building docs-a, layer 2, on 40,000 tokens was 1.02 GB in total."""
 CODE_BYTES = 19
-"""Bytes of an index per pursuit step and token, where the library has no dictionary to tell: docs-a, layer 2, L0 20."""
+"""Index bytes per pursuit step and token if the library has no dictionary to measure: docs-a, layer 2, L0 20."""
 REMOTE_PARAMETERS = 30_000_000_000
-"""From here on a model is taken to be one for a remote service whatever this machine has."""
+"""Parameter count from which remote execution is recommended, whatever the memory of this machine."""
 _BYTES = {"float32": 4, "bfloat16": 2, "float16": 2}
-_SAME_START = 3.0  # seconds: dictionaries of one run say when they ended and how long it took, so when it began
-_RUNS = 8  # the latest that are asked
-_IDLE = 4  # a model that small keeps a machine this many times less busy than a large one
+_SAME_START = 3.0  # seconds: manifests record end time and duration; sites of one run have almost equal start times
+_RUNS = 8  # number of latest runs used for the estimate
+_IDLE = 4  # a small model utilises the machine up to this factor less than a large one
 
 
 @dataclass(frozen=True)
 class Run:
-    """An earlier run: one model, one corpus, all dictionaries that came of it."""
+    """An earlier run: one model and corpus, with all dictionaries that it built."""
 
     model: str
     """Name of the model."""
     layers: tuple[int, ...]
-    """Layers that dictionaries are there of."""
+    """Layers of the run's dictionaries."""
     n_sites: int
-    """Dictionaries."""
+    """Number of dictionaries."""
     d_model: int
-    """Width of the activations."""
+    """Activation dimension."""
     n_tokens: int
-    """Tokens captured."""
+    """Number of tokens captured."""
     n_atoms: int
-    """Atoms of the largest dictionary."""
+    """Number of atoms of the largest dictionary."""
     seconds: float
-    """Time of the run, without reading the corpus, loading the model, and the maps."""
+    """Duration of the run in seconds, without reading the corpus, loading the model, and the maps."""
     created: str
-    """When it ended, in UTC, ISO 8601."""
+    """End time, in UTC, ISO 8601."""
 
     @property
     def rate(self) -> float:
-        """Tokens a second, built and encoded."""
+        """Throughput of building and encoding, in tokens per second."""
         return self.n_tokens / max(self.seconds, 1e-9)
 
     @property
     def work(self) -> float:
-        """Work of the model on one token, up to the deepest layer."""
+        """Relative cost of the model's forward pass per token, up to the deepest layer."""
         return _work(self.d_model, max(self.layers))
 
 
 @dataclass(frozen=True)
 class BuildRequest:
-    """A build that is to be estimated."""
+    """A build to be estimated."""
 
     model: str
-    """Name of the model as a manifest would have it."""
+    """Name of the model, in the form that a manifest records."""
     shape: ModelShape
-    """What is known of it."""
+    """Known dimensions of the model."""
     dtype: str
-    """What it computes in."""
+    """Data type of the model's computation."""
     corpus: CorpusSettings
-    """Which texts."""
+    """Corpus of texts."""
     cut: WindowSettings
-    """How they are cut."""
+    """Window settings."""
     build: BuildSettings
-    """What is captured."""
+    """Sites and tokens to capture."""
     dictionary: DictionarySettings
-    """How each dictionary is built."""
+    """Dictionary-building settings, the same for every site."""
     remote: bool = False
     """Whether the model runs on a server."""
 
     @property
     def n_sites(self) -> int:
-        """Dictionaries that it gives."""
+        """Number of dictionaries that the build produces."""
         return len(self.build.layers) * len(self.build.hooks)
 
 
 def kept_bytes(tokens: int, sites: int, d_model: int) -> int:
-    """Bytes of activations as they are kept, and as they come from a server: float16 with a float32 norm each."""
+    """Return the size in bytes of stored or transferred activations.
+
+    Each activation is stored, and sent by a server, as float16 values with one float32 norm.
+    """
     return tokens * sites * (2 * d_model + 4)
 
 
 @dataclass(frozen=True)
 class Estimate:
-    """What a build will cost, as far as it can be told."""
+    """Estimated cost of a build."""
 
     tokens: int
-    """Tokens to capture at most."""
+    """Upper bound on the tokens to capture."""
     documents: int | None
-    """Documents of the corpus, as far as they are known before it is read; None where they are not."""
+    """Number of documents of the corpus, as far as it is known before reading; None if unknown."""
     n_sites: int
-    """Dictionaries."""
+    """Number of dictionaries."""
     passes: int
-    """How often the model reads them."""
+    """Number of passes of the model over the tokens."""
     seconds: tuple[float, float] | None
-    """From and to, for building and encoding; None where nothing tells."""
+    """Lower and upper bound of the seconds for building and encoding; None without comparable runs."""
     runs: tuple[Run, ...]
-    """The runs that the time rests on."""
+    """Earlier runs that the time estimate is based on."""
     scale: float
-    """How many times more work a token is here than in those runs."""
+    """Model cost per token relative to those runs."""
     memory: int | None
-    """Bytes of memory; None where the model's size is not known."""
+    """Bytes of memory; None if the model's size is not known."""
     disk: int
-    """Bytes that the library grows by."""
+    """Bytes by which the library grows."""
     transfer: int | None
-    """Bytes that come from the server, before compression; None where none do, or the model's width is not known."""
+    """Bytes transferred from the server, before compression; None for a local build or an unknown activation
+    dimension."""
     machine_memory: int | None
-    """Bytes of memory that this machine lets a process have, where it tells."""
+    """Bytes of memory that this machine grants a process, if it reports a limit."""
     free_disk: int
-    """Bytes that are free where the library is."""
+    """Free bytes on the library's disk."""
     is_for_remote: bool
-    """Whether the model is too large for this machine, or for most."""
+    """Whether the model is too large for this machine, or for most machines."""
 
 
 def estimate(
     asked: BuildRequest, library: Library, records: Sequence[DictionaryManifest], corpora: Sequence[Corpus]
 ) -> Estimate:
-    """Tell what a build will cost.
+    """Estimate the cost of a build.
 
     Args:
         asked: the build.
-        library: where it would go.
-        records: the dictionaries that are there.
-        corpora: the corpora that are there.
+        library: the library that it would be added to.
+        records: manifests of the library's dictionaries.
+        corpora: the library's corpora.
     """
     documents = _documents(asked, corpora)
     tokens = _tokens(asked, documents)
@@ -143,7 +147,7 @@ def estimate(
     layers, width = asked.build.layers, asked.shape.d_model
     seconds, scale = None, 1.0
     if asked.remote:
-        runs = []  # how long a server takes is its own affair
+        runs = []  # runtime on a server cannot be estimated from local runs
     if runs and (width is not None or all(run.model == asked.model for run in runs)):
         works = [_work(width or run.d_model, max(layers)) / run.work for run in runs]
         spans = [_span(asked.n_sites, tokens, run, work) for run, work in zip(runs, works, strict=True)]
@@ -172,7 +176,10 @@ def estimate(
 
 
 def runs_of(records: Sequence[DictionaryManifest]) -> list[Run]:
-    """The runs that dictionaries came of, the latest first: those of one model that began at the same moment."""
+    """Return the runs that produced the dictionaries, latest first.
+
+    Dictionaries of one model, weights, corpus and settings that began at the same moment count as one run.
+    """
     groups: defaultdict[tuple, list[list[DictionaryManifest]]] = defaultdict(list)
     for record in sorted(records, key=_began):
         same = groups[record.model, record.weights_sha256, record.corpus, record.n_tokens, record.settings]
@@ -201,11 +208,14 @@ def _began(record: DictionaryManifest) -> float:
     try:
         return datetime.fromisoformat(record.created).timestamp() - record.seconds
     except (ValueError, OverflowError):
-        return 0.0  # a manifest that came from elsewhere and has another form of time
+        return 0.0  # an imported manifest with another time format
 
 
 def _comparable(asked: BuildRequest, runs: Sequence[Run]) -> list[Run]:
-    """The runs to go by: those of the same model, or else those of the model that is nearest in width."""
+    """Return the earlier runs to estimate from.
+
+    These are runs of the same model, or else of the model with the nearest activation dimension.
+    """
     own = [run for run in runs if run.model == asked.model]
     if own or asked.shape.d_model is None:
         return own[:_RUNS]
@@ -215,11 +225,11 @@ def _comparable(asked: BuildRequest, runs: Sequence[Run]) -> list[Run]:
 
 
 def _span(n_sites: int, tokens: int, run: Run, work: float) -> tuple[float, float]:
-    """From and to, in seconds, scaled from one run.
+    """Return lower and upper bounds of the duration in seconds, scaled from one run.
 
-    The model's pass is shared by all sites and the pursuit is each site's own, so twice the sites take between once and
-    twice the time. A large model keeps the machine busier than a small one does, so twice the work takes less than
-    twice the time.
+    All sites share the model's forward pass, while each site has its own pursuit, so twice the sites take between
+    once and twice the time. A large model utilises the machine better than a small one, so twice the work takes less
+    than twice the time.
     """
     sites = n_sites / run.n_sites
     low = min(1.0, sites) * (max(1.0, work / _IDLE) if work > 1 else work)
@@ -229,7 +239,11 @@ def _span(n_sites: int, tokens: int, run: Run, work: float) -> tuple[float, floa
 
 
 def _documents(asked: BuildRequest, corpora: Sequence[Corpus]) -> int | None:
-    """Documents of the corpus when it was read last, of a text about as many as it will be cut into, or as asked."""
+    """Return the estimated number of documents.
+
+    For a text, the number of passages that it will be split into; otherwise the count recorded when the corpus was
+    last read; at most the requested limit.
+    """
     size = text_bytes(asked.corpus)
     if size is not None:
         found = max(1, size // passage_bytes(size, asked.cut.context))
@@ -240,7 +254,11 @@ def _documents(asked: BuildRequest, corpora: Sequence[Corpus]) -> int | None:
 
 
 def _tokens(asked: BuildRequest, documents: int | None) -> int:
-    """Tokens that will be captured at most: as asked, or about as many as the documents' windows have."""
+    """Return an upper bound on the tokens to capture.
+
+    The bound is the requested number, or the approximate number of tokens in the documents' windows if that is
+    smaller.
+    """
     size = text_bytes(asked.corpus)
     bounds = [asked.build.tokens]
     if size is not None:
@@ -256,14 +274,14 @@ def _memory(asked: BuildRequest, tokens: int, runs: Sequence[Run]) -> int | None
     grown = [round(run.n_atoms * max(1.0, tokens / max(run.n_tokens, 1))) for run in runs]
     atoms = min(tokens, asked.dictionary.max_atoms or tokens, max(grown, default=0))
     width = asked.shape.d_model or 0
-    # Each dictionary: its atoms, and the products of each with each in 16 bits, four GiB of them at most.
+    # Each dictionary: its atoms, and their pairwise products in 16 bits, four GiB of these at most.
     dictionaries = asked.n_sites * (atoms * width * 4 + min(2 * atoms**2, 4 << 30))
     if asked.dictionary.recipe != "published":
         dictionaries += (
             asked.n_sites * min(tokens, RESERVOIR_ROWS) * width * 5
         )  # a sample, a quarter more while it grows
     if asked.dictionary.recipe == "pruned":
-        dictionaries += 4 * atoms * width * 4 + min(2 * (4 * atoms) ** 2, 4 << 30)  # the candidates of one at a time
+        dictionaries += 4 * atoms * width * 4 + min(2 * (4 * atoms) ** 2, 4 << 30)  # candidates of one at a time
     weights = 0 if asked.remote else (asked.shape.n_parameters or 0) * _BYTES[asked.dtype]
     return PROCESS_BYTES + weights + dictionaries
 

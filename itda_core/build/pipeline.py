@@ -1,4 +1,4 @@
-"""Capture, build, encode and index one site, resumable at any point."""
+"""Capture, build, encode and index the sites of one run, resumable at any point."""
 
 import shutil
 import time
@@ -36,46 +36,49 @@ from itda_core.models.model import Model
 _BUILDER_FILE, _STAGING_FILE, _ORIGIN_FILE = "builder.safetensors", "staging.duckdb", "origin.json"
 _LEDGER_FILE = "jobs.json"
 _NOTE_EVERY = 5.0
-"""Seconds between two notes of the time taken."""
+"""Seconds between two updates of the recorded run time."""
 
 
 class Batches(Protocol):
-    """Activations, batch by batch, the same at every call."""
+    """Protocol of a repeatable stream of activation batches."""
 
     def batches(self, first: int = 0) -> Iterator[Batch]:
-        """The batches from number `first` on."""
+        """Yield the batches from number `first` on."""
         ...
 
 
 @dataclass(frozen=True)
 class Plan:
-    """What a run is to make."""
+    """Specification of a run's outputs."""
 
     ids: dict[Site, str]
-    """The dictionaries, all from the same passes of the model."""
+    """Dictionary id per site; all are built from the same passes of the model."""
     sites: list[Site]
-    """Where activations are kept of: those of the dictionaries, and of others of the same request."""
+    """Sites whose activations are kept: those of the dictionaries, and the others of the same request."""
     identity: dict
-    """What they are made from and how, which their manifests repeat."""
+    """Inputs and settings that identify the dictionaries; repeated in their manifests."""
     build: BuildSettings
-    """What is captured."""
+    """Sites and tokens to capture."""
     dictionary: DictionarySettings
-    """How each dictionary is built."""
+    """Dictionary-building settings, the same for every site."""
     activations: str | None
-    """The folder's name under which the activations are kept; None keeps none, and the model runs twice."""
+    """Name of the folder of kept activations; None keeps none, and the model runs twice."""
     remote: bool
     """Whether the model runs on a server."""
 
 
 class Pipeline:
-    """One run."""
+    """One run of a plan."""
 
     def __init__(self, library: Library, corpus: Corpus, model: Model, plan: Plan, job: Job) -> None:
         self._library, self._corpus, self._model, self._plan, self._job = library, corpus, model, plan, job
         self._started, self._before, self._noted = time.perf_counter(), 0.0, 0.0
 
     def run(self) -> None:
-        """Capture, build, encode and index. Raises UserError for what cannot be done."""
+        """Capture, build, encode and index.
+
+        Raises UserError for requests that cannot be carried out.
+        """
         tokens, holdout = self._plan.build.tokens, self._plan.build.holdout
         self._table = TokenTable.of(self._windows(), holdout, self._library.root)
         if self._table.n_captured == 0:
@@ -92,7 +95,10 @@ class Pipeline:
         return make_windows(self._corpus.documents(), self._model.tokenizer, self._corpus.cut, self._plan.build.tokens)
 
     def _activations(self) -> Batches:
-        """Where the activations come from: the model, or the disk, where they are put first."""
+        """Return the source of activation batches.
+
+        The source is the model itself, or the disk, in which case the activations are recorded first.
+        """
         sites, batch_windows = self._plan.sites, self._plan.build.batch_windows
         if self._plan.activations is None:
             return Capture(self._model, list(self._plan.ids), self._windows, batch_windows)
@@ -115,7 +121,7 @@ class Pipeline:
         return record_activations(far.packed, folder, self._advance)
 
     def _build(self, batches: Batches) -> dict[Site, Dictionary]:
-        settings, device = self._plan.dictionary, torch.device("cpu")  # where captured activations are
+        settings, device = self._plan.dictionary, torch.device("cpu")  # device of captured activations
         checkpoints = {site: Checkpoint(part / _BUILDER_FILE) for site, part in self._parts.items()}
         progress = {site: checkpoint.load(settings, device) for site, checkpoint in checkpoints.items()}
         first = min(progress.values(), key=lambda each: each.batches)
@@ -140,7 +146,7 @@ class Pipeline:
                 self._job.say(f"layer {site.layer} {site.hook}: {note}")
         for site, dictionary in dictionaries.items():
             if len(dictionary) == 0:
-                for part in self._parts.values():  # to go on with them would end here again
+                for part in self._parts.values():  # resuming from them would fail again here
                     shutil.rmtree(part)
                 raise UserError(
                     f"no activation of layer {site.layer} {site.hook} is over the threshold "
@@ -159,7 +165,10 @@ class Pipeline:
         return dictionaries
 
     def _held_out(self, batch: Batch) -> torch.Tensor:
-        """[n] whether each row is kept out of building."""
+        """Return the mask of rows excluded from building.
+
+        Bool, shape [n].
+        """
         return torch.tensor([self._table.held_out(document) for document in batch.sources[:, 0].tolist()])
 
     def _encode(self, batches: Batches, dictionaries: dict[Site, Dictionary]) -> None:
@@ -196,7 +205,7 @@ class Pipeline:
 
     @property
     def _seconds(self) -> float:
-        """Time that this run has taken, and those before it that were stopped."""
+        """Duration of this run and of its earlier, interrupted attempts, in seconds."""
         return self._before + time.perf_counter() - self._started
 
     def _origin(self, seconds: float) -> dict:
@@ -226,7 +235,10 @@ class Pipeline:
         write_sealed(part / MANIFEST_FILE, manifest)
 
     def _part(self, dictionary_id: str) -> Path:
-        """The folder where a dictionary is made; what other versions or another device left there is removed."""
+        """Return the staging folder of a dictionary, created if missing.
+
+        Partial output of other package versions or of another device is removed.
+        """
         part = part_of(self._library, dictionary_id)
         if part.is_dir():
             try:

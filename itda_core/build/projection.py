@@ -12,14 +12,16 @@ from itda_core.common.parquet import write_table
 from itda_core.library.map import NEIGHBOURS, SCHEMA
 
 SMALLEST_MAP = 8
-"""Atoms that a map needs at least."""
+"""Minimum number of atoms for a map."""
 _SEED = 0
 
 
 def compute_map(atoms_folder: Path, path: Path) -> None:
-    """Compute the map of a dictionary's atoms by UMAP on cosine distance and write it to `path`, whole or not at all.
+    """Compute the UMAP map of a dictionary's atoms and write it to `path`.
 
-    Raises UserError for a dictionary too small to have one.
+    The metric is cosine distance. The file is written atomically.
+
+    Raises UserError for a dictionary with too few atoms.
     """
     import umap  # takes seconds to import
 
@@ -29,12 +31,13 @@ def compute_map(atoms_folder: Path, path: Path) -> None:
     atoms = Dictionary.load(atoms_folder).atoms
     if len(atoms) < SMALLEST_MAP:
         raise UserError(f"a map needs {SMALLEST_MAP} atoms or more, this dictionary has {len(atoms)}")
-    # Given its neighbours, UMAP does not compile its own search for them, which takes longer than all the rest.
+    # With precomputed neighbours UMAP does not compile its own neighbour search, which takes longer than all
+    # other steps.
     others, cosines = nearest_others(atoms, min(NEIGHBOURS, len(atoms)) - 1)
     itself = np.arange(len(atoms))[:, None]
     neighbours = np.hstack([itself, others]), np.hstack([np.zeros((len(atoms), 1)), 1 - cosines]).clip(0)
     with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", "precomputed_knn")  # that no further atoms can be placed: none are
+        warnings.filterwarnings("ignore", "precomputed_knn")  # warns that new points cannot be transformed: none are
         reducer = umap.UMAP(
             n_neighbors=neighbours[0].shape[1],
             precomputed_knn=neighbours,

@@ -1,1 +1,1 @@
-"""Windows to activations: local, remote (NDIF), stored, replayed."""
+"""Capture activations of windows: local, remote (NDIF), stored, replayed."""

@@ -1,4 +1,4 @@
-"""What a model makes of a text after every block, and which of its tokens are another model's."""
+"""Capture every block's activations, and match tokens between two models."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -13,18 +13,18 @@ from itda_core.models.model import Model
 
 @dataclass(frozen=True)
 class LayerActivations:
-    """Activations of the same tokens at one place in every block."""
+    """Activations of the same tokens at one hook of every block."""
 
     layers: Sequence[torch.Tensor]
     """Per layer [n, d_model] float32."""
     sources: torch.Tensor
     """[n, 2] int64: document, position."""
     ends: torch.Tensor
-    """[n, 2] int64: document, character where the token ends; what tokens of two tokenizers are the same by. The
-    character is −1 for a token that is no one's, see `ends_of`."""
+    """[n, 2] int64: document, character offset of the token's end, by which tokens of two tokenizers are matched. The
+    offset is −1 for a token that is not matched, see `ends_of`."""
 
     def take(self, rows: torch.Tensor | slice) -> "LayerActivations":
-        """Those of some tokens."""
+        """Return the activations of a subset of the tokens."""
         return LayerActivations([x[rows] for x in self.layers], self.sources[rows], self.ends[rows])
 
 
@@ -35,14 +35,14 @@ def capture_layers(
     batch_windows: int = 16,
     advance: Callable[[int], None] = lambda _: None,
 ) -> LayerActivations:
-    """Run a model over windows and keep all of its layers in memory.
+    """Run a model over windows and keep the activations of all layers in memory.
 
     Args:
         model: the model.
-        windows: what it reads, cut by its own tokenizer; at least one.
-        hook: the place in the blocks.
+        windows: windows cut by its own tokenizer; at least one.
+        hook: the hook of the blocks.
         batch_windows: windows in a forward pass.
-        advance: told how many tokens more were captured.
+        advance: called with the number of newly captured tokens after each batch.
     """
     sites = [Site(layer, hook) for layer in range(model.n_layers)]
     parts: dict[Site, list[torch.Tensor]] = {site: [] for site in sites}
@@ -56,10 +56,11 @@ def capture_layers(
 
 
 def ends_of(windows: Sequence[Window]) -> torch.Tensor:
-    """[n, 2] int64 of each captured token: its document and the character where it ends.
+    """Return [n, 2] int64 document and character offset of each captured token's end.
 
-    Of several tokens that end at one character (the bytes of it) the last stands for it, captured or not: it alone has
-    read it whole. The others have −1. `pair_queries` says the same of the tokens in an index.
+    If several tokens end at one character (they are its bytes), the last one represents it, captured or not: only that
+    one has seen the complete character. The others have −1. The pair queries apply the same rule to the tokens in an
+    index.
     """
     ends = []
     for window, after in zip(windows, [*windows[1:], None], strict=True):
@@ -70,7 +71,10 @@ def ends_of(windows: Sequence[Window]) -> torch.Tensor:
 
 
 def common_rows(a: torch.Tensor, b: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-    """Rows of a and of b, sources or ends, [n, 2] both, that are the same; an end at −1 is none."""
+    """Return the rows of a and of b, [n, 2] sources or ends, that are equal.
+
+    Ends of −1 never match.
+    """
     places = [{tuple(key): row for row, key in enumerate(keys.tolist()) if key[1] >= 0} for keys in (a, b)]
     shared = [key for key in places[0] if key in places[1]]
     rows = [torch.tensor([place[key] for key in shared], dtype=torch.int64) for place in places]

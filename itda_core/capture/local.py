@@ -1,4 +1,4 @@
-"""Activations of a corpus at some sites of a model, batch by batch, through nnsight."""
+"""Capture activations at sites of a model, batch by batch, through nnsight."""
 
 import gc
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -28,30 +28,35 @@ class Batch(NamedTuple):
 
 
 class ModelInputs(NamedTuple):
-    """Some windows as a model reads them."""
+    """A padded batch of windows: ids, attention mask, capture mask, sources."""
 
     ids: torch.Tensor
     """[rows, longest] int64 token ids, padded on the right."""
     mask: torch.Tensor
-    """[rows, longest] int64: 1 where there is a token."""
+    """[rows, longest] int64: 1 for tokens, 0 for padding."""
     kept: torch.Tensor
-    """[rows, longest] bool: which tokens are captured."""
+    """[rows, longest] bool: True for tokens that are captured."""
     sources: torch.Tensor
     """[n, 2] int64: document and position of each captured token, in order."""
 
 
 class Capture:
-    """The activations of windows at some sites; every iteration runs the model anew and gives the same values."""
+    """Activations of windows at some sites, computed anew in every iteration.
+
+    Each iteration gives the same values.
+    """
 
     def __init__(
         self, model: Model, sites: Sequence[Site], windows: Callable[[], Iterable[Window]], batch_windows: int = 16
     ) -> None:
-        """Prepare a capture. Raises UserError for a site that the model does not have.
+        """Prepare a capture.
+
+        Raises UserError for a site that the model does not have.
 
         Args:
             model: the model.
-            sites: where to capture, all in one pass, which stops after the deepest.
-            windows: gives the windows anew at each call.
+            sites: the sites, all captured in one pass, which stops after the deepest.
+            windows: returns the same windows at each call.
             batch_windows: windows in a forward pass.
         """
         self._model = model
@@ -64,7 +69,7 @@ class Capture:
         return self.batches()
 
     def batches(self, first: int = 0) -> Iterator[Batch]:
-        """The batches from number `first` on; for those before it the model does not run."""
+        """Yield the batches from number `first` on; earlier ones are not computed."""
         for windows in grouped(self._model, self._windows(), self._batch_windows, first):
             yield self._run(windows)
 
@@ -90,17 +95,20 @@ class Capture:
             outputs.save()
             tracer.stop()
         values = [tensor_of(output, *ids.shape) for output in outputs]
-        gc.collect(1)  # an early stop leaves a cycle that holds the pass's tensors
+        gc.collect(1)  # an early stop leaves a reference cycle that holds the pass's tensors
         return values
 
 
 def in_execution_order(sites: Iterable[Site]) -> list[Site]:
-    """Sites in the order in which a model reaches them: nnsight serves values as it runs."""
+    """Sort sites in the order in which a model computes them, as nnsight requires."""
     return sorted(sites, key=lambda site: (site.layer, _ORDER[site.hook]))
 
 
 def grouped(model: Model, windows: Iterable[Window], size: int, first: int) -> Iterator[list[Window]]:
-    """Windows that a model reads together, in their order: by `size`, from group number `first` on."""
+    """Yield batches of up to `size` windows, in order, from batch number `first` on.
+
+    Only windows that may be padded together share a batch.
+    """
     number = 0
     for together in mixable(model, windows):
         while group := list(islice(together, size)):
@@ -110,9 +118,10 @@ def grouped(model: Model, windows: Iterable[Window], size: int, first: int) -> I
 
 
 def mixable(model: Model, windows: Iterable[Window]) -> Iterator[Iterator[Window]]:
-    """Windows in runs in which any may be read beside any: all of them, unless padding shows in the activations.
+    """Yield runs of windows within which any windows may be batched together.
 
-    Then each run has windows of one length, so that nothing is padded. Runs are to be read one after another.
+    One run of all windows, unless padding changes the activations: then each run has windows of equal length, so that
+    nothing is padded. Runs must be consumed one after another.
     """
     return (run for _, run in groupby(windows, _length if model.sees_padding else lambda window: 0))
 
@@ -122,8 +131,11 @@ def _length(window: Window) -> int:
 
 
 def collate(model: Model, windows: list[Window]) -> ModelInputs:
-    """Windows side by side. Raises UserError for one longer than the model reads, or a token that it does not know."""
-    # A forward pass of a single row rounds differently from the same row among others, so it gets company.
+    """Collate windows into one padded batch.
+
+    Raises UserError for a window longer than the model reads, or a token outside its vocabulary.
+    """
+    # A single row rounds differently from the same row in a larger batch, so it is duplicated.
     rows = [[*window.prefix, *window.tokens, *window.suffix] for window in windows]
     rows = rows if len(rows) > 1 else rows * 2
     longest = max(map(len, rows))

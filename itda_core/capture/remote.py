@@ -1,9 +1,9 @@
-"""Activations of a model that runs on NDIF (or another server of nnsight's): jobs sent, waited for, and sent again.
+"""Capture activations from a model on NDIF or another nnsight server.
 
-Only the wanted tokens come back, scaled to unit norm in float16 with their norms, as they are kept. Each batch is a job
-that the server runs when its turn comes; a few are under way at a time. Which job does which batch stands in a file, so
-that after a crash the jobs are asked for again instead of run again. What fails on the way is tried again, after waits
-that grow; what trying again cannot mend ends the capture with one line that says what to do.
+Only the captured tokens are returned, scaled to unit norm in float16 with their norms, the form in which they are
+stored. Each batch is a job that the server queues and runs; a few are in flight at a time. A ledger file maps batches
+to jobs, so that after a crash the results are requested again instead of computed again. Transient failures are retried
+with exponentially growing waits; permanent ones end the capture with a one-line error and a remedy.
 """
 
 import io
@@ -34,7 +34,7 @@ from itda_core.common.types import Site
 from itda_core.corpus.windows import Window
 from itda_core.models.model import Model
 
-_SHOWN = 300  # characters of what a server says
+_SHOWN = 300  # shown characters of a server's message
 _UNKNOWN_KEY = 401
 _REFUSED = (_UNKNOWN_KEY, 403)
 _BUSY = (408, 425, 429)
@@ -44,28 +44,28 @@ _NO_PROTOCOL = "the server's answer is not one of its protocol"
 
 @dataclass(frozen=True)
 class RemoteSettings:
-    """How jobs are sent and waited for."""
+    """Limits and intervals for sending jobs and waiting for them."""
 
     in_flight: int = 4
-    """Jobs under way at a time."""
+    """Jobs in flight at a time."""
     attempts: int = 8
-    """How often one batch is sent, or one question asked in a row, before the capture gives up."""
+    """Maximum number of failed jobs of a batch, or of consecutive failed requests, before the capture gives up."""
     first_wait: float = 1.0
-    """Seconds before the second try; each further wait is twice as long, give or take half."""
+    """Seconds before the second attempt; each further wait is twice as long, ±50 % at random."""
     longest_wait: float = 60.0
-    """Seconds that a wait is at most."""
+    """Maximum wait in seconds."""
     poll_every: float = 1.0
-    """Seconds between two looks at a job."""
+    """Seconds between two polls of a job."""
     silent_after: float = 3600.0
-    """Seconds without news of a job that was begun after which it counts as lost and is sent again."""
+    """Seconds without news of a started job after which it counts as lost and is sent again."""
     queued_for: float = 86_400.0
-    """Seconds without news of a job that waits for its turn after which it counts as lost."""
+    """Seconds without news of a queued job after which it counts as lost."""
     unknown_after: float = 30.0
-    """Seconds after which a job that the server does not know is sent again."""
+    """Seconds after which a job that is unknown to the server is sent again."""
 
 
 class RemoteCapture:
-    """The activations of windows at some sites of a model on a server."""
+    """Activations of windows at some sites of a model on a server."""
 
     def __init__(
         self,
@@ -77,16 +77,18 @@ class RemoteCapture:
         settings: RemoteSettings | None = None,
         say: Callable[[str], None] = lambda line: None,
     ) -> None:
-        """Prepare a capture. Raises UserError for a site that the model does not have.
+        """Prepare a capture.
+
+        Raises UserError for a site that the model does not have.
 
         Args:
-            model: the model, of which only configuration and tokenizer are here.
-            sites: where to capture, all in one job.
-            windows: gives the windows anew at each call.
+            model: the model, of which only configuration and tokenizer are local.
+            sites: the sites, all captured in one job.
+            windows: returns the same windows at each call.
             batch_windows: windows in a job.
-            ledger: file that says which job does which batch; it may be there from a capture that was stopped.
-            settings: how to send and wait.
-            say: called with what the server says and with what fails.
+            ledger: file that maps batches to jobs; it may exist from an interrupted capture.
+            settings: limits and intervals.
+            say: called with messages of the server and with failures.
         """
         self._model, self._settings, self._say = model, settings or RemoteSettings(), say
         self.sites = in_execution_order(sites)
@@ -96,7 +98,10 @@ class RemoteCapture:
         self._jobs: dict[int, str] = {}
 
     def packed(self, first: int = 0) -> Iterator[Packed]:
-        """The batches from number `first` on. Raises UserError where there is no key, or something fails for good."""
+        """Yield the batches from number `first` on.
+
+        Raises UserError if there is no key, or something fails permanently.
+        """
         self._key = _key()
         self._jobs = {number: job for number, job in self._read_ledger().items() if number >= first}
         waiting: deque[_Batch] = deque()
@@ -119,10 +124,13 @@ class RemoteCapture:
 
     def _received(self, batch: "_Batch") -> Iterator[Packed]:
         yield self._insist(batch, self._wait)
-        self._jobs.pop(batch.number)  # the caller has what came, or it would not have asked for more
+        self._jobs.pop(batch.number)  # the caller has stored the result, or it would not have requested more
 
     def _insist(self, batch: "_Batch", do: Callable[["_Batch"], Any]) -> Any:
-        """Do something with a batch's job, again and again while that can help. Raises UserError when it cannot."""
+        """Run an operation on a batch's job, with retries of transient failures.
+
+        Raises UserError for a permanent failure.
+        """
         settings = self._settings
         while True:
             try:
@@ -137,7 +145,7 @@ class RemoteCapture:
             else:
                 batch.unheard += 1
                 if failure.is_of_result and batch.unheard >= settings.attempts // 2:
-                    batch.job = None  # it will not get better
+                    batch.job = None  # the result is permanently unreadable
             tries = max(batch.failed, batch.unheard)
             if tries >= settings.attempts:
                 raise UserError(
@@ -156,7 +164,7 @@ class RemoteCapture:
         tiny = torch.finfo(torch.float32).tiny
         backend = self._backend(None)
         outputs: Any
-        # The block runs on the server: nothing of this package is there.
+        # The block runs on the server, where this package is not installed.
         with self._model.lock, network.trace(inputs, backend=backend) as tracer:
             outputs = list()
             for module in modules:
@@ -191,13 +199,16 @@ class RemoteCapture:
             time.sleep(self._settings.poll_every)
 
     def _patience(self, status: Status | None) -> float:
-        """Seconds that a job may say nothing new; without a status the server does not know it."""
+        """Return the seconds that a job may send no news, by its status.
+
+        A job without a status is unknown to the server.
+        """
         if status is None:
             return self._settings.unknown_after
         return self._settings.queued_for if status in _IN_QUEUE else self._settings.silent_after
 
     def _checked(self, values: Any, batch: "_Batch") -> Packed:
-        """What a job gave, as it must be."""
+        """Validate the values that a job returned."""
         fed = collate(self._model, batch.windows)
         n, d = len(fed.sources), self._model.d_model
         outputs = values.get("outputs") if isinstance(values, dict) else None
@@ -217,17 +228,20 @@ class RemoteCapture:
         return _Backend(self._model.nnsight.to_model_key(), api_key=self._key, blocking=False, job_id=job)
 
     def _shown(self, text: str) -> str:
-        """What comes from elsewhere as one short line, without the key, should it be in there."""
+        """Shorten external text to one line, with the key removed if it occurs."""
         return one_line(text.replace(self._key, "…"))[:_SHOWN]
 
     def _understood(self, error: Exception) -> "_Failure":
-        """A failure that may pass, in one line. Raises UserError for one that will not."""
+        """Convert an error to a transient failure with a one-line message.
+
+        Raises UserError for a permanent one.
+        """
         if isinstance(error, _Failure):
             return error
         cause = error.__cause__ if isinstance(error, RemoteError) else error
         if isinstance(cause, httpx.HTTPStatusError):
             status = cause.response.status_code
-            # What the server says stands in nnsight's own error; that of httpx has the address, which may be signed.
+            # The server's message is in nnsight's error; the httpx error contains the URL, which may be signed.
             said = f" ({self._shown(str(error))})" if isinstance(error, RemoteError) else ""
             if status in _REFUSED:
                 raise UserError(f"the server refuses the key{said}: check {NDIF_KEY_VARIABLE}") from error
@@ -246,13 +260,16 @@ class _Batch:
     windows: list[Window]
     job: str | None
     failed: int = 0
-    """Jobs of it that failed."""
+    """Number of its jobs that failed."""
     unheard: int = 0
-    """Questions in a row that were not answered."""
+    """Number of consecutive requests without an answer."""
 
 
 class _Failure(Exception):
-    """Something that trying again may mend: by asking again, or where it is the job's, by sending another."""
+    """A transient failure.
+
+    It is retried by a new request, or, if the job itself failed, by a new job.
+    """
 
     def __init__(self, line: str, is_of_job: bool = False, is_of_result: bool = False) -> None:
         super().__init__(line)
@@ -260,7 +277,10 @@ class _Failure(Exception):
 
 
 class _Backend(RemoteBackend):
-    """nnsight's, without its own display, reading results as plain tensors only, and telling failures apart."""
+    """nnsight's backend without its display, with classified failures.
+
+    Results are loaded as plain tensors only.
+    """
 
     def __init__(self, *arguments: Any, **settings: Any) -> None:
         super().__init__(*arguments, **settings)
@@ -278,7 +298,7 @@ class _Backend(RemoteBackend):
             status, is_server = error.response.status_code, str(error.request.url).startswith(self.host)
             if status >= 500 or status in _BUSY or (is_server and status == _UNKNOWN_KEY):
                 raise
-            # A result that is no longer there, or a job of another key's.
+            # A result that no longer exists, or a job of another key.
             raise _Failure(f"the server answers {status} for job {self.job_id}", is_of_job=True) from error
         except (ValueError, httpx.InvalidURL) as error:
             raise _Failure(_NO_PROTOCOL) from error
@@ -293,7 +313,7 @@ class _Backend(RemoteBackend):
             if self.compress:
                 content = zstandard.ZstdDecompressor().decompress(content)
             return torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
-        except Exception as error:  # whatever half a file makes of its reader
+        except Exception as error:  # a truncated file may raise any error
             raise _Failure(f"the result of job {self.job_id} is cut short or damaged", is_of_result=True) from error
 
     def _post(self, request: RequestModel, blob: bytes) -> ResponseModel:
@@ -304,7 +324,10 @@ class _Backend(RemoteBackend):
 
 
 def _key() -> str:
-    """The key, as it can be sent. Raises UserError where there is none, or no server that it could be sent to."""
+    """Return the API key in a form that can be sent.
+
+    Raises UserError if there is no key, or no valid server address.
+    """
     if not CONFIG.API.HOST.startswith(("http://", "https://")):
         raise UserError(f"NDIF_HOST is {CONFIG.API.HOST!r}: it must begin with https:// or http://")
     key = (os.environ.get(NDIF_KEY_VARIABLE) or CONFIG.API.APIKEY or "").strip()

@@ -1,4 +1,4 @@
-"""Activations of one site for a given text: stored, or from the model."""
+"""Read a site's activations for a given text: from disk, or from the model."""
 
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
@@ -31,31 +31,40 @@ CAPTURED = (
     "batch_windows",
     "half_precision",
 )
-"""What of a dictionary's manifest says which activations it is from."""
+"""Keys of a dictionary's manifest that identify the activations it was built from."""
 ActivationSource = Callable[[np.ndarray], Iterable[tuple[np.ndarray, torch.Tensor]]]
-"""Gives B's activations at some places, [n] rising `row_keys` of document and position: batch by batch which of the
-places, [m] rising indices that rise from batch to batch too, and the activations [m, d_model]. The same at every
-call."""
+"""Function that yields a dictionary's activations at wanted places, [n] ascending `row_keys` of document and position:
+per batch, the [m] indices into the places, ascending across batches too, and the activations [m, d_model]. Every call
+yields the same."""
 
 
 def windows_read(record: DictionaryManifest, model: Model, corpus: Corpus) -> Iterator[Window]:
-    """What the model of a dictionary read, the last window captured in part, as when it was built."""
+    """Yield the windows that a dictionary's model read in the build.
+
+    The last window is captured in part, as it was then.
+    """
     return make_windows(corpus.documents(), model.tokenizer, record.cut, record.n_tokens)
 
 
 def first_unread(record: DictionaryManifest, model: Model, corpus: Corpus) -> int:
-    """Ordinal of the document after the last one that the model of a dictionary read."""
+    """Return the ordinal of the first document that a dictionary's build did not read."""
     return max((window.document for window in windows_read(record, model, corpus)), default=-1) + 1
 
 
 def windows_from(first: int, record: DictionaryManifest, model: Model, corpus: Corpus, tokens: int) -> Iterator[Window]:
-    """Windows of the documents from an ordinal on, cut as a dictionary's, until `tokens` tokens are captured."""
+    """Yield windows of the documents from ordinal `first` on.
+
+    They are cut as the dictionary's were, until `tokens` tokens are captured.
+    """
     for window in make_windows(corpus.documents(first), model.tokenizer, record.cut, tokens):
         yield window._replace(document=first + window.document)
 
 
 def holds(window: Window, wanted: np.ndarray) -> bool:
-    """Whether a wanted token is among those captured of a window; `wanted` are `row_keys` of sources, rising."""
+    """Return whether a window's captured tokens include a wanted one.
+
+    `wanted` are `row_keys` of sources, ascending.
+    """
     first = window.position + window.captured.start
     ends = row_keys([[window.document, first], [window.document, first + len(window.captured)]])
     low, high = wanted.searchsorted(ends)
@@ -63,13 +72,16 @@ def holds(window: Window, wanted: np.ndarray) -> bool:
 
 
 def from_kept(folder: Path, record: DictionaryManifest) -> ActivationSource:
-    """A reader of the activations that were kept in a folder, as `build.kept_activations` finds it."""
+    """Return a source that reads the activations stored in a folder.
+
+    `kept_activations` finds the folder.
+    """
     recorded = RecordedActivations(folder)
     return lambda wanted: from_batches(recorded.batches(sites=[record.site]), record.site, wanted)
 
 
 def from_model(record: DictionaryManifest, model: Model, corpus: Corpus) -> ActivationSource:
-    """A reader of what the model gives, which runs for those windows alone that hold a wanted token."""
+    """Return a source that runs the model on the windows with wanted tokens only."""
 
     def windows(wanted: np.ndarray) -> Iterable[Window]:
         for window in windows_read(record, model, corpus):
@@ -83,7 +95,7 @@ def from_model(record: DictionaryManifest, model: Model, corpus: Corpus) -> Acti
 
 
 def no_activations(record: DictionaryManifest) -> UserError:
-    """What to say where the model ran on a server and what it gave was not kept."""
+    """Return the error for a model that ran on a server, without stored activations."""
     return UserError(
         f"{record.model} ran on a server when {record.id} was built, and its activations are no longer kept here: "
         f"bring activations/{record.corpus}-… back into the library, or delete the dictionary and build it again "
@@ -92,12 +104,13 @@ def no_activations(record: DictionaryManifest) -> UserError:
 
 
 def kept_activations(library: Library, record: DictionaryManifest) -> Path | None:
-    """The folder where the activations that a dictionary was built from are kept; None where they are not.
+    """Find the folder with the activations that a dictionary was built from.
 
-    The dictionary's manifest names it. Older ones do not; but a folder's name is a hash of what its activations are
-    from, so those of another model are never taken for them. Damaged folders of others are passed over.
+    None if they are not stored. The dictionary's manifest names the folder. Older manifests do not; but a folder's name
+    is a hash of the origin of its activations, so those of another model are never mistaken for them. Damaged folders
+    of other dictionaries are ignored.
 
-    Raises DamagedError for the folder that is named, or where nothing is, for one that may have been it.
+    Raises DamagedError for the folder that the manifest names, or, if it names none, for one that may be the right one.
     """
     manifest = read_json(library.folder(record.id) / MANIFEST_FILE)
     if not library.activations.is_dir() or not manifest.get("half_precision"):
@@ -106,7 +119,7 @@ def kept_activations(library: Library, record: DictionaryManifest) -> Path | Non
     captured = {name: manifest.get(name) for name in CAPTURED}
     made_by = [{}, *({"device": device, "versions": manifest.get("versions")} for device in ("cpu", "cuda", "mps"))]
     damaged = None
-    corpus = library.corpus_folder(record).name  # which has no letter that a pattern reads
+    corpus = library.corpus_folder(record).name  # an id without glob characters
     for folder in sorted(library.activations.glob(f"{corpus}-*/{MANIFEST_FILE}")):
         name = folder.parent.name
         try:
@@ -123,7 +136,7 @@ def kept_activations(library: Library, record: DictionaryManifest) -> Path | Non
 
 
 def from_batches(batches: Iterable[Batch], site: Site, wanted: np.ndarray) -> Iterator[tuple[np.ndarray, torch.Tensor]]:
-    """What a `ActivationSource` gives, from captured batches: of their rows those that are among the wanted places."""
+    """Yield from captured batches the rows at wanted places, as an `ActivationSource`."""
     for batch in batches:
         keys = row_keys(batch.sources.numpy())
         at = np.minimum(np.searchsorted(wanted, keys), len(wanted) - 1)

@@ -1,4 +1,4 @@
-"""What lies in a folder of kept activations, as far as it can be told without loading torch."""
+"""Read and verify the files of stored activations without loading torch."""
 
 import re
 from collections.abc import Iterator
@@ -12,37 +12,40 @@ from itda_core.common.types import Site
 from itda_core.common.validate import Count, check_format, damaged, parse
 
 FORMAT = 2
-"""The number of the format that activations are kept in."""
+"""Version of the format in which activations are stored."""
 CHECKSUM = 32
-"""Hexadecimal digits of the SHA-256 in a shard's name."""
+"""Number of hexadecimal digits of the SHA-256 in a shard's name."""
 SHARD = re.compile(rf"shard-([0-9]{{6,}})-([0-9a-f]{{{CHECKSUM}}})\.safetensors")
-"""A shard's name: its number, and the checksum of its content."""
+"""Pattern of a shard's name: its number, and the checksum of its content."""
 
 
 @dataclass(frozen=True)
 class ShardsManifest:
-    """What the manifest of kept activations says."""
+    """Parsed manifest of stored activations."""
 
     sites: dict[str, tuple[Count, str]]
-    """By the name in the shards: layer and hook."""
+    """Layer and hook by the site's name in the shards."""
     shards: tuple[str, ...]
     """Names of the shards, in order."""
 
     @property
     def named_sites(self) -> dict[str, Site]:
-        """The sites by their name in the shards."""
+        """Sites by their name in the shards."""
         return {name: Site(*site) for name, site in self.sites.items()}
 
 
 def read_shards_manifest(folder: Path) -> ShardsManifest:
-    """The manifest of a folder of kept activations. Raises DamagedError, or NewerError."""
+    """Read the manifest of a folder of stored activations.
+
+    Raises DamagedError, or NewerError.
+    """
     said = read_json(folder / MANIFEST_FILE)
     what, remedy = f"{MANIFEST_FILE} of {folder.name}", "the folder does not hold recorded activations, delete it"
     if isinstance(said, dict) and check_format(said.get("format"), FORMAT, what, remedy) < FORMAT:
         raise UserError(f"{what} is of an earlier version, which kept other activations: delete the folder")
     manifest = parse(ShardsManifest, said, what, remedy)
     try:
-        manifest.named_sites  # noqa: B018 - a hook that there is not
+        manifest.named_sites  # noqa: B018 - raises for an unknown hook
     except UserError as error:
         raise damaged(what, str(error), remedy) from error
     if any(not SHARD.fullmatch(name) for name in manifest.shards):
@@ -51,13 +54,19 @@ def read_shards_manifest(folder: Path) -> ShardsManifest:
 
 
 def is_whole(path: Path) -> bool:
-    """Whether a file is a shard with the content that its name says. Raises OSError where it cannot be read."""
+    """Return whether a file is a shard whose content matches the checksum in its name.
+
+    Raises OSError if it cannot be read.
+    """
     match = SHARD.fullmatch(path.name)
     return match is not None and sha256_of(path).startswith(match[2])
 
 
 def verify_shards(folder: Path) -> Iterator[str]:
-    """Problems of a folder of kept activations, a line each; one that is still being filled need not be whole."""
+    """Verify a folder of stored activations; yield one line per problem.
+
+    A folder that is still being filled may be incomplete.
+    """
     try:
         names = {path.name for path in folder.iterdir() if SHARD.fullmatch(path.name)}
         if is_file(folder / MANIFEST_FILE):

@@ -1,8 +1,8 @@
-"""Captured activations kept on disk: unit-norm in float16 with a float32 norm beside them, a shard for each batch.
+"""Store activations on disk: float16 unit vectors with float32 norms.
 
-A shard is written aside and renamed once whole, and its name carries the checksum of its content; so a capture that was
-killed goes on after the last whole shard. bfloat16 models reach values that float16 cannot hold; a unit-norm row always
-fits.
+Each batch is one shard. A shard is written to a temporary file and renamed when complete, and its name contains the
+checksum of its content; so an interrupted capture continues after the last complete shard. bfloat16 models reach values
+beyond the range of float16; a unit-norm row always fits.
 """
 
 from collections.abc import Callable, Collection, Iterator
@@ -22,7 +22,7 @@ from itda_core.common.types import Site
 
 
 class Packed(NamedTuple):
-    """One batch of activations as it is kept."""
+    """A batch of activations in its stored form."""
 
     unit: dict[Site, torch.Tensor]
     """Per site [n, d_model] float16: the activations, scaled to unit norm."""
@@ -33,7 +33,7 @@ class Packed(NamedTuple):
 
 
 def pack(batch: Batch) -> Packed:
-    """Scale a batch's activations to unit norm; those of a zero row stay zero."""
+    """Scale a batch's activations to unit norm; zero rows stay zero."""
     norm = {site: x.norm(dim=1) for site, x in batch.activations.items()}
     tiny = torch.finfo(torch.float32).tiny
     unit = {site: (x / norm[site].clamp_min(tiny)[:, None]).half() for site, x in batch.activations.items()}
@@ -41,26 +41,29 @@ def pack(batch: Batch) -> Packed:
 
 
 class RecordedActivations:
-    """Activations that were kept, read back batch by batch as they were captured, to float16's precision."""
+    """Stored activations, read back batch by batch, to float16's precision."""
 
     def __init__(self, folder: Path) -> None:
-        """Open a folder that `record_activations` filled. Raises DamagedError for one that it did not, NewerError."""
+        """Open a folder that `record_activations` filled.
+
+        Raises DamagedError for any other folder, NewerError for a newer format.
+        """
         self._folder = folder
         manifest = read_shards_manifest(folder)
         self._sites, self._shards = manifest.named_sites, manifest.shards
 
     @property
     def sites(self) -> list[Site]:
-        """Where they were captured, sorted."""
+        """Captured sites, sorted."""
         return sorted(self._sites.values())
 
     def __iter__(self) -> Iterator[Batch]:
         return self.batches()
 
     def sources(self) -> torch.Tensor:
-        """[n, 2] int64, document and position of all rows: what stands in the shards, which are not checked for it.
+        """Return [n, 2] int64 document and position of all rows.
 
-        Raises DamagedError for a shard that cannot be read.
+        The shards' checksums are not verified. Raises DamagedError for a shard that cannot be read.
         """
         found = [torch.empty(0, 2, dtype=torch.int64)]
         for name in self._shards:
@@ -72,7 +75,7 @@ class RecordedActivations:
         return torch.cat(found)
 
     def batches(self, first: int = 0, sites: Collection[Site] | None = None) -> Iterator[Batch]:
-        """The batches from number `first` on, of all sites unless some are named.
+        """Yield the batches from number `first` on, of all sites by default.
 
         Raises DamagedError for a shard that is missing or was changed.
         """
@@ -95,14 +98,16 @@ class RecordedActivations:
 def record_activations(
     batches: Callable[[int], Iterator[Packed]], folder: Path, progress: Callable[[int], None] | None = None
 ) -> RecordedActivations:
-    """Keep batches in `folder`, a shard for each; what an earlier call of the same kept there is not asked for again.
+    """Store batches in `folder`, one shard each, continuing an earlier call.
+
+    Batches that are already stored are not requested again.
 
     Args:
-        batches: gives the batches from a number on; the same ones at every call.
-        folder: where; nobody else may write there meanwhile.
-        progress: told of the rows of each batch, those that were there included.
+        batches: returns the batches from a number on; the same ones at every call.
+        folder: the folder; no other process may write to it meanwhile.
+        progress: called with the rows of each batch, including those already stored.
 
-    Raises UserError for a value that is not finite; the batches before it are kept.
+    Raises UserError for a value that is not finite; the batches before it remain stored.
     """
     if (folder / MANIFEST_FILE).is_file():
         return RecordedActivations(folder)
@@ -122,12 +127,12 @@ def record_activations(
 
 
 def _whole_shards(folder: Path) -> list[Path]:
-    """The shards of a folder from the first on, as far as they are whole; what else lies there is removed."""
+    """Return the leading complete shards of a folder, and remove all other shards."""
     found = {int(match[1]): path for path in folder.iterdir() if (match := SHARD.fullmatch(path.name))}
     shards: list[Path] = []
     while len(shards) in found and is_whole(found[len(shards)]):
         shards.append(found[len(shards)])
-    for path in folder.iterdir():  # parts of killed processes too: whoever writes here has the folder's lock
+    for path in folder.iterdir():  # also temporary files of killed processes: the writer holds the folder's lock
         if path not in shards and path.name.startswith((".", "shard-")):
             path.unlink()
     return shards

@@ -1,1 +1,4 @@
-"""Errors, settings, shared types, files, hashing and bootstrap; imports nothing of ours, and no torch."""
+"""Errors, settings, shared types, files, hashing and bootstrap.
+
+Imports no other package of this project, and no torch.
+"""

@@ -1,6 +1,7 @@
-"""What callers pass to the Python API, read in one place: numbers, counts, rows, sources; ValueError names what is bad.
+"""Validate and convert arguments of the API: numbers, counts, rows, sources.
 
-Tensors, arrays and lists are all taken. Nothing here imports torch: where nobody has, no argument is a tensor.
+Tensors, arrays and lists are accepted; a bad argument raises a ValueError that names it. This module does not import
+torch: if no other module has imported it, no argument can be a tensor.
 """
 
 import operator
@@ -13,20 +14,22 @@ _SOURCES = "integers [n, 2], document and position"
 
 
 def array_of(given: Any, name: str) -> np.ndarray:
-    """Numbers or booleans as an array, of whatever shape; tensors without their gradients, bfloat16 as float32.
+    """Convert numbers or booleans to an array of the same shape.
+
+    Tensors are detached from their gradients, and bfloat16 becomes float32.
 
     Args:
         given: a tensor, an array, or lists of numbers.
-        name: the argument's, for the message.
+        name: the argument's name, for the error message.
 
-    Raises ValueError for complex numbers and for what is no array of numbers.
+    Raises ValueError for complex numbers and for anything that is not an array of numbers.
     """
     try:
         if isinstance(given, list | tuple):
             found = np.asarray([_without_torch(each) for each in given])
         else:
             found = np.asarray(_without_torch(given))
-    except (TypeError, ValueError, RuntimeError) as error:  # lists of different lengths, sparse tensors
+    except (TypeError, ValueError, RuntimeError) as error:  # ragged lists, sparse tensors
         raise ValueError(f"{name} cannot be read as an array of numbers: {error}") from error
     if found.dtype.kind == "c":
         raise ValueError(f"{name}: complex numbers, where real ones were expected; take their real or imaginary part")
@@ -44,31 +47,33 @@ def _without_torch(given: Any) -> Any:
 
 
 def whole_numbers(given: Any, name: str, what: str = "whole numbers") -> np.ndarray:
-    """Whole numbers as int64; a float passes where its value is one.
+    """Convert integers to int64; a float is accepted if its value is an integer.
 
     Args:
-        given: as `array_of` takes it.
-        name: the argument's.
-        what: they have to be, in words.
+        given: as `array_of` accepts it.
+        name: the argument's name, for the error message.
+        what: a description of the expected values, for the error message.
 
-    Raises ValueError for fractions, NaN, booleans, numbers beyond 64 bits, and as `array_of`.
+    Raises ValueError for fractions, NaN, booleans, numbers beyond 64 bits, and in the cases of `array_of`.
     """
     found = array_of(given, name)
     is_float = found.dtype.kind == "f"
-    # A float of 2**63 is the first beyond int64; NaN is in no range.
+    # 2**63 is the first float beyond int64; NaN compares false with every bound.
     if found.dtype.kind == "b" or (is_float and not ((found == np.rint(found)) & (np.abs(found) < 2.0**63)).all()):
         odd = found[found != np.rint(found)] if is_float else found
         seen = f"{odd.flat[0]}" if odd.size else "a number beyond 64 bits"
         raise ValueError(f"{name} are {what}: got {seen}, {found.dtype} {list(found.shape)}")
     if found.dtype == np.uint64 and found.size and found.max() > np.iinfo(np.int64).max:
         raise ValueError(f"{name} are {what}: got {found.max()}, beyond 64 bits")
-    return np.require(found.astype(np.int64, copy=False), requirements=["C", "W"])  # what torch takes without a word
+    return np.require(found.astype(np.int64, copy=False), requirements=["C", "W"])  # without a warning by torch
 
 
 def row_numbers(given: Any, n: int, name: str) -> np.ndarray:
-    """[m] int64 rows of n activations: whole numbers as they are, of a mask [n] those that are true.
+    """Return [m] int64 row numbers of n activations.
 
-    Raises ValueError for a mask of another length, fractions, NaN, and rows that there are not.
+    Integers are returned as they are; a boolean mask [n] is converted to the indices of its true entries.
+
+    Raises ValueError for a mask of another length, fractions, NaN, and row numbers out of range.
     """
     found = array_of(given, name)
     if found.dtype.kind == "b":
@@ -86,9 +91,11 @@ def row_numbers(given: Any, n: int, name: str) -> np.ndarray:
 
 
 def sources_array(given: Any, name: str, n: int | None = None) -> np.ndarray:
-    """[n, 2] int64 sources, document and position; those below 0 stand for none that is known.
+    """Return [n, 2] int64 sources: document and position.
 
-    Raises ValueError for another shape, or a number of them other than n, and as `whole_numbers`.
+    Negative values stand for an unknown source.
+
+    Raises ValueError for another shape, for another number of sources than n, and in the cases of `whole_numbers`.
     """
     found = whole_numbers(given, name, _SOURCES)
     if found.ndim != 2 or found.shape[1] != 2:
@@ -99,7 +106,10 @@ def sources_array(given: Any, name: str, n: int | None = None) -> np.ndarray:
 
 
 def count(given: Any, name: str, lowest: int = 1) -> int:
-    """A count, of any integer type. Raises ValueError for floats, booleans, and what is below the lowest."""
+    """Return a count of any integer type as a Python int.
+
+    Raises ValueError for floats, booleans, and values below `lowest`.
+    """
     try:
         found = operator.index(given)
     except TypeError as error:

@@ -1,37 +1,38 @@
-"""How sure a figure is: 95 % intervals from drawing the documents anew, with replacement."""
+"""Document-level bootstrap: 95 % percentile intervals."""
 
 from typing import NamedTuple
 
 import numpy as np
 
 _DRAWS = 2000
-_DRAWN_AT_ONCE = 1 << 22  # documents, over all draws
+_DRAWN_AT_ONCE = 1 << 22  # documents times draws per block
 _CONFIDENCE = 0.95
 DEVIATIONS = 1.959964
-"""Standard deviations to either side of the mean that hold 95 % of a normal distribution."""
+"""Half-width of the central 95 % interval of a normal distribution, in standard deviations."""
 
 
 class Interval(NamedTuple):
     """A 95 % interval."""
 
     low: float
-    """Its lower end."""
+    """Its lower bound."""
     high: float
-    """Its upper end."""
+    """Its upper bound."""
 
 
 def ratio_intervals(numerators: np.ndarray, denominators: np.ndarray, seed: int = 0) -> list[Interval | None]:
-    """95 % percentile intervals of ratios of sums, when the documents are drawn anew, with replacement.
+    """Return 95 % percentile bootstrap intervals of ratios of sums over documents.
 
-    All ratios are measured on the same draws. A draw whose denominator is not above 0 says nothing and is left out.
+    Documents are resampled with replacement. All ratios use the same resamples. A resample whose denominator is not
+    above 0 is left out.
 
     Args:
-        numerators: [documents, k] what each document adds to the numerator of each ratio.
-        denominators: the same of the denominators.
-        seed: of the draws.
+        numerators: [documents, k] contribution of each document to the numerator of each ratio.
+        denominators: [documents, k] the same for the denominators.
+        seed: seed of the resampling.
 
     Returns:
-        k intervals; None for a ratio of which no draw says anything.
+        k intervals; None for a ratio without a usable resample.
     """
     return [interval_of(drawn) for drawn in drawn_ratios(numerators, denominators, seed).T]
 
@@ -39,17 +40,18 @@ def ratio_intervals(numerators: np.ndarray, denominators: np.ndarray, seed: int 
 def difference_intervals(
     numerators: np.ndarray, denominators: np.ndarray, of_others: np.ndarray, below_others: np.ndarray, seed: int = 0
 ) -> list[Interval | None]:
-    """95 % percentile intervals of ratios less others, both of the same draws of documents.
+    """Return 95 % percentile bootstrap intervals of differences of paired ratios.
 
-    What makes a document hard for both is in both ratios, and so not in their difference, which is far surer.
+    Both ratios use the same resamples of the documents. A document that is difficult for both affects both ratios, so
+    the effect cancels in the difference, whose interval is much narrower.
 
     Args:
         numerators, denominators: [documents, k] of the ratios.
-        of_others, below_others: [documents, k] numerators and denominators of the others.
-        seed: of the draws.
+        of_others, below_others: [documents, k] numerators and denominators of the ratios that are subtracted.
+        seed: seed of the resampling.
 
     Returns:
-        k intervals; None where no draw says anything of both.
+        k intervals; None if no resample is usable for both ratios.
     """
     k = numerators.shape[1]
     drawn = drawn_ratios(np.hstack([numerators, of_others]), np.hstack([denominators, below_others]), seed)
@@ -57,9 +59,9 @@ def difference_intervals(
 
 
 def drawn_ratios(numerators: np.ndarray, denominators: np.ndarray, seed: int) -> np.ndarray:
-    """[draws, k] ratios of sums over documents, [documents, k] each, as each draw of documents has them.
+    """Return [draws, k] bootstrap ratios of sums over documents, [documents, k] each.
 
-    NaN where a draw's denominator is not above 0.
+    NaN where the denominator of a resample is not above 0.
     """
     random = np.random.default_rng(seed)
     n, k = numerators.shape
@@ -76,7 +78,10 @@ def drawn_ratios(numerators: np.ndarray, denominators: np.ndarray, seed: int) ->
 
 
 def interval_of(drawn: np.ndarray) -> Interval | None:
-    """The 95 % percentile interval of what [draws] draws gave, those that are NaN left out; None where all are."""
+    """Return the 95 % percentile interval of [draws] values, NaN left out.
+
+    None if all values are NaN.
+    """
     told = drawn[~np.isnan(drawn)]
     if not len(told):
         return None

@@ -1,4 +1,4 @@
-"""What a system does not let be done with a disk or a path, told in one line that says what to do."""
+"""Explain errors of the disk or the file system in one line with a remedy."""
 
 import errno
 import os
@@ -27,30 +27,30 @@ _TOLD = {
     errno.ENFILE: _MANY_OPEN,
     errno.EIO: "the disk that holds {place} fails: see what the system's log says of it",
 }
-"""Whatever is not here is no matter of the reader's disk, and a fault."""
+"""Message by error number. Any other error is not a problem of the user's disk, but a fault of the program."""
 _IN_WORDS = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES)
-"""Those that libraries raise as errors of their own types, with the system's words in them."""
+"""Errors that libraries raise as exceptions of their own types, with the system's message in the text."""
 _NO_ROOM_TO_SORT = "max_temp_directory_size"
-"""What DuckDB names where the disk has no room for what memory does not hold."""
+"""Setting that DuckDB's error names if the disk has no room for data that does not fit in memory."""
 _NO_CACHE = "cannot cache function"
-"""What Numba says where neither this package's folder nor one at the user's home can be written."""
+"""Start of Numba's error if neither the package's folder nor one in the user's home is writable."""
 _SHOWN = 200
 
 
 def told(error: BaseException, place: Path | None = None) -> PlaceError | None:
-    """An error of a disk or a path as one line; None for any other error.
+    """Convert an error of a disk or a path to a one-line PlaceError; None for others.
 
-    A full disk is known wherever it lies among the error's causes, since its other readings would mislead.
+    A full disk is recognised anywhere in the chain of causes, since any other explanation would be misleading.
 
     Args:
-        error: what was raised.
-        place: what was being used; named unless the error names something outside it.
+        error: the exception that was raised.
+        place: the path in use; it is named unless the error names a path outside it.
     """
     if isinstance(error, RuntimeError) and str(error).startswith(_NO_CACHE):
         return PlaceError("compiled code can be kept nowhere: set NUMBA_CACHE_DIR to a folder that can be written")
     cause: BaseException | None = error
     seen = set[int]()
-    while cause is not None and id(cause) not in seen:  # an error may name itself as its cause
+    while cause is not None and id(cause) not in seen:  # an error may be its own cause
         seen.add(id(cause))
         number = _number(cause)
         if number in (errno.ENOSPC, errno.EDQUOT) or (cause is error and number in _TOLD):
@@ -61,7 +61,7 @@ def told(error: BaseException, place: Path | None = None) -> PlaceError | None:
 
 @contextmanager
 def telling(place: Path | None = None) -> Iterator[None]:
-    """Raise what `told` makes of an error in the body, and any other error as it is."""
+    """Raise errors that `told` recognises as PlaceError, and all others unchanged."""
     try:
         yield
     except PlaceError:
@@ -75,7 +75,10 @@ def telling(place: Path | None = None) -> Iterator[None]:
 
 @contextmanager
 def writing(place: Path) -> Iterator[None]:
-    """Raise PlaceError, which says what to do, for every OSError in the body, which does nothing but write."""
+    """Raise PlaceError with a remedy for every OSError in the body.
+
+    The body must do nothing but write.
+    """
     try:
         with telling(place):
             yield
@@ -84,11 +87,11 @@ def writing(place: Path) -> Iterator[None]:
 
 
 def _number(error: BaseException) -> int | None:
-    """The system's number of an error, where it is or tells of one."""
+    """Return the system's error number that an error carries or mentions, or None."""
     if isinstance(error, OSError):
         return error.errno
     if isinstance(error, UserError):
-        return None  # it is told already; its cause may be known better
+        return None  # already explained; its cause may be recognised
     said = str(error)
     if _NO_ROOM_TO_SORT in said:
         return errno.ENOSPC

@@ -1,35 +1,31 @@
-"""How the energy of a site's activations, the sum of their squared norms, is spread: over their mean and dimensions.
+"""Concentration of a site's activation energy in its mean and in dimensions.
 
-Language models have dimensions that are large at every token (Sun et al. 2024, "Massive Activations in Large Language
-Models"). Where those are most of every activation, one atom explains most of all of them, and a relative error of all
-of it says little of what tells tokens apart. Nothing here imports torch.
+The energy is the sum of the squared norms. Language models have dimensions that are large at every token (Sun et al.
+2024, "Massive Activations in Large Language Models"). If these make up most of every activation, one atom explains most
+of all activations, and a relative error that includes them reflects little of what distinguishes tokens. This module
+does not import torch.
 """
 
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
-from itda_core.common.validate import share, whole
+from itda_core.common.validate import Count, Share
 
 _MUCH = 0.5
-"""A share of the energy that is told: of small models it is about 0.1, of some pretrained ones up to 0.94."""
+"""Share of the energy from which a warning is issued: about 0.1 in small models, up to 0.94 in some pretrained ones."""
 
 
 class Spread(NamedTuple):
-    """Where the energy of some activations is."""
+    """Concentration of the energy of a set of activations."""
 
-    mean: float
-    """Share of it in the mean vector, which all of them have in common."""
-    dimension: int
-    """The dimension that has most of it."""
-    largest: float
-    """Share of it in that dimension."""
-
-    @classmethod
-    def parse(cls, said: Any) -> "Spread":
-        """Read what may come from a stranger's manifest. Raises KeyError, TypeError or ValueError."""
-        return cls(share(said["mean"]), whole(said["dimension"]), share(said["largest"]))
+    mean: Share
+    """Share of the energy in the mean vector, which all activations have in common."""
+    dimension: Count
+    """Index of the dimension with the largest share."""
+    largest: Share
+    """Share of the energy in that dimension."""
 
     def note(self) -> str | None:
-        """What a reader of relative errors has to know, in a line; None where there is nothing."""
+        """Return a one-line caveat about relative errors, or None if there is none."""
         if self.mean >= _MUCH:
             where = f" ({100 * self.largest:.0f} % in dimension {self.dimension})" if self.largest >= _MUCH else ""
             return (

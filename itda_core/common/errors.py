@@ -1,4 +1,4 @@
-"""Errors and warnings that a reader sees as one line."""
+"""Errors and warnings that are shown to the user as one line."""
 
 import sys
 
@@ -6,7 +6,7 @@ from itda_core.common.text import has_half_characters, one_line
 
 
 def check_argument(text: str) -> None:
-    """Raises UserError for a text that can be neither a file's name nor in a file of text."""
+    """Raise UserError for text that can be neither a file name nor file content."""
     if "\0" in text or has_half_characters(text):
         raise UserError(
             f"{text[:80]!r} is not text in {sys.getfilesystemencoding()}: set LC_ALL=C.UTF-8, or rename what it names"
@@ -14,31 +14,37 @@ def check_argument(text: str) -> None:
 
 
 class UserError(Exception):
-    """A mistake that the user can mend; the message is one line that says what to do. The command line exits with 2."""
+    """An error that the user can fix.
+
+    The message is one line that states the remedy. The command line exits with status 2.
+    """
 
     def __str__(self) -> str:
         return one_line(super().__str__())
 
 
 class PlaceError(UserError):
-    """A disk or a path that the system does not let be used: a full disk above all."""
+    """A disk or a path that the system does not allow to be used, such as a full disk."""
 
 
 class DamagedError(UserError):
-    """A file of the library that is missing, cut short, or not what it says it is."""
+    """A library file that is missing, truncated, or inconsistent with its metadata."""
 
 
 class NewerError(UserError):
-    """A file that a newer version of this program wrote: nothing is wrong with it, and it is not to be deleted."""
+    """A file that a newer version of this program wrote.
+
+    The file is valid and must not be deleted.
+    """
 
 
 class EngineError(UserError):
-    """The database engine failed within itself, over a file that may well be sound."""
+    """An internal failure of the database engine; the file that it read may be valid."""
 
 
 class ChanceWarning(UserWarning):
-    """A similarity that chance alone would make large: so few tokens were given."""
+    """A similarity based on so few tokens that chance alone would make it large."""
 
 
 class MeanWarning(UserWarning):
-    """Activations that are nearly the same vector, whose relative errors say little."""
+    """Activations so nearly identical that relative errors are uninformative."""

@@ -16,18 +16,24 @@ from itda_core.common.parts import part_beside
 from itda_core.common.types import Site
 
 DIGEST = "digest"
-"""The name in an object under which `write_sealed` puts the SHA-256 of all else in it."""
+"""Key under which `write_sealed` stores the SHA-256 of the rest of the object."""
 
 
 def sha256_of(path: Path) -> str:
-    """SHA-256 of a file's bytes, 64 hex characters. Raises OSError when the file cannot be read."""
+    """Return the SHA-256 of a file's bytes as 64 hexadecimal characters.
+
+    Raises OSError if the file cannot be read.
+    """
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 @contextmanager
 def written_whole(path: Path) -> Iterator[Path]:
-    """A path to write to, beside `path`; what is there at the end takes its place, and nothing of it after an error."""
+    """Yield a temporary path beside `path` that replaces it atomically at the end.
+
+    After an error the temporary file is removed and `path` is unchanged.
+    """
     with part_beside(path) as part:
         mode = part.stat().st_mode
         yield part
@@ -36,9 +42,9 @@ def written_whole(path: Path) -> Iterator[Path]:
 
 
 def place_folder(part: Path, folder: Path) -> None:
-    """Rename a folder into its place, once all that was written into it is on the disk.
+    """Sync the contents of a folder to disk and rename it into place.
 
-    Raises OSError where there is something at that place already, or it cannot be written.
+    Raises OSError if the target exists already or cannot be written.
     """
     with part_beside(part / "mode") as probe:
         mode = probe.stat().st_mode
@@ -49,7 +55,10 @@ def place_folder(part: Path, folder: Path) -> None:
 
 
 def _settle(path: Path, mode: int) -> None:
-    """Give a file the mode of any new one, whatever its writer thought of others, and see it onto the disk."""
+    """Set a file's mode to the default for new files and sync it to disk.
+
+    Some writers create files with a mode of their own.
+    """
     if path.stat().st_mode != mode:
         path.chmod(mode)
     descriptor = os.open(path, os.O_RDONLY)
@@ -60,7 +69,7 @@ def _settle(path: Path, mode: int) -> None:
 
 
 def write_json(path: Path, value: Any) -> None:
-    """Write a value as JSON, whole or not at all: a reader sees the old file or the new one, never a part.
+    """Write a value as JSON, atomically: a reader sees the old file or the new one.
 
     Raises:
         TypeError, ValueError: the value has no JSON form; NaN and infinity have none.
@@ -72,22 +81,28 @@ def write_json(path: Path, value: Any) -> None:
 
 
 def write_sealed(path: Path, value: dict[str, Any]) -> None:
-    """Write an object as `write_json` does, with a digest of it inside, by which `is_changed` tells a later change."""
+    """Write an object as `write_json` does, with its digest.
+
+    `is_changed` detects later changes by the digest.
+    """
     write_json(path, sealed(value))
 
 
 def sealed(value: dict[str, Any]) -> dict[str, Any]:
-    """An object with a digest of all else in it."""
+    """Return an object extended by the digest of its content."""
     return value | {DIGEST: _digest_of(value)}
 
 
 def is_changed(value: Any) -> bool:
-    """Whether an object is not what was written. What has no digest, as older files, cannot be told: it is not."""
+    """Return whether an object differs from what was written, according to its digest.
+
+    False for objects without a digest, as in older files: changes in them cannot be detected.
+    """
     if not isinstance(value, dict):
         return False
     if DIGEST in value:
         return value[DIGEST] != _digest_of(value)
-    # Where it is the digest's own name that was changed, one of the values is the digest still.
+    # If the digest's key was renamed, one of the values is still the digest.
     return any(isinstance(each, str) and each == _digest_of(value, name) for name, each in value.items())
 
 
@@ -97,13 +112,19 @@ def _digest_of(value: dict[str, Any], own: str = DIGEST) -> str:
 
 
 def write_hash(path: Path) -> None:
-    """Keep the SHA-256 of a file beside it, as `NAME.sha256` in the form of sha256sum. Raises OSError."""
+    """Store the SHA-256 of a file beside it as `NAME.sha256`, in the sha256sum format.
+
+    Raises OSError.
+    """
     with written_whole(_hash_path(path)) as part:
         part.write_text(f"{sha256_of(path)}  {path.name}\n", encoding="utf-8")
 
 
 def has_other_hash(path: Path) -> bool:
-    """Whether a file is not the one whose hash was kept beside it; not where none was. Raises OSError."""
+    """Return whether a file differs from the hash that is stored beside it.
+
+    False if no hash is stored. Raises OSError.
+    """
     kept = _hash_path(path)
     return kept.is_file() and kept.read_bytes() != f"{sha256_of(path)}  {path.name}\n".encode()
 
@@ -113,7 +134,7 @@ def _hash_path(path: Path) -> Path:
 
 
 def problem_of_file(path: Path, digest: str, written: str = "written") -> str | None:
-    """What is wrong with a file of which the hash is known, in one line; None where nothing is."""
+    """Describe in one line how a file differs from its known hash; None if it matches."""
     try:
         if not path.is_file():
             return f"{path.name} is missing"
@@ -123,7 +144,10 @@ def problem_of_file(path: Path, digest: str, written: str = "written") -> str | 
 
 
 def is_file(path: Path) -> bool:
-    """Whether a path is a file. Raises DamagedError where that cannot be told, as in a folder of another user."""
+    """Return whether a path is a file.
+
+    Raises DamagedError if this cannot be determined, as in another user's folder.
+    """
     try:
         return path.is_file()
     except OSError as error:
@@ -131,14 +155,14 @@ def is_file(path: Path) -> bool:
 
 
 def unreadable(path: Path, error: OSError) -> DamagedError:
-    """The error that says that a file or a folder of a library cannot be read, and why."""
+    """Return the error for an unreadable file or folder of a library, with its cause."""
     why = error.strerror or error
     remedy = ": let this user read it" if isinstance(error, PermissionError) else ""
     return DamagedError(f"{str(path)!r} cannot be read: {why}{remedy}")
 
 
 def read_json(path: Path) -> Any:
-    """Read a JSON file that may come from a stranger; what it returns can always be written again.
+    """Read a possibly untrusted JSON file; the result can always be written again.
 
     Raises:
         DamagedError: the file is missing, or not valid JSON in UTF-8.
@@ -146,7 +170,7 @@ def read_json(path: Path) -> Any:
     try:
         text = path.read_text(encoding="utf-8")
         value = json.loads(text, parse_constant=_refuse, parse_float=_finite)
-        # JSON can spell a lone surrogate as an escape; it would only fail later, wherever it is shown or stored.
+        # JSON can encode a lone surrogate as an escape; it would only fail later, when it is shown or stored.
         json.dumps(value, ensure_ascii=False).encode()
     except OSError as error:
         raise unreadable(path, error) from error
@@ -156,7 +180,10 @@ def read_json(path: Path) -> Any:
 
 
 def slug(text: str, limit: int = 40) -> str:
-    """A readable name for a path or a URL: lowercase a-z, 0-9 and hyphens, at most `limit` characters, never empty."""
+    """Convert text to a readable name for a path or a URL.
+
+    Lowercase a-z, 0-9 and hyphens, at most `limit` characters, never empty.
+    """
     plain = unicodedata.normalize("NFKD", text).encode("ascii", "ignore").decode().lower()
     return re.sub("[^a-z0-9]+", "-", plain).strip("-")[:limit].strip("-") or "unnamed"
 
@@ -171,6 +198,6 @@ def _finite(text: str) -> float:
 
 
 def short_hash(identity: dict, sites: list[Site]) -> str:
-    """Hash an identity and its sites to ten hexadecimal digits, for a folder's name."""
+    """Hash an identity and its sites to ten hexadecimal digits for a folder name."""
     text = json.dumps([identity, [[site.layer, site.hook] for site in sites]], sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()[:10]

@@ -6,7 +6,10 @@ from huggingface_hub.errors import HfHubHTTPError
 
 
 def answer_of_hub(name: str, error: BaseException) -> str | None:
-    """What to do about a repository that the Hub did not let be read, where it said so; None where it did not."""
+    """Return a remedy for a request that the Hub refused.
+
+    None if the Hub did not answer with an error.
+    """
     answers = [cause.response.status_code for cause in causes_of(error) if isinstance(cause, HfHubHTTPError)]
     if 401 in answers:
         return f"the Hub does not know the token that was sent for {name}: set HF_TOKEN to a valid one, or unset it"
@@ -19,7 +22,7 @@ def answer_of_hub(name: str, error: BaseException) -> str | None:
 
 
 def causes_of(error: BaseException | None) -> Iterator[BaseException]:
-    """An error and those under it."""
+    """Yield an error and its chain of causes."""
     while error is not None:
         yield error
         error = error.__cause__ or error.__context__

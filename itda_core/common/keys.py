@@ -1,4 +1,4 @@
-"""Sources, document and position, as single integer keys."""
+"""Sources (document and position) encoded as single integer keys."""
 
 from typing import Any
 
@@ -6,11 +6,14 @@ import numpy as np
 
 from itda_core.common.arguments import sources_array
 
-SHIFT = 32  # a document and a position as one number
+SHIFT = 32  # bits reserved for the position; the document is above them
 
 
 def row_keys(sources: Any, name: str = "sources") -> np.ndarray:
-    """[n] int64, a number for the source of each row, in their order. Raises ValueError as `jaccard` does."""
+    """Return [n] int64 keys of the sources, in the order of the rows.
+
+    Raises ValueError for sources that are negative or too large, and in the cases of `sources_array`.
+    """
     rows = sources_array(sources, name)
     if rows.size and (rows.min() < 0 or rows.max() >= 1 << SHIFT - 1):
         raise ValueError(f"{name}: one is below 0 or too large: documents and positions count from 0")
@@ -18,5 +21,5 @@ def row_keys(sources: Any, name: str = "sources") -> np.ndarray:
 
 
 def sources_of(keys: np.ndarray) -> np.ndarray:
-    """[m, 2] int64 sources that numbers from `source_keys` stand for."""
+    """Decode keys of `row_keys` to [m, 2] int64 sources."""
     return np.stack([keys >> SHIFT, keys & (1 << SHIFT) - 1], axis=1)

@@ -1,4 +1,4 @@
-"""The names of a library's folders and files, in one place."""
+"""Names of a library's folders and files."""
 
 CORPORA, DICTIONARIES, JOBS, ACTIVATIONS = "corpora", "dictionaries", "jobs", "activations"
 COMPARISONS, SAES = "comparisons", "saes"

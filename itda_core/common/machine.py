@@ -5,7 +5,10 @@ from pathlib import Path
 
 
 def machine_memory() -> int | None:
-    """Bytes of memory that this machine, or the group of processes that this one is in, may use; None if unknown."""
+    """Return the bytes of memory available to this process; None if unknown.
+
+    The machine's memory, or the limit of the process's control group if that is lower.
+    """
     try:
         total = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
     except (AttributeError, ValueError, OSError):

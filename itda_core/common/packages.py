@@ -1,3 +1,3 @@
-"""The packages whose documentation is read as a corpus."""
+"""Packages whose documentation makes up the `docs` corpus."""
 
 PACKAGES = ("numpy", "scipy", "pandas", "sklearn", "torch")

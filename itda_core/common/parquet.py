@@ -1,4 +1,4 @@
-"""Tables that jobs keep in comparisons, as Parquet files, which may be a stranger's when they are read."""
+"""Read and write the Parquet tables of comparisons, which may be untrusted."""
 
 from pathlib import Path
 
@@ -7,26 +7,31 @@ import pandas as pd
 import pyarrow as pa
 from pyarrow import parquet
 
-_ROUNDING = 1e-3  # correlations and shares are quotients of float64 sums, kept in float32: they may miss 1 by a little
+_ROUNDING = 1e-3  # correlations and shares are float64 quotients stored as float32: rounding may exceed 1
 _NULLABLE = {pa.int32(): pd.Int32Dtype(), pa.float32(): pd.Float32Dtype()}
 
 
 def write_table(frame: pd.DataFrame, path: Path, schema: pa.Schema) -> None:
-    """Write the columns of a schema, with checksums. Raises OSError where they cannot be written."""
+    """Write the columns of a schema, with page checksums.
+
+    Raises OSError if they cannot be written.
+    """
     table = pa.Table.from_pandas(frame, schema, preserve_index=False).replace_schema_metadata()
     parquet.write_table(table, path, write_page_checksum=True)
 
 
 def read_table(path: Path, schema: pa.Schema, n_rows: int) -> pd.DataFrame:
-    """Read the columns of a schema, integers and float32 as pandas' types that tell what is missing.
+    """Read the columns of a schema.
+
+    Integers and float32 are read as pandas' nullable types, which represent missing values.
 
     Raises:
-        ValueError: the file cannot be read, or has other columns or another number of rows; it says what a file does
-            that is so, to follow its name.
+        ValueError: the file cannot be read, or has other columns or another number of rows; the message is a predicate
+            that follows the file's name.
     """
     try:
         with parquet.ParquetFile(path, page_checksum_verification=True) as file:
-            if file.metadata.num_rows != n_rows:  # before they are read: there may be any number of them
+            if file.metadata.num_rows != n_rows:  # checked before reading: an untrusted file may be huge
                 raise ValueError("is not of these dictionaries")
             if [file.schema_arrow.field(name).type for name in schema.names] != schema.types:
                 raise ValueError("has columns of other kinds")
@@ -37,10 +42,13 @@ def read_table(path: Path, schema: pa.Schema, n_rows: int) -> pd.DataFrame:
 
 
 def is_numbered(frame: pd.DataFrame, name: str, expected: np.ndarray) -> bool:
-    """Whether a column of integers is what it has to be, with nothing missing."""
+    """Return whether an integer column equals `expected`, without missing values."""
     return not frame[name].isna().to_numpy().any() and np.array_equal(frame[name].to_numpy(np.int64), expected)
 
 
 def are_within_one(frame: pd.DataFrame, name: str) -> bool:
-    """Whether all of a column lies from −1 to 1, but for rounding; what is missing or no number does not."""
+    """Return whether all values of a column are within −1 to 1, up to rounding.
+
+    False if a value is missing or NaN.
+    """
     return bool((np.abs(frame[name].to_numpy(np.float64, na_value=np.nan)) <= 1 + _ROUNDING).all())

@@ -1,4 +1,7 @@
-"""What is being made beside its place: held for as long as its maker lives, and cleared away by others after that."""
+"""Temporary files beside their targets, locked while their creator lives.
+
+Other processes remove those that a killed process left behind.
+"""
 
 import fcntl
 import os
@@ -16,7 +19,10 @@ _NEVER_WAIT = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK
 
 @contextmanager
 def part_beside(path: Path, make: Callable[[Path], object] = Path.touch) -> Iterator[Path]:
-    """A new file beside `path`, or a folder with `make=Path.mkdir`, that is gone at the end unless it was renamed."""
+    """Yield a new locked file beside `path`, removed at the end unless it was renamed.
+
+    With `make=Path.mkdir` it is a folder.
+    """
     part = path.with_name(f".{path.name}.{uuid4().hex}")
     descriptor = _made_and_held(part, make)
     try:
@@ -30,11 +36,11 @@ def part_beside(path: Path, make: Callable[[Path], object] = Path.touch) -> Iter
 
 
 def clear_parts(folder: Path, name: str | None = None) -> None:
-    """Remove parts that nobody holds: what a process was making in a folder when it was killed.
+    """Remove unlocked temporary files of a folder, left by killed processes.
 
     Args:
-        folder: which; one that is not there, or may not be read, has nothing to be cleared.
-        name: of what the parts are; of anything unless given.
+        folder: the folder; one that does not exist or may not be read is skipped.
+        name: name of the target whose temporary files are removed; all targets by default.
     """
     for path in _inside(folder):
         match = _PART.fullmatch(path.name)
@@ -43,7 +49,7 @@ def clear_parts(folder: Path, name: str | None = None) -> None:
 
 
 def clear_library(root: Path) -> None:
-    """Remove what killed processes were making anywhere in a library."""
+    """Remove the temporary files of killed processes everywhere in a library."""
     for kind in _folders(root):
         clear_parts(kind)
         for folder in _folders(kind):
@@ -51,7 +57,10 @@ def clear_library(root: Path) -> None:
 
 
 def _made_and_held(part: Path, make: Callable[[Path], object]) -> int:
-    """Make a part and hold it; one that was cleared away between the two is made again."""
+    """Create a temporary file and lock it.
+
+    It is created again if another process removed it before it was locked.
+    """
     while True:
         make(part)
         try:
@@ -67,7 +76,7 @@ def _made_and_held(part: Path, make: Callable[[Path], object]) -> int:
 def _remove_unless_held(path: Path) -> None:
     try:
         descriptor = os.open(path, _NEVER_WAIT)
-    except OSError:  # gone at this moment, another user's, or a link
+    except OSError:  # removed meanwhile, owned by another user, or a symbolic link
         return
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -75,14 +84,14 @@ def _remove_unless_held(path: Path) -> None:
             shutil.rmtree(path, ignore_errors=True)
         else:
             path.unlink(missing_ok=True)
-    except OSError:  # held, or in a folder that may only be read: it stays
+    except OSError:  # locked, or in a read-only folder: it stays
         return
     finally:
         os.close(descriptor)
 
 
 def _folders(folder: Path) -> list[Path]:
-    """Folders in a folder, without those that are links: a stranger's may lead anywhere."""
+    """List the subfolders of a folder, except symbolic links, which are untrusted."""
     return [path for path in _inside(folder) if not path.is_symlink() and path.is_dir()]
 
 

@@ -1,11 +1,11 @@
-"""Strings that may come from anywhere, made safe to print."""
+"""Sanitise untrusted strings for printing."""
 
 
 def one_line(text: str) -> str:
-    """A stranger's text as one line with nothing in it that a terminal would obey."""
+    """Convert untrusted text to one line without terminal control sequences."""
     return " ".join(text.split()).encode("unicode_escape").decode() if not text.isprintable() else text
 
 
 def has_half_characters(text: str) -> bool:
-    """Whether a text holds half of a character, which cannot be encoded: a lone surrogate."""
+    """Return whether a text contains lone surrogates, which cannot be encoded."""
     return any("\ud800" <= character <= "\udfff" for character in text)

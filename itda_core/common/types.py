@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple
 
 from itda_core.common.errors import UserError
+from itda_core.common.validate import Count, Finite
 
 if TYPE_CHECKING:
     import numpy as np
@@ -16,39 +17,43 @@ class Document(NamedTuple):
     """One text of a corpus."""
 
     name: str
-    """Where it came from, for people: `numpy.linalg.svd`, `notes.txt`, `line 12`."""
+    """Human-readable origin: `numpy.linalg.svd`, `notes.txt`, `line 12`."""
     text: str
-    """The text, whole and unchanged."""
+    """The complete, unchanged text."""
 
 
 class Codes(NamedTuple):
-    """Sparse codes of n activations as locations and values: three arrays of equal length, in order of rows.
+    """Sparse codes of n activations in coordinate form, in order of rows.
 
-    Within a row an atom appears once, its coefficients summed; a coefficient is never zero.
+    Three arrays of equal length: rows, atoms, coefficients. Within a row an atom occurs once, with its coefficients
+    summed; no coefficient is zero.
     """
 
     row: "np.ndarray"
-    """[n_codes] int64: which activation."""
+    """[n_codes] int64: index of the activation."""
     atom: "np.ndarray"
-    """[n_codes] int64: which atom."""
+    """[n_codes] int64: index of the atom."""
     coefficient: "np.ndarray"
     """[n_codes] float32: signed weight of the unit-norm atom."""
 
 
 class GrowthPoint(NamedTuple):
-    """One batch of a build."""
+    """Size and error of a dictionary after one batch of a build."""
 
-    rows: int
+    rows: Count
     """Activations seen so far, this batch included."""
-    atoms: int
+    atoms: Count
     """Atoms after this batch."""
-    mean_error: float
-    """Mean error of the batch's activations before any of their own is admitted, in the build's unit."""
+    mean_error: Finite
+    """Mean error of the batch's activations before any of them is admitted, in the build's unit."""
 
 
 @dataclass(frozen=True, order=True)
 class Site:
-    """A place in a model: the output of a block (`resid`), or what its MLP or attention adds to the stream."""
+    """A site in a model: a block and a hook.
+
+    `resid` is the output of the block; `mlp` and `attn` are what its MLP or attention adds to the residual stream.
+    """
 
     layer: int
     """Block index, from 0."""

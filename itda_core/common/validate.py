@@ -21,6 +21,8 @@ Finite = Annotated[float, Field(allow_inf_nan=False)]
 """A number that is finite as a float."""
 Share = Annotated[float, Field(ge=0, le=1)]
 """A number from 0 to 1."""
+Positive = Annotated[int, Field(ge=1, le=MOST)]
+"""A count of 1 or more."""
 
 _Kind = TypeVar("_Kind")
 
@@ -99,23 +101,8 @@ def number(value: Any) -> float:
     return float(value)
 
 
-def share(value: Any) -> float:
-    """A number from 0 to 1."""
-    found = number(value)
-    if not 0 <= found <= 1:
-        raise ValueError(f"{found:g} is not a share")
-    return found
-
-
 def plain_text(value: Any) -> str:
     """Text."""
     if not isinstance(value, str):
         raise ValueError(f"{str(value)[:40]!r} is not text")
-    return value
-
-
-def flag(value: Any) -> bool:
-    """True or false."""
-    if not isinstance(value, bool):
-        raise ValueError(f"{str(value)[:40]!r} is neither true nor false")
     return value

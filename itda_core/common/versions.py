@@ -7,7 +7,7 @@ _PACKAGES = ("itda-explorer", "torch", "transformers", "nnsight", "numpy", "numb
 
 
 def versions() -> dict[str, str]:
-    """Versions of the packages that make dictionaries."""
+    """Return the versions of Python and of the packages that affect dictionaries."""
     return {
         "python": platform.python_version(),
         **{package: importlib.metadata.version(package) for package in _PACKAGES},

@@ -1,1 +1,1 @@
-"""Jobs over two dictionaries: overlap, matching, transplant, layers."""
+"""Analyses of two dictionaries: overlap, matching, transplant, layers."""

@@ -1,4 +1,4 @@
-"""Compare two dictionaries on their common tokens: the job."""
+"""Compare two dictionaries on their common tokens."""
 
 from dataclasses import asdict
 
@@ -26,7 +26,7 @@ from itda_core.reports.comparison import (
 
 
 def compare(library: Library, id_a: str, id_b: str, job: Job) -> Comparison:
-    """Compare two dictionaries and keep what was found; what is there already is read.
+    """Compare two dictionaries and store the result; reuse a stored result.
 
     Raises UserError for unknown ids and for dictionaries that cannot be compared.
     """
@@ -35,7 +35,7 @@ def compare(library: Library, id_a: str, id_b: str, job: Job) -> Comparison:
     if (found := read_comparison(library, a, b)) is not None:
         return found
     with build_lock(library.root, f"compare-{min(digest_of(a, b), digest_of(b, a))}"):  # one lock for both orders
-        if (found := read_comparison(library, a, b)) is not None:  # by a process that had the lock a moment ago
+        if (found := read_comparison(library, a, b)) is not None:  # by a process that held the lock just before
             return found
         return _compare(library, a, b, key, job)
 
@@ -60,7 +60,7 @@ def _compare(library: Library, a: DictionaryManifest, b: DictionaryManifest, key
 
 
 def summarise(pair: Pair, a: str, b: str, key: Key) -> Comparison:
-    """Everything about two dictionaries as wholes: how much they share, by chance too, and how sure that is."""
+    """Compute the overlap of two dictionaries, its chance level and its interval."""
     counts, coverage, strata, documents = pair.counts(), pair.coverage(), pair.strata(), pair.documents()
     return Comparison(
         a=a,
@@ -82,7 +82,7 @@ def summarise(pair: Pair, a: str, b: str, key: Key) -> Comparison:
 
 
 def _measure(pair: Pair, job: Job) -> Measures:
-    # The compiled loops are loaded by the job alone: pages read only what it found.
+    # The compiled loops are imported by the job alone: the pages only read stored results.
     from itda_core.comparison.matching import best_matches, passes
 
     job.stage("matching atoms", int(pair.fires("a").sum()) * passes(pair), "codes")

@@ -1,4 +1,4 @@
-"""Compare all layers of two models: the job."""
+"""Compare all layers of two models."""
 
 from collections.abc import Sequence
 from dataclasses import asdict
@@ -26,29 +26,31 @@ if TYPE_CHECKING:
     from itda_core.capture.layers import LayerActivations
 
 
-_LEAST_TOKENS = 100  # in common
+_LEAST_TOKENS = 100  # minimum number of common tokens
 
 
 def compare_layers(
     library: Library, id_a: str, id_b: str, job: Job, settings: LayersSettings = DEFAULT
 ) -> LayerSimilarity:
-    """Compare all layers of the models of two dictionaries, at their place in the blocks, and keep what was found.
+    """Compare all layers of the models of two dictionaries and store the result.
+
+    The layers are compared at the dictionaries' hooks. A stored result is reused.
 
     Args:
-        library: where the dictionaries are.
-        id_a, id_b: the dictionaries, of one corpus.
-        job: told how far it is.
-        settings: on what.
+        library: the library of the dictionaries.
+        id_a, id_b: ids of the dictionaries, of one corpus.
+        job: receives progress.
+        settings: tokens and dictionary settings of the comparison.
 
     Raises:
-        UserError: unknown ids, dictionaries of two corpora, a model that is not here, or too few tokens in common.
+        UserError: unknown ids, dictionaries of two corpora, a model that is not available, or too few common tokens.
     """
     a, b = library.record(id_a), library.record(id_b)
     key = key_of(a, b)
     found = read_layers(library, a, b, settings)
     if found is not None:
         return found
-    from itda_core.capture.layers import common_rows  # with torch, which reading a report does without
+    from itda_core.capture.layers import common_rows  # imports torch, which reading a stored report does not need
 
     path = path_of(library, a, b, settings)
     with build_lock(library.root, f"layers-{path.stem[-10:]}"):
@@ -97,7 +99,7 @@ def _read(library: Library, record: DictionaryManifest, tokens: int, job: Job) -
 def _measure(
     layers: "Sequence[Sequence[torch.Tensor]]", sources: "torch.Tensor", settings: LayersSettings, job: Job
 ) -> dict[str, Any]:
-    """Atoms, values, what is left out, and the union, of activations per model and layer."""
+    """Compute atom counts, similarities, omissions, cautions and source unions."""
     import torch
 
     from itda_core.dictionary.builder import DictionaryBuilder
@@ -150,7 +152,7 @@ def _measure(
             keep(name, layer_similarities(names[name].compare if name in names else shared.compare, *prepared))
             if name == "linear_cka" and (caution := cka.caution(*prepared)):
                 cautions[name] = caution
-        except ValueError as error:  # too few tokens, a zero or constant activation: the line says which
+        except ValueError as error:  # too few tokens, or a zero or constant activation: the message says which
             left_out[name] = str(error)
     return {
         "atoms": tuple(tuple(len(each) for each in side) for side in chosen),
@@ -162,7 +164,10 @@ def _measure(
 
 
 def _union(a: "Sequence[torch.Tensor]", b: "Sequence[torch.Tensor]", keys: np.ndarray) -> dict[str, Any]:
-    """How alike two models are as wholes, of the sources of their layers and the tokens [n, 2] that both read."""
+    """Compare two models as a whole by the union of their layers' sources.
+
+    `keys` [n, 2] are the tokens that both models read.
+    """
     from itda_core.common.keys import sources_of
     from itda_core.similarity.overlap import overlap, union_keys
 

@@ -1,9 +1,11 @@
-"""Which atom of another dictionary fires most like an atom: Pearson correlation of their coefficients over the corpus.
+"""Match atoms of two dictionaries by the correlation of their coefficients.
 
-The measure by which features of two models were first matched one to one (Li et al. 2015, arXiv 1511.07543), and those
-of two sparse autoencoders (Bricken et al. 2023, "Towards Monosemanticity", where it is the correlation of activations
-over the same tokens). An atom that does not fire on a token counts as 0 there. The sign counts: two atoms that fire on
-the same tokens with opposite signs say opposite things of them.
+For each atom, the atom of the other dictionary with the highest Pearson correlation of coefficients over the corpus.
+
+This is the measure by which features of two models were first matched one to one (Li et al. 2015, arXiv 1511.07543),
+and those of two sparse autoencoders (Bricken et al. 2023, "Towards Monosemanticity", where it is the correlation of
+activations over the same tokens). An atom that does not fire on a token counts as 0 there. The sign matters: two
+atoms that fire on the same tokens with opposite signs have opposite meanings.
 """
 
 from collections.abc import Callable, Iterator
@@ -17,12 +19,15 @@ from itda_core.pursuit.compiling import compiled
 from itda_core.queries.pair_filters import LEAST_TOGETHER, MATCH_COLUMNS
 from itda_core.queries.pairs import Measures, Pair
 
-_CODES_HELD = 1 << 26  # of B at once: 512 MB
-_CODES_AT_ONCE = 1 << 22  # read from a file: 48 MB
+_CODES_HELD = 1 << 26  # of B in memory at once: 512 MB
+_CODES_AT_ONCE = 1 << 22  # read from a file at once: 48 MB
 
 
 class Sums(NamedTuple):
-    """What correlations need of a side's atoms, over the common tokens: [n_atoms] float64 arrays."""
+    """Per-atom sums of coefficients over the common tokens, for correlations.
+
+    The fields are float64 arrays [n_atoms].
+    """
 
     plain: np.ndarray
     """Sum of the coefficients."""
@@ -33,11 +38,11 @@ class Sums(NamedTuple):
 
     @classmethod
     def zeros(cls, n_atoms: int) -> "Sums":
-        """Of no codes."""
+        """Return zero sums."""
         return cls(*(np.zeros(n_atoms) for _ in cls._fields))
 
     def add(self, atom: np.ndarray, coefficient: np.ndarray, first: int = 0) -> None:
-        """Take in some codes, of atoms that are counted from `first`."""
+        """Add codes of atoms numbered from `first`."""
         for start in range(0, len(atom), _CODES_AT_ONCE):
             part = slice(start, start + _CODES_AT_ONCE)
             weights = coefficient[part].astype(np.float64)
@@ -47,7 +52,7 @@ class Sums(NamedTuple):
 
 
 class _Best(NamedTuple):
-    """The best match found so far for each atom of a side: [n_atoms] arrays."""
+    """Best match found so far for each atom of a side: [n_atoms] arrays."""
 
     other: np.ndarray
     correlation: np.ndarray
@@ -58,7 +63,7 @@ class _Best(NamedTuple):
         return cls(np.full(n_atoms, -1, np.int32), np.full(n_atoms, -2.0), np.zeros(n_atoms, np.int32))
 
     def frame(self, sums: Sums) -> pd.DataFrame:
-        """As a table of MEASURES."""
+        """Return the matches as a table of MATCH_COLUMNS."""
         has_none = self.other < 0
         columns = {
             "atom": np.arange(len(self.other), dtype=np.int32),
@@ -73,15 +78,15 @@ class _Best(NamedTuple):
 
 
 def best_matches(pair: Pair, progress: Callable[[int], None], held: int = _CODES_HELD) -> Measures:
-    """For every atom of either dictionary the atom of the other whose coefficients correlate most with its own.
+    """Return each atom's most correlated atom of the other dictionary.
 
-    Memory is bounded: B's codes are held for as many of its atoms as there is room for, A's pass by, and then the next
-    atoms of B have their turn.
+    Memory is bounded: the codes of B are loaded for one range of its atoms at a time, as many as fit, and all codes
+    of A are streamed once per range.
 
     Args:
         pair: the two indexes.
-        progress: told how many of A's codes have passed by, `passes` times all of them.
-        held: codes of B that are held at once.
+        progress: called with the number of A's codes streamed so far, `passes` times all of them in the end.
+        held: maximum number of B's codes in memory.
     """
     common_a, common_b = pair.common_tokens()
     place_a, place_b = _places(common_a), _places(common_b)
@@ -121,26 +126,26 @@ def best_matches(pair: Pair, progress: Callable[[int], None], held: int = _CODES
 
 
 def passes(pair: Pair, held: int = _CODES_HELD) -> int:
-    """How often A's codes pass by."""
+    """Return the number of passes over A's codes."""
     return len(list(_ranges(pair.fires("b"), held)))
 
 
 def _places(common: np.ndarray) -> np.ndarray:
-    """For a token's ordinal its place among the common tokens, −1 where it is none of them."""
+    """Return a map from token ordinal to index among the common tokens, or −1."""
     places = np.full(int(common.max(initial=-1)) + 1, -1, np.int32)
     places[common] = np.arange(len(common), dtype=np.int32)
     return places
 
 
 def _common(tokens: np.ndarray, places: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Which of some tokens are common, and the places of those that are."""
+    """Return the mask of common tokens, and the indices of those."""
     is_common = tokens < len(places)
     is_common[is_common] = places[tokens[is_common]] >= 0
     return is_common, places[tokens[is_common]]
 
 
 def _ranges(fires: np.ndarray, codes: int) -> Iterator[tuple[int, int]]:
-    """Ranges of atoms with so many codes at most each, or one atom."""
+    """Yield ranges of atoms with at most `codes` codes each, or a single atom."""
     first = 0
     ends = np.cumsum(fires)
     while first < len(fires):
@@ -153,7 +158,10 @@ def _ranges(fires: np.ndarray, codes: int) -> Iterator[tuple[int, int]]:
 def _parts(
     pair: Pair, side: str, fires: np.ndarray, places: np.ndarray
 ) -> Iterator[tuple[range, np.ndarray, np.ndarray, np.ndarray]]:
-    """All codes on common tokens, atom by atom: the part's atoms, then atom, place and coefficient of each code."""
+    """Yield all codes on common tokens, in ranges of atoms.
+
+    Each item has the range of atoms, then atom, common-token index and coefficient of each code.
+    """
     for first, stop in _ranges(fires, _CODES_AT_ONCE):
         atom, token, coefficient = pair.codes_of_atoms(side, first, stop)
         is_common, place = _common(token, places)
@@ -163,14 +171,17 @@ def _parts(
 def _held(
     pair: Pair, first: int, stop: int, places: np.ndarray, n_common: int, n_codes: int
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """B's codes of some atoms by common token: where each token's begin [n_common + 1], atom from `first`, weight."""
+    """Return B's codes of a range of atoms, grouped by common token.
+
+    The offsets of the tokens [n_common + 1], the atoms numbered from `first`, and the coefficients.
+    """
     starts = np.zeros(n_common + 1, np.int64)
     other, weight = np.empty(n_codes, np.int32), np.empty(n_codes, np.float32)
     at = 0
     span = max(1, _CODES_AT_ONCE * len(places) // max(1, n_codes))
     for token in range(0, len(places), span):
         tokens, atom, coefficient = pair.codes_of_tokens("b", (token, token + span), (first, stop))
-        is_common, kept = _common(tokens, places)  # rising, since common tokens are in B's order
+        is_common, kept = _common(tokens, places)  # ascending, since common tokens are in B's order
         end = at + len(kept)
         other[at:end], weight[at:end] = atom[is_common] - first, coefficient[is_common]
         starts[1:] += np.bincount(kept, minlength=n_common)
@@ -180,9 +191,10 @@ def _held(
 
 @register_jitable
 def correlation(n, product, plain_a, square_a, plain_b, square_b):
-    """Pearson correlation from sums over n tokens: of products, and of values and squares on either side.
+    """Compute the Pearson correlation from sums over n tokens.
 
-    Of numbers, or of arrays of them; neither side may have the same value on all tokens.
+    The sums are of products, and of values and squares on either side: numbers, or arrays of them; neither side may
+    be constant over all tokens.
     """
     spread_a = n * square_a - plain_a * plain_a
     spread_b = n * square_b - plain_b * plain_b
@@ -213,7 +225,10 @@ def _match(
     correlation_b,
     together_b,
 ):
-    """Correlate some atoms of A, whose codes lie from one of `bounds` to the next, with B's atoms that are held."""
+    """Correlate atoms of A with the atoms of B that are in memory.
+
+    The codes of A's atoms are delimited by consecutive `bounds`.
+    """
     product = np.zeros(width)
     together = np.zeros(width, np.int32)
     for row in range(len(bounds) - 1):

@@ -1,4 +1,4 @@
-"""Re-embed A's atoms in B at their sources, and measure how they fare."""
+"""Re-embed A's atoms in B at their sources, and measure their agreement."""
 
 from collections.abc import Callable
 from typing import NamedTuple
@@ -18,45 +18,51 @@ from itda_core.queries.pairs import CommonPlaces, Pair
 from itda_core.reports.transplant import CONTEXTS
 from itda_core.similarity.checks import unit_rows
 
-_GAP = 1024  # tokens of A that B did not capture: more of them in a row are not read from A's index
+_GAP = 1024  # tokens of A that B did not capture: longer runs of them are not read from A's index
 _EMPTY = -np.inf
 
 
 class TransplantResult(NamedTuple):
-    """What became of A's atoms in B."""
+    """Result of transplanting A's atoms to B."""
 
     atoms: pd.DataFrame
-    """A row for each atom of A, in their order: `kept_transplant.ATOM_COLUMNS`."""
+    """One row per atom of A, in order: the columns of `ATOM_COLUMNS`."""
     contexts: pd.DataFrame
-    """Where transplanted atoms fire most: `kept_transplant.CONTEXT_COLUMNS`, by atom and rank."""
+    """Strongest contexts of the transplanted atoms: the columns of `CONTEXT_COLUMNS`, by atom and rank."""
     tokens: int
-    """Tokens that both captured."""
+    """Number of tokens that both models captured."""
     relative_error: float | None
-    """Mean of |y − ŷ|² / |y|² over these, decomposed with the transplanted atoms, those at sources left out; None where
-    all of them are at sources."""
+    """Mean of |y − ŷ|² / |y|² over the tokens that are not at sources, decomposed with the transplanted atoms; None if
+    all are at sources."""
 
 
 class _Strongest:
-    """The largest coefficients of each atom so far: [n_atoms, CONTEXTS] arrays, falling in each row."""
+    """Largest coefficients of each atom so far.
+
+    Arrays [n_atoms, CONTEXTS], in descending order in each row.
+    """
 
     def __init__(self, n_atoms: int) -> None:
         self.coefficient = np.full((n_atoms, CONTEXTS), _EMPTY, np.float32)
         self.token = np.zeros((n_atoms, CONTEXTS), np.int32)
 
     def add(self, atom: np.ndarray, token: np.ndarray, coefficient: np.ndarray) -> None:
-        """Take in some codes, of later tokens than those before; of equal coefficients the earlier token stays."""
+        """Add codes of tokens later than those before.
+
+        Of equal coefficients the earlier token is kept.
+        """
         is_larger = coefficient > self.coefficient[atom, -1]
         changed = np.unique(atom[is_larger])
         atoms = np.concatenate([np.repeat(changed, CONTEXTS), atom[is_larger]])
         coefficients = np.concatenate([self.coefficient[changed].ravel(), coefficient[is_larger]])
         tokens = np.concatenate([self.token[changed].ravel(), token[is_larger]])
-        order = np.lexsort((-coefficients, atoms))  # stable: what was there comes before what is equal to it
-        first = np.searchsorted(atoms[order], changed)  # every changed atom has CONTEXTS places and more
+        order = np.lexsort((-coefficients, atoms))  # stable: earlier entries precede equal later ones
+        first = np.searchsorted(atoms[order], changed)  # every changed atom has at least CONTEXTS entries
         kept = order[first[:, None] + np.arange(CONTEXTS)]
         self.coefficient[changed], self.token[changed] = coefficients[kept], tokens[kept]
 
     def frame(self) -> pd.DataFrame:
-        """All that there is, as a table of CONTEXT_COLUMNS."""
+        """Return all entries as a table of CONTEXT_COLUMNS."""
         atom, rank = np.nonzero(self.coefficient > _EMPTY)
         return pd.DataFrame(
             {
@@ -69,7 +75,10 @@ class _Strongest:
 
 
 class _Agreement:
-    """How two sets of codes of the same atoms agree, summed over tokens: [n_atoms] arrays, sources left out."""
+    """Agreement of two sets of codes of the same atoms, summed over tokens.
+
+    Arrays [n_atoms]; sources are left out.
+    """
 
     def __init__(self, n_atoms: int) -> None:
         self._n = n_atoms
@@ -79,7 +88,7 @@ class _Agreement:
         self.strongest = np.zeros(n_atoms, np.float32)
 
     def add(self, a: "_Codes", b: "_Codes") -> None:
-        """Take in the codes of some tokens, which both sides number alike."""
+        """Add the codes of some tokens, with the same row numbers on both sides."""
         self.a.add(a.atom, a.coefficient)
         self.b.add(b.atom, b.coefficient)
         self.fires_a += np.bincount(a.atom, minlength=self._n)
@@ -93,7 +102,10 @@ class _Agreement:
         self.together += np.bincount(both, minlength=self._n)
 
     def correlations(self, n: int) -> np.ndarray:
-        """[n_atoms] Pearson correlations over n tokens; NaN where an atom has the same coefficient on all of them."""
+        """Return the Pearson correlations over n tokens.
+
+        Shape [n_atoms]; NaN for an atom with the same coefficient on all of them.
+        """
         with np.errstate(invalid="ignore", divide="ignore"):
             found = correlation(float(n), self.product, self.a.plain, self.a.square, self.b.plain, self.b.square)
         return np.clip(np.where(np.isfinite(found), found, np.nan), -1, 1)
@@ -111,22 +123,22 @@ class _Codes(NamedTuple):
 def carry(
     pair: Pair, read: ActivationSource, settings: DictionarySettings, advance: Callable[[str, int, int], None]
 ) -> TransplantResult:
-    """Carry A's atoms over to B.
+    """Transplant A's atoms to B.
 
     Args:
         pair: the two indexes.
-        read: gives B's activations.
-        settings: A's, whose L0 and method decompose B's tokens.
-        advance: told of `sources` that were read, and then of `tokens` that were encoded: which of the two, how many
-            more, and how many there are of them.
+        read: source of B's activations.
+        settings: A's settings, whose L0 and method decompose B's tokens.
+        advance: called for `sources` that were read, and then for `tokens` that were encoded: the name, the number of
+            new items, and their total number.
 
     Raises:
-        UserError: no source of A was captured by B, `read` does not give all that was asked for, or a value is not
-            finite.
+        UserError: no source of A was captured by B, `read` does not return all requested activations, or a value is
+            not finite.
     """
     places = pair.common_places()
     n_atoms = len(pair.fires("a"))
-    own = np.full(n_atoms, -1, np.int64)  # of each atom the common token that is its source
+    own = np.full(n_atoms, -1, np.int64)  # index of each atom's source among the common tokens
     has_atom = np.flatnonzero(places.atom >= 0)
     own[places.atom[has_atom]] = has_atom
     if not len(has_atom):
@@ -165,7 +177,7 @@ def _transplanted(
     own: np.ndarray,
     advance: Callable[[str, int, int], None],
 ) -> tuple[Dictionary, np.ndarray]:
-    """B's dictionary of A's sources in A's order, and of each of its atoms the number in A."""
+    """Return B's dictionary of A's sources in A's order, and the atoms' numbers in A."""
     numbers = np.flatnonzero(own >= 0)
     at_sources = np.sort(own[numbers])
     atoms, seen = torch.empty(0), 0
@@ -180,14 +192,14 @@ def _transplanted(
     atoms = atoms[order]
     if not torch.isfinite(atoms).all():
         raise UserError("B has an activation at one of A's sources that is not finite: build with another --dtype")
-    has_direction = atoms.norm(dim=1) > 0  # a zero row is no atom
+    has_direction = atoms.norm(dim=1) > 0  # a zero row is not an atom
     numbers = numbers[has_direction.numpy()]
     sources = torch.from_numpy(sources_of(places.key[own[numbers]]))
     return Dictionary(unit_rows(atoms[has_direction]), sources, settings), numbers
 
 
 def _codes_of_a(pair: Pair, tokens: np.ndarray, n_atoms: int) -> _Codes:
-    """A's codes on some of its tokens, numbered as they come in `tokens`."""
+    """Return A's codes on some of its tokens, with rows as indices into `tokens`."""
     order = np.argsort(tokens, kind="stable")
     rising = tokens[order]
     parts = []
@@ -200,7 +212,7 @@ def _codes_of_a(pair: Pair, tokens: np.ndarray, n_atoms: int) -> _Codes:
 
 
 def _atoms(own: np.ndarray, places: CommonPlaces, agreement: _Agreement) -> pd.DataFrame:
-    """All atoms of A as a table of ATOM_COLUMNS."""
+    """Return all atoms of A as a table of ATOM_COLUMNS."""
     has_none = own < 0
     correlations = agreement.correlations(len(places.key) - 1)
     columns = {

@@ -1,4 +1,4 @@
-"""Carry a dictionary over to another model: the job."""
+"""Transplant a dictionary to another model."""
 
 from dataclasses import asdict
 from pathlib import Path
@@ -31,17 +31,20 @@ if TYPE_CHECKING:
 
 
 def transplant(library: Library, id_a: str, id_b: str, job: Job) -> TransplantSummary:
-    """Carry the dictionary A over to the model of the dictionary B, and keep what was found; what is there is read.
+    """Transplant dictionary A to the model of dictionary B and store the result.
+
+    A stored result is reused.
 
     Raises:
-        UserError: unknown ids, dictionaries of two corpora, or B's model is neither here nor its activations kept.
+        UserError: unknown ids, dictionaries of two corpora, or neither B's model nor stored activations are
+            available.
     """
     a, b = library.record(id_a), library.record(id_b)
     key = key_of(a, b)
     if (found := read_transplant(library, a, b)) is not None:
         return found.summary
     with build_lock(library.root, f"transplant-{folder_of(library, a, b).name[-10:]}"):
-        if (found := read_transplant(library, a, b)) is not None:  # by a process that had the lock a moment ago
+        if (found := read_transplant(library, a, b)) is not None:  # by a process that held the lock just before
             return found.summary
         return _transplant(library, a, b, key, job)
 
@@ -81,7 +84,7 @@ def _transplant(
 def _write(folder: Path, summary: TransplantSummary, tables: dict[str, pd.DataFrame]) -> None:
     with writing(folder):
         folder.mkdir(parents=True, exist_ok=True)
-        (folder / SUMMARY_FILE).unlink(missing_ok=True)  # of another version: half of one and half of the other is none
+        (folder / SUMMARY_FILE).unlink(missing_ok=True)  # of another version: mixing versions would be invalid
         for name, table in tables.items():
             with written_whole(folder / name) as part:
                 write_table(table, part, SCHEMAS[name])
@@ -90,7 +93,10 @@ def _write(folder: Path, summary: TransplantSummary, tables: dict[str, pd.DataFr
 
 
 def _reader(library: Library, record: DictionaryManifest, job: Job) -> "ActivationSource":
-    """Gives the activations that a dictionary was built from: those that were kept, or the model's own."""
+    """Return a source of the activations that a dictionary was built from.
+
+    The source is the stored activations, or the model.
+    """
     from itda_core.capture.replay import from_kept, from_model, kept_activations, no_activations
     from itda_core.corpus.store import Corpus
     from itda_core.models.locate import open_model

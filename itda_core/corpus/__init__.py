@@ -1,1 +1,1 @@
-"""Documents to stored corpus to windows and token table; no torch."""
+"""Ingest documents, store corpora, cut windows, tabulate tokens; no torch."""

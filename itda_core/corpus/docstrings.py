@@ -24,10 +24,10 @@ _SKIPPED_FOLDERS = {"site-packages", "dist-packages", "test", "tests", "_test", 
 
 
 def read_documentation() -> Iterator[Document]:
-    """Documents of the installed documentation, longer than 200 characters, exact repetitions dropped.
+    """Yield the documents of the installed documentation, without exact duplicates.
 
-    They come in the order of a hash of their text, so that any prefix is a fair sample of all packages; the same
-    installed versions give the same documents in the same order.
+    Documents are longer than 200 characters. They are ordered by a hash of their text, so that any prefix is a fair
+    sample of all packages; the same installed versions give the same documents in the same order.
 
     Yields:
         Documents named like `numpy.linalg.svd`, or `reference: for` for the language reference.
@@ -36,7 +36,9 @@ def read_documentation() -> Iterator[Document]:
 
 
 def read_sources() -> Iterator[Document]:
-    """The source code that the documentation lies in, chosen and ordered as that is, its docstrings left out.
+    """Yield the source code of the documented packages, without docstrings.
+
+    Selected and ordered as in `read_documentation`.
 
     Yields:
         Top-level functions and classes, named like `numpy.linalg._linalg.svd`.
@@ -61,11 +63,14 @@ def _language_reference() -> Iterator[Document]:
 
 
 def _source_files() -> list[tuple[str, str]]:
-    """(module name, path) of each source file that may hold docstrings, in a fixed order."""
+    """List (module name, path) of the source files that may hold docstrings.
+
+    The order is fixed.
+    """
     standard_library = Path(sysconfig.get_paths()["stdlib"])
     roots = [(standard_library, "")]
     for package in PACKAGES:
-        spec = importlib.util.find_spec(package)  # a top-level name: found without importing the package
+        spec = importlib.util.find_spec(package)  # a top-level package is found without importing it
         if spec is not None and spec.submodule_search_locations:
             roots.append((Path(next(iter(spec.submodule_search_locations))), package))
     found = []
@@ -79,15 +84,18 @@ def _source_files() -> list[tuple[str, str]]:
 
 
 def _in_files(read: Callable[[tuple[str, str]], list[Document]]) -> Iterator[Document]:
-    # Parsing costs some 15 s of one core, which a reader waits for on the first start: use the cores there are.
-    # Spawned, never forked: the caller may already run threads.
+    # Parsing takes about 15 s of one core, which the user waits for at the first start, so all cores are used.
+    # Processes are spawned, never forked: the caller may already run threads.
     with ProcessPoolExecutor(mp_context=get_context("spawn"), initializer=_end_with_parent) as pool:
         for documents in pool.map(read, _source_files(), chunksize=64):
             yield from documents
 
 
 def _end_with_parent() -> None:
-    """Let a worker end when the process that it works for is killed, instead of waiting for it for ever."""
+    """End a worker process when its parent is killed.
+
+    Otherwise it would wait for the parent forever.
+    """
     parent = parent_process()
     if parent is not None:
 
@@ -99,7 +107,10 @@ def _end_with_parent() -> None:
 
 
 def _docstrings_of_file(file: tuple[str, str]) -> list[Document]:
-    """Docstrings of one source file; none when it is not valid Python, as some test and template files are not."""
+    """Extract the docstrings of one source file.
+
+    Empty if it is not valid Python, as in some test and template files.
+    """
     module, path = file
     source = Path(path).read_bytes()
     if b'"""' not in source and b"'''" not in source:
@@ -112,7 +123,10 @@ def _docstrings_of_file(file: tuple[str, str]) -> list[Document]:
 
 
 def _definitions_of_file(file: tuple[str, str]) -> list[Document]:
-    """Top-level functions and classes of one source file, written anew from its tree without docstrings."""
+    """Extract the top-level functions and classes of a source file.
+
+    They are regenerated from the syntax tree without docstrings.
+    """
     module, path = file
     tree = _parsed(Path(path).read_bytes())
     found = []
@@ -128,7 +142,7 @@ def _definitions_of_file(file: tuple[str, str]) -> list[Document]:
 def _parsed(source: bytes) -> ast.Module | None:
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # other people's invalid escapes are not the reader's concern
+            warnings.simplefilter("ignore")  # invalid escapes in third-party code are irrelevant here
             return ast.parse(source)
     except (SyntaxError, ValueError):
         return None

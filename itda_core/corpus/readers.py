@@ -1,7 +1,7 @@
-"""Documents of a corpus, read where they lie: installed documentation, files, folders, and datasets of the Hub.
+"""Read the documents of a corpus: documentation, files, folders, Hub datasets.
 
-Nothing is dropped and nothing is shuffled, so that a document's ordinal is the same in every reading. Whatever the
-user can mend is a UserError of one line. datasets takes a while to load, so it is loaded when it is first needed.
+Documents are neither dropped nor shuffled, so a document's ordinal is the same in every reading. Any error that the
+user can fix is a one-line UserError. `datasets` loads slowly, so it is imported when first needed.
 """
 
 import os
@@ -21,36 +21,38 @@ from itda_core.corpus.text_tables import TABLES, check_column, checked, cut_shor
 from itda_core.corpus.windows import HOLDOUT
 
 HUB_DOCUMENTS = 10_000
-"""Documents of a Hub dataset that are read when the settings name no number: most are far larger than a build needs."""
+"""Documents of a Hub dataset that are read if the settings name no number: most are far larger than a build needs."""
 TEXT_SUFFIXES = (".txt", ".md")
-"""The files of a folder that are documents."""
+"""Suffixes of the files in a folder that are documents."""
 
 _HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[\w.-]+", re.ASCII)
 _FILE_SUFFIXES = (*TEXT_SUFFIXES, *TABLES, *PACKED_SUFFIXES)
 
 
 def read_documents(settings: CorpusSettings, context: int = WindowSettings.context) -> Iterator[Document]:
-    """Read a corpus one document at a time, in its own order, empty documents included.
+    """Read a corpus one document at a time, in its own order.
 
-    `docs` is the installed documentation (write `./docs` for a folder of that name). A path that exists is read as
-    what it is. Where it says itself what a document is, it is taken at its word: a .jsonl or .ndjson file gives one a
-    line (blank lines are none), .json, .csv, .tsv and .parquet files one a row, a folder of ten .txt and .md files or
-    more one a file, in sorted relative order. Any other file, and a smaller folder, is plain text, of which few or
-    none would be held out: it is cut into passages of about a window each, or of a tenth where it has fewer than ten
-    windows, at the ends of paragraphs, lines, sentences or words. They are named `notes.txt, part 3`; joined, they are
-    the text. A text of under 400 bytes stays whole.
+    Empty documents are included.
 
-    All but .parquet files may be compressed with gzip, bz2 or zst. What is no path but has the form `owner/name` is
-    streamed from the Hugging Face Hub. Documents are named by line, from 1, where they have one; rows of .json and
-    .parquet files and of datasets by their ordinal, from 0.
+    `docs` is the installed documentation (write `./docs` for a folder of that name). An existing path is read according
+    to its type. Formats that define documents are split accordingly: a .jsonl or .ndjson file into one per line (blank
+    lines are skipped), .json, .csv, .tsv and .parquet files into one per row, a folder of at least ten .txt and .md
+    files into one per file, in sorted relative order. Any other file, and a smaller folder, is plain text, of which few
+    or no documents would be held out: it is cut into passages of about one window each, or a tenth of the text if it
+    has fewer than ten windows, at the ends of paragraphs, lines, sentences or words. They are named `notes.txt, part
+    3`; concatenated, they are the text. A text of under 400 bytes is not cut.
+
+    All but .parquet files may be compressed with gzip, bz2 or zst. A spec that is not a path but has the form
+    `owner/name` is streamed from the Hugging Face Hub. Documents are named by line, from 1, if they have one; rows of
+    .json and .parquet files and of datasets by their ordinal, from 0.
 
     Args:
-        settings: which texts.
+        settings: the corpus.
         context: tokens in a window, by which plain text is cut.
 
     Raises:
-        UserError: while iterating; the corpus does not exist, cannot be read, holds something that is not text, or
-            holds no text at all.
+        UserError: while iterating; the corpus does not exist, cannot be read, contains something that is not text, or
+            contains no text at all.
     """
     documents, limit = _open(settings, context)
     has_text = False
@@ -62,12 +64,18 @@ def read_documents(settings: CorpusSettings, context: int = WindowSettings.conte
 
 
 def check_corpus(settings: CorpusSettings) -> None:
-    """Refuse a corpus that cannot be there or is known not to be text, without reading it. Raises UserError."""
+    """Reject a corpus that cannot exist or is known not to be text.
+
+    The documents are not read. Raises UserError.
+    """
     _open(settings)
 
 
 def text_bytes(settings: CorpusSettings) -> int | None:
-    """Bytes of a corpus that is one file of plain text; None for any other, one that is compressed included."""
+    """Return the size in bytes of a corpus that is one plain-text file, else None.
+
+    None also for a compressed file.
+    """
     if settings.spec == "docs":
         return None
     try:
@@ -79,15 +87,15 @@ def text_bytes(settings: CorpusSettings) -> int | None:
 
 
 def _open(settings: CorpusSettings, context: int = WindowSettings.context) -> tuple[Iterator[Document], int | None]:
-    """The documents that a corpus's name stands for, and how many of them to read."""
+    """Return an iterator over the documents of a corpus, and the number to read."""
     spec = settings.spec
     if spec == "docs":
         return read_documentation(), settings.documents
     try:
-        spec.encode()  # a name that is not UTF-8 could not be kept in a manifest
+        spec.encode()  # a name that is not UTF-8 cannot be stored in a manifest
         path = Path(spec).expanduser()
         path.stat()
-    except (OSError, ValueError, RuntimeError) as error:  # RuntimeError: the ~ of a user that does not exist
+    except (OSError, ValueError, RuntimeError) as error:  # RuntimeError: `~` of a user that does not exist
         if _HUB_ID.fullmatch(spec) and not spec.lower().endswith(_FILE_SUFFIXES):
             return _read_hub(settings), settings.documents or HUB_DOCUMENTS
         raise UserError(
@@ -109,7 +117,7 @@ def _open(settings: CorpusSettings, context: int = WindowSettings.context) -> tu
 
 
 def _kind(path: Path) -> tuple[str, bool]:
-    """The ending of a file's name, that of compression left out, and whether there was one."""
+    """Return a file's suffix before that of compression, and whether it is compressed."""
     is_packed = path.suffix.lower() in PACKED_SUFFIXES
     return (path.with_suffix("") if is_packed else path).suffix.lower(), is_packed
 
@@ -128,18 +136,24 @@ def _read_folder(folder: Path, context: int) -> Iterator[Document]:
 
 
 def _inside(folder: Path, names: list[str]) -> Iterator[tuple[str, Path]]:
-    """The files with their names. Raises UserError for a link that leads out of the folder."""
+    """Yield the files with their names.
+
+    Raises UserError for a link that leads out of the folder.
+    """
     inside = Path(os.path.realpath(folder))
     for name in names:
         path = folder / name
-        # realpath, because Path.resolve raises on a link that leads to itself; reading it then says so in our words
+        # realpath, because Path.resolve raises on a link to itself; reading that later raises our own error
         if not Path(os.path.realpath(path)).is_relative_to(inside):
             raise UserError(f"{str(path)!r} is a link that leads outside the folder: put the file itself there")
         yield name, path
 
 
 def _text_files(folder: Path) -> Iterator[str]:
-    """Relative names of the text files of a folder and of the folders in it; links to folders are not followed."""
+    """Yield the relative names of the text files of a folder and its subfolders.
+
+    Links to folders are not followed.
+    """
 
     def refuse(error: OSError) -> NoReturn:
         raise unreadable(Path(error.filename), error) from error
@@ -151,7 +165,7 @@ def _text_files(folder: Path) -> Iterator[str]:
 
 
 def _read_texts(files: list[tuple[str, Path]], context: int) -> Iterator[Document]:
-    """Plain texts cut into passages; what is one passage is named by its file alone."""
+    """Cut plain texts into passages; a text of one passage is named by its file alone."""
     enough = HOLDOUT * window_bytes(context)
     size = passage_bytes(sum(size_up_to(path, enough) for _, path in files), context)
     for name, path in files:
@@ -184,7 +198,7 @@ def _hub_records(settings: CorpusSettings) -> Iterator[dict[str, Any]]:
         stream = load_dataset(
             settings.spec, settings.name, split=settings.split, revision=settings.revision, streaming=True
         )
-        # Only the text is wanted: without this, columns of images or sound would be decoded too.
+        # Only the text is needed: otherwise columns of images or sound would be decoded too.
         yield from stream.decode(False)
     except DatasetNotFoundError as error:
         raise UserError(
@@ -204,5 +218,5 @@ def _hub_records(settings: CorpusSettings) -> Iterator[dict[str, Any]]:
 
 
 def _shown(name: str) -> str:
-    """A file name as text that can be stored; a name that is not UTF-8 has its odd bytes replaced."""
+    """Convert a file name to storable text; bytes that are not UTF-8 are replaced."""
     return os.fsencode(name).decode("utf-8", "replace")

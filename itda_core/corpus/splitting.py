@@ -1,4 +1,7 @@
-"""Long texts cut into passages, so that some can be held out of building and a window each reads most of the text."""
+"""Cut long texts into passages.
+
+Some passages can then be held out of building, and one window per passage covers most of the text.
+"""
 
 import re
 from collections.abc import Iterable, Iterator
@@ -6,35 +9,37 @@ from collections.abc import Iterable, Iterator
 from itda_core.corpus.windows import HOLDOUT
 
 TOKEN_BYTES = 4
-"""Bytes of UTF-8 that a token is taken to have: English has three to five in most tokenizers, other scripts too."""
+"""Assumed bytes of UTF-8 per token: English has three to five with most tokenizers, other scripts too."""
 LARGEST = 2**22
-"""Bytes that a passage has at most, as a window of a million tokens has."""
+"""Maximum bytes of a passage: the size of a window of a million tokens."""
 SHORTEST = 40
-"""Bytes that a passage has at least: a text too short for as many passages as a holdout takes is left whole."""
+"""Minimum bytes of a passage: a text too short to give a holdout's number of such passages is not cut."""
 
 _ENDS = tuple(
     map(
         re.compile,
         (
-            r"\n\s*\n",  # of a paragraph
-            r"\n",  # of a line
-            r"[.!?…][\"')\]’”»]*\s+|[。！？][」』”）]*",  # of a sentence
-            r"\s+",  # of a word
+            r"\n\s*\n",  # end of a paragraph
+            r"\n",  # end of a line
+            r"[.!?…][\"')\]’”»]*\s+|[。！？][」』”）]*",  # end of a sentence
+            r"\s+",  # end of a word
         ),
     )
 )
 
 
 def window_bytes(context: int) -> int:
-    """Bytes of text that a window of so many tokens holds, about."""
+    """Estimate the bytes of text in a window of `context` tokens."""
     return min(context * TOKEN_BYTES, LARGEST)
 
 
 def passage_bytes(total: int, context: int) -> int:
-    """How long passages of a text are at most: what a window holds, or a tenth of a text that is shorter than ten.
+    """Return the maximum passage size: one window, or a tenth of a shorter text.
+
+    A tenth applies to texts of less than ten windows.
 
     Args:
-        total: bytes of the text, or any number that is as large as ten windows.
+        total: bytes of the text, or any number of at least ten windows.
         context: tokens in a window.
     """
     window = window_bytes(context)
@@ -42,14 +47,15 @@ def passage_bytes(total: int, context: int) -> int:
 
 
 def passages(pieces: Iterable[str], size: int) -> Iterator[str]:
-    """Cut a text into passages of `size` bytes of UTF-8 at most, and all but the last of about half of that at least.
+    """Cut a text into passages of at most `size` bytes of UTF-8.
 
-    Each ends where a paragraph does, or else a line, a sentence, or a word; in the midst of a word only where there is
-    no other place. Joined they are the text. A text of `size` bytes or less is one passage, an empty one none.
+    All but the last have at least about half of that. Each ends at the end of a paragraph, or else of a line, a
+    sentence or a word; within a word only if there is no other place. Concatenated, they are the text. A text of `size`
+    bytes or less is one passage, an empty text none.
 
     Args:
         pieces: the text, in pieces that may be cut anywhere.
-        size: bytes of a passage at most.
+        size: maximum bytes of a passage.
     """
     text, at = "", 0
     for piece in pieces:
@@ -65,7 +71,7 @@ def passages(pieces: Iterable[str], size: int) -> Iterator[str]:
 
 
 def _end(text: str, at: int, size: int) -> int:
-    """Where the passage ends that begins at `at`."""
+    """Return the end of the passage that begins at `at`."""
     ahead = text[at : at + size]
     fits = len(ahead.encode()[:size].decode(errors="ignore"))
     if at + fits == len(text):

@@ -1,5 +1,7 @@
-"""The stored corpus: documents ingested once into a library, so that sources stay readable whatever happens to the
-files or the dataset that they came from."""
+"""Stored corpora: documents ingested once into a library.
+
+Sources stay readable whatever happens to the files or the dataset that the documents came from.
+"""
 
 import hashlib
 import json
@@ -24,9 +26,9 @@ from itda_core.corpus.readers import read_documents
 DOCUMENTS_FILE = "documents.parquet"
 FORMAT_VERSION = 1
 GROUP_DOCUMENTS = 1_000
-"""Documents in a row group, the unit in which they are written and read."""
+"""Documents in a row group, the unit of reading and writing."""
 GROUP_CHARACTERS = 16_000_000
-"""A row group ends earlier than that when its texts are long, so that memory stays bounded."""
+"""Characters after which a row group ends early, so that memory stays bounded with long texts."""
 
 _ID = re.compile(r"[a-z0-9][a-z0-9-]{0,39}-[0-9a-f]{12}")
 
@@ -36,17 +38,17 @@ class Corpus:
     """A corpus in a library: a folder with the documents and a manifest."""
 
     id: str
-    """Readable slug of where it was read from, and a hash of the texts, their order, and how they are cut."""
+    """Readable slug of the corpus's origin, and a hash of the texts, their order, and the window settings."""
     folder: Path
-    """Where it is kept; the folder's name is the id."""
+    """Folder of the corpus; its name is the id."""
     n_documents: int
-    """Documents, empty ones included."""
+    """Number of documents, empty ones included."""
     n_characters: int
-    """Characters of all texts."""
+    """Total number of characters."""
     settings: CorpusSettings
-    """What it was read from."""
+    """Settings by which it was read."""
     cut: WindowSettings
-    """How its documents are cut into windows."""
+    """Settings by which its documents are cut into windows."""
 
     @classmethod
     def open(cls, folder: Path) -> Self:
@@ -55,7 +57,7 @@ class Corpus:
         The documents are not read: `documents` and `verify` do that.
 
         Raises:
-            DamagedError: the folder is not a corpus, or a part of it is missing or not valid.
+            DamagedError: the folder is not a corpus, or a part of it is missing or invalid.
             NewerError: a newer version wrote it.
         """
         manifest = _read_manifest(folder, read_json(folder / MANIFEST_FILE))
@@ -71,7 +73,9 @@ class Corpus:
         )
 
     def documents(self, start: int = 0) -> Iterator[Document]:
-        """The documents in order, from an ordinal on; one row group is in memory at a time.
+        """Yield the documents in order, from ordinal `start` on.
+
+        One row group is in memory at a time.
 
         Raises:
             ValueError: start is negative.
@@ -100,7 +104,7 @@ class Corpus:
             raise DamagedError(f"{DOCUMENTS_FILE} of corpus {self.id} cannot be read ({error}): {_MEND}") from error
 
     def verify(self) -> Iterator[str]:
-        """Read everything and yield each problem found as a line; a sound corpus yields none."""
+        """Verify all files of the corpus; yield one line per problem."""
         try:
             said = read_json(self.folder / MANIFEST_FILE)
             expected = _read_manifest(self.folder, said).files[DOCUMENTS_FILE]
@@ -116,7 +120,7 @@ class Corpus:
         if actual != expected:
             yield f"{DOCUMENTS_FILE} of corpus {self.id} is not as it was written: its SHA-256 differs"
             return
-        # A manifest can be changed together with the file that it describes; the id then gives it away.
+        # The id also detects a manifest that was changed together with its file.
         tally = _Tally(self.cut)
         try:
             for document in self.documents():
@@ -133,19 +137,19 @@ class Corpus:
 def ingest(
     settings: CorpusSettings, cut: WindowSettings, root: Path, progress: Callable[[int], None] | None = None
 ) -> Corpus:
-    """Read a corpus and store it as `root/<id>`, or reuse that folder when the corpus is there already.
+    """Read a corpus and store it as `root/<id>`, or reuse that folder if it exists.
 
-    The folder is written beside its place and renamed into it once whole, so several processes may ingest the same
-    corpus at once, and what a crash leaves behind (a folder whose name starts with a dot) is no corpus.
+    The folder is written beside its target and renamed when complete, so several processes may ingest the same corpus
+    at once, and what a crash leaves behind (a folder whose name starts with a dot) is not taken for a corpus.
 
     Args:
-        settings: which texts.
-        cut: how they will be cut; part of the id. Plain text is cut into passages by its windows.
-        root: the library's folder of corpora, made when missing.
+        settings: the corpus.
+        cut: window settings; part of the id. Plain text is cut into passages by its windows.
+        root: the library's folder of corpora, created if missing.
         progress: called with the number of documents read so far, after each row group.
 
     Raises:
-        UserError: the corpus cannot be read; DamagedError when it is there already and not valid.
+        UserError: the corpus cannot be read; DamagedError if it exists already and is invalid.
         OSError: the library cannot be written.
     """
     root.mkdir(parents=True, exist_ok=True)
@@ -168,12 +172,15 @@ def ingest(
             place_folder(part, folder)
         except OSError:
             if not folder.is_dir():
-                raise  # otherwise the corpus is there already, or another process was quicker
+                raise  # otherwise the corpus exists already, or another process was faster
     return Corpus.open(folder)
 
 
 class _Tally:
-    """What is counted and hashed while documents go by. Names do not count: the same texts are the same corpus."""
+    """Running counts and hash of documents.
+
+    Names are not hashed: the same texts are the same corpus.
+    """
 
     def __init__(self, cut: WindowSettings) -> None:
         self.documents = 0
@@ -208,7 +215,7 @@ def _write_documents(path: Path, documents: Iterator[Document], progress: Callab
 
     schema = _schema()
     written = 0
-    # Texts hardly ever repeat, so a Parquet dictionary of them would only cost memory.
+    # Texts rarely repeat, so a Parquet dictionary encoding would only cost memory.
     with pq.ParquetWriter(path, schema, compression="zstd", use_dictionary=False) as writer:
         while group := list(_group(documents)):
             writer.write_table(pa.table(list(zip(*group, strict=True)), schema=schema))
@@ -218,7 +225,7 @@ def _write_documents(path: Path, documents: Iterator[Document], progress: Callab
 
 
 def _group(documents: Iterator[Document]) -> Iterator[Document]:
-    """The documents of the next row group."""
+    """Yield the documents of the next row group."""
     characters = 0
     for document in islice(documents, GROUP_DOCUMENTS):
         yield document
@@ -228,7 +235,10 @@ def _group(documents: Iterator[Document]) -> Iterator[Document]:
 
 
 def _spec_slug(spec: str) -> str:
-    """`docs` → docs, `owner/pile-10k` → pile-10k, `../texts/notes.txt` → notes-txt."""
+    """Convert a spec to a slug: `docs` → docs, `owner/pile-10k` → pile-10k.
+
+    `../texts/notes.txt` → notes-txt.
+    """
     path = Path(spec)
     return slug(path.resolve().name if path.name in ("", "..") else path.name)
 
@@ -238,7 +248,7 @@ _MEND = "delete the folder and ingest the corpus again"
 
 @dataclass(frozen=True)
 class _Manifest:
-    """What the manifest of a corpus says."""
+    """Parsed manifest of a corpus."""
 
     id: str
     settings: CorpusSettings
@@ -249,7 +259,10 @@ class _Manifest:
 
 
 def _read_manifest(folder: Path, said: Any) -> _Manifest:
-    """The manifest of a corpus out of what its file holds. Raises DamagedError, or NewerError."""
+    """Parse the manifest of a corpus.
+
+    Raises DamagedError, or NewerError.
+    """
     name = folder.resolve().name
     what = f"{MANIFEST_FILE} of corpus {name!r}"
     if isinstance(said, dict):

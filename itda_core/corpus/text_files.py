@@ -1,4 +1,4 @@
-"""Text files as people have them: plain or compressed, in UTF-8, of any size, and nothing that only looks like one."""
+"""Read UTF-8 text files, plain or compressed, of any size; reject other formats."""
 
 import codecs
 import io
@@ -10,15 +10,15 @@ from pathlib import Path
 from itda_core.common.errors import UserError
 
 LONGEST = 2**26
-"""Characters that are held in memory at once: those of a document, of a line, of a record or of a .json file."""
+"""Maximum characters in memory at once: of a document, a line, a record or a .json file."""
 PACKED_SUFFIXES = (".gz", ".bz2", ".zst", ".zstd")
-"""Endings of the names of compressed files. What is unpacked is told by the first bytes, whatever the name."""
+"""Suffixes of compressed files. Decompression depends on the first bytes, not on the name."""
 
 _CHUNK = 2**20
 _PACKED = {
     "gzip": re.compile(rb"\x1f\x8b"),
     "bz2": re.compile(rb"BZh[1-9](1AY&SY|\x17rE8P\x90)"),
-    "zstd": re.compile(rb"\x28\xb5\x2f\xfd|[\x50-\x5f]\x2a\x4d\x18"),  # the second: a frame to be skipped
+    "zstd": re.compile(rb"\x28\xb5\x2f\xfd|[\x50-\x5f]\x2a\x4d\x18"),  # the second alternative is a skippable frame
 }
 _NO_TEXT = {
     b"%PDF-": "is a PDF: save its text as a .txt file",
@@ -35,11 +35,11 @@ _NO_TEXT = {
 
 @contextmanager
 def open_text(path: Path, newline: str = "\n") -> Iterator[io.TextIOWrapper]:
-    """Open a text file, unpacked where it is compressed, without its byte order mark.
+    """Open a text file, decompressed if necessary, without its byte order mark.
 
     Args:
         path: the file.
-        newline: as `io.TextIOWrapper` has it; no line end is changed by default.
+        newline: as in `io.TextIOWrapper`; line ends are not changed by default.
 
     Raises:
         UserError: now or while it is read; it cannot be read, or is not text in UTF-8.
@@ -56,9 +56,9 @@ def open_text(path: Path, newline: str = "\n") -> Iterator[io.TextIOWrapper]:
 
 
 def lines(path: Path, remedy: str) -> Iterator[str]:
-    """The lines of a text file with their ends, which are line feeds.
+    """Yield the lines of a text file with their line feeds.
 
-    Raises UserError, see `open_text`; `remedy` says what to do where a line is too long.
+    Raises UserError, see `open_text`; `remedy` is the advice for a line that is too long.
     """
     with open_text(path) as file:
         while line := file.readline(LONGEST + 1):
@@ -68,16 +68,19 @@ def lines(path: Path, remedy: str) -> Iterator[str]:
 
 
 def chunks(path: Path) -> Iterator[str]:
-    """A plain text in pieces of about a million characters. Raises UserError, see `open_text`, also for NUL bytes."""
+    """Yield a plain text in pieces of about a million characters.
+
+    Raises UserError, see `open_text`, also for NUL bytes.
+    """
     with open_text(path) as file:
         while text := file.read(_CHUNK):
             yield _without_nul(text, path)
 
 
 def whole_text(path: Path, remedy: str) -> str:
-    """A plain text as a whole.
+    """Return the complete plain text.
 
-    Raises UserError, see `open_text`; `remedy` says what to do where it is too long.
+    Raises UserError, see `open_text`; `remedy` is the advice for a text that is too long.
     """
     with open_text(path) as file:
         text = file.read(LONGEST + 1)
@@ -87,35 +90,44 @@ def whole_text(path: Path, remedy: str) -> str:
 
 
 def check_text(path: Path) -> None:
-    """Look at the first bytes of a file. Raises UserError where it cannot be read, or is known not to be text."""
+    """Check the first bytes of a file.
+
+    Raises UserError if it cannot be read, or is known not to be text.
+    """
     with open_text(path):
         pass
 
 
 def size_up_to(path: Path, most: int) -> int:
-    """Bytes of a text file's first `most` characters. Raises UserError, see `open_text`."""
+    """Return the bytes of a text file's first `most` characters.
+
+    Raises UserError, see `open_text`.
+    """
     with open_text(path) as file:
         return len(file.read(most).encode())
 
 
 def unreadable(path: Path, error: OSError) -> UserError:
-    """The error that says why a file cannot be read."""
+    """Return the error that explains why a file cannot be read."""
     return UserError(f"{str(path)!r} cannot be read: {error.strerror or error}")
 
 
 def too_long(what: str, remedy: str) -> UserError:
-    """The error for what is longer than `LONGEST`."""
+    """Return the error for text longer than `LONGEST`."""
     return UserError(f"{what} is longer than {LONGEST:,} characters: {remedy}")
 
 
 @contextmanager
 def _unpacked(path: Path) -> Iterator[io.BufferedReader]:
-    """A file of bytes, unpacked as it is read, and refused where its first bytes are those of something else."""
+    """Open a file for reading bytes, decompressed on the fly.
+
+    Raises UserError if its first bytes are those of a known format other than text.
+    """
     with ExitStack() as stack:
         file = stack.enter_context(path.open("rb"))
         codec = next((name for name, first in _PACKED.items() if first.match(file.peek())), None)
         if codec is not None:
-            import pyarrow as pa  # takes a while to load
+            import pyarrow as pa  # slow to import
 
             file = stack.enter_context(io.BufferedReader(pa.CompressedInputStream(file, codec), _CHUNK))
         start = file.peek()
@@ -126,13 +138,13 @@ def _unpacked(path: Path) -> Iterator[io.BufferedReader]:
 
 
 def _bad_byte(path: Path) -> int:
-    """Where in a file, once unpacked, the first byte is that is not UTF-8."""
+    """Return the offset of the first byte that is not UTF-8, after decompression."""
     decoder = codecs.getincrementaldecoder("utf-8")()
     before = 0
     with _unpacked(path) as file:
         while True:
             raw = file.read(_CHUNK)
-            pending = len(decoder.getstate()[0])  # bytes of a character that went on in this piece
+            pending = len(decoder.getstate()[0])  # bytes of a character that continues in this piece
             try:
                 decoder.decode(raw, final=not raw)
             except UnicodeDecodeError as error:

@@ -1,6 +1,6 @@
-"""Files that hold a column of texts, read as documents: JSON Lines, JSON, CSV, TSV and Parquet.
+"""Read a column of texts as documents: JSON Lines, JSON, CSV, TSV and Parquet.
 
-Whatever the user can mend is a UserError of one line that names the place.
+Any error that the user can fix is a one-line UserError that names the place.
 """
 
 import csv
@@ -16,11 +16,14 @@ from itda_core.corpus.text_files import LONGEST, lines, open_text, too_long, who
 
 _BATCH_ROWS = 1_000
 _ONE_A_LINE = "write one object a line, each with a text, as a .jsonl file"
-_SHOWN_NAMES, _SHOWN_CHARACTERS = 20, 80  # of the columns that there are
+_SHOWN_NAMES, _SHOWN_CHARACTERS = 20, 80  # limits on the column names listed in an error
 
 
 def checked(value: Any, column: str, where: str) -> str:
-    """The value of a column as text that can be stored. Raises UserError for what is none."""
+    """Return the value of a column as storable text.
+
+    Raises UserError if it is not.
+    """
     if not isinstance(value, str):
         kind = "null" if value is None else type(value).__name__
         raise UserError(f"{where} has {kind} in {column!r}, not text: mend or remove it, or name another column")
@@ -35,7 +38,10 @@ def checked(value: Any, column: str, where: str) -> str:
 
 
 def check_column(column: str, columns: Iterable[str], where: str) -> None:
-    """Refuse columns among which the one with the texts is not there once. Raises UserError."""
+    """Check that the text column occurs exactly once among the columns.
+
+    Raises UserError.
+    """
     names = list(columns)
     if (times := names.count(column)) > 1:
         counted = "twice" if times == 2 else f"{times} times"
@@ -47,7 +53,7 @@ def check_column(column: str, columns: Iterable[str], where: str) -> None:
 
 
 def _read_lines(path: Path, column: str) -> Iterator[Document]:
-    """JSON Lines: an object or a text a line; blank lines are no documents."""
+    """Read JSON Lines: one object or text per line; blank lines are skipped."""
     for number, line in enumerate(lines(path, _ONE_A_LINE), start=1):
         where = f"line {number} of {str(path)!r}"
         if line.strip():
@@ -56,7 +62,10 @@ def _read_lines(path: Path, column: str) -> Iterator[Document]:
 
 
 def _read_json(path: Path, column: str) -> Iterator[Document]:
-    """An array of objects or texts, an object of columns, or JSON Lines, whose files are often named so."""
+    """Read an array of objects or texts, an object of columns, or JSON Lines.
+
+    JSON Lines files often have the suffix .json.
+    """
     first = next(filter(str.strip, lines(path, _ONE_A_LINE)), None)
     if first is None or _is_record(first, column):
         yield from _read_lines(path, column)
@@ -65,7 +74,7 @@ def _read_json(path: Path, column: str) -> Iterator[Document]:
     if isinstance(value, dict):
         check_column(column, value, repr(str(path)))
         texts = value[column]
-        # By row, as pandas writes a table, or one after the other.
+        # Keyed by row, as pandas writes a table, or a list.
         value = [*texts.values()] if isinstance(texts, dict) else texts if isinstance(texts, list) else [texts]
         text_of = checked
     elif isinstance(value, list):
@@ -77,11 +86,11 @@ def _read_json(path: Path, column: str) -> Iterator[Document]:
 
 
 def _is_record(line: str, column: str) -> bool:
-    """Whether a line is a whole object by itself, and not a table of columns."""
+    """Return whether a line is a complete object by itself, not a table of columns."""
     try:
         record = json.loads(line)
     except (ValueError, RecursionError):
-        return False  # it goes on in the next line, or is wrong, which is told when the whole is read
+        return False  # it continues in the next line, or is invalid, which is reported when the complete file is parsed
     return isinstance(record, dict) and not isinstance(record.get(column), list | dict)
 
 
@@ -93,7 +102,7 @@ def _parsed(text: str, where: str, remedy: str) -> Any:
 
 
 def _text_of(record: Any, column: str, where: str) -> str:
-    """The text of a record, which may be an object that has it in a column, or the text itself."""
+    """Return the text of a record: an object with a text column, or the text itself."""
     if isinstance(record, str):
         return checked(record, column, where)
     if not isinstance(record, dict):
@@ -104,9 +113,12 @@ def _text_of(record: Any, column: str, where: str) -> str:
 
 
 def _read_csv(path: Path, column: str, delimiters: str) -> Iterator[Document]:
-    """A header and records; the delimiter is the first of those given by which the header has the column."""
-    csv.field_size_limit(LONGEST)  # of the process; without it a field may have 131,072 characters
-    start, taken = 1, 0  # of the record that is being read: its first line, and its characters so far
+    """Read a CSV file with a header.
+
+    The delimiter is the first of `delimiters` with which the header contains the column.
+    """
+    csv.field_size_limit(LONGEST)  # process-wide; the default limit is 131,072 characters per field
+    start, taken = 1, 0  # of the current record: its first line, and its characters so far
 
     def bounded() -> Iterator[str]:
         nonlocal taken
@@ -147,7 +159,7 @@ def _read_csv(path: Path, column: str, delimiters: str) -> Iterator[Document]:
 
 
 def _read_parquet(path: Path, column: str) -> Iterator[Document]:
-    import pyarrow as pa  # takes a while to load
+    import pyarrow as pa  # slow to import
     import pyarrow.parquet as pq
 
     row = 0
@@ -175,7 +187,7 @@ def _python_value(scalar: Any, column: str, where: str) -> Any:
 
 
 def cut_short(error: BaseException) -> str:
-    """A library's message, which may be pages long, cut to what fits in a line of ours."""
+    """Shorten a library's error message, which may be pages long, to fit in one line."""
     text = " ".join(str(error).split()) or type(error).__name__
     return text if len(text) <= 300 else text[:299] + "…"
 
@@ -188,4 +200,4 @@ TABLES: dict[str, Callable[[Path, str], Iterator[Document]]] = {
     ".tsv": partial(_read_csv, delimiters="\t,;"),
     ".parquet": _read_parquet,
 }
-"""What reads the documents of a file, given the column that holds the texts, by the ending of the file's name."""
+"""Readers of the documents of a file, by suffix; each takes the path and the text column."""

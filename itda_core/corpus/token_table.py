@@ -1,4 +1,4 @@
-"""The table of all captured tokens, in the order of their activations."""
+"""Table of all tokens that were read, in the order of their activations."""
 
 from array import array
 from collections.abc import Iterable
@@ -11,16 +11,18 @@ import numpy as np
 from itda_core.common.errors import UserError
 from itda_core.corpus.windows import Window, is_held_out, shown_from
 
-_COLUMNS = 4  # of the file of a TokenTable: token_id, start, stop, shown_from
+_COLUMNS = 4  # in the file of a TokenTable: token_id, start, stop, shown_from
 
 
 def check_held_out(table: "TokenTable", tokens: int, otherwise: str = ", or give --no-holdout") -> None:
-    """Refuse tokens among which there are none of a held-out document, where there should be. Raises UserError.
+    """Check that a table with a holdout contains tokens of a held-out document.
+
+    Raises UserError.
 
     Args:
         table: the tokens that were read.
-        tokens: how many were to be captured at most.
-        otherwise: what else helps, at the end of the error.
+        tokens: maximum number of tokens to capture.
+        otherwise: an alternative remedy, at the end of the error.
     """
     if not table.holdout or is_held_out(table.document).any():
         return
@@ -33,7 +35,7 @@ def check_held_out(table: "TokenTable", tokens: int, otherwise: str = ", or give
 
 
 class Tokens(NamedTuple):
-    """Some of the tokens that were read, column by column: arrays of equal length, int32."""
+    """A block of tokens, column by column: arrays of equal length, int32."""
 
     token: np.ndarray
     """Ordinal among all tokens that were read."""
@@ -42,38 +44,38 @@ class Tokens(NamedTuple):
     position: np.ndarray
     """Position among the document's own tokens."""
     token_id: np.ndarray
-    """The tokenizer's number for it."""
+    """Id in the tokenizer's vocabulary."""
     start: np.ndarray
-    """Where the token's characters begin in its document."""
+    """Character offset of the token's start in its document."""
     stop: np.ndarray
-    """Where they end."""
+    """Character offset of its end."""
     shown_from: np.ndarray
-    """Where it is shown from: where the one before it ended, see `shown_from`."""
+    """Character offset from which it is displayed: the end of the previous token, see `shown_from`."""
 
 
 class TokenTable:
-    """Every token that was read, in order of document and position; a token's ordinal is its row here.
+    """All tokens that were read, in order of document and position.
 
-    Memory holds a few numbers for each window. What there is for each token lies in a temporary file, 16 bytes a token,
-    which goes with the table.
+    A token's ordinal is its row in this table. Memory holds a few numbers per window. The data per token is stored in a
+    temporary file, 16 bytes a token, which is deleted with the table.
 
     Attributes:
-        n_captured: how many of the tokens are captured.
-        holdout: whether held-out documents are kept out of building.
+        n_captured: number of captured tokens.
+        holdout: whether held-out documents are excluded from building.
         document: [n_windows] int32, each window's document.
     """
 
     def __init__(
         self, rows: BinaryIO, document: array, position: array, first: array, n_captured: int, holdout: bool
     ) -> None:
-        """Put a table together; `of` is the way to make one.
+        """Create a table from its parts; use `of` instead.
 
         Args:
             rows: the file.
             document, position: of each window's first token.
-            first: the ordinal of each window's first token, and at the end the number of tokens.
-            n_captured: how many of the tokens are captured.
-            holdout: whether held-out documents are kept out of building.
+            first: the ordinal of each window's first token, followed by the number of tokens.
+            n_captured: number of captured tokens.
+            holdout: whether held-out documents are excluded from building.
         """
         self.n_captured = n_captured
         self.holdout = holdout
@@ -85,18 +87,18 @@ class TokenTable:
 
     @classmethod
     def of(cls, windows: Iterable[Window], holdout: bool, folder: Path | None = None) -> "TokenTable":
-        """The tokens of windows, in their order.
+        """Tabulate the tokens of windows, in their order.
 
         Args:
             windows: in order of document and position.
-            holdout: whether held-out documents are kept out of building.
-            folder: where the temporary file is made; the system's folder for such files unless given.
+            holdout: whether held-out documents are excluded from building.
+            folder: folder of the temporary file; the system's default if None.
         """
-        file = TemporaryFile(dir=folder)  # noqa: SIM115 - it is closed, and with that gone, when the table is
-        # Arrays of numbers that grow in place: a list of windows would take more than their tokens do.
+        file = TemporaryFile(dir=folder)  # noqa: SIM115 - it is closed, and so deleted, with the table
+        # Typed arrays that grow in place: a list of windows would take more memory than their tokens.
         document, position, first = array("i"), array("i"), array("q", [0])
         n_captured = 0
-        reached = 0  # how far the document's tokens have come
+        reached = 0  # end of the document's tokens so far
         for window in windows:
             if not document or document[-1] != window.document:
                 reached = 0
@@ -116,7 +118,7 @@ class TokenTable:
         return int(self._first[-1])
 
     def rows(self, first: int = 0, stop: int | None = None) -> Tokens:
-        """The tokens with ordinals from `first` up to and without `stop`; all of them unless given."""
+        """Return the tokens with ordinals in [first, stop); all by default."""
         stop = len(self) if stop is None else min(stop, len(self))
         token = np.arange(first, stop, dtype=np.int32)
         window = np.searchsorted(self._first, token, side="right") - 1
@@ -127,15 +129,21 @@ class TokenTable:
         return Tokens(token, self.document[window], position, *rows.T)
 
     def first_of(self, document: int) -> int:
-        """Ordinal of the first token of a document, or of the next document that has any."""
+        """Return the ordinal of the first token of a document.
+
+        If the document has no tokens, that of the next document with any.
+        """
         return int(self._first[np.searchsorted(self.document, document)])
 
     def held_out(self, document: int) -> bool:
-        """Whether a document is held out of building here."""
+        """Return whether a document is held out of building here."""
         return self.holdout and is_held_out(document)
 
     def ordinal(self, document: np.ndarray, position: np.ndarray) -> np.ndarray:
-        """[n] int32 ordinals of the tokens at these places. Raises KeyError for a place that is not in the table."""
+        """Return [n] int32 ordinals of the tokens at documents and positions.
+
+        Raises KeyError for a place that is not in the table.
+        """
         window = np.searchsorted(self._keys, _keys(document, position), side="right") - 1
         ordinal = self._first[window] + position - self._position[window]
         if (
@@ -148,5 +156,5 @@ class TokenTable:
 
 
 def _keys(document: np.ndarray, position: np.ndarray) -> np.ndarray:
-    """[n] int64 places as numbers in the order of document and position."""
+    """Return [n] int64 keys that sort by document and position."""
     return document.astype(np.int64) << 32 | position

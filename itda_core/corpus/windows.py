@@ -10,43 +10,45 @@ from itda_core.common.settings import WindowSettings
 from itda_core.common.types import Document
 
 HOLDOUT = 10
-"""Every tenth document, the one whose ordinal ends in 9, is held out of building."""
+"""Every tenth document, whose ordinal ends in 9, is held out of building."""
 _DOCUMENTS_AT_ONCE = 256
 _CHARACTERS_AT_ONCE = 4_000_000
-_CHARACTERS_PER_TOKEN = 32  # far more than a token has on average: the first try at a prefix is nearly always enough
+_CHARACTERS_PER_TOKEN = 32  # far above the average: the first prefix is nearly always long enough
 
 
 class Window(NamedTuple):
-    """What the model reads in one go."""
+    """A window of tokens: one input sequence of the model."""
 
     document: int
     """Ordinal of the document."""
     prefix: list[int]
-    """Special tokens that the tokenizer puts first; fed, never captured."""
+    """Special tokens that the tokenizer puts first; fed to the model, never captured."""
     tokens: list[int]
     """The document's own tokens."""
     suffix: list[int]
-    """Special tokens that the tokenizer puts last; fed, never captured."""
+    """Special tokens that the tokenizer puts last; fed to the model, never captured."""
     position: int
     """Position of the first own token among the document's own tokens."""
     spans: list[tuple[int, int]]
     """Character span of each own token, [start, stop)."""
     captured: range
-    """Which own tokens of the window are captured."""
+    """Indices of the window's own tokens that are captured."""
 
 
 def is_held_out(document: Any) -> Any:
-    """Whether a document is held out of building, for an ordinal or an array of them."""
+    """Return whether a document is held out, for an ordinal or an array of them."""
     return document % HOLDOUT == HOLDOUT - 1
 
 
 def check_documents(documents: int, limit: int | None = None, otherwise: str = ", or give --no-holdout") -> None:
-    """Refuse a corpus of so few documents that none is held out. Raises UserError.
+    """Check that a corpus has enough documents for one to be held out.
+
+    Raises UserError.
 
     Args:
-        documents: how many it has.
-        limit: how many of them were to be read at most.
-        otherwise: what else helps, at the end of the error.
+        documents: number of its documents.
+        limit: maximum number of documents to read.
+        otherwise: an alternative remedy, at the end of the error.
     """
     if documents < HOLDOUT:
         some = "a single document" if documents == 1 else f"only {documents} documents"
@@ -57,13 +59,15 @@ def check_documents(documents: int, limit: int | None = None, otherwise: str = "
 def make_windows(
     documents: Iterable[Document], tokenizer: Any, settings: WindowSettings, tokens: int
 ) -> Iterator[Window]:
-    """Windows of the documents in order, until `tokens` tokens are captured; the last window is captured in part.
+    """Yield the windows of documents in order until `tokens` tokens are captured.
+
+    The last window may be captured in part.
 
     Args:
         documents: the corpus from its first document on.
         tokenizer: a `tokenizers.Tokenizer` (a fast tokenizer's `backend_tokenizer`).
-        settings: how to cut.
-        tokens: how many tokens to capture at most.
+        settings: window settings.
+        tokens: maximum number of tokens to capture.
     """
     left = tokens
     for first, batch in document_batches(documents):
@@ -79,34 +83,38 @@ def make_windows(
 
 
 def special_tokens_before(tokenizer: Any) -> int:
-    """Special tokens that a `tokenizers.Tokenizer` puts before a text."""
+    """Count the special tokens that a `tokenizers.Tokenizer` puts before a text."""
     mask = tokenizer.encode("a").special_tokens_mask
     return next((at for at, is_special in enumerate(mask) if not is_special), len(mask))
 
 
 def windows_of(text: str, tokenizer: Any, settings: WindowSettings) -> list[Window]:
-    """All windows of one text, those in which nothing is captured included; none where it has no tokens."""
+    """Return all windows of one text, including those without captured tokens.
+
+    Empty if the text has no tokens.
+    """
     (encoding,) = _encoded([text], tokenizer, settings)
     return list(_windows(0, encoding, settings))
 
 
 def shown_from(stops: Any, reached: int = 0) -> np.ndarray:
-    """Where each token of a text is shown from, so that the tokens read as the text: where those before it ended.
+    """Return the offset from which each token of a text is displayed.
 
-    A tokenizer's spans may overlap (several byte tokens of one character) or leave characters out.
+    It is the end of the tokens before it, so that the displayed tokens concatenate to the text. A tokenizer's spans may
+    overlap (several byte tokens of one character) or leave characters out.
 
     Args:
-        stops: [n] where the tokens end.
-        reached: how far the tokens before them came.
+        stops: [n] ends of the tokens.
+        reached: end of the tokens before them.
 
     Returns:
-        [n + 1] int64; the last is how far they come.
+        [n + 1] int64; the last is the end of all of them.
     """
     return np.maximum.accumulate(np.array([reached, *stops], np.int64))
 
 
 def document_batches(documents: Iterable[Document]) -> Iterator[tuple[int, list[Document]]]:
-    """The documents in lists, as many as are well held in memory, each with the ordinal of its first."""
+    """Yield documents in lists of bounded size, each with the ordinal of its first."""
     first, batch, characters = 0, [], 0
     for document in documents:
         batch.append(document)
@@ -119,9 +127,10 @@ def document_batches(documents: Iterable[Document]) -> Iterator[tuple[int, list[
 
 
 def _encoded(texts: list[str], tokenizer: Any, settings: WindowSettings) -> list[Any]:
-    """Encodings of the texts, as far as they are read: a book is not tokenised for its first window.
+    """Encode texts as far as they are needed.
 
-    Where a text is cut its last tokens may differ from those of the whole, so the cut stays well behind the window.
+    A book is not tokenised completely for its first window. If a text is cut, its last tokens may differ from those of
+    the complete text, so the cut is well behind the window.
     """
     if settings.windows == "all":
         return tokenizer.encode_batch(texts)

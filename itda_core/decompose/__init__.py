@@ -1,4 +1,4 @@
-"""Any text through a model and a dictionary; passages aligned between two."""
+"""Decompose texts with a model and a dictionary; align passages of two models."""
 
 from importlib import import_module
 from typing import TYPE_CHECKING, Any

@@ -17,14 +17,14 @@ from itda_core.library.manifest import DictionaryManifest
 from itda_core.models.model import Model
 
 MOST_TOKENS = 2_048
-"""Tokens that are read of a text, in whole windows; one window is always read, however long it is."""
+"""Maximum number of tokens read from a text, in complete windows; one window is always read, whatever its length."""
 
 
 class Decomposer:
-    """A dictionary and its model; safe to share between threads."""
+    """A dictionary and its model; thread-safe."""
 
     def __init__(self, record: DictionaryManifest, model: Model, dictionary: Dictionary) -> None:
-        """Put them together.
+        """Combine a dictionary with its model.
 
         Raises:
             UserError: the model is not the one that the dictionary was built from.
@@ -34,13 +34,14 @@ class Decomposer:
         self._model, self._dictionary = model, dictionary
         self._site = record.site
         self._cut = WindowSettings(record.cut.context, "all", record.cut.keep_first)
-        self._lock = threading.Lock()  # of the dictionary's buffers; the model has its own
+        self._lock = threading.Lock()  # guards the dictionary's buffers; the model has its own lock
 
     def decompose(self, text: str) -> Decomposition:
-        """Decompose a text, as far as it is read.
+        """Decompose a text, up to the maximum number of tokens.
 
         Raises:
-            UserError: the text is empty, too long, or cannot be encoded; or the model gives values that are not finite.
+            UserError: the text is empty, too long, or cannot be encoded; or the model produces values that are not
+                finite.
         """
         if not text.strip():
             raise UserError("there is no text to decompose: type some")
@@ -68,14 +69,20 @@ class Decomposer:
         )
 
     def _activations(self, windows: list[Window]) -> torch.Tensor:
-        """[captured, d_model] of the captured tokens of all windows."""
-        read = [window for window in windows if len(window.captured)]  # as `cut` has it
+        """Return the activations of the captured tokens of all windows.
+
+        Shape [captured, d_model].
+        """
+        read = [window for window in windows if len(window.captured)]  # as `cut` specifies
         batches = Capture(self._model, [self._site], lambda: read)
         rows = [batch.activations[self._site] for batch in batches]
         return torch.cat(rows) if rows else torch.empty(0, self._dictionary.d_model)
 
     def _left(self, x: torch.Tensor, bounds: np.ndarray, atom: np.ndarray, coefficient: np.ndarray) -> np.ndarray:
-        """[terms] errors with the terms up to each, row by row."""
+        """Return the reconstruction error after each term, row by row.
+
+        Shape [terms].
+        """
         atoms = self._dictionary.atoms.numpy()
         left = np.empty(len(atom))
         for row, vector in enumerate(x.numpy().astype(np.float64)):

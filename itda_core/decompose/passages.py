@@ -1,4 +1,7 @@
-"""A passage as a dictionary decomposes it, token by token, and two of them side by side. Nothing here imports torch."""
+"""Token-level decomposition of a passage, and alignment of two of them.
+
+This module does not import torch.
+"""
 
 from collections.abc import Hashable, Mapping
 from dataclasses import dataclass
@@ -7,72 +10,85 @@ from typing import NamedTuple
 import numpy as np
 
 MOST_CHARACTERS = 100_000
-"""Characters of a text, some twenty pages; a longer one is not decomposed."""
+"""Maximum number of characters of a text, about twenty pages; a longer text is not decomposed."""
 
 
 class PassageToken(NamedTuple):
     """One token of a passage."""
 
     token_id: int
-    """The tokenizer's number for it."""
+    """Token id."""
     start: int
-    """Where its characters begin in the text, as the tokenizer says."""
+    """Start offset of its characters in the text, as the tokenizer reports it."""
     stop: int
-    """Where they end."""
+    """End offset of its characters."""
     shown_from: int
-    """Where it is shown from: where the one before it ended, so that the tokens read as the text."""
+    """Start offset for display: the end of the previous token, so that the displayed tokens concatenate to the
+    text."""
     row: int | None
-    """Which of the captured tokens it is; None for one that capture leaves out, a window's first."""
+    """Index among the captured tokens; None for a token that capture leaves out, the first of a window."""
 
 
 class Terms(NamedTuple):
-    """The sparse code of one token, the largest absolute coefficient first: arrays of equal length."""
+    """Sparse code of one token, as arrays of equal length.
+
+    The terms are in descending order of absolute coefficient.
+    """
 
     atom: np.ndarray
     """[n] int64."""
     coefficient: np.ndarray
-    """[n] float32, signed, in the model's own units, since atoms have length 1."""
+    """[n] float32, signed, in the model's own units, since atoms have unit norm."""
     left: np.ndarray
-    """[n] float64: the reconstruction error |x − x̂|² / |x|² with the terms up to this one. It may rise at a term, since
-    atoms are not at right angles: what one says too much the next may take back."""
+    """[n] float64: the reconstruction error |x − x̂|² / |x|² with the terms up to this one. It may rise at a term,
+    since atoms are not orthogonal: a later term may correct what an earlier one overshoots."""
 
 
 @dataclass(frozen=True)
 class Decomposition:
-    """A text, its tokens, and for every captured one x = Σ coefficient · atom + residual."""
+    """A text with the decomposition x = Σ coefficient · atom + residual of its tokens."""
 
     text: str
-    """The whole text; what lies beyond the last token was not read."""
+    """The complete text; characters after the last token were not read."""
     tokens: tuple[PassageToken, ...]
     """The tokens that were read, in order."""
     windows: int
-    """Windows that the text was read in; the model starts anew at each."""
+    """Number of windows that the text was read in; the model's context is reset at each."""
     bounds: np.ndarray
-    """[captured + 1] int64: where the terms of each captured token begin and end."""
+    """[captured + 1] int64: offsets into `terms`, delimiting the terms of each captured token."""
     terms: Terms
     """The terms of all captured tokens."""
     norm: np.ndarray
-    """[captured] float32 length |x| of the activation."""
+    """[captured] float32 norm |x| of the activation."""
     error: np.ndarray
-    """[captured] float32 reconstruction error |x − x̂|² / |x|²: the share of the residual, which is what they leave."""
+    """[captured] float32 reconstruction error |x − x̂|² / |x|²: the relative energy of the residual."""
 
     @property
     def read(self) -> int:
-        """How many characters of the text its tokens cover."""
+        """Number of characters of the text that its tokens cover."""
         return max((token.stop for token in self.tokens), default=0)
 
     def shown(self, at: int) -> str:
-        """A token's text as part of the passage; empty for a later part of a character."""
+        """Return a token's text as part of the passage.
+
+        Empty for a token that is a later part of a multi-token character.
+        """
         token = self.tokens[at]
         return self.text[token.shown_from : max(token.stop, token.shown_from)]
 
     def label(self, at: int) -> str:
-        """A token's text by itself: the character that it is a part of, for one that shows nothing in the passage."""
+        """Return a token's text by itself.
+
+        For a token that shows nothing in the passage, this is the character that it is a part of.
+        """
         token = self.tokens[at]
         return self.shown(at) or self.text[token.start : token.stop]
 
     def part(self, at: int) -> tuple[int, int]:
-        """Which of how many tokens it is that make up a character, both from 1; (1, 1) for a token of its own."""
+        """Return a token's position and the number of tokens that form its character.
+
+        Both count from 1; (1, 1) for a token that is not part of a split character.
+        """
 
         def end(token: PassageToken) -> int:
             return max(token.stop, token.shown_from)
@@ -85,7 +101,10 @@ class Decomposition:
         return at - first + 1, last - first + 1
 
     def terms_of(self, at: int) -> Terms:
-        """The terms of a token. Raises ValueError for one that is not captured."""
+        """Return the terms of a token.
+
+        Raises ValueError for a token that is not captured.
+        """
         row = self.tokens[at].row
         if row is None:
             raise ValueError(f"token {at} is not captured")
@@ -94,40 +113,45 @@ class Decomposition:
 
 
 class Segment(NamedTuple):
-    """A stretch of a text at whose ends both tokenisations have an end of a token; none lies between."""
+    """Shortest stretch of text bounded by token ends of both tokenisations.
+
+    No common token end lies strictly inside it.
+    """
 
     start: int
-    """Where its characters begin."""
+    """Start offset of its characters."""
     stop: int
-    """Where they end."""
+    """End offset of its characters."""
     a: range
-    """The tokens of A in it; none where A read no further."""
+    """Indices of A's tokens in it; empty if A read no further."""
     b: range
-    """The tokens of B in it."""
+    """Indices of B's tokens in it; empty if B read no further."""
 
 
 class SharedSource(NamedTuple):
-    """A source among the terms of A or B on a segment, and what each makes of it."""
+    """A source atom used by A or B in a segment, with its weight in each."""
 
     source: Hashable
-    """The source, the same for the same token of the corpus in both."""
+    """The source, equal for the same token of the corpus in both."""
     atom_a: int | None
-    """A's atom from there; None where it is not among A's terms."""
+    """A's atom with this source; None if it is not among A's terms."""
     weight_a: float
-    """Its coefficient as a share of the activation's length, where that is largest; 0 where there is none."""
+    """Its coefficient as a share of the activation's norm, at the token where that is largest in magnitude; 0 if there
+    is none."""
     atom_b: int | None
-    """B's atom from there."""
+    """B's atom with this source; None if it is not among B's terms."""
     weight_b: float
-    """Its coefficient, likewise."""
+    """B's coefficient, normalised in the same way."""
 
 
 def align(a: Decomposition, b: Decomposition) -> list[Segment]:
-    """The shortest segments of a text that hold whole tokens of both its tokenisations, in order, without gaps.
+    """Return the shortest segments of complete tokens in both tokenisations.
 
-    Where one read further than the other, the rest has segments of its tokens alone.
+    The segments are in order, without gaps. If one tokenisation reads further than the other, the remaining text has
+    segments of its tokens alone.
 
     Raises:
-        ValueError: they are of different texts.
+        ValueError: the decompositions are of different texts.
     """
     if a.text != b.text:
         raise ValueError("two decompositions of different texts have no common segments")
@@ -138,7 +162,7 @@ def align(a: Decomposition, b: Decomposition) -> list[Segment]:
     segments: list[Segment] = []
     start = at_a = at_b = 0
     for stop in sorted((ends_a.keys() & ends_b.keys() | rest) - {0}):
-        # Where only one has an end, the other has no more tokens.
+        # If only one tokenisation has an end here, the other has no more tokens.
         next_a, next_b = ends_a.get(stop, len(a.tokens)), ends_b.get(stop, len(b.tokens))
         segments.append(Segment(start, stop, range(at_a, next_a), range(at_b, next_b)))
         start, at_a, at_b = stop, next_a, next_b
@@ -152,7 +176,9 @@ def sights(
     sources_a: Mapping[int, Hashable],
     sources_b: Mapping[int, Hashable],
 ) -> list[SharedSource]:
-    """The sources among the terms of either on a segment, those with the largest absolute weight first.
+    """Return the sources among the terms of A or B in a segment.
+
+    They are in descending order of absolute weight.
 
     Args:
         segment: one of `align(a, b)`.
@@ -168,7 +194,7 @@ def sights(
 
 
 def atoms_in(decomposition: Decomposition, tokens: range) -> list[int]:
-    """The atoms among the terms of some tokens, each once."""
+    """Return the distinct atoms among the terms of some tokens."""
     found: dict[int, None] = {}
     for at in tokens:
         if decomposition.tokens[at].row is not None:
@@ -179,7 +205,10 @@ def atoms_in(decomposition: Decomposition, tokens: range) -> list[int]:
 def _weights(
     decomposition: Decomposition, tokens: range, sources: Mapping[int, Hashable]
 ) -> dict[Hashable, tuple[int, float]]:
-    """Source → its atom and weight, the largest over the tokens."""
+    """Return a mapping from source to its atom and weight.
+
+    The weight is the one with the largest absolute value over the tokens.
+    """
     found: dict[Hashable, tuple[int, float]] = {}
     for at in tokens:
         row = decomposition.tokens[at].row
@@ -194,5 +223,5 @@ def _weights(
 
 
 def _ends(decomposition: Decomposition) -> dict[int, int]:
-    """Where tokens end in the text → how many tokens have ended by then."""
+    """Return a mapping from a token end offset to the number of tokens ended by then."""
     return {max(token.stop, token.shown_from): at + 1 for at, token in enumerate(decomposition.tokens)}

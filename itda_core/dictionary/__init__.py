@@ -1,1 +1,1 @@
-"""The greedy build (Algorithm 1), selection strategies, encode, decode, save."""
+"""Greedy build (Algorithm 1), atom selection, encoding, decoding, storage."""

@@ -1,4 +1,4 @@
-"""Which activations become atoms (the paper's Algorithm 1), on one growing dictionary."""
+"""Admission of activations as atoms (the paper's Algorithm 1)."""
 
 import numpy as np
 import torch
@@ -8,7 +8,7 @@ from itda_core.pursuit.protocol import KINDS, PursuitBackend
 
 
 class AdmissionRule:
-    """Decides, batch by batch, which rows are admitted to a growing dictionary."""
+    """Rule that admits rows to a growing dictionary, batch by batch."""
 
     def __init__(self, settings: DictionarySettings, grown: PursuitBackend) -> None:
         self._settings = settings
@@ -19,9 +19,9 @@ class AdmissionRule:
         return np.iinfo(np.int64).max if limit is None else max(0, limit - self._grown.n)
 
     def start_frequent(self, x: torch.Tensor) -> np.ndarray:
-        """The published start: while there are fewer than d_model atoms, take the most frequent distinct rows.
+        """Apply the published start: admit the most frequent distinct rows.
 
-        Returns the indices of the rows taken, in order of admission.
+        Only while there are fewer than d_model atoms. Returns the indices of the rows taken, in order of admission.
         """
         wanted = min(x.shape[1] - self._grown.n, self._room())
         if wanted <= 0:
@@ -34,7 +34,9 @@ class AdmissionRule:
         return taken
 
     def judge_batch(self, x: torch.Tensor) -> tuple[np.ndarray, np.ndarray]:
-        """Judge a batch [n, d_model] by the dictionary as it stands, then admit all of its rows over the threshold.
+        """Judge a batch [n, d_model] by the current dictionary, then admit rows.
+
+        All rows over the threshold are admitted, up to the maximum number of atoms.
 
         Returns:
             errors [n] float64, and the indices of the rows admitted.
@@ -48,7 +50,7 @@ class AdmissionRule:
         return errors, admitted
 
     def judge_sequential(self, x: torch.Tensor) -> tuple[np.ndarray, np.ndarray]:
-        """Judge rows one by one, each by a dictionary that holds the rows admitted before it.
+        """Judge rows one by one, each by a dictionary with the rows admitted before it.
 
         Returns:
             errors [rows] float64, and the indices of the rows admitted.
@@ -62,7 +64,10 @@ class AdmissionRule:
 
 
 def _in_order(rows: np.ndarray) -> np.ndarray:
-    """[n] byte strings that are ordered as the rows [n, d] float32 are: numpy sorts them three times as fast."""
-    bits = (rows + np.float32(0)).view(np.int32)  # one zero, not two
+    """Return [n] byte strings that sort as the rows [n, d] float32 do.
+
+    numpy sorts them three times as fast.
+    """
+    bits = (rows + np.float32(0)).view(np.int32)  # -0 becomes 0
     ordered = bits ^ np.where(bits < 0, np.int32(-1), np.int32(-(2**31)))
     return ordered.astype(">i4").view(f"V{4 * rows.shape[1]}")[:, 0]

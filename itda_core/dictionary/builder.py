@@ -1,4 +1,4 @@
-"""Builds dictionaries (the paper's Algorithm 1, and other recipes), batch by batch, from anywhere it was left at."""
+"""Build dictionaries incrementally and resumably, by Algorithm 1 or other recipes."""
 
 import warnings
 from collections.abc import Iterable
@@ -21,11 +21,11 @@ from itda_core.pursuit.tensors import activations_tensor
 
 
 class DictionaryBuilder:
-    """Builds one dictionary from batches as they come. `add` each, then `finish`.
+    """Incremental builder of one dictionary: `add` each batch, then `finish`.
 
     A recipe other than the published one keeps a `Reservoir` beside the atoms that the published one admits, and
-    chooses in `finish`. Its memory beyond that of the published build is the reservoir's and, while it chooses, that of
-    a dictionary of its candidates.
+    selects in `finish`. Its memory beyond that of the published build is that of the reservoir and, during the
+    selection, that of a dictionary of its candidates.
     """
 
     def __init__(self, settings: DictionarySettings) -> None:
@@ -36,9 +36,10 @@ class DictionaryBuilder:
         self._grown: protocol.PursuitBackend | None = None
         self._sources: list[np.ndarray] = []
         self._errors: list[np.ndarray] = []
-        self._numbers: list[np.ndarray] = []  # of the rows admitted, in the stream
+        self._numbers: list[np.ndarray] = []  # numbers of the admitted rows in the stream
         self._reservoir = None if settings.recipe == "published" else Reservoir()
-        # The sequential scan judges a few rows together whatever the batches are, so rows wait here until they suffice.
+        # The sequential scan judges blocks of a fixed size independent of the batches, so rows wait here for a full
+        # block.
         self._waiting: list[tuple[torch.Tensor, np.ndarray]] = []
         self._n_waiting = 0
         self._open: list[_Batch] = []
@@ -46,14 +47,14 @@ class DictionaryBuilder:
 
     @property
     def n_atoms(self) -> int:
-        """Atoms so far."""
+        """Number of atoms so far."""
         return 0 if self._grown is None else self._grown.n
 
     def add(self, activations: Any, sources: Any) -> None:
-        """Take one batch: activations [n, d_model] and their sources [n, 2], document and position.
+        """Add one batch: activations [n, d_model], sources [n, 2] (document, position).
 
-        The first batch's device is where the dictionary is built. Raises ValueError for a wrong shape, activations that
-        are not real and finite, or sources that are not whole and 0 or more; the builder is then as it was.
+        The dictionary is built on the first batch's device. Raises ValueError for a wrong shape, activations that are
+        not real and finite, or sources that are not integers of at least 0; the builder is then unchanged.
         """
         width = None if self._grown is None else self._grown.atoms.shape[1]
         x = protocol.finite(activations_tensor(activations, width))
@@ -71,13 +72,13 @@ class DictionaryBuilder:
             self._add_batch(x, labels)
             return
         self._open.append(_Batch(self._rows, len(x), len(x)))
-        self._waiting.append((x.clone(), labels.copy()))  # the caller may fill its buffers anew
+        self._waiting.append((x.clone(), labels.copy()))  # the caller may reuse its buffers
         self._n_waiting += len(x)
         if self._n_waiting >= grown.in_order:
             self._drain(grown, last=False)
 
     def state(self) -> dict[str, torch.Tensor]:
-        """Where the builder is, as tensors on the CPU that `resume` goes on from."""
+        """Return the builder's state as CPU tensors, for `resume`."""
         grown = self._grown
         waiting = [x for x, _ in self._waiting]
         atoms = torch.zeros(0, 0) if grown is None else grown.atoms
@@ -101,12 +102,12 @@ class DictionaryBuilder:
     def resume(
         cls, settings: DictionarySettings, state: dict[str, torch.Tensor], device: torch.device
     ) -> "DictionaryBuilder":
-        """A builder that goes on where the one stood whose `state` this is, to the same dictionary.
+        """Create a builder that continues from a `state`, to the same dictionary.
 
         Args:
-            settings: those of that builder.
-            state: what it gave.
-            device: where the activations to come are.
+            settings: those of the original builder.
+            state: its state.
+            device: the device of the activations to come.
         """
         builder = cls(settings)
         builder._rows = int(state["rows"])
@@ -129,7 +130,10 @@ class DictionaryBuilder:
         return builder
 
     def finish(self) -> Dictionary:
-        """The dictionary. Raises UserError when no activation came, or when a recipe cannot have so many atoms."""
+        """Return the dictionary.
+
+        Raises UserError if no activation was added, or if a recipe cannot provide enough atoms.
+        """
         if self._grown is None or self._rows == 0:
             raise UserError("no activations came: nothing to build a dictionary from")
         self._drain(self._grown, last=True)
@@ -183,7 +187,7 @@ class DictionaryBuilder:
         self._n_waiting = len(x) - full
 
     def _close_batches(self, errors: np.ndarray, admitted: np.ndarray, before: int) -> None:
-        """Share one block's errors and admissions out to the batches that its rows came in."""
+        """Attribute one block's errors and admissions to the batches of its rows."""
         at = 0
         while self._open and at < len(errors):
             batch = self._open[0]
@@ -204,7 +208,7 @@ class _Batch:
         self.rows, self.size, self.missing, self.error = rows, size, missing, error
 
     def state(self) -> tuple[int, int, int, float]:
-        """What it is made of again."""
+        """Return the constructor's arguments."""
         return self.rows, self.size, self.missing, self.error
 
 
@@ -219,26 +223,30 @@ def build_dictionary(
     method: str = "matching",
     recipe: str = "published",
 ) -> Dictionary:
-    """Build a dictionary from activations: greedily (the paper's Algorithm 1), or by another recipe.
+    """Build a dictionary from activations, greedily or by another recipe.
+
+    The greedy build is the paper's Algorithm 1.
 
     Args:
-        batches: pairs of activations [n, d_model] and sources [n, 2] whole numbers: document, position; tensors, arrays
-            or lists.
+        batches: pairs of activations [n, d_model] and sources [n, 2] integers: document, position; tensors, arrays or
+            lists.
         l0: pursuit steps for one activation.
         threshold: the error above which an activation is admitted.
         error: its unit: "relative", "squared" or "cosine"; see `DictionarySettings`.
-        scan: "sequential" gives the same dictionary whatever the batch size; "batch" is the published behaviour.
+        scan: "sequential" gives the same dictionary for any batch size; "batch" is the published behaviour.
         init: "empty", or "frequent", the published start, which needs scan="batch".
-        max_atoms: admission stops here.
-        method: how activations are pursued; see `DictionarySettings`.
-        recipe: which activations become the atoms; see `DictionarySettings`.
+        max_atoms: number of atoms at which admission stops.
+        method: the pursuit method; see `DictionarySettings`.
+        recipe: the selection of the atoms; see `DictionarySettings`.
 
     Raises:
         ValueError: init="frequent" with a sequential scan; activations of a wrong shape, or not real and finite;
-            sources that are not whole numbers of 0 or more, one pair for each activation.
+            sources
+            that are not integers of at least 0, one pair for each activation.
         UserError: a setting out of range, or no activations at all.
 
-    Warns with MeanWarning where most of the activations' energy is one vector, so that relative errors say little.
+    Warns with MeanWarning if most of the activations' energy is in one vector, so that relative errors are
+    uninformative.
     """
     builder = DictionaryBuilder(DictionarySettings(l0, threshold, error, scan, init, max_atoms, method, recipe))
     for activations, sources in batches:

@@ -1,4 +1,4 @@
-"""Where the building of a dictionary is, kept in a file, so that a build that was killed goes on there."""
+"""Checkpoint file of a dictionary's build, from which a killed build resumes."""
 
 import time
 from pathlib import Path
@@ -13,30 +13,30 @@ from itda_core.common.settings import DictionarySettings
 from itda_core.dictionary.builder import DictionaryBuilder
 
 SAVE_EVERY = 30.0
-"""Seconds between two saves, at the least."""
-_SAVE_SHARE = 0.05  # of the time that saving may take
+"""Minimum number of seconds between two saves."""
+_SAVE_SHARE = 0.05  # maximum share of the time spent on saving
 
 
 class Progress(NamedTuple):
-    """A builder and how far it is."""
+    """A builder and its progress."""
 
     builder: DictionaryBuilder
     """The builder."""
     batches: int
-    """Batches that it was given."""
+    """Number of batches that it has consumed."""
     tokens: int
     """Captured tokens in them, held-out ones included."""
 
 
 class Checkpoint:
-    """The file that says where one dictionary's building is."""
+    """Checkpoint file of one dictionary's build."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
         self._saved, self._took = time.monotonic(), 0.0
 
     def load(self, settings: DictionarySettings, device: torch.device) -> Progress:
-        """Where the building was, or its beginning. What cannot be read costs time and nothing else: it begins anew."""
+        """Read the saved progress; an unreadable or missing file gives a fresh start."""
         try:
             state = load_file(self._path)
             builder = DictionaryBuilder.resume(settings, state, device)
@@ -46,11 +46,11 @@ class Checkpoint:
 
     @property
     def due(self) -> bool:
-        """Whether it is time to save again."""
+        """Flag that the next save is due."""
         return time.monotonic() - self._saved > max(SAVE_EVERY, self._took / _SAVE_SHARE)
 
     def save(self, progress: Progress) -> None:
-        """Write where the building is, whole or not at all."""
+        """Write the progress atomically."""
         began = time.monotonic()
         state = progress.builder.state()
         counts = {"batches": torch.tensor(progress.batches), "tokens": torch.tensor(progress.tokens)}

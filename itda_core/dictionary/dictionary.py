@@ -1,5 +1,6 @@
-"""A dictionary of activations: encodes and decodes; is cropped, saved and loaded."""
+"""A dictionary of activations: encode, decode, crop, save and load."""
 
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -9,29 +10,33 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
 from itda_core.common.arguments import count, sources_array
-from itda_core.common.errors import DamagedError, UserError
+from itda_core.common.errors import DamagedError
 from itda_core.common.files import read_json, sha256_of, write_sealed, written_whole
 from itda_core.common.layout import ATOMS_FILE, MANIFEST_FILE
 from itda_core.common.settings import METHODS, DictionarySettings
 from itda_core.common.types import Codes, GrowthPoint
-from itda_core.library.manifest import FORMAT, check_manifest, parse_growth
+from itda_core.common.validate import parse
+from itda_core.library.manifest import FORMAT, check_manifest
 from itda_core.pursuit import protocol
 from itda_core.pursuit.refit import refit
 from itda_core.pursuit.tensors import activations_tensor, real_tensor
 
 OFF_UNIT = 1e-4
-"""That the norm of an atom may be off by: rounding in float32, by whatever tool."""
+"""Tolerance of an atom's unit norm: float32 rounding by any tool."""
 
 
 class Dictionary:
-    """The atoms of one site, in order of admission, or of what they carry where a recipe pruned them.
+    """The atoms of one site, in order of admission, or of mass if pruned.
+
+    A recipe may prune the atoms by their mass. An atom's mass is the sum of its absolute coefficients.
 
     Attributes:
         atoms: [n_atoms, d_model] float32, unit norm.
         sources: [n_atoms, 2] int64, document and position of each.
         admission_errors: [n_atoms] float64, the error that admitted each in the build's unit; NaN for atoms that no
-            error admitted: those of the frequent start, and those that a recipe took from its sample.
-        settings: how it was built, and the L0 that it encodes with.
+            error
+            admitted: those of the frequent start, and those that a recipe took from its sample.
+        settings: settings of the build, and the default L0 of `encode`.
         history: per batch: rows seen, atoms, mean error before admission.
     """
 
@@ -43,14 +48,14 @@ class Dictionary:
         admission_errors: Any = None,
         history: list[GrowthPoint] | None = None,
     ) -> None:
-        """Take atoms, and what is known of each.
+        """Create a dictionary from atoms and their metadata.
 
         Args:
-            atoms: [n_atoms, d_model], a tensor, an array or lists; scaled to unit norm unless they have it.
-            sources: [n_atoms, 2] whole numbers; below 0 where none is known.
-            settings: how it was built.
-            admission_errors: [n_atoms]; NaN unless given.
-            history: none unless given.
+            atoms: [n_atoms, d_model], a tensor, an array or lists; scaled to unit norm if necessary.
+            sources: [n_atoms, 2] integers; below 0 if unknown.
+            settings: settings of the build.
+            admission_errors: [n_atoms]; NaN by default.
+            history: growth per batch; none by default.
 
         Raises ValueError for wrong shapes, and for an atom that is zero or not finite.
         """
@@ -69,7 +74,7 @@ class Dictionary:
         self._pursuers: dict[tuple[torch.device, str], protocol.PursuitBackend] = {}
 
     def __getstate__(self) -> dict[str, Any]:
-        return self.__dict__ | {"_pursuers": {}}  # made again where they are wanted
+        return self.__dict__ | {"_pursuers": {}}  # created again when needed
 
     def __len__(self) -> int:
         return len(self.atoms)
@@ -80,22 +85,22 @@ class Dictionary:
         return self.atoms.shape[1]
 
     def encode(self, x: Any, l0: int | None = None, method: str | None = None) -> Codes:
-        """Sparse codes of x [n, d_model], on the device where x is.
+        """Return the sparse codes of x [n, d_model], computed on the device of x.
 
         Args:
             x: activations, a tensor, an array or lists of real numbers.
-            l0: pursuit steps; the settings' unless given.
-            method: one of `config.METHODS`; the settings' unless given.
+            l0: pursuit steps; the settings' by default.
+            method: one of `settings.METHODS`; the settings' by default.
 
-        Raises ValueError for a wrong width, values that are not real and finite, an L0 that is no whole number of 1 or
-        more, or an unknown method.
+        Raises ValueError for a wrong width, values that are not real and finite, an L0 that is not an integer of at
+        least 1, or an unknown method.
         """
         steps = self.settings.l0 if l0 is None else count(l0, "l0")
         method = self.settings.method if method is None else method
         if method not in METHODS:
             raise ValueError(f"method is {method!r}: choose one of {', '.join(METHODS)}")
         x = activations_tensor(x, self.d_model)
-        is_refitted = method == "refitted"  # pursued as ever: one Gram matrix serves both
+        is_refitted = method == "refitted"  # pursued by plain matching: one Gram matrix serves both
         codes = protocol.encode(self._pursuer(x.device, "matching" if is_refitted else method), x, steps)
         return refit(codes, x, self.atoms) if is_refitted else codes
 
@@ -107,9 +112,9 @@ class Dictionary:
         return self._pursuers[device, method]
 
     def decode(self, codes: Codes, n: int) -> torch.Tensor:
-        """Reconstructions [n, d_model] of n activations from their codes.
+        """Return reconstructions [n, d_model] of n activations from their codes.
 
-        Raises ValueError for codes of other activations or atoms than there are.
+        Raises ValueError for codes with row or atom indices out of range.
         """
         n = count(n, "n", 0)
         for name, numbers, there in (("row", codes.row, n), ("atom", codes.atom, len(self))):
@@ -123,7 +128,7 @@ class Dictionary:
         return torch.sparse.mm(weights, self.atoms)
 
     def crop(self, n_atoms: int) -> "Dictionary":
-        """The first n_atoms atoms in order of admission, as a dictionary of their own."""
+        """Return the first n_atoms atoms in order of admission as a dictionary."""
         if count(n_atoms, "n_atoms") > len(self):
             raise ValueError(f"n_atoms is {n_atoms}: the dictionary has {len(self)}")
         history = [growth for growth in self.history if growth.atoms <= n_atoms]
@@ -136,7 +141,7 @@ class Dictionary:
         )
 
     def save(self, folder: str | Path) -> None:
-        """Write `atoms.safetensors` and `manifest.json` into a folder, made if need be."""
+        """Write `atoms.safetensors` and `manifest.json` to a folder, created if missing."""
         folder = Path(folder)
         folder.mkdir(parents=True, exist_ok=True)
         self.write_atoms(folder)
@@ -144,13 +149,16 @@ class Dictionary:
         write_sealed(folder / MANIFEST_FILE, {**self.describe(), "files": files})
 
     def write_atoms(self, folder: Path) -> None:
-        """Write `atoms.safetensors`: atoms, sources, errors at admission; the same dictionary gives the same bytes."""
+        """Write `atoms.safetensors`: atoms, sources, admission errors.
+
+        The same dictionary gives the same bytes.
+        """
         tensors = {"atoms": self.atoms, "sources": self.sources, "admission_errors": self.admission_errors}
         with written_whole(folder / ATOMS_FILE) as part:
             save_file(tensors, part)
 
     def describe(self) -> dict[str, Any]:
-        """What a manifest says of the dictionary itself: size, settings, growth."""
+        """Return the manifest entries of the dictionary itself: size, settings, growth."""
         return {
             "format": FORMAT,
             "n_atoms": len(self),
@@ -161,18 +169,23 @@ class Dictionary:
 
     @classmethod
     def load(cls, folder: str | Path) -> "Dictionary":
-        """Read a dictionary that `save`, or a build, wrote. Raises DamagedError with what is wrong, or NewerError."""
+        """Read a dictionary that `save`, or a build, wrote.
+
+        Raises DamagedError with the cause, or NewerError.
+        """
         folder = Path(folder)
         manifest = read_json(folder / MANIFEST_FILE)
         check_manifest(manifest, str(folder / MANIFEST_FILE))
-        try:
-            settings = DictionarySettings(**manifest["settings"])
-            history = parse_growth(manifest["history"])
-        except (KeyError, TypeError, ValueError, UserError) as error:
-            raise DamagedError(f"{folder / MANIFEST_FILE} is not a dictionary's manifest: {error}") from error
+        described = parse(_Described, manifest, str(folder / MANIFEST_FILE), "build the dictionary again")
         try:
             tensors = load_file(folder / ATOMS_FILE)
-            found = cls(tensors["atoms"], tensors["sources"], settings, tensors["admission_errors"], history)
+            found = cls(
+                tensors["atoms"],
+                tensors["sources"],
+                described.settings,
+                tensors["admission_errors"],
+                list(described.history),
+            )
             if not torch.equal(found.atoms, tensors["atoms"]):
                 raise ValueError("its atoms are not of unit norm, as every dictionary writes them")
             return found
@@ -180,12 +193,22 @@ class Dictionary:
             raise DamagedError(f"{folder / ATOMS_FILE} cannot be read: {error}") from error
 
 
+@dataclass(frozen=True)
+class _Described:
+    """Manifest fields that a dictionary without its library needs."""
+
+    settings: DictionarySettings
+    """Settings of the build."""
+    history: tuple[GrowthPoint, ...]
+    """Growth per batch."""
+
+
 def _unit(atoms: torch.Tensor) -> torch.Tensor:
-    """Atoms [n_atoms, d_model] as float32 of unit norm, so that what encodes with them and what decodes are the same.
+    """Return atoms [n_atoms, d_model] as float32 of unit norm.
 
-    Those that have unit norm but for rounding stay the same bits.
+    Encoding and decoding then use the same vectors. Atoms that have unit norm within rounding keep their bits.
 
-    Raises ValueError for another shape, and for an atom that has no direction.
+    Raises ValueError for another shape, and for an atom without a direction.
     """
     if atoms.ndim != 2:
         raise ValueError(f"atoms are [n_atoms, d_model], got {list(atoms.shape)}")

@@ -1,4 +1,4 @@
-"""Where the energy of activations is, summed as they come: whatever the batches, and from wherever it was left at."""
+"""Running energy statistics of activations, independent of batching and resumable."""
 
 import numpy as np
 import torch
@@ -6,26 +6,26 @@ import torch
 from itda_core.common.energy import Spread
 
 _LEAST_ROWS = 20
-"""Of fewer activations, the mean says nothing."""
+"""Minimum number of activations for a meaningful mean."""
 _SMALL = 1e-25
 
 
 class EnergySums:
-    """Running sums over activations as they come."""
+    """Running per-dimension sums of activations and of their squares."""
 
     def __init__(self) -> None:
         self._rows = 0
         self._sums = torch.zeros(2, 0, dtype=torch.float64)  # of the values and of their squares, by dimension
 
     def add(self, x: torch.Tensor) -> None:
-        """Take in activations x [n, d_model] float32."""
+        """Add activations x [n, d_model] float32."""
         sums = _sums_here(x.numpy()) if x.device.type == "cpu" else _sums_on_device(x)
         self._sums = sums if self._rows == 0 else self._sums + sums
         self._rows += len(x)
 
     @property
     def spread(self) -> Spread | None:
-        """Where the energy is; None of so few activations that nothing can be said, or of zeros."""
+        """Concentration of the energy; None for too few activations, or if all are zero."""
         sums, squares = self._sums
         total = float(squares.sum())
         if self._rows < _LEAST_ROWS or total == 0:
@@ -34,26 +34,32 @@ class EnergySums:
         return Spread(min(1.0, mean), int(squares.argmax()), float(squares.max()) / total)
 
     def note(self) -> str | None:
-        """What a reader of relative errors has to know, in a line; None where there is nothing."""
+        """Return a one-line caveat about relative errors, or None if there is none."""
         return None if self.spread is None else self.spread.note()
 
     def state(self) -> dict[str, torch.Tensor]:
-        """What `resume` makes it of again."""
+        """Return the state for `resume`."""
         return {"energy": self._sums.clone(), "energy_rows": torch.tensor(self._rows)}
 
     @classmethod
     def resume(cls, state: dict[str, torch.Tensor]) -> "EnergySums":
-        """The sums whose `state` this is. Raises KeyError where it is of none."""
+        """Restore sums from their `state`.
+
+        Raises KeyError if the state has none.
+        """
         found = cls()
         found._rows, found._sums = int(state["energy_rows"]), state["energy"].clone()
         return found
 
 
 def _sums_here(x: np.ndarray) -> torch.Tensor:
-    """[2, d] float64 sums of x [n, d] and of its squares: several times as fast as torch's on a processor."""
+    """Return [2, d] float64 sums of x [n, d] and of its squares.
+
+    On the CPU this is several times as fast as torch.
+    """
     with np.errstate(over="ignore"):
         squares = np.einsum("nd,nd->d", x, x)
-    if not _SMALL < squares.max(initial=0) < np.inf:  # some may be lost, or infinite, in float32
+    if not _SMALL < squares.max(initial=0) < np.inf:  # float32 may underflow or overflow
         squares = np.einsum("nd,nd->d", x, x, dtype=np.float64)
     return torch.from_numpy(np.stack([x.sum(0, dtype=np.float64), squares]))
 

@@ -1,4 +1,7 @@
-"""A uniform sample of the activations that went by, in bounded memory, the same however they were cut into batches."""
+"""Uniform sample of a stream of activations in bounded memory.
+
+The sample is independent of how the stream is cut into batches.
+"""
 
 import numpy as np
 import torch
@@ -6,14 +9,15 @@ import torch
 from itda_core.common.settings import RESERVOIR_ROWS
 
 _CUT_AT = 1.25
-"""Rows are dropped when there are so many times the most that are kept: memory is bounded by that."""
+"""Multiple of the capacity at which surplus rows are dropped, which bounds memory."""
 
 
 class Reservoir:
-    """Keeps the rows with the least keys; a row's key is a fixed scrambling of its number in the stream.
+    """Sample of the rows with the smallest keys.
 
-    So the sample is drawn without regard to what the rows hold, and repeats exactly: from other batches, and after a
-    stop. It takes at most 1.25 · capacity · d_model · 4 bytes, on the CPU.
+    A row's key is a fixed hash of its number in the stream, so the sample is independent of the rows' content, and
+    reproducible exactly: with other batches, and after an interruption. It takes at most 1.25 · capacity · d_model · 4
+    bytes, on the CPU.
     """
 
     def __init__(self, capacity: int = RESERVOIR_ROWS) -> None:
@@ -22,10 +26,13 @@ class Reservoir:
         self._sources: list[np.ndarray] = []
         self._numbers: list[np.ndarray] = []
         self._n = 0
-        self._limit = np.iinfo(np.uint64).max  # a row with a greater key is not among the least
+        self._limit = np.iinfo(np.uint64).max  # rows with a larger key are not in the sample
 
     def add(self, x: torch.Tensor, sources: np.ndarray, first: int) -> None:
-        """Look at rows x [n, d_model] with sources [n, 2], numbered from `first` in the stream; zero rows are none."""
+        """Consider rows x [n, d_model] with sources [n, 2] for the sample.
+
+        Rows are numbered from `first` in the stream; zero rows are skipped.
+        """
         numbers = np.arange(first, first + len(x))
         wanted = np.flatnonzero((_keys(numbers) <= self._limit) & x.any(1).cpu().numpy())
         if len(wanted) == 0:
@@ -38,14 +45,17 @@ class Reservoir:
             self._cut()
 
     def sample(self) -> tuple[torch.Tensor, np.ndarray, np.ndarray]:
-        """Rows [m, d_model], their sources [m, 2] and their numbers in the stream [m], in a random order."""
+        """Return the sampled rows, their sources, and their numbers in the stream.
+
+        [m, d_model], [m, 2] and [m], in a random order.
+        """
         self._cut()
         if not self._rows:
             return torch.zeros(0, 0), np.zeros((0, 2), np.int64), np.zeros(0, np.int64)
         return self._rows[0], self._sources[0], self._numbers[0]
 
     def state(self) -> dict[str, torch.Tensor]:
-        """What `resume` makes it of again."""
+        """Return the state for `resume`."""
         rows, sources, numbers = self.sample()
         return {
             "reservoir": rows,
@@ -55,7 +65,10 @@ class Reservoir:
 
     @classmethod
     def resume(cls, state: dict[str, torch.Tensor], capacity: int = RESERVOIR_ROWS) -> "Reservoir":
-        """The reservoir whose `state` this is. Raises KeyError where it is of none."""
+        """Restore a reservoir from its `state`.
+
+        Raises KeyError if the state has none.
+        """
         found = cls(capacity)
         rows, numbers = state["reservoir"], state["reservoir_numbers"].numpy()
         if len(rows):
@@ -78,7 +91,10 @@ class Reservoir:
 
 
 def _keys(numbers: np.ndarray) -> np.ndarray:
-    """[n] uint64, each number's own, scrambled (the finaliser of SplitMix64, Steele et al. 2014): no two are equal."""
+    """Return [n] uint64 hashes of numbers; no two are equal.
+
+    The finaliser of SplitMix64 (Steele et al. 2014).
+    """
     z = numbers.astype(np.uint64) + np.uint64(0x9E3779B97F4A7C15)
     z = (z ^ (z >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
     z = (z ^ (z >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)

@@ -1,8 +1,8 @@
-"""Which activations become the atoms, once it is known how many: recipes other than the published one.
+"""Atom selection for recipes other than the published one.
 
-The published recipe admits what is badly explained so far, and so favours what is unusual; random activations favour
-what is common. `pruned` lets both stand as candidates and keeps those that carry most of activations that are no
-candidates.
+The number of atoms is that of the published recipe. That recipe admits activations that are poorly explained so far,
+and so favours unusual ones; random activations favour common ones. `pruned` considers both as candidates and keeps
+those with the largest coefficient mass on activations that are not candidates.
 """
 
 from typing import NamedTuple
@@ -15,20 +15,20 @@ from itda_core.common.settings import DictionarySettings
 from itda_core.pursuit import protocol
 
 CANDIDATES = 3
-"""Random candidates for each atom that the published recipe admitted, at the most."""
+"""Maximum number of random candidates per atom that the published recipe admitted."""
 ROUNDS = 4
-"""In how many steps the candidates are brought down to the atoms."""
-_CANDIDATE_SHARE = 5  # of the sample, at most one in so many is a candidate: the others judge
+"""Number of pruning rounds from the candidates to the atoms."""
+_CANDIDATE_SHARE = 5  # at most one in this many activations of the sample is a candidate; the others are judges
 _JUDGES, _JUDGES_PER_ATOM = 8_192, 4
-"""Activations that each step decomposes: so many, or so many for each atom; others at every step as far as there are.
-With fewer, an atom that is needed rarely cannot be told from one that is not needed."""
+"""Activations that each round decomposes: the first number, or the second times the number of atoms; different ones in
+every round as far as available. With fewer, a rarely needed atom cannot be distinguished from an unneeded one."""
 
 
 class Chosen(NamedTuple):
     """The atoms of a recipe."""
 
     atoms: torch.Tensor
-    """[n, d_model] float32, unit norm, on the CPU; those that carry most come first where they were judged."""
+    """[n, d_model] float32, unit norm, on the CPU; in order of decreasing mass if they were judged."""
     sources: np.ndarray
     """[n, 2] int64."""
     errors: np.ndarray
@@ -36,7 +36,7 @@ class Chosen(NamedTuple):
 
 
 class Admitted(NamedTuple):
-    """What the published recipe admitted."""
+    """Atoms that the published recipe admitted."""
 
     atoms: torch.Tensor
     """[n, d_model] float32, unit norm."""
@@ -45,7 +45,7 @@ class Admitted(NamedTuple):
     errors: np.ndarray
     """[n] float64 error at admission."""
     numbers: np.ndarray
-    """[n] int64, each one's number in the stream of activations."""
+    """[n] int64 numbers in the stream of activations."""
 
 
 class Sample(NamedTuple):
@@ -60,9 +60,9 @@ class Sample(NamedTuple):
 
 
 def choose(settings: DictionarySettings, admitted: Admitted, sample: Sample) -> Chosen:
-    """The atoms of `settings.recipe`, as many as were admitted.
+    """Select the atoms of `settings.recipe`, as many as were admitted.
 
-    Raises UserError where the sample is too small for so many random atoms.
+    Raises UserError if the sample is too small for that many random atoms.
     """
     if len(admitted.atoms) == 0:
         return Chosen(admitted.atoms.cpu().clone(), admitted.sources, admitted.errors)
@@ -84,10 +84,11 @@ def _drawn(admitted: Admitted, sample: Sample) -> Chosen:
 
 
 def _pruned(settings: DictionarySettings, admitted: Admitted, sample: Sample) -> Chosen:
-    """Candidates that carry least go, a share at a time, until as many are left as were admitted.
+    """Prune the candidates in rounds, smallest mass first.
 
-    What a candidate carries is the sum of its absolute coefficients over the judges: activations of the sample that are
-    no candidates, or no longer. A candidate would explain itself in one step, so it judges nothing.
+    A candidate's mass is the sum of its absolute coefficients over the judges: activations of the sample that are not,
+    or no longer, candidates. A candidate would explain itself in one step, so it is never a judge. Pruning ends at the
+    number of atoms that were admitted.
     """
     n, device = len(admitted.atoms), admitted.atoms.device
     free = np.flatnonzero(~np.isin(sample.numbers, admitted.numbers))
@@ -96,7 +97,7 @@ def _pruned(settings: DictionarySettings, admitted: Admitted, sample: Sample) ->
     pool = torch.cat([admitted.atoms, sample.rows[torch.from_numpy(drawn)].to(device)])
     sources = np.concatenate([admitted.sources, sample.sources[drawn]])
     errors = np.concatenate([admitted.errors, np.full(len(drawn), np.nan)])
-    row_of = np.concatenate([np.full(n, -1), drawn])  # in the sample
+    row_of = np.concatenate([np.full(n, -1), drawn])  # row in the sample
     left, together = np.arange(len(pool)), max(_JUDGES, _JUDGES_PER_ATOM * n)
     sizes = np.geomspace(len(pool), n, ROUNDS + 1)[1:].round().astype(int) if len(drawn) else []
     for number, size in enumerate(sizes):
@@ -114,12 +115,12 @@ def _pruned(settings: DictionarySettings, admitted: Admitted, sample: Sample) ->
 
 
 def coefficient_mass(atoms: torch.Tensor, x: torch.Tensor, settings: DictionarySettings) -> np.ndarray:
-    """[n_atoms] float64: the sum of each atom's absolute coefficients over x [n, d_model].
+    """Return [n_atoms] float64 sums of each atom's absolute coefficients over x.
 
     Args:
         atoms: [n_atoms, d_model], scaled to unit norm here.
-        x: activations, on the same device.
-        settings: how they are decomposed: L0 and method.
+        x: activations [n, d_model], on the same device.
+        settings: L0 and method of the decomposition.
     """
     pursuer = protocol.pursuit_backend(atoms.shape[1], atoms.device, settings.method)
     pursuer.append(atoms)

@@ -1,1 +1,1 @@
-"""Jobs over one dictionary: metrics, SAEs, probing."""
+"""Analyses of one dictionary: metrics, SAEs, probing."""

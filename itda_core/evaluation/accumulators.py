@@ -1,9 +1,9 @@
-"""Sums over tokens, kept apart by document, and what follows from them: ratios with intervals, and how latents fire.
+"""Per-document sums over tokens, and the ratios and firing statistics from them.
 
-Intervals ask what other documents of the same kind would have given. A ratio of sums (all measures but two) has a
-bootstrap interval: the documents are drawn anew. How many latents never fire, and how often one fires, would come out
-too high by that, since a draw leaves out a third of the documents and all that fires only there; these two have the
-interval of a jackknife, which leaves out one document at a time (Efron and Stein 1981).
+Intervals estimate the variation over other documents of the same kind. A ratio of sums (all measures but two) has a
+document-level bootstrap interval. The share of latents that never fire, and the density of firing, would be biased
+upwards by the bootstrap, since a resample leaves out a third of the documents and every latent that fires only there;
+these two have a jackknife interval, which leaves out one document at a time (Efron and Stein 1981).
 """
 
 from typing import NamedTuple
@@ -16,7 +16,7 @@ from itda_core.reports.quality import Measured
 
 
 class DocumentSums:
-    """Sums of some columns over the tokens of each document, in float64."""
+    """Sums of columns over the tokens of each document, in float64."""
 
     def __init__(self) -> None:
         self._documents: list[np.ndarray] = []
@@ -26,8 +26,8 @@ class DocumentSums:
         """Add tokens.
 
         Args:
-            documents: [n] int64 document of each.
-            values: [n, k] what each adds.
+            documents: [n] int64 document of each token.
+            values: [n, k] values of each token.
         """
         found, row = np.unique(documents, return_inverse=True)
         sums = np.zeros((len(found), values.shape[1]))
@@ -36,9 +36,11 @@ class DocumentSums:
         self._sums.append(sums)
 
     def over(self, documents: np.ndarray) -> np.ndarray:
-        """[documents, k] sums of these documents, [documents] rising; 0 for those of which nothing was added.
+        """Return the sums of the documents, in ascending order of document.
 
-        Raises IndexError or KeyError where others were added, or nothing at all.
+        Shape [documents, k]; 0 for documents of which nothing was added.
+
+        Raises IndexError or KeyError if other documents were added, or nothing at all.
         """
         if not self._sums:
             raise KeyError("nothing was added")
@@ -51,12 +53,17 @@ class DocumentSums:
         return total
 
     def documents(self) -> np.ndarray:
-        """[documents] int64, rising: of which something was added."""
+        """Return the documents with added tokens, in ascending order.
+
+        Int64, shape [documents].
+        """
         return np.unique(np.concatenate(self._documents)) if self._documents else np.empty(0, np.int64)
 
 
 def measured_ratios(numerators: np.ndarray, denominators: np.ndarray) -> list[Measured | None]:
-    """Ratios of sums over documents with their 95 % bootstrap intervals; None where a denominator is not above 0.
+    """Return ratios of sums over documents with their 95 % bootstrap intervals.
+
+    None for a denominator that is not above 0.
 
     Args:
         numerators, denominators: [documents, k].
@@ -69,17 +76,20 @@ def measured_ratios(numerators: np.ndarray, denominators: np.ndarray) -> list[Me
 
 
 class Fired(NamedTuple):
-    """How latents fire over some tokens."""
+    """Firing statistics of latents over some tokens."""
 
     density: Measured | None
-    """Of a latent that fires at all, the share of tokens that it fires on: the geometric mean over these latents. None
-    where none fires, or all that do fire in one document alone."""
+    """Geometric mean, over the latents that fire at all, of the share of tokens that a latent fires on. None if none
+    fires, or if all of these fire in one document alone."""
     dead: Measured
     """Share of the latents that fire on none of the tokens."""
 
 
 class Firing:
-    """On how many tokens of each document each latent fires. Memory grows with the pairs of both that do."""
+    """Number of tokens of each document on which each latent fires.
+
+    Memory grows with the number of (document, latent) pairs in which the latent fires.
+    """
 
     def __init__(self, latents: int) -> None:
         self._latents = latents
@@ -87,24 +97,24 @@ class Firing:
         self._counts: list[np.ndarray] = []
 
     def add(self, documents: np.ndarray, codes: Codes) -> None:
-        """Add the codes of some tokens, of which `documents` [n] int64 says whose they are."""
+        """Add the codes of tokens whose documents are `documents` [n] int64."""
         pairs, counts = np.unique(documents[codes.row] * self._latents + codes.atom, return_counts=True)
         self._pairs.append(pairs)
         self._counts.append(counts)
 
     def measure(self, documents: np.ndarray, tokens: np.ndarray) -> Fired:
-        """How latents fire, with 95 % jackknife intervals.
+        """Return the firing statistics with 95 % jackknife intervals.
 
         Args:
-            documents: [documents] int64, rising: all that were read, those without a code included.
-            tokens: [documents] tokens of each.
+            documents: [documents] int64, ascending: all that were read, including those without a code.
+            tokens: [documents] number of tokens of each.
         """
         pairs, at = np.unique(np.concatenate(self._pairs), return_inverse=True)
-        count = np.bincount(at, np.concatenate(self._counts), len(pairs))  # of a document and a latent
+        count = np.bincount(at, np.concatenate(self._counts), len(pairs))  # per pair of document and latent
         row, latent = np.searchsorted(documents, pairs // self._latents), pairs % self._latents
         total = np.bincount(latent, count, self._latents)
         alive = np.count_nonzero(total)
-        rest = total[latent] - count  # where the latent fires besides
+        rest = total[latent] - count  # firings of the latent in other documents
         is_all = rest == 0
         alone = np.bincount(row[is_all], minlength=len(documents))  # latents that fire in this document alone
         dead = _jackknife(1 - alive / self._latents, 1 - (alive - alone) / self._latents)
@@ -119,7 +129,10 @@ class Firing:
 
 
 def _jackknife(value: float, left_out: np.ndarray) -> Measured:
-    """A figure with its interval, from what it is when each document is left out; of a single one both ends are it."""
+    """Return a value with its jackknife interval from the leave-one-out values.
+
+    For a single document both ends are the value itself.
+    """
     n = len(left_out)
     error = np.sqrt((n - 1) / n * ((left_out - left_out.mean()) ** 2).sum())
     return Measured(float(value), float(value - DEVIATIONS * error), float(value + DEVIATIONS * error))

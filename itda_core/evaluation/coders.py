@@ -1,4 +1,7 @@
-"""One interface for everything that writes an activation as a sparse sum of vectors: dictionaries and autoencoders."""
+"""Common interface of sparse coders: dictionaries and autoencoders.
+
+A sparse coder represents an activation as a sparse sum of vectors.
+"""
 
 from typing import Protocol
 
@@ -9,38 +12,41 @@ from itda_core.dictionary.dictionary import Dictionary
 
 
 class Coder(Protocol):
-    """Encodes activations as sparse codes, and decodes them again."""
+    """Protocol of a sparse encoder and decoder of activations."""
 
     @property
     def latents(self) -> int:
-        """How many vectors a code can use."""
+        """Number of vectors that a code can use."""
         ...
 
     def encode(self, x: torch.Tensor) -> Codes:
-        """Sparse codes of x [n, d_model]."""
+        """Return the sparse codes of x [n, d_model]."""
         ...
 
     def decode(self, codes: Codes, n: int) -> torch.Tensor:
-        """Reconstructions [n, d_model] of n activations from their codes."""
+        """Return the reconstructions [n, d_model] of n activations from their codes."""
         ...
 
 
 class DictionaryCoder:
-    """A dictionary that encodes with a number of pursuit steps, and by a method, of its own."""
+    """Dictionary with its own number of pursuit steps and pursuit method."""
 
     def __init__(self, dictionary: Dictionary, l0: int, method: str | None = None) -> None:
-        """Take a dictionary; the method is the one that it was built with unless given."""
+        """Wrap a dictionary; the default method is the one that it was built with."""
         self._dictionary, self._l0, self._method = dictionary, l0, method
 
     @property
     def latents(self) -> int:
-        """Its atoms."""
+        """Number of atoms."""
         return len(self._dictionary)
 
     def encode(self, x: torch.Tensor) -> Codes:
-        """Sparse codes of x [n, d_model]; raises ValueError as `Dictionary.encode` does."""
+        """Return the sparse codes of x [n, d_model].
+
+        Raises ValueError as `Dictionary.encode` does.
+        """
         return self._dictionary.encode(x, self._l0, self._method)
 
     def decode(self, codes: Codes, n: int) -> torch.Tensor:
-        """Reconstructions [n, d_model] of n activations from their codes."""
+        """Return the reconstructions [n, d_model] of n activations from their codes."""
         return self._dictionary.decode(codes, n)

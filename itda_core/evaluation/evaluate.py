@@ -1,4 +1,7 @@
-"""The job that measures a dictionary, cropped to several sizes and at several L0, beside random atoms."""
+"""Measure a dictionary, cropped to several sizes and at several L0.
+
+A baseline of random atoms is measured beside it.
+"""
 
 import time
 
@@ -20,22 +23,23 @@ _STAGES = {"itda": "measuring its atoms", "random": "measuring random atoms"}
 
 
 def measure(library: Library, dictionary_id: str, job: Job, settings: MeasureSettings | None = None) -> Quality:
-    """Measure a dictionary on held-out tokens and keep the report beside it; one of the same settings is read.
+    """Measure a dictionary on held-out tokens and store the report beside it.
 
-    The sizes are the first atoms in order of admission; of the random atoms, drawn from the tokens that the dictionary
-    was built from, as many. Its own L0 is always among those measured. A damaged report, or one of other settings, is
-    replaced; so is one made without the model where that seems to be on this machine now. Where it is not, and
-    activations are kept, only reconstruction is measured.
+    A stored report of the same settings is reused. The sizes are the first atoms in order of admission; the baseline
+    has as many atoms, sampled at random from the tokens that the dictionary was built from. The dictionary's own L0
+    is always among those measured. A damaged report, or one of other settings, is replaced; so is one made without
+    the model if the model now seems to be on this machine. If it is not, and activations are stored, only
+    reconstruction is measured.
 
     Args:
-        library: where.
-        dictionary_id: which.
-        job: told how far it is.
-        settings: at what; the default unless given.
+        library: the dictionary's library.
+        dictionary_id: id of the dictionary.
+        job: receives progress.
+        settings: evaluation settings; the defaults if None.
 
     Raises:
-        UserError: there is no such dictionary, neither its model nor its activations are here, or the report cannot
-            be written.
+        UserError: there is no such dictionary, neither its model nor its activations are available, or the report
+            cannot be written.
     """
     settings = settings or MeasureSettings()
     record = library.record(dictionary_id)
@@ -93,10 +97,14 @@ def _points(
     settings: MeasureSettings,
     job: Job,
 ) -> Measurement:
-    """One series. Each runs the model anew: every size has a Gram matrix, and so half of them are held at a time."""
+    """Measure one series of points.
+
+    The model is run again for each series: every size has a Gram matrix, so with one series at a time only half of
+    them are in memory.
+    """
     sizes = sorted({max(1, round(share * len(dictionary))) for share in settings.shares})
     l0s = sorted({*settings.l0s, record.settings.l0})
     coders = [Setting(l0, DictionaryCoder(cropped, l0)) for cropped in map(dictionary.crop, sizes) for l0 in l0s]
-    is_other_text = not record.holdout and not tokens.is_seen  # of which there may be any number
+    is_other_text = not record.holdout and not tokens.is_seen  # of which any number of tokens may exist
     job.stage(_STAGES[name], settings.tokens if is_other_text else min(settings.tokens, record.measured_tokens))
     return measure_points(coders, tokens.held_out(settings.tokens), job.advance)

@@ -1,8 +1,8 @@
-"""The tokens of a dictionary's site: those that it is measured on, and those that its atoms could have come from.
+"""Tokens of a dictionary's site: for evaluation, and as candidates for atoms.
 
-Measured are the held-out tokens, up to a number, the first ones. Where nothing was held out, those of the documents
-after the ones that were read; and where there are none, those that were read. Atoms come from what was read and not
-held out.
+Evaluation uses the first held-out tokens, up to a number. If nothing was held out, it uses the documents after those
+that were read; and if there are none, those that were read. Candidates for atoms are the tokens that were read and
+not held out.
 """
 
 from collections.abc import Iterable, Iterator
@@ -39,29 +39,35 @@ from itda_core.models.model import Model
 
 
 class SiteTokens(Protocol):
-    """Tokens of a dictionary's site, with their activations."""
+    """Protocol of the tokens of a dictionary's site, with their activations."""
 
     read: ActivationSource
-    """Gives the activations at some places."""
+    """Source of the activations at given tokens."""
     with_model: bool
-    """Whether they come from the model, so that its predictions can be measured if it makes any."""
+    """Whether the activations come from the model, so that its predictions can be measured if it makes any."""
 
     @property
     def is_seen(self) -> bool:
-        """Whether there is nothing to measure on but tokens that the dictionary was built from."""
+        """Return whether evaluation is limited to tokens seen in building."""
         ...
 
     def held_out(self, tokens: int) -> Iterator[HeldOut]:
-        """Those that it is measured on, batch by batch, `tokens` of them at most."""
+        """Yield the evaluation tokens in batches, at most `tokens` in total."""
         ...
 
     def candidates(self) -> np.ndarray:
-        """[n, 2] int64, rising: document and position of those that its atoms could have come from."""
+        """Return document and position of the candidate tokens for atoms.
+
+        Int64, shape [n, 2], in ascending order.
+        """
         ...
 
 
 class TokensOfModel:
-    """What the model gives; with predictions, unless it makes none. The interface is `SiteTokens`."""
+    """Tokens read with the model.
+
+    They come with predictions, unless the model makes none. Implements `SiteTokens`.
+    """
 
     def __init__(self, record: DictionaryManifest, model: Model, corpus: Corpus) -> None:
         self._record, self._model, self._corpus = record, model, corpus
@@ -70,25 +76,30 @@ class TokensOfModel:
 
     @property
     def is_seen(self) -> bool:
-        """Whether there is nothing to measure on but tokens that the dictionary was built from."""
+        """Return whether evaluation is limited to tokens seen in building."""
         return not self._record.holdout and self._unread is None
 
     @cached_property
     def _unread(self) -> int | None:
-        """From which document on there is text that was not read; None where there is none. Asked once: it reads all
-        that was read."""
+        """First document that was not read, or None.
+
+        Cached, since computing it reads the part of the corpus that was read.
+        """
         first = first_unread(self._record, self._model, self._corpus)
         return first if any(windows_from(first, self._record, self._model, self._corpus, 1)) else None
 
     def held_out(self, tokens: int) -> Iterator[HeldOut]:
-        """Those that it is measured on, batch by batch, `tokens` of them at most."""
+        """Yield the evaluation tokens in batches, at most `tokens` in total."""
         windows = list(self._measured(tokens))
         if self._model.predicts:
             return read_held_out(self._model, self._record.site, windows)
         return without_predictions(Capture(self._model, [self._record.site], lambda: windows), self._record.site)
 
     def candidates(self) -> np.ndarray:
-        """[n, 2] int64, rising: document and position of those that its atoms could have come from."""
+        """Return document and position of the candidate tokens for atoms.
+
+        Int64, shape [n, 2], in ascending order.
+        """
         places = [np.empty((0, 2), np.int64)]
         for window in windows_read(self._record, self._model, self._corpus):
             if not (self._record.holdout and is_held_out(window.document)):
@@ -111,7 +122,10 @@ class TokensOfModel:
 
 
 class TokensKept:
-    """What was kept when the dictionary was built; without predictions. The interface is `SiteTokens`."""
+    """Tokens with the activations stored when the dictionary was built.
+
+    They come without predictions. Implements `SiteTokens`.
+    """
 
     def __init__(self, record: DictionaryManifest, folder: Path) -> None:
         self._record, self._recorded = record, RecordedActivations(folder)
@@ -119,11 +133,14 @@ class TokensKept:
         self.with_model, self.is_seen = False, not record.holdout
 
     def held_out(self, tokens: int) -> Iterator[HeldOut]:
-        """Those that it is measured on, batch by batch, `tokens` of them at most."""
+        """Yield the evaluation tokens in batches, at most `tokens` in total."""
         return without_predictions(self._measured(tokens), self._record.site)
 
     def candidates(self) -> np.ndarray:
-        """[n, 2] int64, rising: document and position of those that its atoms could have come from."""
+        """Return document and position of the candidate tokens for atoms.
+
+        Int64, shape [n, 2], in ascending order.
+        """
         sources = self._recorded.sources().numpy()
         return sources[~is_held_out(sources[:, 0])] if self._record.holdout else sources
 
@@ -139,10 +156,12 @@ class TokensKept:
 
 
 def open_tokens(library: Library, record: DictionaryManifest, job: Job) -> SiteTokens:
-    """The tokens of a dictionary's site: from its model, or as they were kept where that is not on this machine.
+    """Open the tokens of a dictionary's site.
+
+    They come from its model, or from stored activations if the model is not on this machine.
 
     Raises:
-        UserError: the model is not here, and nothing was kept.
+        UserError: the model is not available, and no activations are stored.
     """
     job.stage(f"loading {record.model}")
     try:
@@ -160,7 +179,7 @@ def open_tokens(library: Library, record: DictionaryManifest, job: Job) -> SiteT
 
 
 def may_run(library: Library, record: DictionaryManifest) -> bool:
-    """Whether a dictionary's model seems to be on this machine."""
+    """Return whether a dictionary's model seems to be on this machine."""
     try:
         return bool(model_places(record, library.root))
     except UserError:
@@ -168,12 +187,13 @@ def may_run(library: Library, record: DictionaryManifest) -> bool:
 
 
 def random_dictionary(tokens: SiteTokens, record: DictionaryManifest, seed: int) -> Dictionary:
-    """A dictionary of as many atoms, drawn at random, without replacement, from the tokens that it was built from.
+    """Return a dictionary of as many atoms, sampled at random without replacement.
 
-    In order of the draw, so that the first atoms of it are a smaller draw of the same lot.
+    The atoms are sampled from the tokens that the dictionary was built from, and kept in sampling order, so that the
+    first atoms are a smaller random sample.
 
     Raises:
-        UserError: the activations are not those of the corpus any more.
+        UserError: the activations are no longer those of the corpus.
     """
     candidates = row_keys(tokens.candidates())
     n = min(record.n_atoms, len(candidates))

@@ -1,19 +1,21 @@
-"""The field's measures of a sparse code, of any coder, on tokens that it was not built from; each with its interval.
+"""Metrics of sparse coders on held-out tokens, each with its interval.
 
 With x an activation, x̂ its reconstruction, and sums over the measured tokens:
 
 - relative error: mean of |x − x̂|² / |x|².
-- variance explained: 1 − Σ|x − x̂|² / Σ|x − x̄|², x̄ the mean of all measured activations: all dimensions and tokens
-  together, so that the mean activation explains nothing of it. SAELens and SAEBench define it so (`explained_variance`,
-  in their later form), and Gao et al. 2025 the rest of it as the normalised error. Resampling keeps x̄.
+- variance explained: 1 − Σ|x − x̂|² / Σ|x − x̄|², x̄ the mean of all measured activations: over all dimensions and
+  tokens together, so that the mean activation explains none of it. This is the definition of SAELens and SAEBench
+  (`explained_variance`, in their later form); Gao et al. 2025 define its complement as the normalised error.
+  Resampling keeps x̄.
 - active latents (L0): mean number of coefficients that are not 0.
-- density: `sums.Fired` says how it is summarised; and dead latents: share that fires on none of the measured tokens.
-- negative: share of the coefficients below 0. Large negative: below −LARGE · |x|. The paper (§4.2) says that large
-  negative ones are rare, 0.000743 % "of activations", and not what large is; its appendix A.3.1 draws a line at −2 for
-  one layer of one model, where the largest coefficients are about 4. Here the line is drawn by the norm of the token's
-  own activation, so that it means the same in every model.
-- CE loss score (the paper's Eq. 7): (H* − H0) / (Horig − H0): 1 where nothing is lost, 0 where as much as with zeros.
-  `predictions` says which predictions count. It is left out where zeros cost nothing.
+- density: summarised as described at `accumulators.Fired`; and dead latents: share that fires on none of the measured
+  tokens.
+- negative: share of the coefficients below 0. Large negative: below −LARGE · |x|. The paper (§4.2) states that large
+  negative ones are rare, 0.000743 % "of activations", without defining large; its appendix A.3.1 uses a threshold of
+  −2 for one layer of one model, where the largest coefficients are about 4. Here the threshold is relative to the
+  norm of the token's own activation, so that it means the same in every model.
+- CE loss score (the paper's Eq. 7): (H* − H0) / (Horig − H0): 1 for no loss, 0 for as much as with zeros. `patching`
+  defines which predictions count. It is left out if zeros cost nothing.
 - CE loss (H*) and KL divergence from the unchanged model: means over the same predictions, in nats.
 """
 
@@ -35,65 +37,65 @@ from itda_core.models.model import Model
 from itda_core.reports.quality import PAIRED, Measured, Point
 
 LARGE = 0.25
-"""A negative coefficient is large below minus this share of the activation's norm."""
+"""A negative coefficient is large if it is below minus this share of the activation's norm."""
 _LOGITS_AT_ONCE = 1 << 27
-"""Values that the logits of one forward pass may have: half a gigabyte, of which a few copies are held."""
+"""Maximum number of logits in one forward pass: half a gigabyte, of which a few copies are in memory."""
 _OF_TOKENS = ("relative_error", "residual", "l0", "negative", "large_negative")  # columns that are summed
 
 
 class HeldOut(NamedTuple):
-    """Some tokens that coders are measured on, all alike."""
+    """A batch of evaluation tokens, the same for all coders."""
 
     activations: torch.Tensor
     """[n, d_model] float32."""
     sources: torch.Tensor
     """[n, 2] int64: document and position."""
     predictions: Predictions | None
-    """What is predicted from them; None where the model is not here, or predicts nothing."""
+    """The model's predictions from them; None if the model is not available, or predicts nothing."""
 
 
 class Setting(NamedTuple):
-    """What is measured."""
+    """A coder to measure."""
 
     l0: int
-    """Pursuit steps; of an SAE the active latents that it allows, or their mean where it allows any number."""
+    """Pursuit steps; for an SAE its maximum number of active latents, or their mean if it sets no maximum."""
     coder: Coder
-    """Encodes and decodes."""
+    """The encoder and decoder."""
 
 
 class Measurement(NamedTuple):
-    """Coders measured on the same tokens."""
+    """Results of coders measured on the same tokens."""
 
     points: tuple[Point, ...]
-    """One for each coder, in their order."""
+    """One for each coder, in order."""
     tokens: int
-    """Tokens."""
+    """Number of tokens."""
     documents: int
-    """Documents that they are of."""
+    """Number of documents that the tokens are from."""
     ce_original: float | None
     """Mean cross-entropy of the unchanged model over the predictions that count, in nats; None without a model."""
     ce_zero: float | None
-    """The same with zeros for the activations."""
+    """The same with the activations replaced by zeros."""
     sources: tuple[int, ...]
-    """The documents, rising."""
+    """The documents, in ascending order."""
     by_document: dict[str, tuple[float, ...]]
-    """As `Quality` has it."""
+    """Per-document values, as in `Quality`."""
 
 
 def read_held_out(model: Model, site: Site, windows: Iterable[Window], batch_windows: int = 16) -> Iterator[HeldOut]:
-    """Run a model over windows: what `measure_points` measures coders on, predictions included.
+    """Run a model over windows and yield the batches that `measure_points` needs.
 
-    A list of what this gives can be measured on again and again without running the unchanged model: it keeps the
-    log-probabilities of the predictions, so it is for few tokens.
+    The batches include predictions. A list of the batches can be reused for several measurements without running the
+    unchanged model again; it keeps the log-probabilities of the predictions, so this is for few tokens.
 
     Args:
         model: a model that predicts.
-        site: the place.
-        windows: what it reads; those in which nothing is captured are passed over.
-        batch_windows: windows in a forward pass, at most; fewer where their logits would take too much memory.
+        site: the site.
+        windows: the windows to read; those in which nothing is captured are skipped.
+        batch_windows: maximum number of windows in a forward pass; fewer if their logits would take too much memory.
 
     Raises:
-        UserError: the model has no such place, or predicts no next token.
+        UserError: the model has no such site, or predicts no next token.
     """
     place = PredictingSite(model, site)
     tokens = max(1, _LOGITS_AT_ONCE // model.tokenizer.get_vocab_size())
@@ -104,8 +106,11 @@ def read_held_out(model: Model, site: Site, windows: Iterable[Window], batch_win
 
 
 def _groups(windows: Iterable[Window], most: int, tokens: int) -> Iterator[list[Window]]:
-    """Windows that are read together: `most` at most, and of `tokens` tokens at most with padding, but never fewer than
-    two unless only one is left: a single row rounds differently."""
+    """Yield groups of windows that are read together.
+
+    A group has at most `most` windows, and at most `tokens` tokens with padding, but at least two windows unless only
+    one is left: a single row rounds differently.
+    """
     group: list[Window] = []
     for window in windows:
         longest = max(len(each.tokens) for each in [*group, window])
@@ -118,25 +123,28 @@ def _groups(windows: Iterable[Window], most: int, tokens: int) -> Iterator[list[
 
 
 def without_predictions(batches: Iterable[Batch], site: Site) -> Iterator[HeldOut]:
-    """Captured activations as what `measure_points` measures on, where only reconstruction can be measured."""
+    """Convert captured activations to batches for `measure_points`.
+
+    Without predictions only reconstruction can be measured.
+    """
     return (HeldOut(batch.activations[site], batch.sources, None) for batch in batches if len(batch.sources))
 
 
 def measure_points(
     settings: Sequence[Setting], batches: Iterable[HeldOut], advance: Callable[[int], None] = lambda _: None
 ) -> Measurement:
-    """Measure coders on the same tokens, batch by batch, all of them in a row.
+    """Measure coders on the same tokens, batch by batch.
 
-    Memory beyond the batches' own is that of a few numbers for each document and each latent that fires in it.
+    Memory beyond the batches' own is a few numbers for each document and each latent that fires in it.
 
     Args:
-        settings: what is measured.
-        batches: on which tokens; in all of them predictions, or in none.
-        advance: told how many tokens more were measured.
+        settings: the coders to measure.
+        batches: the tokens to measure on; either all batches have predictions, or none.
+        advance: called with the number of tokens measured since the last call.
 
     Raises:
         UserError: there are no tokens.
-        ValueError: activations of a width that a coder does not have, or that are not finite.
+        ValueError: activations of another dimension than a coder's, or that are not finite.
     """
     shared = _Shared()
     own = [_Sums(setting.coder.latents) for setting in settings]
@@ -171,27 +179,30 @@ def measure_points(
 
 
 class _Told(NamedTuple):
-    """What is the same for all coders, a row for each document."""
+    """Per-document statistics shared by all coders."""
 
     documents: np.ndarray
-    """[documents] int64, rising."""
+    """[documents] int64, ascending."""
     tokens: np.ndarray
-    """[documents] tokens."""
+    """[documents] number of tokens."""
     variance: np.ndarray
     """[documents] Σ|x − x̄|²."""
     predictions: np.ndarray
-    """[documents, 3] predictions, and sums of their cross-entropy: unchanged, and with zeros."""
+    """[documents, 3] number of predictions, and sums of their cross-entropy: unchanged, and with zeros."""
 
     @property
     def denominators(self) -> dict[str, np.ndarray]:
-        """By each of PAIRED that can be measured, [documents] what each adds to its denominator."""
+        """Per-document denominators, by each measurable measure of PAIRED.
+
+        Arrays [documents].
+        """
         _, original, zero = self.predictions.T
         losses = {"ce_loss_score": zero - original} if self.predictions.any() else {}
         return losses | {"variance_explained": self.variance}
 
 
 class _Shared:
-    """Sums that are the same for all coders."""
+    """Sums that are shared by all coders."""
 
     def __init__(self) -> None:
         self.tokens, self._predictions = DocumentSums(), DocumentSums()
@@ -238,7 +249,10 @@ class _Sums:
 
 
 def _ratios(sums: _Sums, told: _Told) -> dict[str, tuple[np.ndarray, np.ndarray]]:
-    """By measure, [documents] what each adds to its numerator and to its denominator."""
+    """Return the per-document numerators and denominators of each measure.
+
+    Arrays [documents].
+    """
     denominators = told.denominators
     of_tokens = dict(zip(_OF_TOKENS, sums.tokens.over(told.documents).T, strict=True))
     ratios = {

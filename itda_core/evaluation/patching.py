@@ -1,12 +1,13 @@
-"""What a model predicts when the activations of one place are replaced, through nnsight.
+"""Model predictions with the activations of one site replaced, through nnsight.
 
-Only captured tokens are replaced: what is never captured, such as a window's first token (the attention sink) and
-special tokens, stays as the model has it. A prediction counts when it is made at a captured token and is of the
-document's next own token in the same window; all replacements of a batch are judged by the same predictions.
+Only captured tokens are replaced: tokens that are never captured, such as a window's first token (the attention sink)
+and special tokens, keep the model's own activations. A prediction counts if it is made at a captured token and its
+target is the document's next own token in the same window; all replacements of a batch are evaluated on the same
+predictions.
 
-The model runs whole once for each batch. Every replacement runs only what comes after the place: nnsight skips the
-blocks before it, whose output is kept, and the replaced module itself. The first batch shows that this gives the
-unchanged model's own logits when nothing is replaced; of a model where it does not, all of it runs every time.
+The complete model runs once for each batch. Every replacement runs only the part after the site: nnsight skips the
+blocks before it, whose output is cached, and the replaced module itself. The first batch checks that this reproduces
+the unchanged model's own logits when nothing is replaced; if it does not, the complete model runs every time.
 """
 
 import gc
@@ -24,24 +25,25 @@ from itda_core.models.architectures import tensor_of, with_tensor
 from itda_core.models.model import Model
 from itda_core.models.passes import must_be_finite, one_pass
 
-_VALUES_AT_ONCE = 1 << 22  # of the logits that are turned into probabilities
-_SAME = 1e-3  # of the largest logit: what running a part of the model may be off by
+_VALUES_AT_ONCE = 1 << 22  # number of logits that are converted to probabilities at once
+_SAME = 1e-3  # tolerance relative to the largest logit, for running a part of the model
 
 
 class Losses(NamedTuple):
-    """What was lost at each prediction, in nats: [m] float64 both."""
+    """Losses at each prediction, in nats: float64 arrays [m]."""
 
     ce: np.ndarray
-    """Cross-entropy of the token that did come next."""
+    """Cross-entropy of the actual next token."""
     kl: np.ndarray
-    """Kullback-Leibler divergence of the prediction from the unchanged model's, KL(unchanged ‖ replaced), 0 or more."""
+    """Kullback-Leibler divergence of the prediction from the unchanged model's, KL(unchanged ‖ replaced), 0 or
+    more."""
 
 
 class Predictions:
-    """What a model predicts over some windows, unchanged, and with the activations of a place replaced.
+    """Predictions of a model over windows, unchanged and with replaced activations.
 
     Attributes:
-        activations: [n, d_model] float32 on the CPU: the place's activations at the captured tokens.
+        activations: [n, d_model] float32 on the CPU: the site's activations at the captured tokens.
         sources: [n, 2] int64: document and position of each.
         documents: [m] int64: the document of each prediction that counts.
         original: [m] float64: the unchanged model's cross-entropy of each, in nats.
@@ -49,7 +51,10 @@ class Predictions:
     """
 
     def __init__(self, place: "PredictingSite", windows: Sequence[Window]) -> None:
-        """Run the model over windows. Use `PredictingSite.predictions`."""
+        """Run the model over windows.
+
+        Use `PredictingSite.predictions` instead of this constructor.
+        """
         self._place = place
         self._fed = collate(place.model, list(windows))
         targets, counted = _next_tokens(self._fed, windows)
@@ -69,7 +74,7 @@ class Predictions:
         self.zero = self.replaced(torch.zeros_like(self.activations)).ce
 
     def replaced(self, reconstruction: torch.Tensor) -> Losses:
-        """What is lost when each captured token has a reconstruction of its activation instead.
+        """Return the losses with each captured activation replaced by its reconstruction.
 
         Args:
             reconstruction: [n, d_model] float32, in order of `sources`.
@@ -91,7 +96,7 @@ class Predictions:
         return tensor_of(self._output, *self._fed.ids.shape)
 
     def _judge(self, logits: torch.Tensor) -> Losses:
-        """Losses of logits [m, vocabulary] of the predictions that count."""
+        """Return the losses of logits [m, vocabulary] of the predictions that count."""
         found = Losses(np.empty(len(logits)), np.empty(len(logits)))
         for here in _parts(logits):
             told, before = logits[here].float().log_softmax(1), self._unchanged[here]
@@ -102,7 +107,10 @@ class Predictions:
         return found
 
     def _cross_entropy(self, told: torch.Tensor, here: slice) -> np.ndarray:
-        """[some] float64 of log-probabilities [some, vocabulary], of the predictions `here`."""
+        """Return the cross-entropy of the predictions `here`.
+
+        Float64, from their log-probabilities [some, vocabulary].
+        """
         return -told.gather(1, self._targets[here, None].to(told.device))[:, 0].double().cpu().numpy()
 
     def _must_be_finite(self, *losses: np.ndarray) -> None:
@@ -117,21 +125,22 @@ class _Run(NamedTuple):
     """One pass of the unchanged model."""
 
     before: Any
-    """What the block before the place's returned, or for a block's output the block before that; None for the first."""
+    """Output of the block before the site's block, or for the residual stream of the block before that; None for the
+    first."""
     output: Any
-    """What the place's module returned."""
+    """Output of the site's module."""
     logits: torch.Tensor
     """[rows, longest, vocabulary]."""
 
 
 class PredictingSite:
-    """A place in a model that predicts, whose activations can be replaced."""
+    """A site of a predicting model, whose activations can be replaced."""
 
     def __init__(self, model: Model, site: Site) -> None:
-        """Find the place.
+        """Resolve the site.
 
         Raises:
-            UserError: the model has no such place, or predicts no next token.
+            UserError: the model has no such site, or predicts no next token.
         """
         if not model.predicts:
             raise UserError(f"{model.name} predicts no next token, so that nothing can be lost of its predictions")
@@ -139,18 +148,20 @@ class PredictingSite:
         self._site = site
         self._module = model.module(site)
         self._earlier = [model.nnsight.blocks[layer] for layer in range(site.layer)]
-        self._whole: bool | None = None  # whether all of the model has to run; None while that is not known
+        self._whole: bool | None = None  # whether the complete model has to run; None until this is checked
 
     def predictions(self, windows: Sequence[Window]) -> Predictions:
-        """Run the model over windows, at least one, as they come: side by side in one pass, and once more with zeros.
+        """Run the model over at least one window, unchanged and with zeros.
+
+        The windows are batched in one pass.
 
         Raises:
-            UserError: a window is longer than the model reads, or a value is not finite, of a prediction too.
+            UserError: a window is longer than the model's context, or an activation or a prediction is not finite.
         """
         return Predictions(self, windows)
 
     def run(self, fed: ModelInputs) -> _Run:
-        """One pass of the unchanged model."""
+        """Run one pass of the unchanged model."""
         network, module, shape = self.model.nnsight, self._module, fed.ids.shape
         last = self._earlier[-1:]
         saved: Any
@@ -167,12 +178,14 @@ class PredictingSite:
         return _Run(before[0] if before else None, output, logits)
 
     def rerun(self, fed: ModelInputs, before: Any, output: Any) -> torch.Tensor:
-        """Logits [rows, longest, vocabulary] when the place's module returns something else.
+        """Return the logits with the output of the site's module replaced.
+
+        Shape [rows, longest, vocabulary].
 
         Args:
-            fed: what the model reads.
-            before: what the block before the place's returned.
-            output: what the place's module is to return.
+            fed: the model's inputs.
+            before: cached output of the block before the site's.
+            output: replacement for the output of the site's module.
         """
         network, module = self.model.nnsight, self._module
         logits: Any
@@ -191,10 +204,12 @@ class PredictingSite:
         return logits
 
     def check(self, fed: ModelInputs, run: _Run) -> None:
-        """See once whether the part after the place gives the model's logits when nothing is replaced.
+        """Check once that running the part after the site reproduces the model's logits.
+
+        The check replaces nothing.
 
         Raises:
-            UserError: even the whole model does not.
+            UserError: even the complete model does not reproduce them.
         """
         if self._whole is None:
             self._whole = not self._gives_the_same(fed, run)
@@ -211,13 +226,16 @@ class PredictingSite:
 
 
 def _parts(logits: torch.Tensor) -> Iterator[slice]:
-    """Rows of logits [m, vocabulary] that are judged at once."""
+    """Return slices of the rows of logits [m, vocabulary] to evaluate at once."""
     rows = max(1, _VALUES_AT_ONCE // logits.shape[1])
     return (slice(first, first + rows) for first in range(0, len(logits), rows))
 
 
 def _log_probabilities(logits: torch.Tensor) -> torch.Tensor:
-    """[m, vocabulary] float32; logits in float32 are written over."""
+    """Convert logits [m, vocabulary] to float32 log-probabilities.
+
+    Float32 logits are overwritten.
+    """
     found = logits.float()
     for here in _parts(found):
         found[here] = found[here].log_softmax(1)
@@ -225,12 +243,18 @@ def _log_probabilities(logits: torch.Tensor) -> torch.Tensor:
 
 
 def _kept(output: Any, shape: torch.Size) -> Any:
-    """A module's output with vectors of its own: some modules are added to in place afterwards."""
+    """Return a module's output with a copied tensor.
+
+    Some modules are modified in place afterwards.
+    """
     return with_tensor(output, tensor_of(output, *shape).clone())
 
 
 def _next_tokens(fed: ModelInputs, windows: Sequence[Window]) -> tuple[torch.Tensor, torch.Tensor]:
-    """[rows, longest] int64 the token after each, and bool whether the prediction of it counts."""
+    """Return the next token of each position and whether its prediction counts.
+
+    Int64 and bool, both of shape [rows, longest].
+    """
     targets, counted = torch.zeros_like(fed.ids), torch.zeros_like(fed.kept)
     targets[:, :-1] = fed.ids[:, 1:]
     for row, window in enumerate(windows):

@@ -1,1 +1,1 @@
-"""Schema, checks and writer of index.duckdb."""
+"""Schema, validation and writer of index.duckdb."""

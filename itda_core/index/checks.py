@@ -1,7 +1,7 @@
-"""What an index file has to be before anything is asked of it: it may be a stranger's, whatever its hash says.
+"""Validate an index file before it is queried.
 
-Which tables it holds and what is said of each atom is checked whenever it is opened, every row when it is taken over
-from elsewhere.
+It may be untrusted even if its hash matches. The tables and the atoms are checked whenever it is opened, every row when
+it is imported.
 """
 
 from pathlib import Path
@@ -12,8 +12,8 @@ from itda_core.common.errors import DamagedError
 from itda_core.index.schema import HISTOGRAM_BINS, MAY_MISS, TABLES
 
 _NUMBERED = {"documents": "document", "tokens": "token", "atoms": "atom"}
-"""Tables whose rows are numbered from 0 on, each number there once."""
-_LARGEST = 3.4e38  # of what is measured in single precision
+"""Tables with consecutive row numbers from 0, and the column that holds them."""
+_LARGEST = 3.4e38  # maximum of single-precision values
 _OF_AN_ATOM = "atom BETWEEN 0 AND (SELECT count(*) FROM {schema}.atoms) - 1"
 _OF_TWO = _OF_AN_ATOM + " AND other BETWEEN 0 AND (SELECT count(*) FROM {schema}.atoms) - 1"
 _ON_A_TOKEN = _OF_AN_ATOM + " AND token BETWEEN 0 AND (SELECT count(*) FROM {schema}.tokens) - 1"
@@ -46,14 +46,14 @@ _ROWS = {
     "examples": {**_CODES, "of no rank": "rank > 0"},
     "neighbours": {
         "of atoms that are not there": _OF_TWO,
-        "that cannot be": "rank > 0 AND cosine BETWEEN -1.001 AND 1.001",  # but for rounding
+        "that cannot be": "rank > 0 AND cosine BETWEEN -1.001 AND 1.001",  # with a tolerance for rounding
     },
     "cofiring": {
         "of atoms that are not there": _OF_TWO,
         "that cannot be": "rank > 0 AND together > 0 AND jaccard BETWEEN 0 AND 1",
     },
 }
-"""Tables → what rows would be → the condition, on each row, under which none is."""
+"""Table → description of invalid rows → condition that every valid row meets."""
 _TOGETHER = {
     "atoms whose source is another token": """
         SELECT count(*) = 0 FROM {schema}.atoms a JOIN {schema}.tokens t USING (token)
@@ -72,24 +72,24 @@ _TOGETHER = {
             IS NOT DISTINCT FROM (SELECT (count(*), bit_xor(hash(atom, token, coefficient))) FROM {schema}.activations)
         """,
 }
-"""What tables would be that do not fit together → the question to which the answer is yes where they do."""
+"""Description of an inconsistency between tables → query that returns true if they are consistent."""
 
 
 def check_tables(connection: duckdb.DuckDBPyConnection, path: Path, database: str) -> None:
-    """Refuse an index that has other tables than are written, or in which something is computed.
+    """Check that an index has exactly the expected tables, and no computed content.
 
     Args:
-        connection: where it is open.
+        connection: connection to which it is attached.
         path: its file, for the message.
-        database: its name there.
+        database: its name in the connection.
 
-    Raises DamagedError, or duckdb.Error where the file cannot be read.
+    Raises DamagedError, or duckdb.Error if the file cannot be read.
     """
 
     def found(what: str) -> list[tuple]:
         return connection.execute(f"SELECT {what} AND database_name = ?", [database]).fetchall()
 
-    # A function of the file's own would stand in for DuckDB's wherever a query names that.
+    # A function defined in the file would shadow DuckDB's of the same name in every query.
     if found("1 FROM duckdb_functions() WHERE NOT internal"):
         raise _no_index(path, "functions of its own")
     tables = found("table_name, sql FROM duckdb_tables() WHERE schema_name = 'main'")
@@ -105,20 +105,20 @@ def check_tables(connection: duckdb.DuckDBPyConnection, path: Path, database: st
 
 
 def check_atoms(connection: duckdb.DuckDBPyConnection, path: Path, schema: str) -> None:
-    """Refuse an index whose atoms are not numbered, or of which something is said that cannot be; quick.
+    """Check that an index's atoms are numbered and their values are valid; fast.
 
     Args:
-        connection: where it is open.
+        connection: connection to which it is attached.
         path: its file, for the message.
-        schema: where its tables are found there.
+        schema: schema of its tables.
 
-    Raises DamagedError, or duckdb.Error where the file cannot be read.
+    Raises DamagedError, or duckdb.Error if the file cannot be read.
     """
     _check_rows(connection, path, schema, "atoms")
 
 
 def check_index(connection: duckdb.DuckDBPyConnection, path: Path, schema: str) -> None:
-    """Refuse an index that says anything that cannot be, row by row; seconds where it is large.
+    """Check every row of an index; takes seconds for a large one.
 
     Arguments and errors are those of `check_atoms`.
     """
@@ -140,7 +140,7 @@ def _check_rows(connection: duckdb.DuckDBPyConnection, path: Path, schema: str, 
     question = f"SELECT {', '.join(wrong.values())} FROM {{schema}}.{table}".format(schema=schema)
     (answers,) = connection.execute(question).fetchall()
     for what, answer in zip(wrong, answers, strict=True):
-        if answer is False:  # None where there are no rows
+        if answer is False:  # None if there are no rows
             raise _no_index(path, f"{table} {what}")
 
 

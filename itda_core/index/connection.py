@@ -1,8 +1,8 @@
-"""Index files as they are read: opened together, locked down, and opened anew where DuckDB itself fails.
+"""Read index files: attached together, locked down, and reopened if DuckDB fails.
 
 Every reader has a database of its own in memory, to which the files are attached. DuckDB shares a database that is
-opened by its path with whoever has the same path open in this process, and an error within DuckDB invalidates it for
-all of them, until the last has closed it; one of its own is simply left behind.
+opened by its path with every other user of the path in this process, and an internal error of DuckDB invalidates it for
+all of them, until the last has closed it; a reader's own database is simply discarded.
 """
 
 import threading
@@ -22,13 +22,14 @@ Connection: TypeAlias = duckdb.DuckDBPyConnection
 T = TypeVar("T")
 
 _FAILED = (duckdb.InternalException, duckdb.FatalException)
-"""DuckDB failed within itself, now, or earlier and answers nothing since; it says nothing of a file."""
+"""Internal errors of DuckDB, or of a database that one has invalidated; they do not imply that a file is damaged."""
 
 
 class IndexReader:
-    """Index files, open for reading; safe to share between threads, since every question has a cursor of its own.
+    """Read-only access to index files.
 
-    Where DuckDB itself fails they are opened anew, and the question is asked once more.
+    Safe to share between threads, since every query has a cursor of its own. If DuckDB itself fails the files are
+    reopened, and the query is run once more.
     """
 
     _MEMORY = "2GB"
@@ -37,10 +38,10 @@ class IndexReader:
         """Open index files.
 
         Args:
-            files: by the schema in which the tables of each are found; the same one may be there twice.
+            files: by the schema in which the tables of each are found; the same file may occur twice.
 
         Raises:
-            DamagedError: a file is missing, or no index.
+            DamagedError: a file is missing, or not an index.
             EngineError: DuckDB failed.
         """
         self._files, self._reopening = dict(files), threading.Lock()
@@ -51,10 +52,13 @@ class IndexReader:
         self._connection.close()
 
     def _prepare(self, connection: Connection) -> None:
-        """Put tables into a new database, before a file is attached to it and access to what is outside ends."""
+        """Create tables in a new database, before files are attached.
+
+        External access is still enabled.
+        """
 
     def _derive(self, connection: Connection) -> None:
-        """Compute what is asked for later, once the files are open."""
+        """Compute tables for later queries, after the files are attached."""
 
     def _opened(self) -> Connection:
         for path in self._files.values():
@@ -74,10 +78,10 @@ class IndexReader:
         run = connection.execute
         self._prepare(connection)
         names = {path: f"file_{at}" for at, path in enumerate(dict.fromkeys(self._files.values()))}
-        for path, name in names.items():  # no file can be attached twice
+        for path, name in names.items():  # a file cannot be attached twice
             run(f"ATTACH {literal(path)} AS {name} (READ_ONLY)")
-        # ATTACH needs access to what is outside. Nothing after it does, and a stranger's index, whose tables may be
-        # views of whatever there is, is not looked into before.
+        # ATTACH needs external access; nothing after it does. An untrusted index, whose tables may be views of external
+        # files, is not read before access is disabled.
         run("SET enable_external_access = false")
         for path, name in names.items():
             check_tables(connection, path, name)
@@ -90,9 +94,10 @@ class IndexReader:
         run("SET lock_configuration = true")
 
     def _ask(self, work: Callable[[Connection], T]) -> T:
-        """What some work on a cursor gives; it is done anew, from its beginning, where DuckDB failed the first time.
+        """Return the result of `work` on a cursor; retried once if DuckDB itself fails.
 
-        Raises DamagedError for files that cannot be read, EngineError where DuckDB failed again.
+        The retry starts from the beginning. Raises DamagedError for files that cannot be read, EngineError if DuckDB
+        failed again.
         """
         connection = self._connection
         try:
@@ -115,9 +120,9 @@ class IndexReader:
             raise self._said(error) from error
 
     def _reopen(self, failed: Connection) -> None:
-        """Take another connection in place of one that failed, unless another thread has done so.
+        """Replace a failed connection, unless another thread has done so.
 
-        The one that failed is not closed here: it closes with the last thread that is in the middle of asking it.
+        The failed one is not closed here: it closes with the last thread that still uses it.
         """
         with self._reopening:
             if self._connection is failed:
@@ -127,7 +132,10 @@ class IndexReader:
         return self._ask(lambda cursor: cursor.execute(sql, list(values)).df())
 
     def _arrays(self, sql: str, values: Sequence[Any] = (), cursor: Connection | None = None) -> dict[str, np.ndarray]:
-        """The columns that a question gives, on a cursor of its own unless given. In none a value may be missing."""
+        """Return the columns of a query, on a cursor of its own by default.
+
+        Raises DamagedError if a value is missing.
+        """
         if cursor is None:
             return self._ask(lambda own: self._arrays(sql, values, own))
         found = cursor.execute(sql, list(values)).fetchnumpy()
@@ -137,7 +145,7 @@ class IndexReader:
         return {name: np.asarray(column) for name, column in found.items()}
 
     def _said(self, error: duckdb.Error) -> UserError:
-        """An error of DuckDB in one line that says what to do."""
+        """Convert an error of DuckDB to a one-line error with a remedy."""
         what = str(error).partition("\n")[0]
         if isinstance(error, duckdb.OutOfMemoryException):
             return DamagedError(f"reading {self._name} this way takes more memory than {self._MEMORY}")
@@ -153,13 +161,16 @@ class IndexReader:
 
     @property
     def _name(self) -> str:
-        """What is read, for messages."""
+        """Name of the files, for messages."""
         paths = list(self._files.values())
         return f"{paths[0].name} of dictionary {' or '.join(sorted({path.parent.name for path in paths}))}"
 
 
 def check_file(path: Path) -> None:
-    """Raises DamagedError where an index is missing, or has changes beside it that are no part of its hash."""
+    """Raise DamagedError if an index is missing, or has a write-ahead log beside it.
+
+    The log's changes would not be part of the hash.
+    """
     if not path.is_file():
         raise DamagedError(f"{path.name} of dictionary {path.parent.name} is missing: build the dictionary again")
     log = path.with_name(f"{path.name}.wal")
@@ -168,5 +179,5 @@ def check_file(path: Path) -> None:
 
 
 def literal(path: Path) -> str:
-    """A path as SQL text, for the statements that take no bound value."""
+    """Return a path as an SQL literal, for statements without bound values."""
     return "'" + str(path).replace("'", "''") + "'"

@@ -1,4 +1,4 @@
-"""Which atoms belong together: those most alike in direction, and those that fire on the same tokens."""
+"""Related atoms: nearest by cosine, and co-firing on the same tokens."""
 
 from collections.abc import Callable, Iterable
 
@@ -8,18 +8,22 @@ import torch
 from itda_core.pursuit.compiling import compiled
 
 LISTED = 10
-"""Nearest and co-firing atoms kept for each atom."""
-_ATOMS_AT_ONCE = 256  # compared by cosine
-_COUNTS_AT_ONCE = 1 << 26  # pairs of atoms counted in one pass over the codes: 256 MB
-_PAIRS_AT_ONCE = 1 << 21  # of them ranked together
+"""Number of nearest and of co-firing atoms stored for each atom."""
+_ATOMS_AT_ONCE = 256  # atoms per block of cosines
+_COUNTS_AT_ONCE = 1 << 26  # pairs of atoms counted per pass over the codes: 256 MB
+_PAIRS_AT_ONCE = 1 << 21  # pairs ranked per block
 
 Columns = dict[str, np.ndarray]
 CodeParts = Callable[[], Iterable[tuple[np.ndarray, np.ndarray]]]
-"""Gives all codes anew at each call: token and atom of each, in order of tokens, in parts that share no token."""
+"""Function that yields all codes at each call: token and atom of each, in order of tokens, in parts that share no
+token."""
 
 
 def nearest(atoms: torch.Tensor) -> Columns:
-    """For each atom the atoms most alike by cosine, itself left out: atom, rank (from 1), other, cosine."""
+    """Return each atom's nearest atoms by cosine: atom, rank (from 1), other, cosine.
+
+    The atom itself is left out.
+    """
     others, cosines = nearest_others(atoms, min(LISTED, len(atoms) - 1))
     columns = _ranked(others)
     columns["cosine"] = cosines.flatten()
@@ -27,11 +31,14 @@ def nearest(atoms: torch.Tensor) -> Columns:
 
 
 def nearest_others(atoms: torch.Tensor, k: int) -> tuple[np.ndarray, np.ndarray]:
-    """For each of the atoms [n, d], unit vectors, its k < n nearest others [n, k] and their cosines, nearest first."""
+    """Return each atom's k < n nearest others [n, k] and their cosines, nearest first.
+
+    `atoms` are [n, d] unit vectors.
+    """
     others, cosines = [], []
     for start in range(0, len(atoms), _ATOMS_AT_ONCE):
         cosine = atoms[start : start + _ATOMS_AT_ONCE] @ atoms.T
-        cosine.diagonal(start).fill_(-2)  # below any cosine, so that an atom does not list itself
+        cosine.diagonal(start).fill_(-2)  # below any cosine, which excludes the atom itself
         top = cosine.topk(k, dim=1)
         others.append(top.indices)
         cosines.append(top.values)
@@ -39,13 +46,14 @@ def nearest_others(atoms: torch.Tensor, k: int) -> tuple[np.ndarray, np.ndarray]
 
 
 def cofiring(parts: CodeParts, n_atoms: int) -> Columns:
-    """For each atom the atoms that fire on the same tokens, by Jaccard similarity of the sets of tokens.
+    """Return each atom's co-firing atoms by Jaccard similarity of their token sets.
 
-    Memory does not grow with the codes: pairs are counted for as many atoms as there is room for, then for the next,
-    and each of these passes reads the codes anew.
+    Memory does not grow with the codes: pairs are counted for as many atoms as fit in memory, then for the next, and
+    each of these passes reads the codes again.
 
     Returns:
-        atom, rank (from 1), other, together (tokens on which both fire), jaccard; pairs that never meet are left out.
+        atom, rank (from 1), other, together (tokens on which both fire), jaccard; pairs that never co-fire are left
+            out.
     """
     strip = max(1, _COUNTS_AT_ONCE // n_atoms)
     fires = np.zeros(n_atoms, np.int64)
@@ -65,7 +73,10 @@ def cofiring(parts: CodeParts, n_atoms: int) -> Columns:
 
 
 def _together(parts: CodeParts, start: int, stop: int, n_atoms: int) -> np.ndarray:
-    """[stop - start, n_atoms] int32: on how many tokens each atom from start to stop fires with each other one."""
+    """Count the tokens on which atoms from start to stop fire with each other atom.
+
+    Returns [stop - start, n_atoms] int32.
+    """
     both = np.zeros((stop - start, n_atoms), np.int32)
     for token, atom in parts():
         bounds = np.append(np.flatnonzero(np.diff(token, prepend=-1)), len(token))
@@ -75,11 +86,12 @@ def _together(parts: CodeParts, start: int, stop: int, n_atoms: int) -> np.ndarr
 
 @compiled()
 def _count_pairs(bounds: np.ndarray, atom: np.ndarray, start: int, both: np.ndarray) -> None:
-    """Add the pairs of atoms that fire on a token to `both`; a token's codes lie from one bound to the next.
+    """Add the pairs of atoms that fire on the same token to `both`.
 
-    Atom by atom, since a row of `both` fits the caches and all of it may not.
+    A token's codes are stored from one bound to the next. Processed atom by atom, since one row of `both` fits the
+    caches and the complete matrix may not.
     """
-    first = np.zeros(len(both) + 1, np.int64)  # where in `fired` each atom's tokens begin
+    first = np.zeros(len(both) + 1, np.int64)  # offset in `fired` of each atom's tokens
     for one in atom:
         if start <= one < start + len(both):
             first[one - start + 1] += 1
@@ -105,16 +117,18 @@ def _in_blocks(both: np.ndarray, start: int) -> Iterable[tuple[int, np.ndarray]]
 
 
 def _most_similar(both: np.ndarray, first: int, fires: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """The atoms listed for each of some atoms, how often they fire together, and their similarity, each [n, listed].
+    """Return the listed atoms of a block of atoms, their counts, and similarities.
+
+    Each [n, listed].
 
     Args:
-        both: [n, n_atoms] on how many tokens both fire.
+        both: [n, n_atoms] number of tokens on which both fire.
         first: the atom of the first row.
-        fires: [n_atoms] on how many tokens each atom fires.
+        fires: [n_atoms] number of tokens on which each atom fires.
     """
     listed = min(LISTED, len(fires) - 1)
     similarity = both / np.maximum(fires[first : first + len(both), None] + fires - both, 1)
-    np.fill_diagonal(similarity[:, first:], -1)  # below any similarity, so that an atom does not list itself
+    np.fill_diagonal(similarity[:, first:], -1)  # below any similarity, which excludes the atom itself
     best = np.argpartition(-similarity, listed - 1, axis=1)[:, :listed] if listed else similarity[:, :0].astype(int)
     order = np.lexsort((best, -np.take_along_axis(similarity, best, 1)))
     best = np.take_along_axis(best, order, 1)
@@ -122,7 +136,10 @@ def _most_similar(both: np.ndarray, first: int, fires: np.ndarray) -> tuple[np.n
 
 
 def _ranked(others: np.ndarray) -> Columns:
-    """Columns atom, rank (from 1) and other, of the atoms listed for each atom [n_atoms, listed], the best first."""
+    """Return columns atom, rank (from 1) and other of lists [n_atoms, listed].
+
+    The best are first.
+    """
     n_atoms, listed = others.shape
     return {
         "atom": np.repeat(np.arange(n_atoms, dtype=np.int32), listed),

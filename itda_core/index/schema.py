@@ -1,11 +1,11 @@
-"""The tables of a dictionary's `index.duckdb`, written down once: what is written, and what a file has to hold."""
+"""Tables of a dictionary's `index.duckdb`, as they are written and validated."""
 
 CONTEXT_RADIUS = 16
 """Tokens of context on each side."""
 HISTOGRAM_BINS = 50
 """Bins of an atom's histogram."""
 UNKNOWN_SOURCE = "(source not known)"
-"""Label of an atom of which no text is known, as of a dictionary that was imported without its corpus."""
+"""Label of an atom without known text, as in a dictionary that was imported without its corpus."""
 
 TABLES = {
     "documents": {"document": "INTEGER", "name": "VARCHAR", "text": "VARCHAR", "held_out": "BOOLEAN"},
@@ -49,16 +49,16 @@ TABLES = {
     "neighbours": {"atom": "INTEGER", "rank": "INTEGER", "other": "INTEGER", "cosine": "FLOAT"},
     "cofiring": {"atom": "INTEGER", "rank": "INTEGER", "other": "INTEGER", "together": "INTEGER", "jaccard": "FLOAT"},
 }
-"""Tables → their columns → the SQL type of each."""
+"""Table → column → SQL type."""
 MAY_MISS = {"tokens": {"error"}, "atoms": {"admission_error", "mean", "maximum", "minimum", "strongest"}}
-"""Tables → the columns in which a value may be missing; in all others none may."""
+"""Table → columns that may contain NULL; no others may."""
 
 
 def declared(table: str) -> str:
-    """The columns of a table with their types, as SQL declares them."""
+    """Return the columns of a table with their types, as SQL declares them."""
     return ", ".join(f'"{name}" {kind}' for name, kind in TABLES[table].items())
 
 
 def listed(table: str) -> str:
-    """The columns of a table, as SQL lists them."""
+    """Return the columns of a table, as SQL lists them."""
     return ", ".join(f'"{name}"' for name in TABLES[table])

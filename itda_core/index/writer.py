@@ -1,11 +1,13 @@
-"""Writes a dictionary's `index.duckdb`: documents, tokens, atoms and where each atom fires. `queries.py` reads it.
+"""Write a dictionary's `index.duckdb`.
 
-Rows are staged in a database of their own as they come, and the index is written from it in one go: activations once by
-atom and falling coefficient, for everything that starts from an atom, and once by token, for everything that starts
-from a passage. Once written it never changes.
+It holds documents, tokens, atoms and their activations; `itda_core.queries` reads it.
 
-Memory stays within bounds however many tokens there are: what does not fit is sorted on disk. Nothing is lost to a
-process that is killed but the batch that it was adding, or the index that it was writing.
+Rows are staged in a database of their own as they arrive, and the index is written from it at once: activations once by
+atom and descending coefficient, for queries that start from an atom, and once by token, for queries that start from a
+passage. Once written it never changes.
+
+Memory is bounded for any number of tokens: data that does not fit is sorted on disk. A killed process loses only the
+batch that it was adding, or the index that it was writing.
 """
 
 import os
@@ -30,20 +32,20 @@ from itda_core.index.neighbours import cofiring, nearest
 from itda_core.index.schema import CONTEXT_RADIUS, HISTOGRAM_BINS, UNKNOWN_SOURCE, declared
 
 EXAMPLES = 20
-"""Top examples kept with their context, which the search over contexts looks through."""
+"""Number of top examples stored with their context, which the search over contexts covers."""
 _ADD_MEMORY, _WRITE_MEMORY = "256MB", "1GB"  # one build has a writer open for each site, and writes one at a time
-_THREADS = 4  # each takes its share of that memory
+_THREADS = 4  # they share that memory
 _TOKENS_AT_ONCE = 1 << 17
 _CODES_AT_ONCE = 1 << 21
 
 
 class IndexWriter:
-    """Gathers a dictionary's codes batch by batch, then writes the index."""
+    """Writer that collects a dictionary's codes batch by batch, then writes the index."""
 
     def __init__(self, staging: Path) -> None:
-        """Stage in a database file at `staging`, or go on with the one that a killed process left there.
+        """Create a staging database at `staging`, or continue that of a killed process.
 
-        Raises DamagedError where the file is no staged index.
+        Raises DamagedError if the file is not a staged index.
         """
         self._staging = staging
         if not staging.exists():
@@ -54,24 +56,24 @@ class IndexWriter:
                 self._batches = self._count("batches")
         except duckdb.Error as error:
             raise DamagedError(f"{str(staging)!r} cannot be continued: delete it and build again ({error})") from error
-        # The scratch folder of a killed process is of no use to this one.
+        # Remove the scratch folder of a killed process.
         shutil.rmtree(_scratch(staging), ignore_errors=True)
 
     @property
     def batches(self) -> int:
-        """How many batches are in, each of them whole: the next one to add is the one with this number, from 0."""
+        """Number of complete batches, and so the number, from 0, of the next one to add."""
         return self._batches
 
     @property
     def n_tokens(self) -> int:
-        """Tokens in these batches."""
+        """Number of tokens in these batches."""
         return self._count("errors")
 
     def add(self, tokens: np.ndarray, codes: Codes, errors: np.ndarray) -> None:
-        """Add one batch: all of it is in, and stays in whatever happens to the process, or nothing is.
+        """Add one batch in a transaction: durable and complete, or not at all.
 
         Args:
-            tokens: [n] the tokens' ordinals in the corpus as tokenised (`TokenTable`).
+            tokens: [n] the tokens' ordinals in the tokenised corpus (`TokenTable`).
             codes: their sparse codes.
             errors: [n] relative reconstruction errors.
         """
@@ -93,18 +95,18 @@ class IndexWriter:
         self._batches += 1
 
     def write(self, path: Path, dictionary: Dictionary, table: TokenTable, documents: Iterable[Document]) -> None:
-        """Write the index to `path`, where it appears once whole; what is there is replaced.
+        """Write the index to `path` atomically, replacing an existing file.
 
         Args:
-            path: in a folder that is there.
-            dictionary: the atoms that the codes refer to; a source below 0 is not known.
-            table: the tokens of the documents; none of a dictionary that was imported without its corpus.
-            documents: the corpus from its first document on; read as far as the tokens go.
+            path: in an existing folder.
+            dictionary: the atoms that the codes refer to; a source below 0 is unknown.
+            table: the tokens of the documents; empty for a dictionary that was imported without its corpus.
+            documents: the corpus from its first document on; read as far as the tokens extend.
         """
         part = path.with_name(f".{path.name}.part")
         for left in (part, _log(part)):
             left.unlink(missing_ok=True)
-        self._connection.execute("CHECKPOINT")  # what is not yet in the file stays in memory
+        self._connection.execute("CHECKPOINT")  # data that is not yet in the file stays in memory
         self._connection.execute(f"SET memory_limit = '{_WRITE_MEMORY}'")
         self._connection.execute(f"ATTACH {literal(part)} AS index")
         try:
@@ -129,9 +131,9 @@ class IndexWriter:
         _put(part, path)
 
     def mean_error(self, table: TokenTable) -> tuple[float, int]:
-        """Mean of the errors added, over the held-out tokens or over all where none are held out, and how many.
+        """Return the mean of the added errors, and the number of tokens it covers.
 
-        Raises ZeroDivisionError where there are none of these.
+        Over the held-out tokens, or over all if none are held out. Raises ZeroDivisionError if there are none.
         """
         total, n = 0.0, 0
         for first in range(0, len(table), _TOKENS_AT_ONCE):
@@ -154,7 +156,7 @@ class IndexWriter:
         shutil.rmtree(_scratch(self._staging), ignore_errors=True)
 
     def _insert(self, into: str, /, create: bool = False, **columns: np.ndarray | list | pa.Array) -> None:
-        rows = pa.table(columns)  # found by its name in the statement
+        rows = pa.table(columns)  # DuckDB finds it by its name in the statement
         verb = f"CREATE TABLE {into} AS" if create else f"INSERT INTO {into}"
         self._connection.execute(f"{verb} SELECT * FROM rows")
         del rows
@@ -163,7 +165,7 @@ class IndexWriter:
         return self._connection.execute(f"SELECT count(*) FROM {table}").fetchall()[0][0]
 
     def _write_passages(self, table: TokenTable, documents: Iterable[Document]) -> None:
-        """The documents as far as the tokens go, and the tokens."""
+        """Write the documents as far as the tokens extend, and the tokens."""
         for name in ("documents", "tokens"):
             self._connection.execute(f"CREATE TABLE index.{name} ({declared(name)})")
         n_documents = int(table.document[-1]) + 1 if len(table) else 0
@@ -181,7 +183,7 @@ class IndexWriter:
                 self._write_tokens(table.rows(at, min(at + _TOKENS_AT_ONCE, stop)), batch, first)
 
     def _write_tokens(self, rows: Tokens, batch: list[Document], first: int) -> None:
-        """Tokens of some documents, of which the first has the ordinal `first`."""
+        """Write the tokens of a batch of documents; `first` is the first one's ordinal."""
         error = np.zeros(len(rows.token), np.float32)
         captured = np.zeros(len(rows.token), bool)
         measured = self._connection.execute(
@@ -189,7 +191,7 @@ class IndexWriter:
         ).fetchnumpy()
         at = measured["token"] - rows.token[0]
         error[at], captured[at] = measured["error"], True
-        # A token is shown from where the one before it ended, so that the tokens of a window read as its text.
+        # A token is displayed from the end of the previous one, so that the tokens of a window concatenate to its text.
         places = zip((rows.document - first).tolist(), rows.shown_from.tolist(), rows.stop.tolist(), strict=True)
         columns = rows._asdict()
         del columns["shown_from"]
@@ -201,13 +203,13 @@ class IndexWriter:
         )
 
     def _write_atoms(self, dictionary: Dictionary, table: TokenTable) -> None:
-        # A later byte of a character is shown as nothing in its passage; as a label it is the character.
+        # A token that is a later byte of a character displays as empty in its passage; as a label it is the character.
         sources = dictionary.sources.numpy()
         errors = dictionary.admission_errors.numpy()
         is_known = (sources >= 0).all(axis=1)
         token = np.full(len(dictionary), -1, np.int32)
         token[is_known] = table.ordinal(sources[is_known, 0], sources[is_known, 1])
-        self._connection.execute("DROP TABLE IF EXISTS staged_atoms")  # of a process that was killed while it wrote
+        self._connection.execute("DROP TABLE IF EXISTS staged_atoms")  # left by a process that was killed while writing
         self._insert(
             "staged_atoms",
             create=True,
@@ -286,7 +288,7 @@ class IndexWriter:
         )
 
     def _codes(self) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-        """Token and atom of every code, in order of tokens, part by part."""
+        """Yield token and atom of every code, in order of tokens, part by part."""
         tokens, codes = self._count("errors"), self._count("index.codes")
         span = max(1, _CODES_AT_ONCE * tokens // max(1, codes))
         ((last,),) = self._connection.execute("SELECT coalesce(max(token), -1) FROM index.codes").fetchall()
@@ -300,7 +302,7 @@ class IndexWriter:
 
 
 def _create_staging(staging: Path) -> None:
-    """An empty staging database, which appears once whole."""
+    """Create an empty staging database atomically."""
     part = staging.with_name(f".{staging.name}.part")
     for left in (part, _log(part)):
         left.unlink(missing_ok=True)
@@ -312,12 +314,15 @@ def _create_staging(staging: Path) -> None:
             CREATE TABLE batches (batch INTEGER);
             """
         )
-        connection.execute("CHECKPOINT")  # the one on closing says nothing where it fails
+        connection.execute("CHECKPOINT")  # the implicit one on closing does not report failures
     _put(part, staging)
 
 
 def _put(part: Path, path: Path) -> None:
-    """Put a database that is closed into its place. Raises UserError where not all of it is in its file."""
+    """Move a closed database into place.
+
+    Raises UserError if part of it is not in its file.
+    """
     if _log(part).exists():
         raise UserError(f"{part} could not be written to its end: look at its disk, and run the same command again")
     part.replace(path)
@@ -330,16 +335,19 @@ def _connect(path: Path) -> duckdb.DuckDBPyConnection:
 
 
 def _log(database: Path) -> Path:
-    """Where DuckDB keeps what is not yet in the database's file."""
+    """Return the path of a database's write-ahead log."""
     return database.with_name(database.name + ".wal")
 
 
 def _scratch(database: Path) -> Path:
-    """Where DuckDB puts what memory does not hold; beside the database, since other folders may lie in memory."""
+    """Return the folder for DuckDB's temporary data.
+
+    It is beside the database, since other folders may be in memory.
+    """
     return database.with_name(database.name + ".tmp")
 
 
 def _rank_within(sorted_groups: np.ndarray) -> np.ndarray:
-    """[n] place of each element within its run of equal ones, from 0."""
+    """Return [n] index of each element within its run of equal ones, from 0."""
     starts = np.flatnonzero(np.diff(sorted_groups, prepend=-1))
     return np.arange(len(sorted_groups)) - np.repeat(starts, np.diff(np.append(starts, len(sorted_groups))))

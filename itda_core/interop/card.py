@@ -1,4 +1,7 @@
-"""The card of a dictionary on the Hub: what it is of, how it was built, how good it is, and how to load it."""
+"""Model card of a dictionary on the Hub.
+
+It states the dictionary's site, settings and quality, and how to load it.
+"""
 
 import re
 
@@ -13,18 +16,21 @@ _OWNER_AND_NAME = re.compile(r"[\w.-]+/[\w.-]+")
 
 
 def inert(text: str) -> str:
-    """A stranger's text as Markdown that shows it: one line, and nothing in it is markup."""
+    """Escape untrusted text so that Markdown displays it literally.
+
+    The result is one line without markup.
+    """
     return _PLAIN.sub(lambda found: f"&#{ord(found[0])};", one_line(text))
 
 
 def card(record: DictionaryManifest, repo: str, has_index: bool, quality: Quality | None) -> str:
-    """The README of a repository.
+    """Return the README of a repository.
 
     Args:
-        record: the dictionary.
+        record: the dictionary's manifest.
         repo: the repository, OWNER/NAME.
-        has_index: whether the index, and with it the texts, is there too.
-        quality: what was measured of it, where anything was.
+        has_index: whether the index, and so the corpus texts, is included.
+        quality: the dictionary's evaluation report, if there is one.
     """
     head = {"library_name": "itda-explorer", "tags": ["itda", "interpretability", "dictionary-learning"]}
     if record.revision is not None and _OWNER_AND_NAME.fullmatch(record.model):
@@ -77,7 +83,10 @@ def _error(record: DictionaryManifest) -> str:
 
 
 def _measured(record: DictionaryManifest, quality: Quality) -> dict[str, Measured]:
-    """What was measured of the whole dictionary at its own L0, but the error, which the manifest has."""
+    """Return the metrics of the uncropped dictionary at its own L0.
+
+    The relative error is left out, since the manifest has it.
+    """
 
     def is_own(point: Point) -> bool:
         return (point.latents, point.l0) == (record.n_atoms, record.settings.l0)

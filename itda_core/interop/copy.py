@@ -1,6 +1,7 @@
-"""A whole dictionary of another library, such as one that was pulled: taken over as it is, once it is seen to be one.
+"""Copy a complete dictionary from another library, after validation.
 
-Its hashes are its maker's: they tell a file that was damaged on the way, and nothing of what is in it.
+The source may be one that was pulled from the Hub. The recorded hashes come from the dictionary's author: they detect
+files damaged in transfer, and do not vouch for the content.
 """
 
 import shutil
@@ -19,11 +20,14 @@ from itda_core.library.staging import part_of, place_finished
 from itda_core.queries.atoms import Index
 
 FILES = (ATOMS_FILE, INDEX_FILE)
-"""What a whole dictionary is, beside its manifest."""
+"""Files of a complete dictionary, besides its manifest."""
 
 
 def read_manifest(path: Path) -> DictionaryManifest:
-    """What a stranger's manifest says, its id one that a folder can have. Raises DamagedError."""
+    """Read an untrusted manifest whose id is valid as a folder name.
+
+    Raises DamagedError.
+    """
     manifest = read_json(path)
     dictionary_id = manifest.get("id") if isinstance(manifest, dict) else None
     if not isinstance(dictionary_id, str) or not is_id(dictionary_id):
@@ -32,16 +36,18 @@ def read_manifest(path: Path) -> DictionaryManifest:
 
 
 def check_hash(record: DictionaryManifest, path: Path) -> None:
-    """Raises DamagedError where a file is not the one that the manifest names."""
+    """Raise DamagedError if a file does not match its hash in the manifest."""
     if record.files.get(path.name) != sha256_of(path):
         raise DamagedError(f"{path.name} is not the file that the manifest of {record.id} names: it is refused")
 
 
 def adopt(library: Library, folder: Path) -> str:
-    """Take the dictionary of a folder into a library, unless it is whole there already; returns its id.
+    """Copy a dictionary's folder into a library and return its id.
+
+    Nothing is copied if the library already has the complete dictionary.
 
     Raises:
-        DamagedError: a file is missing, or is not the one that the manifest names, or cannot be read.
+        DamagedError: a file is missing, does not match its hash in the manifest, or cannot be read.
         UserError: it holds no atoms, or the library has something else of this id.
     """
     record = read_manifest(folder / MANIFEST_FILE)
@@ -70,7 +76,10 @@ def adopt(library: Library, folder: Path) -> str:
 
 
 def _is_here(library: Library, record: DictionaryManifest) -> bool:
-    """Whether a library has a dictionary; what else it has of that id is not touched. Raises UserError for such."""
+    """Return whether a library has a dictionary.
+
+    Raises UserError if the library has something else of that id, which is left unchanged.
+    """
     if record.id in library.ids():
         if problems := list(library.verify(record.id)):
             raise UserError(
@@ -88,7 +97,10 @@ def _is_here(library: Library, record: DictionaryManifest) -> bool:
 
 
 def _copy(record: DictionaryManifest, folder: Path, to: Path) -> None:
-    """Copy a dictionary's files and put them into their place, all or none; they are held against the record again."""
+    """Copy a dictionary's files into place atomically.
+
+    The copies are checked against the record again.
+    """
     to.parent.mkdir(parents=True, exist_ok=True)
     with part_beside(to, Path.mkdir) as part:
         for name in FILES:

@@ -1,8 +1,9 @@
-"""A corpus read with a dictionary that another tool made: what it makes of every token, and which of its sources hold.
+"""Encode a corpus with a dictionary made by another tool, and verify its sources.
 
-A source holds where the model's activation at that token is the atom. The published code reads models of
-TransformerLens, which may take the mean out of every activation. The codes of such a dictionary are the same whether or
-not the mean is taken out, and so is what is said of its sources; its errors count the mean.
+Every captured token is encoded. A source is confirmed if the model's activation at that token is the atom. The
+published code reads models with TransformerLens, which may subtract the mean from every activation. The codes of such
+a dictionary are the same with and without the mean, and so is the confirmation of its sources; its errors include the
+mean.
 """
 
 from collections.abc import Iterator
@@ -28,40 +29,41 @@ from itda_core.library.library import Library
 from itda_core.models.model import Model
 
 _SAME = 0.999
-"""Cosine from which an activation is the atom: models in half precision differ by less, other tokens by more."""
+"""Minimum cosine of an activation and an atom that are equal: half precision deviates by less, other tokens by
+more."""
 
 
 @dataclass(frozen=True)
 class Reading:
-    """A model and a corpus that an imported dictionary is read with."""
+    """A model and a corpus to encode with an imported dictionary."""
 
     model: str
-    """A folder in Hugging Face format, or an id of the Hub."""
+    """Folder in Hugging Face format, or a model id on the Hub."""
     corpus: CorpusSettings
-    """Which texts; the dictionary's own, where its sources are to be known."""
+    """Corpus of texts; it has to be the dictionary's own for its sources to be confirmed."""
     context: int | None = None
-    """Tokens in a window, the document's own; as the dictionary says unless given."""
+    """Tokens of the document in a window; None uses the dictionary's value."""
     keep_first: bool = False
     """Whether a window's first token is captured too."""
     tokens: int = 200_000
-    """Stop after this many captured tokens."""
+    """Maximum number of captured tokens."""
     batch_windows: int = 16
     """Windows in one forward pass."""
     revision: str | None = None
     """Revision of the model on the Hub."""
     device: str | None = None
-    """Where the model runs; None takes CUDA where there is one."""
+    """Device that the model runs on; None selects CUDA if available."""
     dtype: str = "float32"
-    """What the model computes in."""
+    """Data type of the model's computation."""
 
     def __post_init__(self) -> None:
-        BuildSettings((0,), tokens=self.tokens, batch_windows=self.batch_windows)  # says what is wrong with them
+        BuildSettings((0,), tokens=self.tokens, batch_windows=self.batch_windows)  # validates them
         if self.context is not None:
             WindowSettings(self.context)
 
 
 class Encoding:
-    """A corpus encoded with a dictionary that was not built from it, as far as is known."""
+    """Encoding of a corpus with an imported dictionary."""
 
     def __init__(self, model: Model, corpus: Corpus, reading: Reading, holdout: bool, library: Library) -> None:
         self.model, self.corpus, self._reading = model, corpus, reading
@@ -73,7 +75,10 @@ class Encoding:
         check_held_out(self.table, reading.tokens, otherwise="")
 
     def run(self, dictionary: Dictionary, site: Site, writer: IndexWriter, job: Job) -> torch.Tensor:
-        """Encode every captured token; returns [n_atoms, 2] the sources that the model confirms, the others unknown."""
+        """Encode every captured token and return the confirmed sources.
+
+        Shape [n_atoms, 2]; sources that the model does not confirm are unknown.
+        """
         is_place = (dictionary.sources >= 0).all(dim=1).numpy()
         keys = np.full(len(dictionary), -1, np.int64)
         keys[is_place] = row_keys(dictionary.sources.numpy()[is_place])
@@ -84,7 +89,7 @@ class Encoding:
             codes = dictionary.encode(x)
             errors = relative_errors(x, dictionary.decode(codes, len(x))).numpy()
             writer.add(self.table.ordinal(sources[:, 0], sources[:, 1]), codes, errors)
-            here = row_keys(sources)  # rising
+            here = row_keys(sources)  # ascending
             row = np.minimum(np.searchsorted(here, keys), len(here) - 1)
             at = np.flatnonzero(here[row] == keys)
             if len(at):
@@ -101,6 +106,9 @@ class Encoding:
 
 
 def _cosine(x: torch.Tensor, atoms: torch.Tensor) -> torch.Tensor:
-    """[n] the larger cosine of each activation with its atom: as it is, or with the mean taken out."""
+    """Return the cosine of each activation with its atom.
+
+    Shape [n]; the larger one of the cosines with and without the activation's mean.
+    """
     plain = torch.nn.functional.cosine_similarity(x, atoms)
     return torch.maximum(plain, torch.nn.functional.cosine_similarity(x - x.mean(dim=1, keepdim=True), atoms))

@@ -1,4 +1,4 @@
-"""A dictionary of a library as a folder that other tools read, which is there whole or not at all."""
+"""Export a dictionary of a library in another tool's format, atomically."""
 
 import re
 import shutil
@@ -21,20 +21,20 @@ _WRITTEN = re.compile(
     r"atoms\.pt|atom_indices\.pt|metadata\.yaml|(atoms|codes)\.parquet|dictionary\.safetensors|"
     rf"codes-\d{{5}}\.safetensors|cfg\.json|sae_weights\.safetensors|{re.escape(ABOUT_FILE)}"
 )
-"""Names of the files that exports are made of: a folder with any other is not taken away."""
+"""Names of the files of exports: a folder with any other file is not replaced."""
 
 
 class Export(NamedTuple):
-    """What was written."""
+    """Result of an export."""
 
     id: str
-    """The dictionary."""
+    """Id of the dictionary."""
     format: str
     """One of FORMATS."""
     folder: str
-    """Where."""
+    """Target folder."""
     files: dict[str, int]
-    """Name of each file → its bytes."""
+    """File name → size in bytes."""
 
 
 def export(library: Library, dictionary_id: str, form: str, folder: Path, overwrite: bool = False) -> Export:
@@ -42,14 +42,14 @@ def export(library: Library, dictionary_id: str, form: str, folder: Path, overwr
 
     Args:
         library: the library.
-        dictionary_id: the dictionary.
+        dictionary_id: id of the dictionary.
         form: one of FORMATS.
-        folder: where; made.
-        overwrite: whether an earlier export that lies there may be replaced.
+        folder: target folder; created if missing.
+        overwrite: whether an earlier export in that folder may be replaced.
 
     Raises:
-        UserError: there is no such dictionary or format, the dictionary cannot be written in it, or there is something
-            at that place already.
+        UserError: there is no such dictionary or format, the dictionary cannot be written in it, or the target folder
+            is already in use.
     """
     if form not in FORMATS:
         raise UserError(f"there is no format {form!r}: choose one of {', '.join(FORMATS)}")
@@ -71,7 +71,10 @@ def export(library: Library, dictionary_id: str, form: str, folder: Path, overwr
 
 
 def _put(part: Path, folder: Path, overwrite: bool) -> None:
-    """Put what was written into its place; what is replaced is there again where that fails."""
+    """Move the written folder into place.
+
+    The replaced export is restored if this fails.
+    """
     replaced = part.with_name(f"{part.name}.old")
     if folder.exists():
         _check_place(folder, overwrite)
@@ -86,7 +89,10 @@ def _put(part: Path, folder: Path, overwrite: bool) -> None:
 
 
 def _check_place(folder: Path, overwrite: bool) -> None:
-    """Refuse a place where something is, unless it is an export that may be replaced."""
+    """Reject a target that exists, unless it is empty or a replaceable export.
+
+    Raises UserError.
+    """
     if not folder.exists() and not folder.is_symlink():
         return
     if folder.is_symlink() or not folder.is_dir():
@@ -107,7 +113,7 @@ def _published(source: Exported, folder: Path, root: Path) -> None:
 def _saelens(source: Exported, folder: Path, root: Path) -> None:
     try:
         prefix = special_before(source, root)
-    except UserError:  # nowhere said, and no tokenizer here: taken for none, as `ItdaSae.of` does
+    except UserError:  # neither recorded nor a tokenizer available: assumed to be none, as `ItdaSae.of` does
         prefix = 0
     write_sae_folder(source, folder, prefix)
 
@@ -118,4 +124,4 @@ FORMATS: dict[str, Callable[[Exported, Path, Path], None]] = {
     "safetensors": lambda source, folder, _: write_tensors(source, folder),
     "saelens": _saelens,
 }
-"""Name of a format → what writes it into a folder, given the library's folder too."""
+"""Format name → function that writes it, called with the source, the target folder and the library's folder."""

@@ -1,6 +1,6 @@
-"""What comes out of another tool's files: atoms and what is said of them, held against what a dictionary is.
+"""Atoms and metadata from another tool's files, validated.
 
-All of it may be a stranger's. Whatever is not as it has to be is one line that says so.
+All of the input is untrusted. Anything invalid is reported as a one-line error.
 """
 
 from dataclasses import dataclass, field
@@ -14,52 +14,55 @@ from itda_core.common.settings import DictionarySettings
 from itda_core.common.types import Site
 
 UNKNOWN = (-1, -1)
-"""The published format's source of an atom of which none is known."""
-_OFF_UNIT = 1e-4  # that the norm of an atom in float32 may be off by
+"""Source of an atom without a known source, as in the published format."""
+_OFF_UNIT = 1e-4  # tolerance for the norm of an atom in float32
 _OFF_UNIT_HALF = 1e-2  # the same in half precision
-_LARGEST = 2**31 - 1  # ordinal of a document, or of a token: an index holds them in 32 bits
+_LARGEST = 2**31 - 1  # ordinal of a document or a token: an index stores them in 32 bits
 LONGEST_CONTEXT = 10**7
-"""The most tokens that a text is cut to."""
+"""Maximum number of tokens in a window."""
 WIDEST, MOST_ATOMS = 10**6, 10**7
-"""The widest activations and the most atoms that a dictionary has."""
+"""Maximum activation dimension and number of atoms of a dictionary."""
 
 
 @dataclass(frozen=True)
 class ExternalDictionary:
-    """A dictionary as another tool has it."""
+    """A dictionary in another tool's format."""
 
     atoms: torch.Tensor
     """[n_atoms, d_model] float32, unit norm."""
     sources: torch.Tensor
-    """[n_atoms, 2] int64: number of the text, and position of the token in it, both from 0, but below 0 for a special
-    token where positions count the text's own; (−1, −1) where it is not known."""
+    """[n_atoms, 2] int64: ordinal of the text, and position of the token in it, both from 0, but negative for a
+    special token if positions count the text's own tokens; (−1, −1) if unknown."""
     settings: DictionarySettings
-    """How it was built, as far as that is said."""
+    """Its dictionary-building settings, as far as they are recorded."""
     site: Site
-    """Where in the model."""
+    """Site in the model."""
     model: str
-    """What its model is said to be."""
+    """Name of its model as recorded."""
     corpus: str
-    """What its texts are said to be."""
+    """Name of its corpus as recorded."""
     context: int
-    """Tokens that a text was cut to, special ones included."""
+    """Maximum number of tokens in a window, including special tokens."""
     prefix: int | None = None
-    """Special tokens before a text that the positions count; None where they count all that the tokenizer puts."""
+    """Number of special tokens before a text that the positions count; None if they count all that the tokenizer
+    adds."""
     special: int | None = None
-    """Special tokens that the tokenizer puts before a text, where that is known."""
+    """Number of special tokens that the tokenizer adds before a text, if known."""
     holdout: bool = False
-    """Whether every tenth text was kept out of building."""
+    """Whether every tenth text was held out of building."""
     errors: torch.Tensor | None = None
-    """[n_atoms] float64: the error that admitted each, NaN where none is known; None where none are."""
+    """[n_atoms] float64: error at each atom's admission, NaN if unknown; None if all are unknown."""
     said: dict[str, Any] = field(default_factory=dict)
-    """All that the file said in plain values, by name, to be given back when it is written again."""
+    """All plain values of the file's metadata, by name, to be written back on export."""
 
 
 def checked_atoms(atoms: torch.Tensor, where: str) -> torch.Tensor:
-    """[n_atoms, d_model] float32 of unit norm, the very values where they were that.
+    """Return atoms [n_atoms, d_model] as float32 of unit norm.
+
+    Float32 values are returned unchanged.
 
     Args:
-        atoms: what a file holds, of any floating type.
+        atoms: the tensor in a file, of any floating type.
         where: the file's name.
 
     Raises UserError for any other shape or type, for values that are not finite, and for rows not of unit norm.
@@ -83,16 +86,16 @@ def checked_atoms(atoms: torch.Tensor, where: str) -> torch.Tensor:
 
 
 def checked_sources(sources: torch.Tensor, n_atoms: int, where: str, special: int = 0) -> torch.Tensor:
-    """[n_atoms, 2] int64 sources.
+    """Return sources as int64 [n_atoms, 2].
 
     Args:
-        sources: what a file holds.
-        n_atoms: atoms that there are.
+        sources: the tensor in a file.
+        n_atoms: number of atoms.
         where: the file's name.
-        special: special tokens before a text; where positions count its own tokens, those of an atom that comes from
-            one of these run from −special to −1.
+        special: number of special tokens before a text; if positions count its own tokens, those of an atom from a
+            special token run from −special to −1.
 
-    Raises UserError for any other shape or type, or for numbers that no source has.
+    Raises UserError for any other shape or type, or for numbers outside the valid range of a source.
     """
     if sources.shape != (n_atoms, 2) or sources.is_floating_point() or sources.dtype == torch.bool:
         raise UserError(f"{where} holds {_told(sources)} where sources [{n_atoms}, 2] of whole numbers were expected")
@@ -106,7 +109,10 @@ def checked_sources(sources: torch.Tensor, n_atoms: int, where: str, special: in
 
 
 def without_place(name: str) -> str:
-    """The name of a model or a corpus: of a path on some machine its last part, which gives nothing of it away."""
+    """Return the name of a model or a corpus without local paths.
+
+    An absolute path is reduced to its last part, so that no local path is disclosed.
+    """
     for kind in (PurePosixPath, PureWindowsPath):
         if kind(name).is_absolute() or name.startswith("~"):
             return kind(name).name or "unnamed"

@@ -1,7 +1,8 @@
-"""Dictionaries on the Hugging Face Hub: a repository with the manifest, the atoms, a card, and on request the index.
+"""Exchange of dictionaries with the Hugging Face Hub.
 
-The index holds the texts that a dictionary was built from, so it is sent only when that is asked for. Nothing but files
-of these names is sent or fetched, and what is fetched is held against the manifest's hashes.
+A repository has the manifest, the atoms, a model card, and on request the index. The index contains the texts that a
+dictionary was built from, so it is uploaded only on request. Only files of these names are uploaded or downloaded,
+and downloaded files are checked against the manifest's hashes.
 """
 
 import json
@@ -47,43 +48,43 @@ from itda_core.reports.quality import dictionary_quality
 _CARD = "README.md"
 _OURS = {MANIFEST_FILE, ATOMS_FILE, INDEX_FILE, _CARD}
 _NAMING = ("model", "corpus", "imported")
-"""What of a manifest may name a place on a machine."""
+"""Manifest fields that may contain a path on a machine."""
 _ERRORS = (OSError, httpx.HTTPError, RuntimeError, ValueError)
-"""What the Hub's client raises: an upload that fails is a RuntimeError, an answer that makes no sense a ValueError."""
+"""Exceptions of the Hub's client: a failed upload raises RuntimeError, an invalid response ValueError."""
 
 
 class Pushed(NamedTuple):
-    """What was put on the Hub."""
+    """Result of an upload to the Hub."""
 
     id: str
-    """The dictionary."""
+    """Id of the dictionary."""
     repo: str
     """The repository."""
     address: str
-    """Where it can be seen."""
+    """URL of the repository."""
     commit: str
-    """The commit that it is."""
+    """Id of the commit."""
     files: list[str]
-    """What was sent."""
+    """Names of the uploaded files."""
 
 
 def push(
     library: Library, dictionary_id: str, repo: str, private: bool, with_text: bool, overwrite: bool, job: Job
 ) -> Pushed:
-    """Put a dictionary on the Hub.
+    """Upload a dictionary to the Hub.
 
     Args:
         library: the library.
-        dictionary_id: the dictionary.
-        repo: OWNER/NAME; made where there is none.
-        private: whether it is made private.
-        with_text: whether the index, which holds the corpus's texts, is sent too.
+        dictionary_id: id of the dictionary.
+        repo: OWNER/NAME; created if it does not exist.
+        private: whether a new repository is private; an existing one has to be.
+        with_text: whether the index, which contains the corpus's texts, is uploaded too.
         overwrite: whether files of these names that are not of this dictionary are replaced.
-        job: told of progress.
+        job: receives progress.
 
     Raises:
-        UserError: the dictionary is not as it was built, the token is missing or may not write there, the repository
-            holds something else, or is public where a private one was asked for, or the Hub cannot be reached.
+        UserError: the dictionary fails verification, the token is missing or lacks write permission, the repository
+            holds something else, or is public although a private one was requested, or the Hub cannot be reached.
     """
     _check_name(repo)
     record = library.record(dictionary_id)
@@ -105,10 +106,10 @@ def push(
     try:
         job.stage(f"looking at {repo}", unit="")
         info = _check_repository(api, repo, dictionary_id, private, overwrite)
-        if info is None:  # private is None where it is not asked for: an owner's own default may be private
+        if info is None:  # private is None if it is not requested: an owner's own default may be private
             api.create_repo(repo, private=private or None, repo_type="model")
         job.stage(f"sending to {repo}", unit="")
-        left = {INDEX_FILE} & _files_of(info) - set(names)  # of an earlier push, or of another dictionary
+        left = {INDEX_FILE} & _files_of(info) - set(names)  # from an earlier upload, or of another dictionary
         commit = api.create_commit(
             repo,
             [
@@ -116,7 +117,7 @@ def push(
                 *(CommitOperationDelete(name) for name in left),
             ],
             commit_message=f"ITDA dictionary {dictionary_id}",
-            parent_commit=None if info is None else info.sha,  # what was looked at is what is replaced
+            parent_commit=None if info is None else info.sha,  # fails if the repository changed since it was checked
         )
         if left:
             job.say(
@@ -129,14 +130,14 @@ def push(
 
 
 def pull(library: Library, repo: str, revision: str | None, reading: Reading | None, job: Job) -> Imported:
-    """Fetch a dictionary from the Hub into a library.
+    """Download a dictionary from the Hub into a library.
 
-    With its index it is taken over as it is. Without, or where it is to be read anew, it is imported: its atoms alone,
-    or with the model and corpus of `reading`.
+    With its index it is copied unchanged. Without it, or with `reading`, it is imported: its atoms alone, or with the
+    model and corpus of `reading`.
 
     Raises:
         UserError: there is no such repository or revision, it may not be read, or the Hub cannot be reached;
-            DamagedError where it holds no dictionary, or not the files that its manifest names.
+            DamagedError if it holds no dictionary, or files that do not match the manifest's hashes.
     """
     _check_name(repo)
     job.stage(f"fetching {repo}", unit="")
@@ -153,7 +154,8 @@ def pull(library: Library, repo: str, revision: str | None, reading: Reading | N
     record = read_manifest(paths[MANIFEST_FILE])
     for name in wanted[1:]:
         check_hash(record, paths[name])
-    # The cache of the Hub's client is a folder of links, into which others may put more: these files alone are taken.
+    # The cache of the Hub's client is a folder of symbolic links that may contain other files: only these are
+    # taken.
     with TemporaryDirectory() as holder:
         folder = Path(holder) / record.id
         folder.mkdir()
@@ -168,8 +170,10 @@ def pull(library: Library, repo: str, revision: str | None, reading: Reading | N
 
 
 def _told(path: Path) -> bytes:
-    """A manifest as it is sent: as it lies here, but for where on some machine an imported dictionary's model or texts
-    lay."""
+    """Return a manifest as it is uploaded.
+
+    It is unchanged, except that local paths of an imported dictionary's model or texts are removed.
+    """
     said = read_json(path)
     told = {name: _without_places(value) if name in _NAMING else value for name, value in said.items()}
     if told == said:
@@ -199,9 +203,11 @@ def _check_name(repo: str) -> None:
 
 
 def _check_repository(api: HfApi, repo: str, dictionary_id: str, private: bool, overwrite: bool) -> ModelInfo | None:
-    """Refuse a repository that is public and was to be private, or that holds other files of our names.
+    """Reject a repository of the wrong visibility or with conflicting files.
 
-    Returns what the Hub says of it; None where there is none.
+    It must not be public if a private one is requested, nor hold other files of the names used here.
+
+    Returns the Hub's information on it; None if it does not exist.
     """
     try:
         info = api.model_info(repo)
@@ -226,7 +232,10 @@ def _check_repository(api: HfApi, repo: str, dictionary_id: str, private: bool, 
 
 
 def _reason(repo: str, revision: str | None, error: BaseException, verb: str) -> str:
-    """Why the Hub did not do it, in one line; what it said may lie under other errors."""
+    """Return why a request to the Hub failed, in one line.
+
+    The Hub's response may be among the causes of the error.
+    """
     causes = list(causes_of(error))
     answers = [cause.response.status_code for cause in causes if isinstance(cause, HfHubHTTPError)]
     if any(isinstance(cause, GatedRepoError) for cause in causes):

@@ -1,10 +1,10 @@
-"""Another tool's dictionary into a library.
+"""Import another tool's dictionary into a library.
 
-Without a model and a corpus its atoms are all there is: they are kept, and which are alike is known. With both, the
-corpus is encoded with it, so that it can be browsed like one that was built here. Its sources are then held against the
-model: an atom is said to be from a token only where the model's activation at that token is the atom. All others, of
-special tokens, of padding, of texts that were not read or are not the ones, have a source that is not known. What the
-file said is kept beside it and given back when it is exported.
+Without a model and a corpus only its atoms are imported, and their mutual similarity is known. With both, the corpus
+is encoded with it, so that it can be browsed like one that was built here. Its sources are then checked against the
+model: the source of an atom is confirmed only if the model's activation at that token is the atom. All other atoms,
+from special tokens, from padding, or from texts that were not read or are different, have an unknown source. The
+file's metadata is stored in the manifest and written back on export.
 """
 
 import hashlib
@@ -47,20 +47,24 @@ _STAGING_FILE = "staging.duckdb"
 
 
 class Imported(NamedTuple):
-    """What became of a dictionary."""
+    """Result of an import."""
 
     id: str
     """Its id in the library."""
     atoms: int
-    """Atoms."""
+    """Number of atoms."""
     named: int
-    """Atoms of which the file names a source."""
+    """Number of atoms whose source is recorded in the file."""
     confirmed: int
-    """Atoms that are the model's activation at the source that is named, or that was known before."""
+    """Number of atoms that equal the model's activation at the recorded source, or whose source was already
+    confirmed."""
 
 
 def read_any(folder: Path) -> tuple[str, ExternalDictionary]:
-    """A dictionary out of a folder in any format that is known, and which it is. Raises UserError for any other."""
+    """Read a dictionary from a folder in any known format.
+
+    Returns the name of the format and the dictionary. Raises UserError for an unknown format.
+    """
     if not folder.is_dir():
         raise UserError(f"there is no folder {str(folder)!r}: name one that holds a dictionary")
     if is_published(folder):
@@ -78,16 +82,18 @@ def read_any(folder: Path) -> tuple[str, ExternalDictionary]:
 
 
 def import_folder(library: Library, folder: Path, reading: Reading | None, job: Job) -> Imported:
-    """Put the dictionary of a folder into a library. One that is whole there already is not made again.
+    """Import the dictionary of a folder into a library.
+
+    A dictionary that is already complete there is not imported again.
 
     Args:
         library: the library.
         folder: in any format that `read_any` knows.
-        reading: what to encode with it; None keeps its atoms alone.
-        job: told of progress.
+        reading: model and corpus to encode with it; None imports its atoms alone.
+        job: receives progress.
 
     Raises:
-        UserError: the folder holds no dictionary that can be used, or model and corpus cannot be had or do not fit.
+        UserError: the folder holds no usable dictionary, or model and corpus are not available or do not fit.
     """
     job.stage(f"reading {folder.name}", unit="")
     form, foreign = read_any(folder)
@@ -120,14 +126,14 @@ def import_folder(library: Library, folder: Path, reading: Reading | None, job: 
 
 
 class _Import:
-    """One dictionary on its way into a library."""
+    """One dictionary being imported into a library."""
 
     def __init__(self, library: Library, form: str, foreign: ExternalDictionary, job: Job) -> None:
         self._library, self._form, self._foreign, self._job = library, form, foreign, job
         self._started = time.perf_counter()
 
     def atoms_alone(self) -> Imported:
-        """Keep the atoms, with an index of no text."""
+        """Import the atoms only, with an index without text."""
         foreign = self._foreign
         model = without_place(foreign.model)
         identity = {
@@ -139,13 +145,14 @@ class _Import:
             "corpus": without_place(foreign.corpus),
             "cut": asdict(WindowSettings(max(2, foreign.context))),
             "holdout": foreign.holdout,
-            # Positions that count special tokens stay as they are, as if there were none; `positions` says so.
+            # Positions that count special tokens are kept, as if there were no special tokens; `positions`
+            # records this.
             "prefix": 0 if foreign.prefix is None else foreign.special,
         }
         return self._place(model, identity, lambda part: self._write(part, identity, None, 0))
 
     def read_with(self, model: Model, corpus: Corpus, reading: Reading, prefix: int) -> Imported:
-        """Encode a corpus with it and hold its sources against the model."""
+        """Encode a corpus with the dictionary and check its sources against the model."""
         identity = {
             "model": model.name,
             "revision": model.revision,
@@ -238,7 +245,10 @@ class _Import:
 
 
 def report_of(library: Library, dictionary_id: str) -> Imported:
-    """What is known of a dictionary's sources. Raises UserError where it cannot be read."""
+    """Count the recorded and confirmed sources of a dictionary.
+
+    Raises UserError if it cannot be read.
+    """
     dictionary = Dictionary.load(library.folder(dictionary_id))
     index = Index(library.index_path(dictionary_id))
     try:

@@ -1,13 +1,13 @@
-"""A dictionary as code for sparse autoencoders has it: encode, decode, `W_enc`, `W_dec`, `b_dec` and `cfg`.
+"""SAE interface of a dictionary: encode, decode, `W_enc`, `W_dec`, `b_dec`, `cfg`.
 
-`ItdaSae` serves what takes any SAE (SAELens' evaluations, SAEBench, hooks of one's own), and imports neither. Its codes
-are those of the dictionary, signed; dense tensors are made for what asks for them. What there is no encoder of is
-filled in so: `W_enc` is `W_dec` turned, which is what the first step of pursuit looks at and not how codes come about,
-and the biases are zero.
+`ItdaSae` works with code that accepts any SAE (SAELens' evaluations, SAEBench, custom hooks), and imports neither.
+Its codes are those of the dictionary, signed; dense tensors are created only on request. For the encoder, which a
+dictionary does not have, `W_enc` is the transpose of `W_dec`, which the first step of pursuit uses but which does not
+determine the codes, and the biases are zero.
 
-`write_sae_folder` writes what `sae_lens.SAE.load_from_disk` reads, as SAELens' own matching pursuit. That one never
-subtracts, so a dictionary that does has each atom there twice: latent n_atoms + i is minus atom i, and both together
-are its coefficient.
+`write_sae_folder` writes the files that `sae_lens.SAE.load_from_disk` reads, as SAELens' own matching pursuit. That
+one has no negative coefficients, so a dictionary that has them stores each atom twice: latent n_atoms + i is minus
+atom i, and the difference of both latents is the coefficient.
 """
 
 import json
@@ -33,12 +33,15 @@ _DTYPES = {torch.float32: "float32", torch.float64: "float64", torch.float16: "f
 
 @dataclass
 class SaeConfig:
-    """What such code asks an SAE of. It writes into it too, so it is not frozen."""
+    """Configuration of an SAE, with the fields that other tools read.
+
+    They also write to it, so it is not frozen.
+    """
 
     d_in: int
-    """Width of the activations."""
+    """Activation dimension."""
     d_sae: int
-    """Latents: atoms."""
+    """Number of latents, which are the atoms."""
     model_name: str
     """The model's name."""
     hook_name: str
@@ -46,32 +49,32 @@ class SaeConfig:
     hook_layer: int
     """Block index, from 0."""
     context_size: int
-    """Tokens in a window, special ones included."""
+    """Tokens in a window, including special tokens."""
     k: int
-    """Pursuit steps: active latents at most."""
+    """Pursuit steps: the maximum number of active latents."""
     dtype: str = "float32"
-    """Of weights and codes."""
+    """Data type of weights and codes."""
     device: str = "cpu"
-    """Where the weights are."""
+    """Device of the weights."""
     hook_head_index: int | None = None
-    """Never of one head."""
+    """Always None: not of a single attention head."""
     prepend_bos: bool = False
-    """Whether texts are to begin with a token that says so; as the tokenizer does in building."""
+    """Whether texts have to begin with a BOS token; as the tokenizer adds it in building."""
     normalize_activations: str = "none"
-    """Activations are taken as they are."""
+    """Activations are not normalised."""
     apply_b_dec_to_input: bool = False
     """There is no bias."""
     reshape_activations: str = "none"
     """Activations are vectors."""
     seqpos_slice: tuple[int | None, ...] = (None,)
-    """Every position."""
+    """All positions."""
     model_from_pretrained_kwargs: dict[str, Any] = field(default_factory=dict)
-    """Nothing special in loading the model."""
+    """No special options for loading the model."""
     dataset_trust_remote_code: bool = False
     """No code of a data set is run."""
 
     def __post_init__(self) -> None:
-        # Newer code asks `cfg.metadata` for where it belongs, and takes what is not there for None.
+        # Newer code reads these fields from `cfg.metadata`, and treats missing ones as None.
         self.metadata = SimpleNamespace(
             model_name=self.model_name,
             hook_name=self.hook_name,
@@ -86,28 +89,31 @@ class SaeConfig:
 
     @staticmethod
     def architecture() -> str:
-        """What kind of SAE it is."""
+        """Return the kind of SAE."""
         return "itda"
 
     def to_dict(self) -> dict[str, Any]:
-        """As plain values."""
+        """Return the fields as plain values."""
         return {**asdict(self), "architecture": self.architecture()}
 
 
 class ItdaSae(torch.nn.Module):
-    """A dictionary that looks like an SAE. `to` moves it, and `dtype` is that of its weights and codes."""
+    """A dictionary with the interface of an SAE.
+
+    `to` moves it, and `dtype` is that of its weights and codes.
+    """
 
     def __init__(
         self, dictionary: Dictionary, site: Site, model_name: str, context: int = 128, prepend_bos: bool = False
     ) -> None:
-        """Dress a dictionary up.
+        """Wrap a dictionary.
 
         Args:
             dictionary: the atoms, and the L0 that it encodes with.
-            site: where in the model.
-            model_name: what the code that it is for loads the model by.
-            context: tokens in a window, special ones included.
-            prepend_bos: whether texts are to begin with a token that says so.
+            site: the site in the model.
+            model_name: name under which the using code loads the model.
+            context: tokens in a window, including special tokens.
+            prepend_bos: whether texts have to begin with a BOS token.
         """
         super().__init__()
         self._dictionary = dictionary
@@ -128,39 +134,47 @@ class ItdaSae(torch.nn.Module):
 
     @classmethod
     def of(cls, record: DictionaryManifest, dictionary: Dictionary, model_name: str | None = None) -> "ItdaSae":
-        """A dictionary of a library; `model_name` where the model is to be loaded by another name."""
+        """Wrap a dictionary of a library.
+
+        `model_name` overrides the name under which the model is loaded.
+        """
         context, prefix = record.cut.context, record.prefix or 0
         return cls(dictionary, record.site, model_name or record.model, context + prefix, bool(prefix))
 
     @property
     def W_enc(self) -> torch.Tensor:
-        """[d_in, d_sae]: `W_dec` turned."""
+        """Transpose of `W_dec`, [d_in, d_sae]."""
         return self.W_dec.T
 
     @property
     def device(self) -> torch.device:
-        """Where the weights are."""
+        """Device of the weights."""
         return self.W_dec.device
 
     @property
     def dtype(self) -> torch.dtype:
-        """Of weights and codes."""
+        """Data type of weights and codes."""
         return self.W_dec.dtype
 
     def to(self, *args: Any, **kwargs: Any) -> "ItdaSae":
-        """Move it, or change its type, as any module."""
+        """Move the module or change its type, like any module."""
         super().to(*args, **kwargs)
         self.cfg.device, self.cfg.dtype = str(self.device), _DTYPES.get(self.dtype, str(self.dtype))
         return self
 
     def encode_sparse(self, x: torch.Tensor) -> Codes:
-        """Sparse codes of x [..., d_in], its leading dimensions flattened into rows. Raises ValueError as encode."""
+        """Return sparse codes of x [..., d_in], leading dimensions flattened into rows.
+
+        Raises ValueError as `encode` does.
+        """
         return self._dictionary.encode(x.detach().reshape(-1, x.shape[-1]).to(self.device, torch.float32))
 
     def encode(self, x: torch.Tensor) -> torch.Tensor:
-        """Codes of x [..., d_in] as a dense tensor [..., d_sae]: 4 bytes for every atom and activation.
+        """Return codes of x [..., d_in] as a dense tensor [..., d_sae].
 
-        Raises ValueError for another width, or a value that is not finite.
+        It takes 4 bytes for every atom and activation.
+
+        Raises ValueError for another activation dimension, or a value that is not finite.
         """
         codes = self.encode_sparse(x)
         rows = x[..., 0].numel()
@@ -170,23 +184,23 @@ class ItdaSae(torch.nn.Module):
         return dense.reshape(*x.shape[:-1], self.cfg.d_sae)
 
     def decode(self, feature_acts: torch.Tensor) -> torch.Tensor:
-        """Reconstructions [..., d_in] from codes [..., d_sae]."""
+        """Return reconstructions [..., d_in] from codes [..., d_sae]."""
         return feature_acts.to(self.device, self.dtype) @ self.W_dec
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """Reconstructions of x [..., d_in]."""
+        """Return reconstructions of x [..., d_in]."""
         return self.decode(self.encode(x))
 
 
 def write_sae_folder(source: Exported, folder: Path, prefix: int) -> None:
-    """Write a dictionary as an SAE of SAELens' matching pursuit into a folder that is there.
+    """Write a dictionary as a SAELens matching-pursuit SAE into an existing folder.
 
     Args:
         source: the dictionary.
-        folder: where.
-        prefix: special tokens that its tokenizer puts before a text.
+        folder: target folder.
+        prefix: number of special tokens that its tokenizer adds before a text.
 
-    Raises UserError for a dictionary that pursues in another way, which SAELens has no word for.
+    Raises UserError for a pursuit method that SAELens does not support.
     """
     record, atoms = source.record, source.dictionary.atoms
     method = record.settings.method
@@ -213,7 +227,7 @@ def write_sae_folder(source: Exported, folder: Path, prefix: int) -> None:
             "context_size": record.cut.context + prefix,
             "prepend_bos": bool(prefix),
             "itda_id": record.id,
-            "sae_lens_version": "6.0.0",  # whose form of this file it is
+            "sae_lens_version": "6.0.0",  # version of the file format
         },
     }
     tensors = {"W_dec": weights, "b_dec": torch.zeros(atoms.shape[1])}
@@ -222,7 +236,7 @@ def write_sae_folder(source: Exported, folder: Path, prefix: int) -> None:
 
 
 def from_foreign(foreign: ExternalDictionary) -> ItdaSae:
-    """A dictionary in another tool's format as an SAE, without a library."""
+    """Wrap a dictionary in another tool's format as an SAE, without a library."""
     dictionary = Dictionary(foreign.atoms, foreign.sources, foreign.settings)
-    prefix = foreign.special or 0  # not known where positions, and the context, count special tokens too
+    prefix = foreign.special or 0  # unknown if positions, and the context, count special tokens too
     return ItdaSae(dictionary, foreign.site, foreign.model, foreign.context + prefix, bool(prefix))

@@ -1,1 +1,1 @@
-"""A job's state, control and locks; no torch."""
+"""State, control and locks of jobs; no torch."""

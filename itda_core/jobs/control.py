@@ -1,4 +1,4 @@
-"""Start jobs in processes of their own, and cancel them."""
+"""Start jobs in separate processes, and cancel them."""
 
 import os
 import signal
@@ -33,13 +33,13 @@ from itda_core.jobs.state import (
     write_state,
 )
 
-_PATIENCE = 10  # seconds that a job has to end by itself
-_KILLED_WITHIN = 5  # seconds that the system has to end it
-_FIRST_WORD_WITHIN = 20  # seconds that a job has to say which process it is
+_PATIENCE = 10  # seconds for a job to end by itself
+_KILLED_WITHIN = 5  # seconds for the system to end a killed process
+_FIRST_WORD_WITHIN = 20  # seconds for a new job to write its process id
 
 
 def fail_unstarted(root: Path, job_id: str, error: str) -> None:
-    """Write down why a detached command ended before its job began, where it did."""
+    """Record why a detached command ended before its job began, if it did."""
     folder = root / JOBS / job_id
     if JOB_ID.fullmatch(job_id) and folder.is_dir() and not (folder / STATE_FILE).exists():
         now = timestamp()
@@ -47,9 +47,10 @@ def fail_unstarted(root: Path, job_id: str, error: str) -> None:
 
 
 def start_detached(root: Path, arguments: list[str]) -> str:
-    """Start an `itda` command that outlives the caller; returns the job's id. Its output goes to the job's log.
+    """Start an `itda` command that outlives the caller, and return the job's id.
 
-    Raises UserError where the library cannot be written, or an argument can be no text of a command.
+    Its output is written to the job's log. Raises UserError if the library cannot be written, or an argument cannot be
+    passed to a command.
     """
     for argument in arguments:
         check_argument(argument)
@@ -58,7 +59,7 @@ def start_detached(root: Path, arguments: list[str]) -> str:
     with writing(root):
         folder.mkdir(parents=True)
         write_sealed(folder / COMMAND_FILE, asdict(Command(arguments)))
-    # -P: the folder it is started in must not hide a module of the same name.
+    # -P: a module of the same name in the working directory must not shadow the package.
     command = [sys.executable, "-P", "-m", "itda_core.cli", *arguments, "--library", str(root)]
     with writing(root), (folder / LOG_FILE).open("wb") as log:
         subprocess.Popen(
@@ -73,15 +74,16 @@ def start_detached(root: Path, arguments: list[str]) -> str:
 
 
 def cancel(root: Path, job_id: str, patience: float = _PATIENCE) -> JobState:
-    """End a running job, wait until it has ended, and return its last state: `cancelled`, or `done` if it was quicker.
+    """End a running job, wait for its end, and return its last state.
 
-    Its process is sent a signal only while the job's lock is held, since a process that ended leaves its number to a
-    stranger. One that does not end in time is killed, and the job says so.
+    The state is `cancelled`, or `done` if the job finished first. The process is sent a signal only while the job's
+    lock is held, since the id of an ended process may be reused by an unrelated one. A job that does not end in time is
+    killed, and its state records this.
 
     Args:
         root: the library.
         job_id: the job.
-        patience: seconds that it has to end by itself.
+        patience: seconds for it to end by itself.
 
     Raises:
         UserError: there is no such job, it does not run, it runs on another machine, or it is another user's.
@@ -90,7 +92,7 @@ def cancel(root: Path, job_id: str, patience: float = _PATIENCE) -> JobState:
     state = read_state(folder) if JOB_ID.fullmatch(job_id) and folder.is_dir() else None
     if state is None:
         raise UserError(f"there is no job {job_id[:80]!r} in this library: itda jobs lists those there are")
-    if state.status == "running" and state.pid is None:  # it may have been started a moment ago
+    if state.status == "running" and state.pid is None:  # it may have just been started
         _wait_until((folder / STATE_FILE).is_file, _FIRST_WORD_WITHIN)
         state = read_state(folder) or state
     if state.status != "running":
@@ -113,10 +115,10 @@ def cancel(root: Path, job_id: str, patience: float = _PATIENCE) -> JobState:
         if not _wait_until(has_ended, _KILLED_WITHIN):
             raise UserError(f"job {job_id} cannot be ended, process {state.pid} does not stop: see what holds it up")
     pid = state.pid
-    _wait_until(lambda: not _is_alive(pid), _KILLED_WITHIN)  # its memory is free again
+    _wait_until(lambda: not _is_alive(pid), _KILLED_WITHIN)  # wait until its memory is released
     with FileLock(folder / LOCK_FILE):
         state = read_state(folder, held=True) or state
-        if state.status not in ("done", "cancelled"):  # killed, or it took the interruption for a fault
+        if state.status not in ("done", "cancelled"):  # killed, or it reported the interruption as a failure
             state.status, state.error, state.updated = "cancelled", note, timestamp()
             write_state(folder, state)
     return state
@@ -126,7 +128,7 @@ def _send(pid: int, what: signal.Signals, job_id: str) -> None:
     try:
         os.kill(pid, what)
     except ProcessLookupError:
-        pass  # it ended at this moment
+        pass  # it ended meanwhile
     except PermissionError as error:
         raise UserError(f"job {job_id} belongs to another user: let them cancel it") from error
 
@@ -141,7 +143,7 @@ def _wait_until(condition: Callable[[], bool], seconds: float) -> bool:
 
 
 def _is_alive(pid: int) -> bool:
-    """Whether a process still runs; one that has ended and only waits for its parent to notice does not."""
+    """Return whether a process still runs; a zombie does not."""
     try:
         os.kill(pid, 0)
     except ProcessLookupError:
@@ -150,5 +152,5 @@ def _is_alive(pid: int) -> bool:
         return True
     try:
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
-    except (OSError, IndexError):  # a system without /proc, or it ended at this moment
+    except (OSError, IndexError):  # a system without /proc, or the process ended meanwhile
         return False

@@ -21,14 +21,14 @@ from itda_core.common.types import GrowthPoint
 from itda_core.jobs.state import LOCK_FILE, RESERVE_FILE, JobState, Status, new_id, timestamp, write_state
 
 JOB_VARIABLE = "ITDA_JOB"
-"""Environment variable that names the job a detached command runs as."""
-_RESERVED = 1 << 16  # bytes that a job holds back to write down how it ended when the disk is full
+"""Environment variable with the id of the job that a detached command runs as."""
+_RESERVED = 1 << 16  # bytes reserved so that a job can record its end when the disk is full
 _WRITE_EVERY = 0.5
 _GROWTH_POINTS = 400
 
 
 class Job:
-    """A job as it runs: reports progress to the terminal and to the library."""
+    """A running job: reports progress to the terminal and to the library."""
 
     def __init__(self, folder: Path, title: str) -> None:
         self._folder = folder
@@ -39,7 +39,10 @@ class Job:
         self._write(force=True)
 
     def stage(self, name: str, total: int | None = None, unit: str = "tokens", done: int = 0) -> None:
-        """Begin a stage of the work, with how much there is to do where that is known, and how much was done before."""
+        """Begin a stage of the work.
+
+        `total` is the amount of work if it is known, `done` the amount done before.
+        """
         self._close_bar()
         state = self.state
         state.stage, state.done, state.total, state.unit, state.rate, state.note = name, done, total, unit, None, ""
@@ -56,7 +59,7 @@ class Job:
         self._write(force=True)
 
     def advance(self, amount: int) -> None:
-        """Say that so much more of the stage is done."""
+        """Report that another `amount` of the stage is done."""
         state = self.state
         state.done += amount
         state.rate = (state.done - self._done_before) / max(time.monotonic() - self._stage_started, 1e-9)
@@ -65,22 +68,22 @@ class Job:
         self._write()
 
     def reached(self, done: int) -> None:
-        """Say how much of the stage is done so far."""
+        """Report the total amount of the stage that is done."""
         self.advance(done - self.state.done)
 
     def say(self, line: str) -> None:
-        """Say something of this stage, in the log and where the job is followed."""
+        """Report a line about this stage, in the log and in the job's state."""
         tqdm.write(one_line(line), file=sys.stderr)
         self.state.note = line
         self._write()
 
     def grown(self, dictionary_id: str, history: list[GrowthPoint]) -> None:
-        """Show how a dictionary grows; long histories are thinned."""
+        """Report the growth of a dictionary; long histories are thinned."""
         step = max(1, len(history) // _GROWTH_POINTS)
         self.state.growth[dictionary_id] = [list(growth) for growth in history[::step]]
 
     def finished(self, dictionary_id: str) -> None:
-        """Say that a dictionary is whole and can be opened."""
+        """Report that a dictionary is complete and can be opened."""
         self.state.growth.pop(dictionary_id, None)
         self.state.finished.append(dictionary_id)
         self._write(force=True)
@@ -88,7 +91,7 @@ class Job:
     def _end(self, status: Status, error: str | None = None) -> None:
         self._close_bar()
         self.state.status, self.state.error = status, error
-        self.state.growth.clear()  # of what is being built: nothing is
+        self.state.growth.clear()  # growth is only reported for dictionaries being built
         self._write(force=True)
 
     def _close_bar(self) -> None:
@@ -106,7 +109,10 @@ class Job:
 
 @contextmanager
 def running_job(root: Path, title: str, job_id: str | None = None) -> Iterator[Job]:
-    """Run the body as a job of the library at `root`; how it ends is written down, and an exception goes on."""
+    """Run the body as a job of the library at `root`.
+
+    Its outcome is recorded; an exception is raised again.
+    """
     folder = root / JOBS / (job_id or new_id())
     with ExitStack() as held:
         try:
@@ -117,12 +123,12 @@ def running_job(root: Path, title: str, job_id: str | None = None) -> Iterator[J
                 reserve = held.enter_context(part_beside(folder / RESERVE_FILE, _fill))
                 job = Job(folder, title)
         except BaseException:
-            if job_id is None:  # of a command that was started from a page the log is kept
+            if job_id is None:  # a command that was started from a page keeps its log
                 shutil.rmtree(folder, ignore_errors=True)
             raise
 
         def end(status: Status, error: str | None = None) -> None:
-            os.truncate(reserve, 0)  # it is held open, so that removing it frees nothing
+            os.truncate(reserve, 0)  # it is held open: only truncation frees its blocks
             job._end(status, error)
 
         try:
@@ -141,4 +147,4 @@ def running_job(root: Path, title: str, job_id: str | None = None) -> Iterator[J
 
 
 def _fill(reserve: Path) -> None:
-    reserve.write_bytes(os.urandom(_RESERVED))  # of zeros, a file system that compresses would hold nothing back
+    reserve.write_bytes(os.urandom(_RESERVED))  # random: a compressing file system would reserve nothing for zeros

@@ -15,7 +15,10 @@ from itda_core.common.layout import JOBS
 
 @contextmanager
 def build_lock(root: Path, dictionary_id: str) -> Iterator[None]:
-    """Hold the lock of one dictionary id. Raises UserError at once when another process builds the same."""
+    """Hold the lock of one dictionary id.
+
+    Raises UserError immediately if another process builds the same dictionary.
+    """
     locks = root / JOBS / ".locks"
     lock = FileLock(locks / f"{dictionary_id}.lock")
     try:
@@ -31,9 +34,10 @@ def build_lock(root: Path, dictionary_id: str) -> Iterator[None]:
 
 
 def is_held(path: Path) -> bool:
-    """Whether a process holds a lock. Readers share theirs, so that none takes another for its holder.
+    """Return whether a process holds a lock.
 
-    Raises OSError where the lock may not be asked for.
+    Readers use a shared lock, so that they do not mistake each other for the holder. Raises OSError if the lock file
+    cannot be opened.
     """
     try:
         file = os.open(path, os.O_RDONLY | os.O_NONBLOCK)

@@ -20,9 +20,10 @@ from itda_core.jobs.state import (
 
 
 def read_jobs(root: Path) -> list[JobState]:
-    """All jobs of a library, the newest first. A job whose process is gone without a word is `lost`.
+    """Read all jobs of a library, newest first.
 
-    One that cannot be read is `failed`, its title UNREADABLE: it hides none of the others.
+    A job whose process is gone without a recorded end is `lost`. One that cannot be read is `failed`, with the title
+    UNREADABLE, and does not prevent the others from being read.
     """
     folder = root / JOBS
     try:
@@ -39,7 +40,10 @@ def read_jobs(root: Path) -> list[JobState]:
 
 
 def verify_jobs(root: Path) -> dict[str, list[str]]:
-    """What is wrong with the files of a library's jobs, a line each, by job; those that are sound are left out."""
+    """Verify the files of a library's jobs; return lines of problems by job.
+
+    Jobs without problems are left out.
+    """
     problems: dict[str, list[str]] = {}
     for job in read_jobs(root):
         own = [job.error or UNREADABLE] if job.title == UNREADABLE else []
@@ -58,7 +62,7 @@ def verify_jobs(root: Path) -> dict[str, list[str]]:
 
 
 def read_log(root: Path, job_id: str) -> str:
-    """The end of a job's log; empty for a job that was started in a terminal."""
+    """Return the end of a job's log; empty for a job that was started in a terminal."""
     path = root / JOBS / job_id / LOG_FILE
     try:
         return end_of(path) if JOB_ID.fullmatch(job_id) and path.is_file() else ""

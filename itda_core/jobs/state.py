@@ -20,59 +20,60 @@ from itda_core.jobs.locks import is_held
 
 JOB_ID = re.compile(r"[a-z0-9-]{1,64}")
 STATE_FILE, COMMAND_FILE, LOG_FILE, LOCK_FILE, RESERVE_FILE = "state.json", "command.json", "log.txt", "lock", "reserve"
-_LONGEST = 100 * 365 * 86400  # seconds: what takes longer cannot be told
+_LONGEST = 100 * 365 * 86400  # seconds: a longer estimate is not shown
 _HIGHEST_PID = 2**31 - 1
 UNREADABLE = "unreadable"
-"""Title of a job whose state is damaged; its error says what is wrong."""
-_SILENT = 600  # seconds
+"""Title of a job whose state is damaged; its error states the problem."""
+_SILENT = 600  # seconds without an update after which a job counts as ended
 _LOG_SHOWN = 20_000
 _SHOWN = 300
 Status = Literal["running", "done", "failed", "cancelled", "lost"]
-"""How a job stands."""
+"""Status of a job."""
 
 
 @dataclass
 class JobState:
-    """What a job says of itself."""
+    """State of a job, as recorded in its state file."""
 
     id: str
     """Its folder's name."""
     title: str
-    """What it does, for people."""
+    """Human-readable description of its task."""
     pid: Annotated[int, Field(gt=1, le=_HIGHEST_PID)] | None = None
-    """The process that runs it, on the machine where it runs; a signal to 1 or less would go to many."""
+    """Id of its process on its machine. 1 and below are refused: a signal to them would reach other processes."""
     host: str = ""
-    """That machine's name."""
+    """Name of that machine."""
     status: Status = "running"
-    """`running`, `done`, `failed` or `cancelled`; a reader sees `lost` where the process ended without a word."""
+    """`running`, `done`, `failed` or `cancelled`; a reader reports `lost` if the process ended without recording its
+    end."""
     stage: str = "starting"
-    """What it does now."""
+    """Name of the current stage."""
     done: Count = 0
-    """How much of the stage is done."""
+    """Amount of the stage that is done."""
     total: Count | None = None
-    """How much there is to do, where it is known."""
+    """Total amount of the stage, if known."""
     unit: str = ""
-    """What is counted."""
+    """Unit of the amounts."""
     note: str = ""
-    """What there is to say of the stage beside its progress."""
+    """Last message about the stage."""
     rate: Finite | None = None
-    """Units a second in this stage."""
+    """Units per second in this stage."""
     started: str = ""
-    """When it started, in UTC, ISO 8601."""
+    """Time of the start in UTC, ISO 8601."""
     updated: str = ""
-    """When it last wrote this."""
+    """Time of the last update."""
     finished: list[str] = field(default_factory=list)
-    """Ids of the dictionaries that are whole."""
+    """Ids of the dictionaries that are complete."""
     growth: dict[str, list[Annotated[list[Finite], Field(min_length=3, max_length=3)]]] = field(default_factory=dict)
-    """Per dictionary now being built: rows seen, atoms and mean error, batch by batch."""
+    """For each dictionary being built: rows seen, atoms and mean error, batch by batch."""
     error: str | None = None
-    """Why it failed, or how a job that was cancelled had to be ended."""
+    """Reason for its failure, or for having been killed when it was cancelled."""
     arguments: list[str] = field(default_factory=list)
-    """The `itda` command that it was started with from a page; empty for one that was started in a terminal."""
+    """Arguments of the `itda` command that a page started; empty for a job that was started in a terminal."""
 
     @property
     def seconds_left(self) -> float | None:
-        """Time left in this stage, where it can be told."""
+        """Estimated time left in this stage, or None if it cannot be estimated."""
         if self.rate is None or self.rate <= 0 or self.total is None:
             return None
         left = (self.total - self.done) / self.rate
@@ -87,7 +88,7 @@ def end_of(log: Path) -> str:
 
 
 def _lost(folder: Path) -> str:
-    """Why a job is gone, as far as it can be told: the last that it put into its log, where it has one."""
+    """Explain why a job is gone, with the last line of its log if there is one."""
     try:
         lines = end_of(folder / LOG_FILE).replace("\r", "\n").split("\n")
     except OSError:
@@ -98,17 +99,20 @@ def _lost(folder: Path) -> str:
 
 
 def write_state(folder: Path, state: JobState) -> None:
-    """Write a job's state, whole or not at all."""
+    """Write a job's state atomically."""
     said = {name: one_line(value) if isinstance(value, str) else value for name, value in asdict(state).items()}
-    del said["arguments"]  # they have a file of their own, written before the job began
+    del said["arguments"]  # they are stored in a separate file, written before the job began
     write_sealed(folder / STATE_FILE, said)
 
 
 def read_state(folder: Path, held: bool = False) -> JobState | None:
-    """What a job's folder says; None where it is no job's. `held` where the caller itself holds the job's lock."""
+    """Read a job's state from its folder; None if the folder is not a job's.
+
+    `held` states that the caller itself holds the job's lock.
+    """
     try:
         return _state_of(folder, held)
-    except OSError as error:  # another user's
+    except OSError as error:  # owned by another user
         return unreadable_job(folder.name, unreadable(folder, error))
     except DamagedError as error:
         return unreadable_job(folder.name, error)
@@ -118,7 +122,7 @@ def _state_of(folder: Path, held: bool) -> JobState | None:
     if not (folder / STATE_FILE).is_file():
         if not folder.is_dir():
             return None
-        # Started a moment ago and not yet at its first word, or died before it.
+        # Just started and no state written yet, or ended before writing one.
         waiting = time.time() - folder.stat().st_mtime < 60
         status, error = ("running", None) if waiting else ("lost", _lost(folder))
         return JobState(folder.name, "Starting", status=status, error=error, arguments=_arguments(folder))
@@ -133,7 +137,10 @@ def _state_of(folder: Path, held: bool) -> JobState | None:
 
 
 def _runs(folder: Path) -> bool:
-    """Whether a process holds a job's lock; where that cannot be seen, whether the job wrote of late."""
+    """Return whether a process holds a job's lock.
+
+    If the lock cannot be read, whether the job's state was updated recently.
+    """
     try:
         return is_held(folder / LOCK_FILE)
     except OSError:
@@ -141,39 +148,42 @@ def _runs(folder: Path) -> bool:
 
 
 def unreadable_job(job_id: str, error: DamagedError) -> JobState:
-    """A job of which nothing can be known but why."""
+    """Return the state of a job that cannot be read: only the error is known."""
     return JobState(job_id, UNREADABLE, status="failed", error=str(error))
 
 
 @dataclass(frozen=True)
 class Command:
-    """What a job was started with."""
+    """Command that a job was started with."""
 
     arguments: list[str]
 
 
 def _arguments(folder: Path) -> list[str]:
-    """The command that a job was started with; empty where there is none to be read."""
+    """Return the command that a job was started with; empty if it cannot be read."""
     try:
         return read_command(folder / COMMAND_FILE)
     except DamagedError:
-        return []  # all else of the job can still be shown, and verify_jobs says so
+        return []  # the rest of the job can still be shown; verify_jobs reports this
 
 
 def read_command(path: Path) -> list[str]:
-    """The command that a job was started with; empty for one of a terminal. Raises DamagedError."""
+    """Read the command that a job was started with.
+
+    Empty for a job that was started in a terminal. Raises DamagedError.
+    """
     if not path.exists():
         return []
     said = read_json(path)
-    said = {"arguments": said} if isinstance(said, list) else said  # as it was first written
+    said = {"arguments": said} if isinstance(said, list) else said  # an earlier form of the file
     return parse(Command, said, f"{COMMAND_FILE} of job {path.parent.name}", "delete it").arguments
 
 
 def new_id() -> str:
-    """Return an id that no other job has."""
+    """Return a unique job id."""
     return f"{datetime.now(UTC):%Y%m%d-%H%M%S}-{uuid4().hex[:6]}"
 
 
 def timestamp() -> str:
-    """Return the time now, in UTC, to the second."""
+    """Return the current time in UTC, to the second."""
     return datetime.now(UTC).isoformat(timespec="seconds")

@@ -45,7 +45,7 @@ class Library:
 
     @property
     def activations(self) -> Path:
-        """Folder of the activations that were kept."""
+        """Folder of the stored activations."""
         return self.root / ACTIVATIONS
 
     @property
@@ -55,11 +55,11 @@ class Library:
 
     @property
     def saes(self) -> Path:
-        """Folder of the sparse autoencoders that dictionaries are held against."""
+        """Folder of the sparse autoencoders that dictionaries are compared with."""
         return self.root / SAES
 
     def ids(self) -> list[str]:
-        """Ids of the dictionaries, damaged ones included, in alphabetical order."""
+        """List the ids of the dictionaries in alphabetical order, damaged ones included."""
         try:
             if self.root.exists() and not self.root.is_dir():
                 raise UserError(f"{self.root} is not a folder: name a library's folder")
@@ -69,13 +69,19 @@ class Library:
             raise unreadable(self.dictionaries, error) from error
 
     def folder(self, dictionary_id: str) -> Path:
-        """Folder of a dictionary. Raises UserError, naming those there are, for an id that is not here."""
+        """Return the folder of a dictionary.
+
+        Raises UserError for an unknown id; the message lists the known ones.
+        """
         if not ID.fullmatch(dictionary_id) or not (self.dictionaries / dictionary_id).is_dir():
             raise UserError(f"there is no dictionary {dictionary_id[:200]!r} in this library: {self._known()}")
         return self.dictionaries / dictionary_id
 
     def record(self, dictionary_id: str) -> DictionaryManifest:
-        """What a dictionary's manifest says. Raises UserError for an unknown id, DamagedError for a damaged one."""
+        """Read and validate a dictionary's manifest.
+
+        Raises UserError for an unknown id, DamagedError for a damaged dictionary.
+        """
         folder = self.folder(dictionary_id)
         record = DictionaryManifest.parse(dictionary_id, read_json(folder / MANIFEST_FILE))
         for name in (ATOMS_FILE, INDEX_FILE):
@@ -84,28 +90,34 @@ class Library:
         return record
 
     def records(self) -> list[DictionaryManifest | InvalidDictionary]:
-        """All dictionaries, by model, layer and hook; damaged ones last."""
+        """Read all manifests, sorted by model, layer and hook; damaged ones last."""
         sound: list[DictionaryManifest] = []
         damaged: list[InvalidDictionary] = []
         for dictionary_id in self.ids():
             try:
                 sound.append(self.record(dictionary_id))
             except UserError as error:
-                if (self.dictionaries / dictionary_id).is_dir():  # or it was replaced at this moment
+                if (self.dictionaries / dictionary_id).is_dir():  # otherwise it was replaced meanwhile
                     damaged.append(InvalidDictionary.of(dictionary_id, error))
         sound.sort(key=lambda record: (record.model, record.site, record.id))
         return [*sound, *damaged]
 
     def index_path(self, dictionary_id: str) -> Path:
-        """The dictionary's index."""
+        """Return the path of a dictionary's index."""
         return self.folder(dictionary_id) / INDEX_FILE
 
     def map_path(self, dictionary_id: str) -> Path:
-        """The dictionary's map, which is written after the dictionary and may not be there yet."""
+        """Return the path of a dictionary's map.
+
+        The map is written after the dictionary and may not exist yet.
+        """
         return self.folder(dictionary_id) / MAP_FILE
 
     def corpus_folder(self, record: DictionaryManifest) -> Path:
-        """Folder of the corpus that a dictionary was built from. Raises DamagedError for a name that none can have."""
+        """Return the folder of the corpus that a dictionary was built from.
+
+        Raises DamagedError if the manifest names an invalid corpus id.
+        """
         if not is_id(record.corpus):
             raise DamagedError(
                 f"{record.id} names the corpus {record.corpus[:80]!r}, which no library has by that name"
@@ -113,9 +125,10 @@ class Library:
         return self.corpora / record.corpus
 
     def verify(self, dictionary_id: str) -> Iterator[str]:
-        """Problems of one dictionary, a line each: files that are missing or changed since it was built.
+        """Verify a dictionary's files against their recorded hashes.
 
-        Raises NewerError for one that a newer version wrote: what is wrong with it cannot be told.
+        Yields a line for each file that is missing or changed since it was built. Raises NewerError if a newer version
+        wrote the dictionary: it cannot be verified.
         """
         folder = self.folder(dictionary_id)
         try:

@@ -2,129 +2,117 @@
 
 import re
 from dataclasses import dataclass
-from typing import Any
+from typing import Annotated, Any
+
+from pydantic import AfterValidator, Field
 
 from itda_core.common.energy import Spread
-from itda_core.common.errors import DamagedError, NewerError, UserError
+from itda_core.common.errors import NewerError, UserError
 from itda_core.common.layout import MANIFEST_FILE
 from itda_core.common.settings import DEEPEST, DTYPES, DictionarySettings, WindowSettings
 from itda_core.common.types import GrowthPoint, Site
-from itda_core.common.validate import check_format, flag, number, plain_text, whole
+from itda_core.common.validate import Count, Finite, check_format, damaged, parse
 
 FORMAT = 1
-"""The number of the format that manifests of dictionaries are written in."""
+"""Format version of the manifests of dictionaries."""
 ID = re.compile(r"[a-z0-9][a-z0-9.-]{0,119}")
 _FILE = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,99}")
-_WIDEST, _LONGEST = 10**7, 10**9  # of activations, and seconds that a build took
+_REMEDY = "build the dictionary again"
+_WIDEST, _LONGEST = 10**7, 10**9  # largest width of activations, and longest build in seconds
 MOST_SPECIAL = 999
-"""Special tokens that a tokenizer may put before a text."""
+"""Upper limit of the special tokens that a tokenizer puts before a text."""
+
+
+def _check_dtype(value: str) -> str:
+    if value not in (*DTYPES, "remote"):
+        raise ValueError(f"{value[:40]!r} is no type that a model computes in")
+    return value
+
+
+def _check_file_name(value: str) -> str:
+    if not _FILE.fullmatch(value):
+        raise ValueError(f"{value[:80]!r} is not the name of a file beside it")
+    return value
 
 
 @dataclass(frozen=True)
 class DictionaryManifest:
-    """What the manifest of a built dictionary says."""
+    """Parsed manifest of a built dictionary."""
 
     id: str
-    """Its id, and its folder's name."""
+    """Its id, which is also its folder's name."""
     model: str
     """Name of the model: a Hub id, or a folder's name."""
     revision: str | None
     """Commit of the model on the Hub."""
     weights_sha256: str | None
-    """Hash of the weights that ran; None for those of a model on a server."""
-    dtype: str
-    """What the model computed in; `remote` where a server chose."""
+    """Hash of the weights that ran; None for a model on a server."""
+    dtype: Annotated[str, AfterValidator(_check_dtype)]
+    """Data type that the model computed in; `remote` if a server chose it."""
     tokenizer_sha256: str
-    """Hash of the tokenizer; dictionaries that share it and the corpus share token positions. Empty where it is not
-    known."""
-    n_layers: int
-    """Blocks in the model; 0 where that is not known."""
+    """Hash of the tokenizer; dictionaries with the same tokenizer and corpus share token positions. Empty if
+    unknown."""
+    n_layers: Annotated[int, Field(ge=0, le=DEEPEST + 1)]
+    """Number of blocks of the model; 0 if unknown."""
     site: Site
-    """Where in the model."""
+    """Site in the model."""
     corpus: str
-    """Id of the corpus; where it was imported without one, what the texts are said to be."""
+    """Id of the corpus; for a dictionary that was imported without one, a description of the texts."""
     cut: WindowSettings
-    """How documents were cut."""
+    """Window settings by which documents were cut."""
     settings: DictionarySettings
-    """How the dictionary was built."""
-    n_atoms: int
-    """Atoms."""
-    d_model: int
+    """Settings of the build."""
+    n_atoms: Count
+    """Number of atoms."""
+    d_model: Annotated[int, Field(ge=1, le=_WIDEST)]
     """Width of the activations."""
-    n_tokens: int
-    """Tokens captured, held-out ones included; 0 where it was imported without a model and a corpus."""
+    n_tokens: Count
+    """Tokens captured, held-out ones included; 0 if it was imported without a model and a corpus."""
     holdout: bool
-    """Whether every tenth document was kept out of building."""
-    relative_error: float | None
-    """Mean relative reconstruction error over the measured tokens; None where none were measured."""
-    measured_tokens: int
-    """Tokens measured: the held-out ones, or all where nothing was held out."""
-    seconds: float
-    """Time that building and indexing took."""
+    """Whether every tenth document was held out of building."""
+    relative_error: Finite | None
+    """Mean relative reconstruction error over the measured tokens; None if none were measured."""
+    measured_tokens: Count
+    """Tokens measured: the held-out ones, or all if nothing was held out."""
+    seconds: Annotated[float, Field(ge=0, le=_LONGEST)]
+    """Duration of building and indexing."""
     created: str
-    """When, in UTC, ISO 8601."""
+    """Time of creation in UTC, ISO 8601."""
     history: tuple[GrowthPoint, ...]
     """Growth of the dictionary, batch by batch."""
     versions: dict[str, str]
-    """Versions of the packages that made it."""
-    files: dict[str, str]
-    """SHA-256 of every file that never changes."""
-    prefix: int | None = None
-    """Special tokens that the tokenizer puts before a text; None where that is not said."""
+    """Versions of the packages that built it."""
+    files: dict[Annotated[str, AfterValidator(_check_file_name)], str]
+    """SHA-256 of every immutable file, by name."""
+    prefix: Annotated[int, Field(ge=0, le=MOST_SPECIAL)] | None = None
+    """Special tokens that the tokenizer puts before a text; None if not recorded."""
     energy: Spread | None = None
-    """Where the energy of the activations is that it was built from; None where that is not said."""
+    """Concentration of the energy of the activations that it was built from; None if not recorded."""
 
     @classmethod
     def parse(cls, dictionary_id: str, manifest: Any) -> "DictionaryManifest":
-        """Read a manifest, which may come from a stranger.
+        """Read a manifest, which may be untrusted.
 
         Raises DamagedError for one that is not a dictionary's, NewerError for one that a newer version wrote.
         """
-        check_manifest(manifest, f"{MANIFEST_FILE} of dictionary {dictionary_id}")
-        try:
-            if manifest["id"] != dictionary_id:
-                raise ValueError(f"it names another id, {manifest['id']!r}")
-            n_layers, layer = whole(manifest["n_layers"], 0, DEEPEST + 1), whole(manifest["layer"], 0, DEEPEST)
-            if 0 < n_layers <= layer:
-                raise ValueError(f"a model of {n_layers} layers has no layer {layer}")
-            error, prefix, energy = manifest["relative_error"], manifest.get("prefix"), manifest.get("energy")
-            return cls(
-                id=dictionary_id,
-                model=plain_text(manifest["model"]),
-                revision=None if manifest["revision"] is None else plain_text(manifest["revision"]),
-                weights_sha256=None if manifest["weights_sha256"] is None else plain_text(manifest["weights_sha256"]),
-                dtype=_dtype(manifest["dtype"]),
-                tokenizer_sha256=plain_text(manifest["tokenizer_sha256"]),
-                n_layers=n_layers,
-                site=Site(layer, plain_text(manifest["hook"])),
-                corpus=plain_text(manifest["corpus"]),
-                cut=WindowSettings(**manifest["cut"]),
-                settings=DictionarySettings(**manifest["settings"]),
-                n_atoms=whole(manifest["n_atoms"]),
-                d_model=whole(manifest["d_model"], 1, _WIDEST),
-                n_tokens=whole(manifest["n_tokens"]),
-                holdout=flag(manifest["holdout"]),
-                relative_error=None if error is None else number(error),
-                measured_tokens=whole(manifest["measured_tokens"]),
-                seconds=_seconds(manifest["seconds"]),
-                created=plain_text(manifest["created"]),
-                history=tuple(parse_growth(manifest["history"])),
-                versions={plain_text(name): plain_text(version) for name, version in manifest["versions"].items()},
-                files={_file_name(name): plain_text(digest) for name, digest in manifest["files"].items()},
-                prefix=None if prefix is None else whole(prefix, 0, MOST_SPECIAL),
-                energy=None if energy is None else Spread.parse(energy),
-            )
-        except (KeyError, TypeError, ValueError, AttributeError, ArithmeticError, UserError) as error:
-            what = f"it has no {error}" if isinstance(error, KeyError) else str(error)
-            raise DamagedError(f"{MANIFEST_FILE} of dictionary {dictionary_id} is damaged: {what}") from error
+        what = f"{MANIFEST_FILE} of dictionary {dictionary_id}"
+        check_manifest(manifest, what)
+        if isinstance(manifest, dict):
+            manifest = manifest | {"site": {name: manifest.get(name) for name in ("layer", "hook")}}
+        found = parse(cls, manifest, what, _REMEDY)
+        if found.id != dictionary_id:
+            raise damaged(what, f"it names another id, {found.id[:80]!r}", _REMEDY)
+        if 0 < found.n_layers <= found.site.layer or found.site.layer > DEEPEST:
+            raise damaged(what, f"a model of {found.n_layers} layers has no layer {found.site.layer}", _REMEDY)
+        return found
 
     @property
     def has_text(self) -> bool:
-        """Whether a corpus was encoded with it; without, it holds atoms and no text."""
+        """Flag of a dictionary with which a corpus was encoded; others hold no text."""
         return self.n_tokens > 0
 
     def summary(self) -> dict[str, Any]:
-        """What `itda list --json` says of a dictionary."""
+        """Return the entry of a dictionary in `itda list --json`."""
         return {
             "id": self.id,
             "model": self.model,
@@ -142,18 +130,16 @@ class DictionaryManifest:
 
 
 def check_manifest(manifest: Any, what: str) -> None:
-    """Raises NewerError for a dictionary's manifest that a newer version wrote; `what` begins the message."""
+    """Raise NewerError for a dictionary's manifest that a newer version wrote.
+
+    `what` is the start of the message.
+    """
     if isinstance(manifest, dict):
-        check_format(manifest.get("format", FORMAT), FORMAT, what, "build the dictionary again")
-
-
-def parse_growth(history: Any) -> list[GrowthPoint]:
-    """The growth of a dictionary as its manifest has it. Raises ValueError or TypeError for what is none."""
-    return [GrowthPoint(whole(rows), whole(atoms), number(error)) for rows, atoms, error in history]
+        check_format(manifest.get("format", FORMAT), FORMAT, what, _REMEDY)
 
 
 def is_id(text: str) -> bool:
-    """Whether a text can be the id of a dictionary, and so the name of its folder."""
+    """Return whether a text is a valid dictionary id, and so a valid folder name."""
     return ID.fullmatch(text) is not None
 
 
@@ -164,30 +150,11 @@ class InvalidDictionary:
     id: str
     """The folder's name."""
     reason: str
-    """What is wrong, in one line that says what to do."""
+    """The problem in one line, with a remedy."""
     is_newer: bool = False
-    """Whether nothing is wrong but that a newer version wrote it: it is not to be deleted."""
+    """Whether the only problem is that a newer version wrote it: it must not be deleted."""
 
     @classmethod
     def of(cls, name: str, error: UserError) -> "InvalidDictionary":
-        """What an error says of a folder."""
+        """Create the entry for a folder from the error that reading it raised."""
         return cls(name, str(error), isinstance(error, NewerError))
-
-
-def _seconds(value: Any) -> float:
-    found = number(value)
-    if not 0 <= found <= _LONGEST:
-        raise ValueError(f"a build that took {found:g} seconds")
-    return found
-
-
-def _dtype(value: Any) -> str:
-    if value not in (*DTYPES, "remote"):
-        raise ValueError(f"{str(value)[:40]!r} is nothing that a model computes in")
-    return value
-
-
-def _file_name(value: Any) -> str:
-    if not isinstance(value, str) or not _FILE.fullmatch(value):
-        raise ValueError(f"{str(value)[:80]!r} is not the name of a file beside it")
-    return value

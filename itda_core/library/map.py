@@ -14,9 +14,9 @@ NEIGHBOURS = 15
 
 
 def read_map(path: Path, n_atoms: int) -> pd.DataFrame | None:
-    """The map of a dictionary of `n_atoms`: atom, x, y, in order of atoms; None while there is none.
+    """Read the map of a dictionary of `n_atoms`, or None if there is none yet.
 
-    Raises DamagedError for a file that is not a map, or that of another dictionary.
+    Columns atom, x, y, in order of atoms. Raises DamagedError for a file that is not a map, or is another dictionary's.
     """
     if not path.is_file():
         return None

@@ -1,7 +1,7 @@
-"""Which modules of a block give what attention and MLP add to the stream.
+"""Find the modules of a block that output the contributions of attention and MLP.
 
-Everywhere here attn + mlp + the block's input = the block's output. For the families listed that is known, and tested;
-for the others the modules are found and checked by a probe, one short forward pass.
+In all families attn + mlp + the block's input = the block's output. For the families in `_LISTED` the modules are known
+and tested; for others they are found and checked by a probe, one short forward pass.
 """
 
 from collections.abc import Sequence
@@ -14,17 +14,20 @@ from itda_core.common.errors import UserError
 
 
 class SubmoduleNames(NamedTuple):
-    """The modules of a block whose outputs join the stream, by their dotted names within the block."""
+    """Modules of a block whose outputs are added to the residual stream.
+
+    Dotted names relative to the block.
+    """
 
     attn: str
-    """What attention adds."""
+    """Module of the attention's contribution."""
     mlp: str
-    """What the MLP adds."""
+    """Module of the MLP's contribution."""
 
 
 _LLAMA = SubmoduleNames("self_attn", "mlp")
 _GPT2 = SubmoduleNames("attn", "mlp")
-# Gemma 2 and 3 norm what a sub-layer returns before it joins the stream: the norm's output is the contribution.
+# Gemma 2 and 3 normalise a sub-layer's output before adding it to the stream: the norm's output is the contribution.
 _GEMMA2 = SubmoduleNames("post_attention_layernorm", "post_feedforward_layernorm")
 _LISTED = {
     "gemma": _LLAMA,
@@ -39,27 +42,34 @@ _LISTED = {
     "qwen3": _LLAMA,
 }
 _USE_RESID = "use --hook resid"
-# A block rounds twice, each time by at most half of this much of the terms; the wrong modules are off by far more.
+# A block rounds twice, each time by at most half an eps of the terms, so this factor is ample; wrong modules are off by
+# far more.
 _ROUNDINGS = 4
 
 
 def listed_parts(model_type: str) -> SubmoduleNames | None:
-    """The parts of a block in a family that is known, by the `model_type` of its text configuration; None elsewhere."""
+    """Return the modules of a known family by the `model_type` of its text config.
+
+    None for other families.
+    """
     return _LISTED.get(model_type)
 
 
 def first_of(output: Any) -> Any:
-    """The stream in what a block returns: some return a tuple or a list that begins with it."""
+    """Return the residual stream from a block's output.
+
+    If the output is a tuple or a list, it is the first item.
+    """
     return output[0] if isinstance(output, Sequence) and output else output
 
 
 def tensor_of(output: Any, rows: int, tokens: int) -> torch.Tensor:
-    """A module's output as [rows, tokens, width].
+    """Return a module's output as [rows, tokens, width].
 
-    Some modules (OPT's) have rows and tokens as one dimension.
+    Some modules (OPT's) merge rows and tokens into one dimension.
 
     Raises:
-        UserError: the output is nothing of the kind.
+        UserError: the output has no such form.
     """
     tensor = first_of(output)
     is_numbers = isinstance(tensor, torch.Tensor) and tensor.is_floating_point()
@@ -70,10 +80,12 @@ def tensor_of(output: Any, rows: int, tokens: int) -> torch.Tensor:
 
 
 def with_tensor(output: Any, tensor: torch.Tensor) -> Any:
-    """A module's output with other vectors in it, what else it returns as it was; `tensor_of` gives them back.
+    """Replace the vectors in a module's output, keeping its other items.
+
+    The inverse of `tensor_of`.
 
     Args:
-        output: what the module returned.
+        output: the module's output.
         tensor: [rows, tokens, width].
     """
     if isinstance(output, torch.Tensor):
@@ -85,30 +97,32 @@ def with_tensor(output: Any, tensor: torch.Tensor) -> Any:
 
 @dataclass
 class _BlockRun:
-    """What a block was seen to do in one forward pass."""
+    """Inputs and outputs of a block, recorded in one forward pass."""
 
     shape: torch.Size
     """Rows and tokens."""
     stream: Any = None
-    """What went in."""
+    """Input of the block."""
     output: Any = None
-    """What came out."""
+    """Output of the block."""
     inner: dict[str, Any] = field(default_factory=dict)
-    """The output of each module inside, in the order in which they returned."""
+    """Output of each submodule, in order of their return."""
     repeated: set[str] = field(default_factory=set)
-    """The modules inside that ran more than once: no single output is theirs."""
+    """Submodules that ran more than once, and so have no single output."""
 
 
 def probe_parts(network: torch.nn.Module, blocks: torch.nn.Module, ids: torch.Tensor) -> SubmoduleNames:
-    """Find the two modules whose outputs, added to a block's input, give its output, in every block.
+    """Find the two modules whose outputs plus a block's input give the block's output.
+
+    The same two in every block.
 
     Args:
         network: the model, which runs once.
         blocks: its list of blocks.
-        ids: [rows, tokens] int64 token ids that it runs on, where it takes them.
+        ids: [rows, tokens] int64 token ids for the run, on the model's input device.
 
     Raises:
-        UserError: no two modules add up, or the weights are not here to try.
+        UserError: no two modules add up, or the weights are not loaded.
     """
     family = type(network).__name__
     if any(parameter.is_meta for parameter in network.parameters()) and not hasattr(network, "hf_device_map"):
@@ -144,7 +158,7 @@ def _watch(block: torch.nn.Module, run: _BlockRun) -> list[Any]:
         def leave(_module: Any, _arguments: Any, output: Any) -> None:
             if name in run.inner:
                 run.repeated.add(name)
-            run.inner[name] = output  # not a copy: what is changed in place afterwards is changed for a capture too
+            run.inner[name] = output  # not a copy: a capture also sees later changes in place
 
         return leave
 
@@ -156,7 +170,10 @@ def _watch(block: torch.nn.Module, run: _BlockRun) -> list[Any]:
 
 
 def _pairs(run: _BlockRun) -> list[SubmoduleNames]:
-    """Attention modules with MLP modules that return after them, the outermost first."""
+    """List pairs of an attention module and an MLP module that returns after it.
+
+    Outermost modules first.
+    """
     names = [name for name in run.inner if name not in run.repeated]
     pairs = [
         SubmoduleNames(attn, mlp)
@@ -193,7 +210,7 @@ def _ends_in_norm(run: _BlockRun, block: torch.nn.Module) -> bool:
 
 
 def _vectors(output: Any, shape: torch.Size) -> torch.Tensor | None:
-    """[rows, tokens, width] of the probe's pass, or None for an output of another kind."""
+    """Return [rows, tokens, width] of the probe's pass, or None for other outputs."""
     try:
         return tensor_of(output, *shape)
     except UserError:

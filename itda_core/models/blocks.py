@@ -1,8 +1,8 @@
-"""Which modules of a model are its blocks, and whether padding shows in its activations: asked of the model itself.
+"""Find a model's blocks, and whether padding affects activations, by running it.
 
-The names of modules tell too little: lists as long as the model is deep are also those of a vision tower, or of the
-attention modules of all blocks. So a model that is opened reads one short text, and its blocks are the modules whose
-outputs are its own `hidden_states`.
+Module names are not sufficient: a vision tower, or the attention modules of all blocks, may also form a list of the
+model's depth. So an opened model reads one short text, and its blocks are the modules whose outputs are its own
+`hidden_states`.
 """
 
 from dataclasses import dataclass, field
@@ -15,37 +15,40 @@ from itda_core.common.text import one_line
 from itda_core.models.architectures import first_of, tensor_of
 
 _TEXT = "The quick brown fox jumps over the lazy dog, and 12 more of them sleep in the sun. " * 4
-_TOKENS = 13  # no round number: some families fill a text up to a multiple of 8 or more
-# Of a vector's length: what padding may change by rounding. It is the larger of the two, for numbers of 32 bits and 16.
+_TOKENS = 13  # not a round number: some families pad a text to a multiple of 8 or more
+# Change by rounding that padding may cause, relative to a vector's norm: the larger of this and a multiple of the
+# dtype's eps, for 32-bit and 16-bit numbers respectively.
 _SAME, _ROUNDINGS = 1e-4, 16
 
 
 class Blocks(NamedTuple):
-    """Where the blocks of a model are, and what they make of padding."""
+    """Location of a model's blocks, and their sensitivity to padding."""
 
     path: str
-    """Dotted name of their list."""
+    """Dotted name of the list of blocks."""
     sees_padding: bool
-    """Whether a text's activations change when it is padded beside a longer one."""
+    """Whether a text's activations change if it is padded beside a longer one."""
 
 
 def probe_ids(tokenizer: Any, most: int | None) -> list[int]:
-    """Token ids of a short text, special tokens in front included: as many as a model reads, 13 at most.
+    """Return up to 13 token ids of a short text, leading special tokens included.
 
     Args:
         tokenizer: a `tokenizers.Tokenizer`.
-        most: how many tokens the model reads at most; None for any number.
+        most: maximum number of tokens that the model reads; None for no limit.
     """
     return tokenizer.encode(_TEXT).ids[: min(_TOKENS, most or _TOKENS)]
 
 
 def find_blocks(network: Any, n_layers: int, ids: list[int], pad_id: int) -> Blocks:
-    """Find the outermost list of modules that run once each, in order, and give the model's `hidden_states`.
+    """Find the outermost list of modules that run once each, in order, as the blocks.
+
+    Their outputs are the model's `hidden_states`.
 
     Args:
         network: the model, which runs twice on few tokens. One without weights runs once, without values.
-        n_layers: how many blocks it has.
-        ids: what it reads.
+        n_layers: number of its blocks.
+        ids: token ids to run on.
         pad_id: the token that a shorter row is padded with.
 
     Raises:
@@ -70,7 +73,7 @@ def find_blocks(network: Any, n_layers: int, ids: list[int], pad_id: int) -> Blo
     except UserError as error:
         if has_weights:
             raise
-        if len(runs) > 1:  # not every model runs without values: where there is one list there is nothing to choose
+        if len(runs) > 1:  # not every model runs without values: a single list is unambiguous
             raise UserError(
                 f"which modules are the layers of {family} cannot be told without its weights: run it here"
             ) from error
@@ -83,7 +86,7 @@ def find_blocks(network: Any, n_layers: int, ids: list[int], pad_id: int) -> Blo
     if not found:
         reason = refused[max(runs, key=lambda name: len(set(runs[name].order)))]
         raise UserError(f"{family} {reason}: name another model")
-    sees_padding = not network.can_generate()  # for all that is known without weights
+    sees_padding = not network.can_generate()  # the assumption without weights
     if has_weights:
         alone = _hidden_states(network, torch.tensor([short, short]), torch.ones(2, len(short), dtype=torch.int64))
         sees_padding = any(
@@ -95,18 +98,18 @@ def find_blocks(network: Any, n_layers: int, ids: list[int], pad_id: int) -> Blo
 
 @dataclass
 class _Run:
-    """What the modules of a list were seen to do in one pass."""
+    """Record of one forward pass through a list of modules."""
 
     modules: list[torch.nn.Module]
     order: list[int] = field(default_factory=list)
-    """The numbers of those that ran, in that order."""
+    """Indices of the modules that ran, in order."""
     inputs: list[tuple[Any, ...]] = field(default_factory=list)
-    """What each was given."""
+    """Inputs of each run."""
     outputs: list[Any] = field(default_factory=list)
-    """What each returned."""
+    """Output of each run."""
 
     def watch(self) -> list[Any]:
-        """Have the modules tell of every run; the handles that end it."""
+        """Register hooks that record every run; return the handles that remove them."""
         return [
             module.register_forward_hook(self._telling(number), with_kwargs=True)
             for number, module in enumerate(self.modules)
@@ -121,7 +124,7 @@ class _Run:
         return ran
 
     def refusal(self, states: tuple[torch.Tensor, ...], shape: torch.Size) -> str | None:
-        """What the modules do that a model's blocks do not; None where they are its blocks."""
+        """Explain why the modules are not the model's blocks; None if they are."""
         n = len(self.modules)
         if self.order != list(range(n)):
             return f"runs {len(set(self.order))} of its {n} layers on text"
@@ -132,11 +135,11 @@ class _Run:
             except UserError:
                 told = list(output.shape) if isinstance(output, torch.Tensor) else f"a {type(output).__name__}"
                 return f"gives {told} after a layer, not one vector for each of {shape[0]} × {shape[1]} tokens"
-        for first in (1, 0):  # of some families (Mamba, RWKV) the embeddings are not among the states
+        for first in (1, 0):  # some families (Mamba, RWKV) do not include the embeddings
             given = states[first:]
             if len(given) < n or not all(map(_same, outputs[:-1], given)):
                 continue
-            # The last state is normed in most families: then the last block is known by what it was given.
+            # Most families normalise the last state: the last block is then identified by its input.
             before = given[n - 2] if n > 1 else states[0]
             if _same(outputs[-1], states[-1]) or any(_same(x, before) for x in self.inputs[-1]):
                 return None
@@ -153,7 +156,7 @@ def _hidden_states(network: Any, ids: torch.Tensor, mask: torch.Tensor | None) -
                 output_hidden_states=True,
                 return_dict=True,
             )
-    except Exception as error:  # whatever a model raises that wants more than text
+    except Exception as error:  # any error of a model that needs more than text
         first = (str(error).strip().splitlines() or ["no reason given"])[0]
         raise UserError(f"{family} does not run on a short text ({one_line(first)}): name another model") from error
     states = getattr(output, "hidden_states", None)
@@ -163,7 +166,7 @@ def _hidden_states(network: Any, ids: torch.Tensor, mask: torch.Tensor | None) -
 
 
 def _same(x: Any, state: torch.Tensor) -> bool:
-    """Whether something is a state, as the same tensor or with the same values."""
+    """Return whether a value is a hidden state, by identity or by equal values."""
     if x is state:
         return True
     if not isinstance(x, torch.Tensor) or x.is_meta or x.numel() != state.numel() or x.dtype != state.dtype:
@@ -172,7 +175,7 @@ def _same(x: Any, state: torch.Tensor) -> bool:
 
 
 def _differ(a: torch.Tensor, b: torch.Tensor) -> bool:
-    """Whether vectors [n, width] differ by more than rounding."""
+    """Return whether vectors [n, width] differ by more than rounding."""
     tolerance = max(_SAME, _ROUNDINGS * torch.finfo(a.dtype).eps)
     a, b = a.float(), b.float().to(a.device)
     return bool(((a - b).norm(dim=-1) > tolerance * b.norm(dim=-1)).any())

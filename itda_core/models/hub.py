@@ -39,7 +39,7 @@ _SMALL_FILES = (
 )
 _FOLDERS = "*/*"
 _WEIGHTS_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,199}\.safetensors")
-"""Nothing that leads out of a folder, is read as a pattern, or is obeyed by a terminal."""
+"""Safe file names: no path components, glob patterns, or terminal control characters."""
 _OTHER_WEIGHTS = {
     ".gguf": "GGUF",
     ".bin": "pickle",
@@ -52,13 +52,13 @@ _OTHER_WEIGHTS = {
 
 
 def fetch_model(name: str, revision: str | None = None, weights: bool = True) -> Path:
-    """The folder that holds a model of the Hub, named by its commit. What is in the cache already is not fetched again.
+    """Fetch a model from the Hub and return its folder, which is named by the commit.
 
-    The bytes fetched are counted on stderr, whatever transformers' progress bars are set to. Without `weights` only
-    what says how the model is made, and its tokenizer.
+    Files in the cache are not fetched again. Progress in bytes is shown on stderr, regardless of the settings of
+    transformers' progress bars. Without `weights` only the configuration and the tokenizer are fetched.
 
     Raises:
-        UserError: the model cannot be had, or has no weights in safetensors.
+        UserError: the model cannot be fetched, or has no weights in safetensors.
     """
     try:
         validate_repo_id(name)
@@ -77,7 +77,7 @@ def fetch_model(name: str, revision: str | None = None, weights: bool = True) ->
         if files and not files.issuperset(missing):
             raise UserError(_no_weights(name, files))
         for file in missing:
-            # By the commit: what was read first and what is fetched now belong together.
+            # By the commit, so that all files belong to the same revision.
             hf_hub_download(name, file, revision=folder.name, tqdm_class=_Bytes)
     except (OSError, httpx.HTTPError) as error:
         raise UserError(_reason(name, revision, error)) from error
@@ -85,10 +85,10 @@ def fetch_model(name: str, revision: str | None = None, weights: bool = True) ->
 
 
 def weight_files(folder: Path) -> list[str]:
-    """Names of the files of a model's folder that hold its weights, in safetensors; they may not be there.
+    """List the names of a model's safetensors weight files, which may be missing.
 
     Raises:
-        UserError: the list of files that the folder holds is damaged, or names files elsewhere.
+        UserError: the folder's weight index is damaged, or names files outside the folder.
     """
     index = folder / INDEX_FILE
     if not index.is_file():
@@ -106,9 +106,9 @@ def weight_files(folder: Path) -> list[str]:
 
 
 class _Bytes(tqdm):
-    """Counts the bytes of a file on stderr.
+    """Progress bar over the bytes of a file, on stderr.
 
-    huggingface_hub's own bars are silent in a job, whose stderr is a file, and where transformers' bars are off.
+    huggingface_hub's own bars are silent in a job, whose stderr is a file, and if transformers' bars are disabled.
     """
 
     def __init__(self, *arguments: Any, **settings: Any) -> None:
@@ -116,7 +116,10 @@ class _Bytes(tqdm):
 
 
 def _files_on_hub(name: str, commit: str) -> set[str]:
-    """Files of a commit, as the Hub listed them when it was fetched; empty where another tool filled the cache."""
+    """Return the files of a commit as the Hub listed them when it was fetched.
+
+    Empty if another tool filled the cache.
+    """
     try:
         return {file.path for file in get_cached_repo_tree(name, revision=commit)}
     except CachedRepoTreeNotFoundError:
@@ -124,7 +127,7 @@ def _files_on_hub(name: str, commit: str) -> set[str]:
 
 
 def _no_weights(name: str, files: set[str]) -> str:
-    """Why a model that is on the Hub cannot be loaded."""
+    """Explain why a model on the Hub cannot be loaded."""
     for suffix, kind in _OTHER_WEIGHTS.items():
         if found := sorted(file for file in files if file.endswith(suffix) and "/" not in file):
             return (
@@ -135,7 +138,10 @@ def _no_weights(name: str, files: set[str]) -> str:
 
 
 def _reason(name: str, revision: str | None, error: BaseException) -> str:
-    """Why a model could not be had, in one line: what the Hub said may lie under other errors."""
+    """Explain in one line why a model could not be fetched.
+
+    The Hub's answer may be nested among the causes.
+    """
     causes = list(causes_of(error))
     for kind in (GatedRepoError, DisabledRepoError, RevisionNotFoundError, RepositoryNotFoundError):
         if any(isinstance(cause, kind) for cause in causes):

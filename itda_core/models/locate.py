@@ -15,18 +15,18 @@ from itda_core.models.hub import weight_files
 from itda_core.models.model import Model, load_model
 
 MODELS_VARIABLE = "ITDA_MODELS"
-"""Environment variable that names folders in which models lie, one folder a model, apart as in PATH."""
+"""Environment variable with the folders that contain models, one subfolder per model, separated as in PATH."""
 
 
 def model_places(record: DictionaryManifest, root: Path) -> list[str]:
-    """Folders, or the one id of the Hub, that `load_model` may find the model of a dictionary under.
+    """Return the folders, or the one Hub id, that may hold a dictionary's model.
 
-    A folder is only one of that name: whether it holds the same weights is seen once they are loaded. A model of the
-    Hub is looked for in the cache, so that no click fetches gigabytes.
+    A folder only matches by name: the weights are compared after loading. A Hub model is only searched in the cache, so
+    that no action of the user fetches gigabytes unexpectedly.
 
     Args:
         record: the dictionary.
-        root: the library's folder; the builds that were started in it say where their models lay.
+        root: the library's folder; the build jobs recorded in it name the folders of their models.
 
     Raises:
         UserError: the model runs on a server, or is not on this machine.
@@ -88,12 +88,12 @@ def _folders(name: str, root: Path) -> Iterator[Path]:
 def _expanded(folder: str) -> Path | None:
     try:
         return Path(folder).expanduser()
-    except RuntimeError:  # ~ of a user that there is not
+    except RuntimeError:  # `~` of a user that does not exist
         return None
 
 
 def open_model(record: DictionaryManifest, root: Path) -> Model:
-    """Load the model that a dictionary was built from, which takes its time.
+    """Load the model that a dictionary was built from, which is slow.
 
     Args:
         record: the dictionary.
@@ -106,7 +106,7 @@ def open_model(record: DictionaryManifest, root: Path) -> Model:
     for place in model_places(record, root):
         try:
             model = load_model(place, record.revision, dtype=record.dtype)
-        except UserError as error:  # a folder of that name with half a model in it, for instance
+        except UserError as error:  # for instance, a folder of that name with an incomplete model
             refused = error
             continue
         if model.weights_sha256() == record.weights_sha256:

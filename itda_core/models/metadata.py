@@ -1,6 +1,6 @@
-"""What a model is like before anything of it runs, read from its files alone: a folder's, or the Hub cache's.
+"""Read a model's sizes from its files alone: a local folder, or the Hub cache.
 
-No torch, and no network: a model of the Hub that was never fetched is known by its name only.
+Uses neither torch nor the network: of a Hub model that is not in the cache only the name is known.
 """
 
 import re
@@ -17,11 +17,11 @@ from safetensors import SafetensorError, safe_open
 from itda_core.common.errors import UserError
 from itda_core.common.files import read_json
 
-# As each family's configuration calls it.
+# Names of these settings in the families' configurations.
 _LAYERS = ("num_hidden_layers", "n_layer", "num_layers", "n_layers")
 _WIDTH = ("hidden_size", "n_embd", "d_model", "dim")
 _READS = ("max_position_embeddings", "n_positions", "max_seq_len", "max_sequence_length", "n_ctx", "seq_length")
-# Families that count positions from the padding's id + 1 on: their tables have as many rows more than tokens are read.
+# Families that number positions from the padding id + 1: their position tables have that many extra rows.
 _AFTER_PADDING = (
     *("camembert", "data2vec-text", "esm", "ibert", "lilt", "longformer", "luke", "markuplm", "mpnet", "roberta"),
     *("roberta-prelayernorm", "xlm-roberta", "xlm-roberta-xl", "xmod"),
@@ -32,24 +32,24 @@ _BILLIONS = re.compile(r"(?<![a-z0-9.])([0-9]{1,4}(?:\.[0-9]{1,3})?)b(?![a-z0-9]
 
 @dataclass(frozen=True)
 class ModelShape:
-    """The sizes of a model, as far as they can be known."""
+    """Sizes of a model, as far as they are known."""
 
     is_local: bool
     """Whether it is a folder on this machine."""
     n_layers: int | None = None
-    """Blocks."""
+    """Number of blocks."""
     d_model: int | None = None
     """Width of the activations."""
     max_tokens: int | None = None
-    """Tokens that it reads at most."""
+    """Maximum number of tokens that it reads."""
     n_parameters: int | None = None
-    """Parameters in its weights, or as many billions as its name says."""
+    """Parameters in its weights, or the number of billions in its name."""
     is_counted: bool = False
     """Whether the parameters were counted in its files."""
 
 
 def model_shape(name: str, revision: str | None = None) -> ModelShape:
-    """What is known of a model from a folder or from the Hub cache.
+    """Return the known sizes of a model in a folder or in the Hub cache.
 
     Args:
         name: a folder in Hugging Face format, or an id of the Hub.
@@ -63,7 +63,7 @@ def model_shape(name: str, revision: str | None = None) -> ModelShape:
     try:
         folder = Path(name).expanduser()
         is_local = folder.is_dir()
-    except (OSError, ValueError, RuntimeError) as error:  # RuntimeError: the ~ of a user that does not exist
+    except (OSError, ValueError, RuntimeError) as error:  # RuntimeError: `~` of a user that does not exist
         raise UserError(f"{name!r} is neither a folder nor an id of the Hub: check the name") from error
     if is_local:
         if not (folder / "config.json").is_file():
@@ -84,10 +84,12 @@ def model_shape(name: str, revision: str | None = None) -> ModelShape:
 
 
 def most_tokens(config: Mapping[str, Any]) -> int | None:
-    """How many tokens a model reads at most, special ones included; None where its configuration sets no limit.
+    """Return the maximum number of tokens a model reads, special ones included.
+
+    None if its configuration sets no limit.
 
     Args:
-        config: the text model's, as it stands in `config.json`.
+        config: the text model's configuration, as in `config.json`.
     """
     found = _number(config, _READS)
     if found is None or config.get("model_type") not in _AFTER_PADDING:
@@ -118,7 +120,7 @@ def _number(config: Mapping[str, Any], names: tuple[str, ...]) -> int | None:
 
 
 def _count_parameters(folder: Path) -> int | None:
-    """Numbers in the weights, from the heads of their files; None where there are none."""
+    """Count the parameters from the headers of the weight files; None without any."""
     total = 0
     for path in sorted(folder.glob("*.safetensors")):
         try:
@@ -134,6 +136,6 @@ def _count_parameters(folder: Path) -> int | None:
 
 
 def _said_in(name: str) -> int | None:
-    """`meta-llama/Llama-3.1-70B-Instruct` → 70 billion."""
+    """Parse the parameter count in a name: `Llama-3.1-70B-Instruct` → 70 billion."""
     found = _BILLIONS.findall(name)
     return round(float(found[-1]) * 1e9) if found else None

@@ -1,4 +1,4 @@
-"""Models in Hugging Face format, opened through nnsight: a local folder or an id of the Hub, by the same path."""
+"""Open models in Hugging Face format through nnsight: a local folder or a Hub id."""
 
 import hashlib
 import importlib.util
@@ -27,7 +27,7 @@ from itda_core.models.metadata import most_tokens
 from itda_core.models.passes import one_pass
 
 AUTO_DEVICE = "auto"
-"""The device that spreads a model over the GPUs and the memory there are."""
+"""Device that distributes a model over the available GPUs and memory."""
 _SLOW_TOKENIZER = "{name} has no fast tokenizer, which is needed to know each token's place in the text"
 
 
@@ -39,12 +39,12 @@ class Model:
         revision: the commit on the Hub; None for a folder.
         tokenizer: a `tokenizers.Tokenizer`, neither padding nor truncating.
         n_layers, d_model, max_tokens: from its configuration.
-        vocabulary: how many tokens it has embeddings of.
+        vocabulary: number of token embeddings.
         pad_id: the token that windows are padded with.
-        sees_padding: whether padding changes the activations, so that only windows of one length may run together.
+        sees_padding: whether padding changes the activations, so that only windows of equal length may be batched.
         predicts: whether it predicts the next token; an encoder does not.
-        device: where token ids go.
-        dtype: what it computes in.
+        device: device of the token ids.
+        dtype: data type that it computes in.
         lock: held during a trace, because concurrent traces on one model fail.
     """
 
@@ -57,17 +57,17 @@ class Model:
         device: str,
         invented: frozenset[str] = frozenset(),
     ) -> None:
-        """Wrap a network of transformers.
+        """Wrap a transformers network.
 
         Args:
-            name, revision: where it came from.
+            name, revision: its origin.
             network: the model.
-            tokenizer: its fast tokenizer, as transformers has it.
-            device: where token ids go.
-            invented: weights that no file held, which transformers drew at random.
+            tokenizer: its fast tokenizer, as transformers loads it.
+            device: device of the token ids.
+            invented: weights that no file contained, which transformers initialised at random.
 
         Raises:
-            UserError: it has no blocks, or weights of them are invented.
+            UserError: it has no blocks, or a weight that is read is among the invented ones.
         """
         config = network.config.get_text_config()
         if not hasattr(config, "num_hidden_layers") or not hasattr(config, "hidden_size"):
@@ -105,11 +105,14 @@ class Model:
                 task="text-generation" if self.predicts else "feature-extraction",
                 tokenizer=tokenizer,
                 rename={self._blocks: "blocks"},
-                device=None if spread else device,  # a model that is spread must not be moved
+                device=None if spread else device,  # a distributed model must not be moved
             )
 
     def must_read(self, context: int) -> None:
-        """Raise UserError where windows of `context` tokens, and the special ones around them, are too long for it."""
+        """Raise UserError if windows of `context` tokens are too long for the model.
+
+        The special tokens around them count too.
+        """
         special = self.tokenizer.num_special_tokens_to_add(False)
         if self.max_tokens is not None and context + special > self.max_tokens:
             told = f", {special} of them special" if special else ""
@@ -119,18 +122,24 @@ class Model:
             )
 
     def module(self, site: Site) -> Any:
-        """nnsight's handle on the module whose output a site is. Raises UserError where the model has no such place."""
+        """Return nnsight's handle on the module whose output a site is.
+
+        Raises UserError if the model has no such site.
+        """
         if site.layer >= self.n_layers:
             raise UserError(f"{self.name} has layers 0 to {self.n_layers - 1}: there is no layer {site.layer}")
         handle = self.nnsight.blocks[site.layer]
         if site.hook != "resid":
             for part in getattr(self._known_parts(), site.hook).split("."):
-                # A module named as something that nnsight serves on every module, such as `output`, gets this name.
+                # nnsight renames a module whose name clashes with its own attributes, such as `output`, in this way.
                 handle = getattr(handle, f"E_{part}" if hasattr(type(handle), part) else part)
         return handle
 
     def _known_parts(self) -> SubmoduleNames:
-        """What attention and MLP are in this model's blocks; a family that is not listed is tried, once."""
+        """Return the attention and MLP modules of the blocks.
+
+        A family that is not listed is probed once.
+        """
         if self._parts is None:
             with one_pass(self):
                 ids = torch.tensor([self._probe_ids] * 2, device=self.device)
@@ -138,14 +147,17 @@ class Model:
         return self._parts
 
     def weights_sha256(self) -> str | None:
-        """SHA-256 over the weights as loaded, by name, without those that no file held; None where none are here."""
+        """Return the SHA-256 over the loaded weights, by name; None without weights.
+
+        Weights that no file contained are left out.
+        """
         if self.device == "meta":
             return None
         digest = hashlib.sha256()
         for name, tensor in sorted(self._network.state_dict().items()):
             if name in self._invented:
                 continue
-            if tensor.is_meta:  # spread to where it is fetched from when it is needed
+            if tensor.is_meta:  # offloaded: fetched when it is needed
                 owner, _, leaf = name.rpartition(".")
                 tensor = self._network.get_submodule(owner)._hf_hook.weights_map[leaf]
             digest.update(name.encode())
@@ -153,22 +165,28 @@ class Model:
         return digest.hexdigest()
 
     def tokenizer_sha256(self) -> str:
-        """SHA-256 of the tokenizer: two models with the same one share token positions."""
+        """Return the SHA-256 of the tokenizer.
+
+        Two models with the same tokenizer share token positions.
+        """
         return hashlib.sha256(self.tokenizer.to_str().encode()).hexdigest()
 
 
 def load_model(name: str, revision: str | None = None, device: str | None = None, dtype: str = "float32") -> Model:
-    """Load a model from a local folder or the Hub, weights in safetensors only, no code of the repository run.
+    """Load a model from a local folder or the Hub.
+
+    Weights are read in safetensors only, and no code of the repository is run.
 
     Args:
         name: a folder in Hugging Face format, or an id such as `EleutherAI/pythia-70m-deduped`.
         revision: branch, tag or commit on the Hub.
-        device: `cpu`, `cuda`, `mps`, or `auto` to spread it over all there is; None takes CUDA where there is one, and
-            the CPU elsewhere.
-        dtype: what the model computes in.
+        device: `cpu`, `cuda`, `mps`, or `auto` to distribute it over all devices; None selects CUDA if available, else
+            the
+            CPU.
+        dtype: data type that the model computes in.
 
     Raises:
-        UserError: the model is not there, is gated, or is not in a format that is known; or the device is not there.
+        UserError: the model does not exist, is gated, or has an unknown format; or the device does not exist.
     """
     device = device or ("cuda" if torch.cuda.is_available() else "cpu")
     _check_device(device)
@@ -184,16 +202,16 @@ def load_model(name: str, revision: str | None = None, device: str | None = None
     network, tokenizer, invented = _open(name, folder, device, dtype)
     if device == AUTO_DEVICE:
         device = str(network.get_input_embeddings().weight.device)
-        if device == "meta":  # left on the disk
+        if device == "meta":  # offloaded to disk
             raise UserError(f"not even the embeddings of {name} fit in memory: choose a smaller --dtype or model")
     return Model(name, commit, network, tokenizer, device, invented)
 
 
 def load_outline(name: str, revision: str | None = None) -> Model:
-    """A model of the Hub that runs on a server: its configuration and tokenizer, and its modules without weights.
+    """Load a Hub model that runs on a server: config, tokenizer, weightless modules.
 
     Raises:
-        UserError: the model is not there, is gated, or is not in a format that is known.
+        UserError: the model does not exist, is gated, or has an unknown format.
     """
     if Path(name).expanduser().is_dir():
         raise UserError(f"{name} is a folder: a model that runs on a server is named by its id on the Hub")
@@ -202,7 +220,7 @@ def load_outline(name: str, revision: str | None = None) -> Model:
     try:
         config = _config(name, folder, where)
         tokenizer = AutoTokenizer.from_pretrained(folder, use_fast=True, **where)
-        config.name_or_path = name  # by which the server knows it
+        config.name_or_path = name  # the server identifies it by this name
         with torch.device("meta"):
             network = _auto_class(config).from_config(config)
     except (OSError, ValueError, ImportError, KeyError, RuntimeError) as error:
@@ -215,7 +233,10 @@ def load_outline(name: str, revision: str | None = None) -> Model:
 
 
 def _open(name: str, folder: Path, device: str, dtype: str) -> tuple[Any, Any, frozenset[str]]:
-    """The network on its device, its tokenizer, and the names of the weights that no file held."""
+    """Load the network, its tokenizer, and the names of missing weights.
+
+    Missing weights are those that no file contained.
+    """
     where: dict[str, Any] = {"trust_remote_code": False, "local_files_only": True}
     try:
         config = _config(name, folder, where)
@@ -249,9 +270,10 @@ def _config(name: str, folder: Path, where: dict[str, Any]) -> Any:
 
 
 def _auto_class(config: Any) -> Any:
-    """What opens a checkpoint: with its head where it predicts the next token, as an encoder alone where it is one.
+    """Return the auto class that opens a checkpoint.
 
-    A part that the checkpoint lacks would be drawn at random, so what has none is opened without one.
+    A checkpoint that predicts the next token is opened with its head. An encoder is opened as an encoder alone. A part
+    that the checkpoint lacks would be initialised at random, so a checkpoint without a head is opened without one.
     """
     has = config.architectures or ()
     if MODEL_FOR_CAUSAL_LM_MAPPING_NAMES.get(config.model_type) in has:
@@ -262,10 +284,10 @@ def _auto_class(config: Any) -> Any:
 
 
 def _embeddings(name: str, network: Any) -> Any:
-    """The module of the tokens' embeddings."""
+    """Return the module of the token embeddings."""
     try:
         embeddings = network.get_input_embeddings()
-    except NotImplementedError:  # of a model of images and text (CLIP)
+    except NotImplementedError:  # raised by a model of images and text (CLIP)
         embeddings = None
     if not isinstance(getattr(embeddings, "weight", None), torch.Tensor):
         raise UserError(f"{name} ({type(network).__name__}) takes no token ids: name a model of text")
@@ -273,7 +295,10 @@ def _embeddings(name: str, network: Any) -> Any:
 
 
 def _check_vocabulary(name: str, tokenizer: Tokenizer, vocabulary: int) -> None:
-    """Refuse a tokenizer of another model. Tokens added to it may lack embeddings: hardly a text has them."""
+    """Reject a tokenizer that belongs to another model.
+
+    Added tokens may lack embeddings: they hardly occur in texts.
+    """
     known = tokenizer.get_vocab_size(with_added_tokens=False)
     if known > vocabulary:
         raise UserError(
@@ -282,12 +307,12 @@ def _check_vocabulary(name: str, tokenizer: Tokenizer, vocabulary: int) -> None:
 
 
 def _is_of(network: torch.nn.Module, key: str, module: torch.nn.Module) -> bool:
-    """Whether a weight is a module's own."""
+    """Return whether a weight is a direct parameter of a module."""
     return network.get_submodule(key.rpartition(".")[0]) is module
 
 
 def _check_device(device: str) -> None:
-    """Refuse, before anything is fetched, a device that is not there."""
+    """Reject a device that does not exist, before anything is fetched."""
     if device == AUTO_DEVICE:
         if importlib.util.find_spec("accelerate") is None:
             raise UserError("--device auto needs accelerate: pip install accelerate, or name one device")
@@ -309,7 +334,7 @@ def _check_folder(name: str, folder: Path) -> None:
 
 
 def _reason(name: str, error: BaseException) -> str:
-    """Why the files of a model cannot be loaded, in one line."""
+    """Explain in one line why the files of a model cannot be loaded."""
     text = str(error)
     if "trust_remote_code" in text:
         return f"{name} needs code of its own, which is never run here: name a model that transformers knows"

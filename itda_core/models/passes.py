@@ -1,4 +1,4 @@
-"""One pass of a model over text: what fails in it is told in one line, whichever command runs it."""
+"""Run one forward pass of a model and explain failures in one line."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -16,7 +16,10 @@ if TYPE_CHECKING:
 
 @contextmanager
 def one_pass(model: "Model") -> Iterator[None]:
-    """Hold a model for a pass, without gradients. Raises UserError where the model fails in it."""
+    """Lock a model for a forward pass without gradients.
+
+    Raises UserError if the model fails in it.
+    """
     with model.lock, torch.no_grad():
         try:
             yield

@@ -1,4 +1,4 @@
-"""numba's compiler as the loops of this package use it: with its cache on disk, where there is a place for one."""
+"""Numba compilation with an on-disk cache, if a writable folder is available."""
 
 from collections.abc import Callable
 from typing import Any
@@ -7,16 +7,16 @@ import numba
 
 
 def compiled(**options: Any) -> Callable[[Callable[..., Any]], Any]:
-    """`numba.njit` that keeps what it compiles for the next process.
+    """Apply `numba.njit` with a cache that later processes reuse.
 
-    Where neither the folder of the package nor one of the user's can be written, as in an installation for all users
-    and an account without a home, every process compiles for itself. `NUMBA_CACHE_DIR` names a folder for it.
+    If neither the package's folder nor one of the user's is writable, as with a system-wide installation and an account
+    without a home, every process compiles for itself. `NUMBA_CACHE_DIR` selects a folder for the cache.
     """
 
     def decorate(function: Callable[..., Any]) -> Any:
         try:
             return numba.njit(cache=True, **options)(function)
-        except RuntimeError:  # numba found no such folder
+        except RuntimeError:  # numba found no writable folder
             return numba.njit(**options)(function)
 
     return decorate

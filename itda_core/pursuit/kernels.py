@@ -1,12 +1,12 @@
-"""The compiled loops of matching pursuit on the CPU.
+"""Compiled loops of matching pursuit on the CPU.
 
-A row's correlations with all atoms are kept in 16 bits, from products of 16-bit values, with a bound on how far they
-may be off. They only screen: whichever atoms may be the strongest within that bound are correlated exactly with the
-row's residual, and the strongest of these is picked. So a path depends on the row and the atoms alone: not on the rows,
-the batches or the threads around it.
+A row's correlations with all atoms are kept as 16-bit integers, from products of 16-bit values, with an error bound.
+They are only a filter: all atoms that may be the strongest within the bound are correlated exactly with the row's
+residual, and the strongest of these is picked. So a path depends on the row and the atoms alone: not on the surrounding
+rows, the batches or the threads.
 
-numba's cache on disk notices a change only in the file of the function that it kept. `VECTORS` stands for the other
-file that the loops are made of.
+numba's on-disk cache detects a change only in the file of the cached function. `VECTORS` stands for the other file that
+the loops depend on.
 """
 
 import threading
@@ -37,63 +37,63 @@ from itda_core.pursuit.simd import (
 )
 
 VECTORS = "e02665fc"
-"""Start of the SHA-256 of `simd.py`; a test tells when it has changed."""
+"""Prefix of the SHA-256 of `simd.py`; a test detects when it is outdated."""
 
 RELATIVE, SQUARED, COSINE = range(3)
 """Units of the reconstruction error."""
 GROUP = 4 * TILE
-"""Rows whose correlations one core has at a time, where there are enough rows for all cores."""
+"""Rows whose correlations one core holds at a time, if there are enough rows for all cores."""
 SCALE = 32000
-"""What 1 is in 16 bits, with room for what rounding adds."""
+"""Value of 1 in 16-bit fixed point, with headroom for rounding."""
 
 lock = threading.Lock()
-"""Held around parallel kernels: numba's fallback threading layer aborts the process when two threads run them."""
+"""Held around parallel kernels: numba's fallback threading layer aborts the process if two threads run them."""
 
 Atoms = namedtuple("Atoms", "n exact panels gram off slot signed rounded")
 """The dictionary, n atoms: exact [≥ n, d] float32; panels [≥ n / PANEL, d · PANEL] int16, the same times SCALE; gram
-[any, ≥ n] int16, rows of the Gram matrix times SCALE; off [any] float32, what such a row may be off by, before that;
-slot [≥ n] where an atom's row of it is, or -1; signed, whether coefficients may be negative; rounded [1] float32, the
-most that an atom was moved by its rounding to 16 bits."""
+[any, ≥ n] int16, rows of the Gram matrix times SCALE; off [any] float32, error bound of such a row, before the scaling;
+slot [≥ n], index of an atom's row in gram, or -1; signed, whether coefficients may be negative; rounded [1] float32,
+the largest distance that rounding to 16 bits moved an atom."""
 Rows = namedtuple("Rows", "x residual norm screened bound step greatest steps picks coefficients state")
-"""The rows: x and residual [rows, d] float32; norm [rows]; screened [rows], what their first correlations may be off
-by; bound [rows], what they may be off by now, step [rows], what 1 in their 16 bits is, and greatest [rows] int16, the
-most of them; steps [rows]; picks and coefficients [rows, k]; state [rows], see below."""
+"""The rows: x and residual [rows, d] float32; norm [rows]; screened [rows], error bound of their first correlations;
+bound [rows], error bound of the current correlations; step [rows], the value of 1 unit of their 16-bit correlations;
+greatest [rows] int16, the largest of them; steps [rows]; picks and coefficients [rows, k]; state [rows], see below."""
 AdmissionBlock = namedtuple("AdmissionBlock", "start unit over known errors slot")
-"""Rows that are judged in order: start [rows, ≥ n] int16, their first correlations; unit [rows, d], the rows scaled to
-unit norm; over [rows], whether they become atoms; known [rows, rows], whether a path was taken knowing that an earlier
-row is an atom; errors [rows]; slot, from where on the Gram matrix has a row for each of them. Row i, where it becomes
-an atom, is picked as number n + i. No rows at all where rows are only pursued."""
+"""Rows that are judged sequentially: start [rows, ≥ n] int16, their first correlations; unit [rows, d], the rows scaled
+to unit norm; over [rows], whether they become atoms; known [rows, rows], whether a row's path was computed with an
+earlier row as an atom; errors [rows]; slot, first row of the Gram matrix that is reserved for them. Row i, if it
+becomes an atom, is picked as number n + i. Empty if rows are only pursued."""
 Workspace = namedtuple("Workspace", "correlation peaks rounded pairs")
-"""Room for correlations [spaces, ≥ n] and their peaks [spaces, n / CHUNK · PEAKS], int16; for a row of each core in 16
-bits [threads, d]; and for GROUP rows of each core by tiles, as `vectors.products` takes them, [threads · GROUP / TILE,
-d / 2 · TILE] int32."""
+"""Buffers: correlations [spaces, ≥ n] and their peaks [spaces, n / CHUNK · PEAKS], int16; one 16-bit row per core
+[threads, d]; and GROUP rows per core in tiles, as `simd.products` reads them, [threads · GROUP / TILE, d / 2 · TILE]
+int32."""
 NEW, GOING, STOPPED, DONE, JUDGED = range(5)
-"""States of a row: not begun, under way, stopped at a step whose row of the Gram matrix is not there, at its end, its
-error known."""
+"""States of a row: not started, in progress, stopped at a step whose row of the Gram matrix is missing, finished, error
+computed."""
 
-_RESOLVED = np.float32(2**-21)  # share of |x| under which a coefficient is the rounding error of the ones before it
-_STEP = np.float32(2**15 / SCALE**2)  # of first correlations: share of |x| that 1 in their 16 bits is
-_SHORTEST = np.float32(1e-27)  # rows of a smaller norm count as zero: float32 cannot follow what is left of them
-_MOST = SCALE - 500  # that correlations may be in 16 bits, with room for their bound
-_FINEST = 256  # steps of 16 bits to a bound: finer ones would tell no more
-_CROWD = 64  # with more candidates than this it pays to correlate the residual with all atoms anew
-_GRAM_BLOCK = 64  # atoms that stay in a core's second cache while rows of the Gram matrix are made,
-_GRAM_FEW = 16  # and as many of them in its first
-_PANELS = 64  # that stay in the second cache while rows of the Gram matrix are fetched
-_UNIT = 2.5e-7  # that the norm of a row of unit norm may be off by in float32
+_RESOLVED = np.float32(2**-21)  # share of |x| below which a coefficient is rounding error of the previous ones
+_STEP = np.float32(2**15 / SCALE**2)  # unit of the 16-bit first correlations, as a share of |x|
+_SHORTEST = np.float32(1e-27)  # rows of a smaller norm count as zero: their residuals are below float32's precision
+_MOST = SCALE - 500  # maximum of 16-bit correlations, with headroom for their bound
+_FINEST = 256  # 16-bit units per bound: a finer resolution gains nothing
+_CROWD = 64  # with more candidates than this it is cheaper to recompute all correlations
+_GRAM_BLOCK = 64  # atoms that stay in a core's L2 cache while rows of the Gram matrix are computed,
+_GRAM_FEW = 16  # and those of them that stay in its L1 cache
+_PANELS = 64  # panels that stay in the L2 cache while rows of the Gram matrix are fetched
+_UNIT = 2.5e-7  # tolerance of a unit norm in float32
 _TINIEST = 1e-54  # the square of _SHORTEST
 
 _compiled: Any = partial(compiled, error_model="numpy")
-_loop: Any = partial(_compiled, _nrt=False)  # counting references to arrays would cost more than a step
+_loop: Any = partial(_compiled, _nrt=False)  # reference counting of arrays would cost more than a step
 _inlined: Any = partial(_loop, forceinline=True)
 
 
 @_compiled(parallel=True)
 def pursue(atoms, rows, block, room, group, own):
-    """Pursue rows from their beginning, or go on with those that stopped.
+    """Pursue rows from their beginning, or continue those that stopped.
 
-    `group` rows, a multiple of TILE, are taken by one core at a time. With `own`, every row has a space in `room` that
-    is left as it is; else each core has `group` spaces for all of its rows. `block` has no rows.
+    A core takes `group` rows at a time, a multiple of TILE. With `own`, every row has a space in `room` that is
+    preserved; otherwise each core reuses `group` spaces for all of its rows. `block` has no rows.
     """
     n_rows = len(rows.x)
     for g in numba.prange((n_rows + group - 1) // group):
@@ -109,15 +109,15 @@ def pursue(atoms, rows, block, room, group, own):
 
 @_compiled(parallel=True)
 def judge(atoms, rows, block, room, group, kind, width, threshold, most):
-    """Judge rows in order: each by a dictionary that also holds those of the rows before it whose error is over the
-    threshold, the first `most` of them.
+    """Judge rows sequentially and mark those to admit.
 
-    All rows are pursued, then again those whose path would have been another with the atoms found meanwhile, until none
-    is. After each round one row more, at least, is at its end for good; in practice nearly all are. Every row has a
-    space in `room`.
+    Each row is judged by a dictionary that also holds the rows before it whose error is over the threshold, the first
+    `most` of them. All rows are pursued, then those whose path would differ with the atoms found meanwhile are pursued
+    again, until there are none. After each round at least one more row is final; in practice nearly all are. Every row
+    has a space in `room`.
 
     Returns:
-        whether it came to its end; else rows stopped, and it is to be called again when their Gram rows are there.
+        whether all rows are finished; if not, rows stopped, and it has to be called again with their Gram rows present.
     """
     n_rows = len(rows.x)
     waiting = np.empty(n_rows, np.int64)
@@ -149,7 +149,7 @@ def judge(atoms, rows, block, room, group, kind, width, threshold, most):
 
 @_loop()
 def _settle(atoms, rows, block, threshold, most):
-    """Which rows become atoms, and for which others that means to be pursued again."""
+    """Decide which rows become atoms, and which others must be pursued again."""
     n = 0
     for row in range(len(rows.x)):
         for earlier in range(row):
@@ -176,10 +176,10 @@ def _settle(atoms, rows, block, threshold, most):
 
 @_loop()
 def _would_pick(atoms, rows, block, row, earlier):
-    """Whether a row, on the path that it took, might have picked an earlier row that has become an atom since.
+    """Return whether a row might have picked an earlier row that is now an atom.
 
-    The correlation of the two is followed along the path by the Gram matrix, with a bound. A row that is pursued again
-    for nothing ends on the path that it had.
+    The correlation of the two is updated along the row's path by the Gram matrix, with a bound. A row that is pursued
+    again unnecessarily ends on the same path.
     """
     rounding = _rounding(rows.x.shape[1])
     correlation, off = dot(rows.x, row, block.unit, earlier), rounding * rows.norm[row]
@@ -208,7 +208,7 @@ def _has_picked(rows, row, atom):
 
 @_inlined()
 def _restart(rows, block, row, room):
-    """Let a row begin with the correlations that it was screened with."""
+    """Reset a row to its first correlations."""
     if rows.state[row] != NEW:
         return
     _begin(rows, row)
@@ -225,10 +225,10 @@ def _begin(rows, row):
 
 @_loop()
 def _screen(atoms, rows, room, first, last, out, to):
-    """First correlations of up to GROUP rows, from products of 16-bit values, into out[to + …], and their bounds.
+    """Compute the first correlations of up to GROUP rows and their bounds.
 
-    A panel serves all the rows while it is in the nearest cache. Rows are taken by whole tiles: what stands in `out`
-    after the last row means nothing.
+    Products of 16-bit values are written to out[to + …]. A panel serves all the rows while it is in the L1 cache. Rows
+    are processed in complete tiles: entries of `out` after the last row are undefined.
     """
     core = get_thread_id()
     own = core * (GROUP // TILE)
@@ -244,7 +244,7 @@ def _screen(atoms, rows, room, first, last, out, to):
 
 @_loop()
 def _screen_again(atoms, rows, row, room, space):
-    """The correlations of what is left of a row; their bound shrinks with it."""
+    """Recompute the correlations from a row's residual; their bound shrinks with it."""
     core = get_thread_id()
     own = core * (GROUP // TILE)
     norm, rows.bound[row] = _round(rows.residual, row, SCALE, room, core, atoms.rounded[0])
@@ -259,8 +259,8 @@ def _screen_again(atoms, rows, row, room, space):
 def _round(x, row, one, room, core, rounded):
     """Round a row, scaled to norm `one`, to 16 bits.
 
-    Returns its norm as it is, and the bound on what its products with atoms are off by, where those were moved by up to
-    `rounded`: by the Cauchy-Schwarz inequality, |⟨u + e, a + f⟩ - ⟨u, a⟩| ≤ |e| · |a + f| + |u| · |f|.
+    Returns its unscaled norm, and the error bound of its products with atoms that were moved by up to `rounded`: by the
+    Cauchy-Schwarz inequality, |⟨u + e, a + f⟩ - ⟨u, a⟩| ≤ |e| · |a + f| + |u| · |f|.
     """
     norm = np.float32(np.sqrt(_squared(x, row)))
     if norm < _SHORTEST:
@@ -273,13 +273,13 @@ def _round(x, row, one, room, core, rounded):
         moved += (value - whole) * (value - whole)
         room.rounded[core, at] = np.int16(whole)
     moved = np.sqrt(moved) * np.float32(1.001 / one)
-    # beside it half a step of the correlations, and what float32 leaves open of an exact product, here and at its rival
+    # plus half a unit of the correlations, and the float32 error of an exact product, here and of its competitor
     return norm, norm * (moved * (1 + rounded) + rounded + np.float32(0.51) * _STEP + 2 * _rounding(x.shape[1]))
 
 
 @_loop(fastmath={"reassoc", "contract"})
 def _squared(x, row):
-    """In float64: squares of float32 values may not fit float32."""
+    """Return a row's squared norm in float64, without overflow or underflow."""
     squared = 0.0
     for at in range(x.shape[1]):
         squared += np.float64(x[row, at]) * x[row, at]
@@ -288,19 +288,22 @@ def _squared(x, row):
 
 @_inlined()
 def gram_bound(width):
-    """What a float32 product of atoms, rounded to an entry of the Gram matrix, may be off by."""
+    """Return the error bound of a float32 product of atoms, rounded to a Gram entry."""
     return np.float32(0.51 / SCALE) + _rounding(width)
 
 
 @_inlined()
 def _rounding(width):
-    """What a float32 product of unit vectors may be off by: it has 16 partial sums at least."""
+    """Return the error bound of a float32 product of unit vectors.
+
+    The product has at least 16 partial sums.
+    """
     return np.float32(6e-8) * np.float32(width / 16 + 8)
 
 
 @_inlined()
 def _pair(room, core, to_tile, i, tile):
-    """Put a rounded row's pairs of neighbouring values where those of row i of a tile stand."""
+    """Store a rounded row's pairs of neighbouring values as row i of a tile."""
     for pair in range(room.rounded.shape[1] // 2):
         low, high = np.int32(room.rounded[core, 2 * pair]), np.int32(room.rounded[core, 2 * pair + 1])
         room.pairs[to_tile, pair * tile + i] = (high << 16) | (low & 0xFFFF)
@@ -315,20 +318,21 @@ def _update(atoms, rows, row, room, space, up, slot, ahead, c):
 
 @_inlined()
 def _subtract_pick(atoms, rows, block, row, room, space, slot, ahead):
-    """Take the last pick out of the correlations, and let them use their 16 bits again where they have become small.
+    """Subtract the last pick from the correlations; rescale them if they are small.
 
-    Afterwards none is more than twice the greatest before, or the coefficient; nor more than the norm of the residual.
-    Where neither fits 16 bits they are taken anew, which is rare as long as their steps leave room for one doubling
-    more. Of rounding, a product and the coefficient bring half a step each.
+    Rescaling uses the 16 bits fully again. Afterwards no correlation is more than twice the largest before, or the
+    coefficient; nor more than the norm of the residual. If neither bound fits 16 bits the correlations are recomputed,
+    which is rare as long as their unit leaves room for one more doubling. A product and the coefficient contribute half
+    a unit of rounding each.
     """
     c = rows.coefficients[row, rows.steps[row] - 1]
-    most = max(np.float32(rows.greatest[row]), abs(c) / rows.step[row])  # a row judged now is not among them
+    most = max(np.float32(rows.greatest[row]), abs(c) / rows.step[row])  # atoms of the current block are not included
     norm = np.sqrt(_squared(rows.residual, row)) if 2 * most > SCALE else 0.0
     if most > _MOST or norm > rows.step[row] * np.float32(_MOST):
         _screen_again(atoms, rows, row, room, space)
         return
     up = 1
-    if atoms.signed:  # else the greatest tells nothing of those below 0
+    if atoms.signed:  # otherwise the greatest does not bound the negative ones
         while 8 * up * most <= SCALE and up * rows.bound[row] < _FINEST * rows.step[row]:
             up *= 2
     rows.step[row] /= np.float32(up)
@@ -340,9 +344,10 @@ def _subtract_pick(atoms, rows, block, row, room, space, slot, ahead):
 
 @_loop()
 def _advance(atoms, rows, block, a, b, room, space_a, space_b):
-    """Take two rows, or one twice, to their ends or to a step whose row of the Gram matrix is not there.
+    """Advance two rows until they finish or lack a row of the Gram matrix.
 
-    By turns, so that the row of the Gram matrix that one needs comes from memory while the other's is worked on.
+    The two may be the same. They alternate, so that the Gram row that one needs is prefetched while the other is
+    processed.
     """
     for row in (a, b):
         if rows.state[row] == STOPPED:
@@ -357,14 +362,14 @@ def _advance(atoms, rows, block, a, b, room, space_a, space_b):
 
 @_inlined()
 def _slot(atoms, rows, block, row):
-    """Where the row of the Gram matrix is that a row's last pick asks for, or -1."""
+    """Return the index of the Gram row of a row's last pick, or -1."""
     picked = rows.picks[row, rows.steps[row] - 1]
     return atoms.slot[picked] if picked < atoms.n else block.slot + picked - atoms.n
 
 
 @_inlined()
 def _step(atoms, rows, block, row, room, space, ahead):
-    """Take one step; returns the state after it."""
+    """Take one step; return the state after it."""
     step = rows.steps[row]
     if rows.norm[row] == 0:
         return DONE
@@ -394,7 +399,10 @@ def _step(atoms, rows, block, row, room, space, ahead):
 
 @_inlined()
 def _strongest(atoms, rows, row, room, space):
-    """The atom that a row's residual correlates most with, the first of equals, and the coefficient."""
+    """Return the atom that correlates most with a row's residual, and the coefficient.
+
+    The first one of equals.
+    """
     limit = np.int64(_CROWD)
     while True:
         picked, c, found = _strongest_of(atoms, rows, row, room, space, limit)
@@ -403,14 +411,15 @@ def _strongest(atoms, rows, row, room, space):
         norm = np.sqrt(_squared(rows.residual, row))
         if rows.bound[row] > 8 * norm * atoms.rounded[0]:
             _screen_again(atoms, rows, row, room, space)
-        limit = 2 * atoms.n  # an atom may be met twice
+        limit = 2 * atoms.n  # an atom may be found twice
 
 
 @_inlined()
 def _strongest_of(atoms, rows, row, room, space, limit):
-    """The same by the correlations as they are; gives up when more than `limit` atoms may be it.
+    """Find the strongest atom from the current 16-bit correlations.
 
-    What looks strongest comes first: what it is exactly tells how near to it others have to be.
+    Gives up if more than `limit` atoms are candidates. The apparent strongest is evaluated first: its exact correlation
+    determines how close others must be.
     """
     picked, c, best, found = -1, np.float32(0), np.float32(0), 0
     low = rows.greatest[row]
@@ -443,9 +452,10 @@ def _size(value, signed):
 
 @_loop(fastmath={"reassoc", "contract"})
 def _unit(x, row, out, to):
-    """out[to] = x[row], scaled to unit norm, or as it is where scaling would change nothing but rounding errors.
+    """Write x[row] to out[to], scaled to unit norm.
 
-    So what was scaled once stays the same bits. A zero row stays one.
+    A row that has unit norm within rounding is copied, so that repeated scaling keeps the same bits. A zero row stays
+    zero.
     """
     norm = np.sqrt(_squared(x, row))
     if abs(norm - 1) < _UNIT:
@@ -456,7 +466,10 @@ def _unit(x, row, out, to):
 
 @_compiled()
 def append(exact, panels, first, last, rounded):
-    """Scale the atoms from `first` to `last` to unit norm in place, and put them, in 16 bits, into their panels."""
+    """Scale the atoms from `first` to `last` to unit norm; fill their panels.
+
+    The atoms are scaled in place; the panels hold them in 16 bits.
+    """
     for atom in range(first, last):
         _unit(exact, atom, exact, atom)
         moved = np.float32(0)
@@ -470,14 +483,14 @@ def append(exact, panels, first, last, rounded):
 
 @_compiled(parallel=True)
 def fill_gram(exact, n, gram, wanted, slots, mirrored):
-    """Fill the rows `slots` of a Gram matrix with the products of the atoms `wanted` with all n atoms.
+    """Fill rows of a Gram matrix with exact products of atoms.
 
-    With `mirrored`, the wanted atoms are the last ones in order and stand in rows of their own numbers, and the columns
-    of their numbers are filled too.
+    Row `slots[i]` receives the products of the atom `wanted[i]` with all n atoms. With `mirrored`, the wanted atoms are
+    the last ones in order, their rows have their own numbers, and the columns of their numbers are filled too.
     """
     n_blocks = (n + _GRAM_BLOCK - 1) // _GRAM_BLOCK
     for b in numba.prange(n_blocks):
-        # mirrored, the first blocks have the most to do: long ones and short ones by turns
+        # if mirrored, the first blocks are the most expensive: long and short ones alternate
         first = (b // 2 if b % 2 == 0 else n_blocks - 1 - b // 2) * _GRAM_BLOCK
         for some in range(0, len(wanted), _GRAM_BLOCK):
             for few in range(first, min(first + _GRAM_BLOCK, n), _GRAM_FEW):
@@ -494,9 +507,10 @@ def fill_gram(exact, n, gram, wanted, slots, mirrored):
 
 @_compiled(parallel=True)
 def fetch_gram(atoms, wanted, to, room):
-    """Fill rows of a Gram matrix, from `to` on, with products of the atoms `wanted` with all, from 16-bit values.
+    """Fill rows of a Gram matrix, from `to` on, with products from 16-bit values.
 
-    Rows are filled by whole tiles, of which there is room for as many as are wanted: those after the last mean nothing.
+    The products are those of the atoms `wanted` with all atoms. Rows are filled in complete tiles, for which there is
+    space: those after the last are undefined.
     """
     n_tiles = (len(wanted) + TILE - 1) // TILE
     for i in range(len(wanted)):
@@ -532,6 +546,9 @@ def _error(x, residual, row, width, kind):
 
 @_compiled()
 def errors(x, residual, width, kind, out):
-    """Fill out [rows] with the errors of x - residual [rows, d] in the unit `kind`; 0 for a zero row."""
+    """Fill out [rows] with the errors of x - residual [rows, d] in the unit `kind`.
+
+    0 for a zero row.
+    """
     for row in range(len(x)):
         out[row] = _error(x, residual, row, width, kind)

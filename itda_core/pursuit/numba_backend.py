@@ -1,4 +1,4 @@
-"""Matching pursuit on the CPU: a growing dictionary as the compiled loops want it, and what they did with some rows."""
+"""Matching pursuit on the CPU: state of the compiled loops."""
 
 from math import ceil, prod
 
@@ -10,19 +10,19 @@ from itda_core.pursuit import kernels
 from itda_core.pursuit.simd import CHUNK, DEPTH, PANEL, PEAKS, TILE
 
 GRAM_LIMIT = 4 << 30
-"""Bytes that the rows of a Gram matrix may take, two for each value (46 k atoms); of a wider dictionary, those rows are
-kept that were fetched last."""
+"""Maximum bytes of the Gram matrix, two per value (46 k atoms); for a larger dictionary it is a cache of the rows
+fetched last."""
 FIRST_CAPACITY = 8 * CHUNK
-"""Atoms that a new dictionary has room for; the room grows by half when it is full."""
+"""Initial capacity in atoms; it grows by half when it is full."""
 
 
 def round_up(n: int, multiple: int) -> int:
-    """The least multiple that is at least n."""
+    """Return the smallest multiple of `multiple` that is at least n."""
     return -(-n // multiple) * multiple
 
 
 class CpuPaths:
-    """Some rows and the paths that pursuit took with them; the interface is `pursuit.Paths`."""
+    """Result of pursuing a block of rows, as a `PursuitResult`."""
 
     def __init__(self, x: np.ndarray, k: int, padded: int) -> None:
         n = len(x)
@@ -50,19 +50,19 @@ class CpuPaths:
         return len(self.loops.x)
 
     def errors(self, kind: int) -> np.ndarray:
-        """[rows] float64 errors of the reconstructions, in the unit `kind`."""
+        """Return [rows] float64 reconstruction errors in the unit `kind`."""
         out = np.empty(len(self))
         with kernels.lock:
             kernels.errors(self.loops.x, self.loops.residual, self._width, kind, out)
         return out
 
     def arrays(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Steps [rows], picks [rows, k] and coefficients [rows, k]."""
+        """Return steps [rows], picks [rows, k] and coefficients [rows, k]."""
         return self.loops.steps, self.loops.picks, self.loops.coefficients
 
 
 class NumbaBackend:
-    """Atoms in order of admission, with room to grow, and pursuit with them; the interface is `pursuit.Pursuer`.
+    """Matching pursuit over growing atoms on the CPU, as a `PursuitBackend`.
 
     Args:
         d_model: width of the activations.
@@ -83,8 +83,8 @@ class NumbaBackend:
         self._gram = np.zeros((1, CHUNK), np.int16)
         self._slot = np.zeros(0, np.int64)
         self._off = np.zeros(1, np.float32)
-        self._holds = np.zeros(0, np.int64)  # where the Gram matrix does not fit: whose row each row of it is, or -1
-        self._next = 0  # where the next are put
+        self._holds = np.zeros(0, np.int64)  # if the Gram matrix does not fit: the atom in each of its rows, or -1
+        self._next = 0  # row at which the next are stored
         self._buffers: dict[str, np.ndarray] = {}
         self._grow(FIRST_CAPACITY)
 
@@ -95,12 +95,12 @@ class NumbaBackend:
 
     @property
     def block(self) -> int:
-        """Fewer rows where each keeps correlations of its own."""
+        """Rows per block; fewer if each row keeps its own correlations."""
         return 1536 if self.whole else 240
 
     @property
     def whole(self) -> bool:
-        """Whether the whole Gram matrix is kept."""
+        """Flag of a dictionary whose complete Gram matrix is kept."""
         return self._capacity * self._capacity * 2 <= GRAM_LIMIT
 
     def append(self, rows: torch.Tensor) -> None:
@@ -118,7 +118,7 @@ class NumbaBackend:
             with kernels.lock:
                 kernels.fill_gram(self._exact, last, self._gram, new, new, True)
         else:
-            self._slot[:], self._holds[:] = -1, -1  # the rows there know nothing of the new atoms
+            self._slot[:], self._holds[:] = -1, -1  # cached rows lack the products with the new atoms
 
     def pursue(self, x: torch.Tensor, k: int) -> CpuPaths:
         """Pursue rows x [rows, d_model] for at most k steps."""
@@ -138,7 +138,7 @@ class NumbaBackend:
     def admit_in_order(
         self, x: torch.Tensor, k: int, kind: int, threshold: float, room: int
     ) -> tuple[np.ndarray, np.ndarray]:
-        """Judge rows in order; up to `in_order` of them."""
+        """Judge rows sequentially; up to `in_order` of them."""
         rows = CpuPaths(x.numpy(), k, self._padded)
         rows.loops.norm[:] = -1  # not screened yet
         block = self._block(len(x))
@@ -158,7 +158,10 @@ class NumbaBackend:
         )
 
     def _room(self, spaces: int) -> kernels.Workspace:
-        """Taken anew only where the last one is too small: the system would have to clear it. Only under the lock."""
+        """Return the workspace, with buffers reused if they are large enough.
+
+        A new buffer would have to be zeroed by the system. The caller must hold the lock.
+        """
         width, cores = self._width, numba.get_num_threads()
         return kernels.Workspace(
             self._reused("correlation", (spaces, width)),
@@ -179,7 +182,7 @@ class NumbaBackend:
 
     @property
     def _width(self) -> int:
-        """Of rows of correlations."""
+        """Width of the rows of correlations."""
         return round_up(max(self.n, 1), CHUNK)
 
     def _reused(self, name: str, shape: tuple[int, int]) -> np.ndarray:
@@ -188,11 +191,14 @@ class NumbaBackend:
         return self._buffers[name][: prod(shape)].reshape(shape)
 
     def _grow(self, needed: int) -> None:
-        """Room for at least `needed` atoms, by half as many again, so that copying them stays a small share."""
+        """Grow the capacity to at least `needed` atoms.
+
+        It grows by half, so that the total cost of copying stays small.
+        """
         capacity = round_up(max(needed, self._capacity * 3 // 2), CHUNK)
         least = round_up(needed, CHUNK)
         if least * least * 2 <= GRAM_LIMIT < capacity * capacity * 2:
-            capacity = int((GRAM_LIMIT / 2) ** 0.5) // CHUNK * CHUNK  # the most that still has its whole Gram matrix
+            capacity = int((GRAM_LIMIT / 2) ** 0.5) // CHUNK * CHUNK  # the largest capacity with a complete Gram matrix
         self._capacity = capacity
         self._exact = _larger(self._exact, (capacity, self._padded))
         self._panels = _larger(self._panels, (capacity // PANEL, self._padded * PANEL))
@@ -202,16 +208,16 @@ class NumbaBackend:
             self._slot = np.arange(capacity)
             return
         kept = round_up(max(1, GRAM_LIMIT // (2 * capacity)), TILE)
-        self._gram = np.zeros((kept + self.in_order, capacity), np.int16)  # what stood there is made when it is wanted
+        self._gram = np.zeros((kept + self.in_order, capacity), np.int16)  # its rows are computed again when needed
         self._off = np.zeros(len(self._gram), np.float32)
         self._slot = np.full(capacity, -1)
         self._holds = np.full(kept, -1)
         self._next = 0
 
     def _fetch_for(self, rows: kernels.Rows, room: kernels.Workspace) -> bool:
-        """Bring the rows of the Gram matrix that rows stopped for, in place of those that were fetched first.
+        """Fetch the Gram rows that stopped rows need, evicting the oldest.
 
-        Returns whether any had.
+        Returns whether any row had stopped.
         """
         stopped = np.flatnonzero(rows.state == kernels.STOPPED)
         if len(stopped) == 0:
@@ -230,7 +236,10 @@ class NumbaBackend:
 
 
 def _group(rows: int) -> int:
-    """How many rows a core takes at a time: all of them where there are few for each."""
+    """Return the number of rows that a core takes at a time.
+
+    All of a core's share if there are few rows for each core.
+    """
     return min(kernels.GROUP, round_up(ceil(rows / numba.get_num_threads()), TILE))
 
 

@@ -8,8 +8,8 @@ from itda_core.pursuit.torch_backend import RESOLVED, TILE_VALUES, TorchBackend,
 class OrthogonalBackend(TorchBackend):
     """Orthogonal matching pursuit (Pati, Rezaiifar and Krishnaprasad 1993).
 
-    After every pick all coefficients are fitted anew by least squares, so the residual is orthogonal to every atom
-    picked and none is picked twice. The span of the picks is kept as an orthonormal basis (Gram–Schmidt, twice).
+    After every pick all coefficients are refitted by least squares, so the residual is orthogonal to every atom picked
+    and none is picked twice. The span of the picks is kept as an orthonormal basis (Gram–Schmidt, twice).
     """
 
     in_order = 64
@@ -19,7 +19,7 @@ class OrthogonalBackend(TorchBackend):
 
     @property
     def block(self) -> int:
-        """Fewer rows than matching pursuit: each has a basis."""
+        """Rows per block; fewer than in matching pursuit, since each row has a basis."""
         return min(1024, super().block)
 
     def pursue(self, x: torch.Tensor, k: int) -> TorchResult:
@@ -33,8 +33,8 @@ class OrthogonalBackend(TorchBackend):
         steps = torch.zeros(len(x), dtype=torch.int64, device=self._device)
         picks = torch.zeros(len(x), k, dtype=torch.int64, device=self._device)
         basis = torch.zeros(len(x), k_most, x.shape[1], device=self._device)
-        upper = torch.eye(k_most, device=self._device).repeat(len(x), 1, 1)  # the picked atoms in their basis
-        along = torch.zeros(len(x), k_most, 1, device=self._device)  # x in the basis
+        upper = torch.eye(k_most, device=self._device).repeat(len(x), 1, 1)  # picked atoms in basis coordinates
+        along = torch.zeros(len(x), k_most, 1, device=self._device)  # x in basis coordinates
         resolved = RESOLVED * norm(x)
         going = torch.ones(len(x), dtype=torch.bool, device=self._device)
         for step in range(k_most):

@@ -1,11 +1,12 @@
-"""Matching pursuit (Mallat and Zhang 1993; the paper's Algorithm 2): which loops pursue, and the codes that come of it.
+"""Matching pursuit: the backend interface, and the encoding of activations.
 
-For one activation x: residual r ← x; k times: j = argmax |⟨r, d_j⟩|, c = ⟨r, d_j⟩, code[j] += c, r ← r − c·d_j. With
-the Gram matrix G = D·Dᵀ the correlations of the next step follow from the last by one row of it, corr ← corr − c·G[j],
-so that a step costs a row of memory traffic instead of a product with the whole dictionary.
+Mallat and Zhang 1993; the paper's Algorithm 2. For one activation x: residual r ← x; k times: j = argmax |⟨r, d_j⟩|, c
+= ⟨r, d_j⟩, code[j] += c, r ← r − c·d_j. With the Gram matrix G = D·Dᵀ the correlations of the next step follow from the
+last by one row of it, corr ← corr − c·G[j], so that a step costs a row of memory traffic instead of a product with the
+full dictionary.
 
-Every way of pursuing has this interface, and takes activations from where they are: the compiled loops of the CPU, and
-torch's on a GPU. `itda_core.pursuit.reference` holds the same algorithm as plainly as it can be written.
+All backends share this interface and accept activations on their device: compiled loops on the CPU, torch on a GPU.
+`itda_core.pursuit.reference` implements the same algorithm as plainly as possible.
 """
 
 from typing import Protocol
@@ -18,37 +19,40 @@ from itda_core.pursuit import kernels
 from itda_core.pursuit.sparse import flatten, sum_repeats
 
 KINDS = {"relative": kernels.RELATIVE, "squared": kernels.SQUARED, "cosine": kernels.COSINE}
-"""Units of the reconstruction error, as the compiled loops number them."""
+"""Units of the reconstruction error, by their number in the compiled loops."""
 
 
 class PursuitResult(Protocol):
-    """What pursuit did with some rows."""
+    """Result of pursuing a block of rows."""
 
     def errors(self, kind: int) -> np.ndarray:
-        """[rows] float64 errors of the reconstructions, in one of `KINDS`; 0 for a zero row."""
+        """Return [rows] float64 reconstruction errors in one of `KINDS`; 0 for a zero row."""
         ...
 
     def arrays(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Steps taken [rows], the atom picked at each [rows, k] and its coefficient [rows, k]; k bounds the steps."""
+        """Return steps [rows], picked atoms [rows, k] and coefficients [rows, k].
+
+        Entries beyond a row's number of steps are undefined; k bounds the steps.
+        """
         ...
 
 
 class PursuitBackend(Protocol):
-    """Atoms in order of admission, with room to grow, and pursuit with them."""
+    """Growing list of atoms in order of admission, and pursuit over them."""
 
     @property
     def n(self) -> int:
-        """Atoms so far."""
+        """Number of atoms."""
         ...
 
     @property
     def block(self) -> int:
-        """Rows that are best pursued together."""
+        """Preferred number of rows to pursue together."""
         ...
 
     @property
     def in_order(self) -> int:
-        """Rows that `admit_in_order` takes together, at the most."""
+        """Maximum number of rows per call of `admit_in_order`."""
         ...
 
     @property
@@ -67,16 +71,21 @@ class PursuitBackend(Protocol):
     def admit_in_order(
         self, x: torch.Tensor, k: int, kind: int, threshold: float, room: int
     ) -> tuple[np.ndarray, np.ndarray]:
-        """Judge rows one by one, each by a dictionary that holds the rows admitted before it, and admit at most `room`.
+        """Judge rows sequentially and admit at most `room` of them.
+
+        Each row is judged by a dictionary that includes the rows admitted before it.
 
         Returns:
-            errors [rows] float64, and the indices of the rows that were over the threshold and were appended.
+            errors [rows] float64, and the indices of the rows that exceeded the threshold and were appended.
         """
         ...
 
 
 def pursuit_backend(d_model: int, device: torch.device, method: str) -> PursuitBackend:
-    """An empty dictionary of activations of a width that come from a device, pursued by a `config.METHODS`."""
+    """Create an empty backend for activations of a width on a device.
+
+    `method` is one of `settings.METHODS`.
+    """
     if method == "orthogonal":
         from itda_core.pursuit.omp import OrthogonalBackend
 
@@ -92,9 +101,9 @@ def pursuit_backend(d_model: int, device: torch.device, method: str) -> PursuitB
 
 
 def encode(dictionary: PursuitBackend, x: torch.Tensor, k: int) -> Codes:
-    """Sparse codes of x [n, d_model]. Memory beyond the arguments and the codes is that of one block.
+    """Return the sparse codes of x [n, d_model].
 
-    Raises ValueError when a value is not finite.
+    Memory beyond the arguments and the codes is that of one block. Raises ValueError for a value that is not finite.
     """
     most = len(x) * k
     codes = Codes(np.empty(most, np.int64), np.empty(most, np.int64), np.empty(most, np.float32))
@@ -109,9 +118,9 @@ def encode(dictionary: PursuitBackend, x: torch.Tensor, k: int) -> Codes:
 
 
 def finite(x: torch.Tensor, first: int = 0) -> torch.Tensor:
-    """Rows as float32, contiguous, numbered from `first`.
+    """Return rows as contiguous float32; `first` is the number of the first row.
 
-    Raises ValueError when a value of theirs is not finite, or a row of float64 is beyond what float32 holds.
+    Raises ValueError for a value that is not finite, or a float64 row that is out of the range of float32.
     """
     rows = x.detach().to(torch.float32).contiguous()
     if rows.numel() and not all(map(torch.isfinite, torch.aminmax(rows))):

@@ -1,7 +1,8 @@
-"""The paper's Algorithms 1 and 2 written as they read: the denominator of every speed ratio, and a check on the rest.
+"""Reference implementation of the paper's Algorithms 1 and 2.
 
-Dense codes, one product with the whole dictionary per pursuit step, every step for every row. It costs what the
-published code costs; `pursuit` and `admission` are what is meant to be used.
+It is the baseline of every speed ratio, and verifies the optimised backends. Dense codes, one product with the full
+dictionary per pursuit step, every step for every row. It costs what the published code costs; use `pursuit.protocol`
+and `dictionary.admission` in production.
 """
 
 from collections.abc import Iterable
@@ -12,9 +13,9 @@ from itda_core.common.settings import ERRORS
 
 
 def plain_pursuit(atoms: torch.Tensor, x: torch.Tensor, k: int) -> torch.Tensor:
-    """Dense codes [n, n_atoms] of activations x [n, d] over unit-norm atoms [n_atoms, d] after k pursuit steps.
+    """Return dense codes [n, n_atoms] of activations x [n, d] after k pursuit steps.
 
-    Both are float32 on the CPU, and there is at least one atom.
+    `atoms` are [n_atoms, d], unit norm. Both are float32 on the CPU, and there is at least one atom.
     """
     codes = torch.zeros(len(x), len(atoms))
     left = x.clone()
@@ -30,7 +31,9 @@ def plain_pursuit(atoms: torch.Tensor, x: torch.Tensor, k: int) -> torch.Tensor:
 def plain_build(
     batches: Iterable[tuple[torch.Tensor, torch.Tensor]], l0: int, threshold: float, error: str = "relative"
 ) -> tuple[torch.Tensor, torch.Tensor, list[float]]:
-    """Build a dictionary as published: frequent start, then each batch judged by the dictionary as it stood before.
+    """Build a dictionary as published.
+
+    Frequent start, then each batch is judged by the dictionary as it was before the batch.
 
     Args:
         batches: pairs of activations [n, d] float32 and sources [n, 2] int.
@@ -40,10 +43,11 @@ def plain_build(
 
     Returns:
         atoms [n_atoms, d] of unit norm and their sources [n_atoms, 2], in order of admission, and the mean error of
-        each batch before its own rows were admitted.
+            each
+        batch before its own rows were admitted.
 
     Raises:
-        ValueError: another unit, or no batches.
+        ValueError: an unknown unit, or no batches.
     """
     if error not in ERRORS:
         raise ValueError(f"error is {error!r}: choose one of {', '.join(ERRORS)}")
@@ -69,7 +73,10 @@ def _unit(x: torch.Tensor) -> torch.Tensor:
 
 
 def _most_frequent(x: torch.Tensor, wanted: int) -> torch.Tensor:
-    """Where the `wanted` most frequent distinct rows of x [n, d] stand first; zero rows, of no direction, left out."""
+    """Return the first index of each of the most frequent distinct rows of x [n, d].
+
+    At most `wanted` of them. Zero rows, which have no direction, are left out.
+    """
     distinct, which, counts = torch.unique(x, dim=0, return_inverse=True, return_counts=True)
     first = torch.full((len(distinct),), len(x)).scatter_reduce(0, which, torch.arange(len(x)), reduce="amin")
     taken = first[counts.argsort(descending=True, stable=True)[:wanted]]
@@ -77,7 +84,7 @@ def _most_frequent(x: torch.Tensor, wanted: int) -> torch.Tensor:
 
 
 def _errors(x: torch.Tensor, reconstruction: torch.Tensor, unit: str) -> torch.Tensor:
-    """[n] errors in a unit; NaN, which no threshold admits, for a zero row."""
+    """Return [n] errors in a unit; NaN for a zero row, which no threshold admits."""
     if unit == "cosine":
         direction = reconstruction / reconstruction.norm(dim=1, keepdim=True).clamp_min(1e-9)
         return (_unit(x) - direction).pow(2).mean(dim=1)

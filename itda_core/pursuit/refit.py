@@ -1,12 +1,12 @@
-"""The coefficients of a sparse code fitted anew by least squares, to the atoms that pursuit picked.
+"""Refit the coefficients of sparse codes by least squares, with fixed supports.
 
-Matching pursuit fits one atom at a time and never goes back, so its coefficients are not the best ones for the atoms
-that it has picked. Fitting them together costs one small system a row, and leaves which atoms take part as it was;
-orthogonal pursuit does so after every pick, at many times the cost.
+Matching pursuit fits one atom at a time and never revises, so its coefficients are not optimal for the atoms it picked.
+A joint fit costs one small linear system per row and keeps the set of atoms; orthogonal pursuit does so after every
+pick, at many times the cost.
 
-The normal equations are solved by Cholesky's method in float64, whose products of atoms are made anew: those of a Gram
-matrix in 16 bits would be too coarse for two atoms that are nearly the same. On the CPU compiled loops do it, a row a
-core; elsewhere torch does, many rows at a time.
+The normal equations are solved by Cholesky factorisation in float64, with products of atoms computed afresh: those of a
+16-bit Gram matrix would be too coarse for nearly equal atoms. On the CPU compiled loops process one row per core;
+elsewhere torch processes many rows at a time.
 """
 
 from functools import partial
@@ -23,17 +23,19 @@ from itda_core.pursuit.compiling import compiled
 from itda_core.pursuit.protocol import finite
 
 RIDGE = 1e-6
-"""Weight of the squared coefficients in the fit. It keeps two atoms that are nearly the same from large coefficients
-that cancel, and bounds the loss: |x − x̂|² is at most the pursuit's, and this share of its squared coefficients."""
-_VALUES_AT_ONCE = 1 << 22  # of the picked atoms of some rows, or of the rows
+"""Weight of the squared coefficients in the fit (ridge penalty). It prevents nearly equal atoms from getting large
+coefficients that cancel, and bounds the loss: |x − x̂|² is at most that of pursuit plus this share of pursuit's squared
+coefficients."""
+_VALUES_AT_ONCE = 1 << 22  # values of the picked atoms, or of the rows, of a block
 
 _compiled: Any = partial(compiled, error_model="numpy")
 
 
 def refit(codes: Codes, x: torch.Tensor, atoms: torch.Tensor) -> Codes:
-    """The codes with the coefficients that minimise |x − Σ c·atom|² + RIDGE · Σ c², the same atoms in each row.
+    """Return the codes with coefficients that minimise |x − Σ c·atom|² + RIDGE · Σ c².
 
-    Computed in float64, on the device of x where that has it. A coefficient that comes out as 0 is left out.
+    Each row keeps its atoms. Computed in float64, on the device of x if it supports that. A coefficient that becomes 0
+    is left out.
 
     Args:
         codes: of x, in order of rows.
@@ -66,10 +68,10 @@ def _fit_here(
 
 @_compiled(parallel=True)
 def _fit(bounds, atom, x, atoms, ridge, picked, system, out):
-    """Fill out[bounds[0] : bounds[-1]], the coefficients of rows x [n, d].
+    """Fill out[bounds[0] : bounds[-1]] with the coefficients of rows x [n, d].
 
-    `picked` [threads, widest, d] and `system` [threads, widest + 1, widest] are room, float64: the atoms of a row, and
-    the lower triangle of its equations with their right-hand sides in the last line.
+    `picked` [threads, widest, d] and `system` [threads, widest + 1, widest] are float64 buffers: the atoms of a row,
+    and the lower triangle of its equations with their right-hand sides in the last line.
     """
     for row in numba.prange(len(x)):
         _fit_row(bounds[row], bounds[row + 1], atom, x, row, atoms, ridge, picked, system, get_thread_id(), out)
@@ -112,19 +114,19 @@ def _fit_row(first, last, atom, x, row, atoms, ridge, picked, system, core, out)
 def _fit_on_device(
     bounds: np.ndarray, widest: int, atom: np.ndarray, x: torch.Tensor, atoms: torch.Tensor, out: np.ndarray
 ) -> None:
-    device = x.device if x.device.type != "mps" else torch.device("cpu")  # which has no float64
+    device = x.device if x.device.type != "mps" else torch.device("cpu")  # MPS has no float64
     at_once = max(1, _VALUES_AT_ONCE // (widest * atoms.shape[1]))
     for first in range(0, len(x), at_once):
         own = np.diff(bounds[first : first + at_once + 1])
         here = slice(bounds[first], bounds[first + len(own)])
-        place = np.arange(widest) < own[:, None]  # [rows, widest]: where a row has a term
+        place = np.arange(widest) < own[:, None]  # [rows, widest]: True for terms
         picked = np.zeros(place.shape, np.int64)
         picked[place] = atom[here]
         has_term = torch.from_numpy(place).to(device)
         chosen = atoms[torch.from_numpy(picked)].to(device, torch.float64) * has_term[:, :, None]
         rows = x[first : first + len(own)].to(device, torch.float64)
         gram = chosen @ chosen.transpose(1, 2)
-        gram.diagonal(dim1=1, dim2=2).add_(torch.where(has_term, RIDGE, 1.0))  # a place without a term solves to 0
+        gram.diagonal(dim1=1, dim2=2).add_(torch.where(has_term, RIDGE, 1.0))  # padding solves to 0
         triangle = torch.linalg.cholesky(gram)
         fitted = torch.cholesky_solve(chosen @ rows[:, :, None], triangle)[:, :, 0]
         out[here] = fitted.float().cpu().numpy()[place]

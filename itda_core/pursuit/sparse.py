@@ -1,4 +1,4 @@
-"""The compiled loops that make codes of paths."""
+"""Compiled loops that convert pursuit paths to sparse codes."""
 
 import numba
 
@@ -7,9 +7,10 @@ from itda_core.pursuit.compiling import compiled
 
 @compiled(parallel=True)
 def sum_repeats(steps, picks, coefficients):
-    """Sum what a row gave to an atom in several steps, in place, in order of first pick; steps become numbers of atoms.
+    """Sum the coefficients of repeated picks of a row, in place.
 
-    Picks that cancel leave no coefficient.
+    Atoms stay in order of their first pick; `steps` becomes the number of distinct atoms. Picks that cancel leave no
+    coefficient.
     """
     for row in numba.prange(len(steps)):
         n = 0
@@ -32,7 +33,10 @@ def sum_repeats(steps, picks, coefficients):
 
 @compiled()
 def flatten(first, steps, picks, coefficients, row, atom, coefficient, at):
-    """Write the codes of rows numbered from `first` to three flat arrays from `at` on; returns where they end."""
+    """Write the codes of rows numbered from `first` to flat arrays from `at` on.
+
+    Returns the end of the written range.
+    """
     for i in range(len(steps)):
         for step in range(steps[i]):
             row[at], atom[at], coefficient[at] = first + i, picks[i, step], coefficients[i, step]

@@ -1,4 +1,4 @@
-"""Activations and other real numbers that callers pass to the Python API, as tensors."""
+"""Validate real-valued arguments of the Python API and convert them to tensors."""
 
 from typing import Any
 
@@ -9,26 +9,31 @@ from itda_core.common.arguments import array_of
 
 
 def real_tensor(given: Any, name: str) -> torch.Tensor:
-    """Real numbers as a floating tensor without gradients: a tensor on its own device, arrays and lists on the CPU.
+    """Convert real numbers to a floating-point tensor without gradients.
+
+    A tensor stays on its device; arrays and lists go to the CPU.
 
     Args:
         given: a tensor, an array, or lists of numbers, of any shape.
-        name: the argument's, for the message.
+        name: the argument's name, for the error message.
 
-    Raises ValueError for complex numbers, booleans, and what is no array of numbers.
+    Raises ValueError for complex numbers, booleans, and anything that is not an array of numbers.
     """
     if isinstance(given, torch.Tensor) and given.is_floating_point():
         return given.detach()
     found = array_of(given, name)
     if found.dtype.kind == "b":
         raise ValueError(f"{name}: true and false, where numbers were expected")
-    is_float = found.dtype in (np.float16, np.float32, np.float64)  # in this machine's order of bytes
-    # A copy of what cannot be written: torch warns of such an array, though nothing here writes to it.
+    is_float = found.dtype in (np.float16, np.float32, np.float64)  # native byte order
+    # A read-only array is copied: torch warns about such arrays, although nothing here writes to it.
     return torch.from_numpy(np.require(found, None if is_float else np.float64, ["C", "W"]))
 
 
 def activations_tensor(given: Any, d_model: int | None = None, name: str = "activations") -> torch.Tensor:
-    """Activations [n, d_model] as `real_tensor` gives them. Raises ValueError for another shape too."""
+    """Convert activations [n, d_model] as `real_tensor` does.
+
+    Raises ValueError for another shape too.
+    """
     found = real_tensor(given, name)
     if found.ndim != 2 or found.shape[1] == 0 or (d_model is not None and found.shape[1] != d_model):
         raise ValueError(f"{name}: expected activations [n, {d_model or 'd'}], one a row; got {list(found.shape)}")

@@ -6,16 +6,16 @@ import torch
 from itda_core.pursuit import kernels
 
 GRAM_SHARE = 0.3
-"""Share of a CUDA device's free memory that a Gram matrix may take; a wider dictionary pursues without one."""
+"""Maximum share of a CUDA device's free memory for a Gram matrix; a larger dictionary is pursued without one."""
 TILE_VALUES = 1 << 28
-"""Correlations held at a time."""
+"""Maximum number of correlations in memory at a time."""
 _FIRST_CAPACITY = 1024
-_UNIT = 1e-6  # that the norm of a row of unit norm may be off by, as float32 adds it up
-RESOLVED = 2**-21  # as in `kernels`: below this share of |x| a coefficient is rounding error
+_UNIT = 1e-6  # tolerance of a unit norm, as float32 sums it
+RESOLVED = 2**-21  # as in `kernels`: a coefficient below this share of |x| is rounding error
 
 
 class TorchResult:
-    """What pursuit did with some rows; the interface is `pursuit.Paths`."""
+    """Result of pursuing a block of rows, as a `PursuitResult`."""
 
     def __init__(
         self,
@@ -29,26 +29,26 @@ class TorchResult:
         self._steps, self._picks, self._coefficients = steps, picks, coefficients
 
     def tensors(self) -> tuple[torch.Tensor, ...]:
-        """Rows, residuals, steps, picks and coefficients, on the device."""
+        """Return rows, residuals, steps, picks and coefficients, on the device."""
         return self._x, self._residual, self._steps, self._picks, self._coefficients
 
     def errors(self, kind: int) -> np.ndarray:
-        """[rows] float64, taken on the CPU: not every device has float64."""
+        """Return [rows] float64 errors, computed on the CPU: not every device has float64."""
         out = np.empty(len(self._x))
         with kernels.lock:
             kernels.errors(self._x.cpu().numpy(), self._residual.cpu().numpy(), self._x.shape[1], kind, out)
         return out
 
     def arrays(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Steps [rows], picks [rows, k] and coefficients [rows, k]."""
+        """Return steps [rows], picks [rows, k] and coefficients [rows, k]."""
         return self._steps.cpu().numpy(), self._picks.cpu().numpy(), self._coefficients.cpu().numpy()
 
 
 class TorchBackend:
-    """Atoms on a device and pursuit with them; the interface is `pursuit.Pursuer`.
+    """Matching pursuit over atoms on a device, as a `PursuitBackend`.
 
-    The correlations of a step come from a float32 Gram matrix where it fits, else from a product with all atoms; the
-    coefficient itself is always that of the residual.
+    The correlations of a step come from a float32 Gram matrix if it fits in memory, else from a product with all atoms;
+    the coefficient itself is always computed from the residual.
     """
 
     in_order = 256
@@ -57,8 +57,8 @@ class TorchBackend:
         self.n = 0
         self._device, self._signed = device, signed
         self._atoms = torch.empty(_FIRST_CAPACITY, d_model, device=device)
-        self._gram: torch.Tensor | None = None  # has the room that _atoms has,
-        self._in_gram = 0  # of which so many are in it
+        self._gram: torch.Tensor | None = None  # has the capacity of _atoms,
+        self._in_gram = 0  # of which this many atoms are filled in
 
     @property
     def atoms(self) -> torch.Tensor:
@@ -67,7 +67,7 @@ class TorchBackend:
 
     @property
     def block(self) -> int:
-        """As many rows as keep their correlations within `TILE_VALUES`."""
+        """Number of rows whose correlations fit in `TILE_VALUES`."""
         return max(1, min(1 << 14, TILE_VALUES // max(1, self.n)))
 
     def append(self, rows: torch.Tensor) -> None:
@@ -78,7 +78,7 @@ class TorchBackend:
             larger[: self.n] = self.atoms
             self._atoms = larger
         scaled = torch.nn.functional.normalize(rows / _largest(rows), dim=1)
-        # What was scaled once stays the same bits, as in `kernels`.
+        # Rows that already have unit norm keep their bits, as in `kernels`.
         self._atoms[self.n : end] = torch.where((norm(rows) - 1).abs()[:, None] < _UNIT, rows, scaled)
         self.n = end
 
@@ -113,7 +113,10 @@ class TorchBackend:
     def admit_in_order(
         self, x: torch.Tensor, k: int, kind: int, threshold: float, room: int
     ) -> tuple[np.ndarray, np.ndarray]:
-        """Judge rows in order; after an admission, those that follow are pursued again, all at once."""
+        """Judge rows sequentially.
+
+        After an admission, all following rows are pursued again at once.
+        """
         errors = np.empty(len(x))
         admitted: list[int] = []
         at = 0
@@ -128,10 +131,10 @@ class TorchBackend:
         return errors, np.array(admitted, np.int64)
 
     def _gram_matrix(self) -> torch.Tensor | None:
-        """Of all atoms, where it fits beside what the device holds; new atoms are added to it."""
+        """Return the Gram matrix, extended by new atoms, or None if it does not fit."""
         capacity = len(self._atoms)
         if self._gram is None or len(self._gram) < capacity:
-            self._gram, self._in_gram = None, 0  # freed before there is room for a larger one
+            self._gram, self._in_gram = None, 0  # freed before a larger one is allocated
             if capacity * capacity * 4 > _gram_room(self._device):
                 return None
             self._gram = torch.empty(capacity, capacity, device=self._device)
@@ -145,23 +148,26 @@ class TorchBackend:
 
 
 def joined(paths: list[TorchResult]) -> TorchResult:
-    """Join the paths of blocks of rows."""
+    """Concatenate the results of blocks of rows."""
     return TorchResult(*(torch.cat(parts) for parts in zip(*(path.tensors() for path in paths), strict=True)))
 
 
 def _largest(x: torch.Tensor) -> torch.Tensor:
-    """[rows, 1] greatest sizes: over them, squares fit float32 at any scale."""
+    """Return [rows, 1] maximum absolute values.
+
+    Divided by them, rows have squares that fit float32 at any scale.
+    """
     return x.abs().amax(1, keepdim=True).clamp_min(torch.finfo(torch.float32).tiny)
 
 
 def norm(x: torch.Tensor) -> torch.Tensor:
-    """Norms of rows [rows, d], without overflow."""
+    """Return the norms of rows [rows, d] without overflow."""
     largest = _largest(x)
     return torch.linalg.vector_norm(x / largest, dim=1) * largest[:, 0]
 
 
 def _gram_room(device: torch.device) -> int:
-    """Bytes that a Gram matrix may take."""
+    """Return the bytes available for a Gram matrix."""
     if device.type == "cuda":
         return int(GRAM_SHARE * torch.cuda.mem_get_info(device)[0])
     return 4 << 30

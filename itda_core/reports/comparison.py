@@ -4,21 +4,22 @@ import hashlib
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import numpy as np
 import pandas as pd
 import pyarrow as pa
+from pydantic import AfterValidator
 
 from itda_core.common.bootstrap import Interval
 from itda_core.common.errors import DamagedError, UserError
 from itda_core.common.files import is_file, read_json, unreadable
 from itda_core.common.layout import INDEX_FILE
 from itda_core.common.parquet import are_within_one, is_numbered, read_table, write_table
-from itda_core.common.validate import Count, Share, check_format, damaged, parse
+from itda_core.common.validate import Count, Share, check_format, parse
 from itda_core.library.library import Library
 from itda_core.library.manifest import DictionaryManifest
-from itda_core.queries.pairs import Measures
+from itda_core.queries.pair_tokens import Measures
 
 _SCHEMA = pa.schema(
     {
@@ -78,6 +79,16 @@ def _check(frame: pd.DataFrame, n_atoms: int, n_other: int) -> None:
         raise ValueError("has weights that are no shares")
 
 
+def _check_shares(interval: Interval) -> Interval:
+    if not 0 <= interval.low <= interval.high <= 1:
+        raise ValueError("its interval is not one of shares")
+    return interval
+
+
+ShareInterval = Annotated[Interval, AfterValidator(_check_shares)]
+"""An interval of a share, its ends in order."""
+
+
 @dataclass(frozen=True)
 class Comparison:
     """What is known of two dictionaries together."""
@@ -108,7 +119,7 @@ class Comparison:
     """The Jaccard similarity to expect if each had chosen its sources blindly among the candidates."""
     chance_frequency: Share
     """The same if each had chosen blindly among tokens that are as frequent as those that it did choose."""
-    interval: Interval
+    interval: ShareInterval
     """95 % bootstrap interval of `jaccard` over documents."""
     documents: Count
     """Documents that it was drawn from."""
@@ -132,10 +143,7 @@ class Comparison:
         what, remedy = f"{SUMMARY_FILE} of a comparison", "delete its folder"
         if isinstance(said, dict):
             check_format(said.get("version", 1), VERSION, what, remedy)  # the first one did not say its version
-        found = parse(cls, said, what, remedy)
-        if not 0 <= found.interval.low <= found.interval.high <= 1:
-            raise damaged(what, "its interval is none of shares", remedy)
-        return found
+        return parse(cls, said, what, remedy)
 
 
 def key_of(a: DictionaryManifest, b: DictionaryManifest) -> Key:

@@ -2,17 +2,16 @@
 
 import hashlib
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from itda_core.common.bootstrap import Interval
-from itda_core.common.errors import DamagedError
 from itda_core.common.files import is_file, read_json, slug
 from itda_core.common.settings import LayersSettings
-from itda_core.common.validate import check_format, number, plain_text, share, whole
+from itda_core.common.validate import Count, Finite, Positive, Share, check_format, damaged, parse
 from itda_core.library.library import Library
 from itda_core.library.manifest import DictionaryManifest
+from itda_core.reports.comparison import Key, ShareInterval
 
 LAYER_MEASURES = {
     "jaccard": "ITDA: Jaccard of sources",
@@ -53,27 +52,27 @@ class LayerSimilarity:
     """The place in the blocks, of each."""
     corpus: str
     """Id of the corpus that both read."""
-    key: str
+    key: Key
     """What makes tokens the same: `token` (document and position) or `characters` (where in the text it ends)."""
-    tokens: int
+    tokens: Count
     """Tokens that are compared."""
-    coverage: tuple[float, float]
+    coverage: tuple[Share, Share]
     """Share of the tokens that each read which the other has too."""
-    l0: int
+    l0: Positive
     """Pursuit steps of the dictionaries."""
-    threshold: float
+    threshold: Finite
     """Relative error above which a token became an atom."""
-    atoms: tuple[tuple[int, ...], tuple[int, ...]]
+    atoms: tuple[tuple[Count, ...], tuple[Count, ...]]
     """Atoms of each layer's dictionary, of each model."""
-    union: float
+    union: Share
     """Jaccard of the sources of all layers together (the paper, §5.2)."""
-    union_interval: Interval
+    union_interval: ShareInterval
     """95 % bootstrap interval of `union` over documents."""
-    union_chance: float
+    union_chance: Share
     """The union to expect if each model had chosen as many sources blindly among the tokens compared."""
-    union_sources: tuple[int, int]
+    union_sources: tuple[Count, Count]
     """Distinct sources of all layers together, of each model."""
-    values: Mapping[str, tuple[tuple[float, ...], ...]]
+    values: Mapping[str, tuple[tuple[Finite, ...], ...]]
     """By measure; larger is more alike."""
     left_out: Mapping[str, str]
     """By measure: why it has no values."""
@@ -86,41 +85,24 @@ class LayerSimilarity:
         return [name for name in LAYER_MEASURES if name not in self.values and name not in self.left_out]
 
     @classmethod
-    def parse(cls, said: Any) -> "LayerSimilarity":
-        """Read what may come from a stranger's library. Raises DamagedError, or NewerError for a later version."""
-        if isinstance(said, dict):
-            check_format(said.get("version", VERSION), VERSION, "a report on layers", _REMEDY)
-        try:
-            atoms = tuple(tuple(map(whole, side)) for side in said["atoms"])
-            shape = tuple(map(len, atoms))
-            values = {name: _matrix(rows, shape) for name, rows in said["values"].items() if name in LAYER_MEASURES}
-            if not values or len(shape) != 2 or said["key"] not in ("token", "characters"):
-                raise ValueError("it says nothing of two models")
-            (hook_a, hook_b), (coverage_a, coverage_b) = said["hooks"], said["coverage"]
-            (low, high), (sources_a, sources_b) = said["union_interval"], said["union_sources"]
-            return cls(
-                a=plain_text(said["a"]),
-                b=plain_text(said["b"]),
-                hooks=(plain_text(hook_a), plain_text(hook_b)),
-                corpus=plain_text(said["corpus"]),
-                key=said["key"],
-                tokens=whole(said["tokens"]),
-                coverage=(share(coverage_a), share(coverage_b)),
-                l0=whole(said["l0"], 1),
-                threshold=number(said["threshold"]),
-                atoms=(atoms[0], atoms[1]),
-                union=share(said["union"]),
-                union_interval=Interval(share(low), share(high)),
-                union_chance=share(said["union_chance"]),
-                union_sources=(whole(sources_a), whole(sources_b)),
-                values=values,
-                left_out={name: plain_text(why) for name, why in said["left_out"].items() if name in LAYER_MEASURES},
-                cautions={
-                    name: plain_text(why) for name, why in said.get("cautions", {}).items() if name in LAYER_MEASURES
-                },
-            )
-        except (KeyError, TypeError, ValueError, IndexError, AttributeError, ArithmeticError) as error:
-            raise DamagedError(f"a report on layers is damaged ({error}): {_REMEDY}") from error
+    def parse(cls, raw: Any) -> "LayerSimilarity":
+        """Read a report, which may be untrusted. Raises DamagedError, or NewerError for a later version."""
+        what = "a report on layers"
+        if isinstance(raw, dict):
+            check_format(raw.get("version", VERSION), VERSION, what, _REMEDY)
+        found = parse(cls, raw, what, _REMEDY)
+        shape = tuple(map(len, found.atoms))
+        known = {name: rows for name, rows in found.values.items() if name in LAYER_MEASURES}
+        if not known:
+            raise damaged(what, "it has no values of a known measure", _REMEDY)
+        for rows in known.values():
+            if (len(rows), {len(row) for row in rows}) != (shape[0], {shape[1]}):
+                raise damaged(what, "a matrix has another shape than the models", _REMEDY)
+        left_out, cautions = (
+            {name: why for name, why in each.items() if name in LAYER_MEASURES}
+            for each in (found.left_out, found.cautions)
+        )
+        return replace(found, values=known, left_out=left_out, cautions=cautions)
 
 
 def path_of(library: Library, a: DictionaryManifest, b: DictionaryManifest, settings: LayersSettings) -> Path:
@@ -138,10 +120,3 @@ def read_layers(
     """The report on the models of two dictionaries, None while there is none. Raises DamagedError."""
     path = path_of(library, a, b, settings)
     return LayerSimilarity.parse(read_json(path)) if is_file(path) else None
-
-
-def _matrix(rows: Any, shape: tuple[int, ...]) -> tuple[tuple[float, ...], ...]:
-    found = tuple(tuple(map(number, row)) for row in rows)
-    if (len(found), {len(row) for row in found}) != (shape[0], {shape[1]}):
-        raise ValueError("a matrix of another shape than the models have")
-    return found

@@ -5,14 +5,16 @@ Nothing here imports torch: pages read reports. `itda_core.evaluation.probing.pr
 
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, Literal
+
+from pydantic import AfterValidator
 
 from itda_core.common.errors import DamagedError, UserError
 from itda_core.common.files import is_file, read_json, write_sealed
 from itda_core.common.layout import ATOMS_FILE
-from itda_core.common.validate import check_format, number, plain_text, share, whole
+from itda_core.common.validate import Count, Finite, Positive, Share, check_format, damaged, parse
 from itda_core.library.manifest import DictionaryManifest
-from itda_core.reports.quality import Measured, parse_measured
+from itda_core.reports.quality import Measured, OrderedMeasured
 
 PROBING_FILE = "probing.json"
 """A report's name in the folder of the dictionary."""
@@ -51,9 +53,9 @@ class ProbedCoder:
 
     name: str
     """One of CODER_WORDS, or `sae:` and an SAE's id."""
-    latents: int
+    latents: Count
     """How many latents it has."""
-    active: float
+    active: Finite
     """How many of them a token has, on average, that are not zero."""
 
     @property
@@ -63,19 +65,29 @@ class ProbedCoder:
         return f"SAE {self.name.removeprefix(SAE)}" if is_sae else CODER_WORDS.get(self.name, self.name)
 
 
+def _check_shares(found: Measured) -> Measured:
+    if not all(0 <= value <= 1 for value in found):
+        raise ValueError(f"an accuracy of {found.value:g}, from {found.low:g} to {found.high:g}")
+    return found
+
+
+SharesMeasured = Annotated[OrderedMeasured, AfterValidator(_check_shares)]
+"""A mean of shares with its interval."""
+
+
 @dataclass(frozen=True)
 class Score:
     """How well a property is told from k latents of a coder, or all properties on average."""
 
     coder: str
     """Name of the coder."""
-    k: int | None
+    k: Positive | None
     """Latents that the probe reads; None for all."""
-    accuracy: Measured
+    accuracy: SharesMeasured
     """Balanced accuracy on the test tokens: the mean of the shares of those with and of those without the property
     that are told right. 0.5 is what any guess has that does not look. With its 95 % bootstrap interval over test
     documents."""
-    lead: Measured | None
+    lead: OrderedMeasured | None
     """By how much that is more than the dictionary's own atoms have with as many latents, the same documents drawn for
     both; None for the atoms themselves."""
 
@@ -84,15 +96,15 @@ class Score:
 class Probe(Score):
     """A probe for one property."""
 
-    auc: float
+    auc: Share
     """Area under the ROC curve on the test tokens."""
-    precision: float | None
+    precision: Share | None
     """Of the test tokens that the probe says have it, the share that does; None where it says so of none."""
-    recall: float
+    recall: Share
     """Of the test tokens that have the property, the share that the probe says so of."""
-    latents: tuple[int, ...]
+    latents: tuple[Count, ...]
     """The latents that it reads, the one with the largest difference between the classes first; empty where all."""
-    signs: tuple[int, ...]
+    signs: tuple[Literal[-1, 1], ...]
     """Of each: 1 where it is larger on tokens that have the property, −1 where it is smaller."""
 
 
@@ -102,15 +114,15 @@ class ProbedProperty:
 
     name: str
     """Its name, see `evaluation.labels.property_of`."""
-    tokens: int
+    tokens: Count
     """Tokens that have it."""
-    documents: int
+    documents: Count
     """Documents that those are of."""
-    test_tokens: int
+    test_tokens: Count
     """Those among the test tokens."""
-    by_position: float
+    by_position: Share
     """Balanced accuracy from nothing but the token's position in its document."""
-    by_token: float
+    by_token: Share
     """Balanced accuracy from nothing but which token it is."""
     probes: tuple[Probe, ...]
     """By coder and k."""
@@ -124,17 +136,17 @@ class Probing:
     """Id of the dictionary."""
     atoms_sha256: str
     """Hash of its atoms: a dictionary that was built anew has no report."""
-    asked: int
+    asked: Count
     """Tokens that were asked for."""
-    seed: int
+    seed: Count
     """Of the split, of random atoms and of random directions."""
-    tokens: int
+    tokens: Count
     """Tokens that were probed: none of white space, all of documents that the dictionary was not built from."""
-    documents: int
+    documents: Count
     """Documents that they are of."""
-    test_tokens: int
+    test_tokens: Count
     """Those that no probe was trained on."""
-    test_documents: int
+    test_documents: Count
     """Documents that those are of; none has tokens on both sides."""
     coders: tuple[ProbedCoder, ...]
     """What was probed, the dictionary first."""
@@ -144,30 +156,18 @@ class Probing:
     """By coder and k, the mean over all properties."""
     left_out: dict[str, str]
     """Properties that could not be probed → why."""
-    seconds: float
+    seconds: Finite
     """Time that it took."""
 
     @classmethod
-    def parse(cls, said: Any) -> "Probing":
-        """Read what may come from a stranger's library. Raises DamagedError."""
+    def parse(cls, raw: Any) -> "Probing":
+        """Read a report, which may be untrusted. Raises DamagedError."""
+        report = parse(cls, raw, PROBING_FILE, _REMEDY)
         try:
-            report = cls(
-                id=plain_text(said["id"]),
-                atoms_sha256=plain_text(said["atoms_sha256"]),
-                coders=tuple(
-                    ProbedCoder(plain_text(each["name"]), whole(each["latents"]), number(each["active"]))
-                    for each in said["coders"]
-                ),
-                properties=tuple(_property(each) for each in said["properties"]),
-                means=tuple(Score(**_score(each)) for each in said["means"]),
-                left_out={plain_text(name): plain_text(why) for name, why in said["left_out"].items()},
-                seconds=number(said["seconds"]),
-                **{name: whole(said[name]) for name in _COUNTS},
-            )
             report._check()
-            return report
-        except (KeyError, TypeError, ValueError, AttributeError, ArithmeticError) as error:
-            raise DamagedError(f"{PROBING_FILE} is damaged ({error}): {_REMEDY}") from error
+        except ValueError as error:
+            raise damaged(PROBING_FILE, str(error), _REMEDY) from error
+        return report
 
     def _check(self) -> None:
         latents = {each.name: each.latents for each in self.coders}
@@ -197,9 +197,6 @@ class Probing:
                     raise ValueError("a probe does not read as many latents as it says")
 
 
-_COUNTS = ("asked", "seed", "tokens", "documents", "test_tokens", "test_documents")
-
-
 def write_probing(report: Probing, folder: Path) -> None:
     """Keep a report in the folder of its dictionary. Raises OSError where it cannot be written."""
     write_sealed(folder / PROBING_FILE, {"version": _VERSION, **asdict(report)})
@@ -223,40 +220,3 @@ def read_probing(record: DictionaryManifest, folder: Path) -> Probing | None:
     if (atoms := next(each.latents for each in report.coders if each.name == ITDA)) != record.n_atoms:
         raise DamagedError(f"{PROBING_FILE} tells of {atoms} atoms: delete it and probe again")
     return report if report.atoms_sha256 == record.files[ATOMS_FILE] else None
-
-
-def _property(said: Any) -> ProbedProperty:
-    return ProbedProperty(
-        name=plain_text(said["name"]),
-        tokens=whole(said["tokens"]),
-        documents=whole(said["documents"]),
-        test_tokens=whole(said["test_tokens"]),
-        by_position=share(said["by_position"]),
-        by_token=share(said["by_token"]),
-        probes=tuple(
-            Probe(
-                **_score(each),
-                auc=share(each["auc"]),
-                precision=None if each["precision"] is None else share(each["precision"]),
-                recall=share(each["recall"]),
-                latents=tuple(map(whole, each["latents"])),
-                signs=tuple(map(_sign, each["signs"])),
-            )
-            for each in said["probes"]
-        ),
-    )
-
-
-def _score(said: Any) -> dict[str, Any]:
-    return {
-        "coder": plain_text(said["coder"]),
-        "k": None if said["k"] is None else whole(said["k"], 1),
-        "accuracy": parse_measured(said["accuracy"], share),
-        "lead": None if said["lead"] is None else parse_measured(said["lead"], number),
-    }
-
-
-def _sign(value: Any) -> int:
-    if isinstance(value, bool) or value not in (-1, 1):
-        raise ValueError(f"{str(value)[:40]!r} is not a sign")
-    return int(value)

@@ -3,19 +3,20 @@
 Nothing here imports torch: pages read reports. `itda_core.evaluation` makes them.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any, NamedTuple, Protocol
+from typing import Annotated, Any, NamedTuple, Protocol
 
 import numpy as np
+from pydantic import AfterValidator
 
 from itda_core.common.bootstrap import difference_intervals
-from itda_core.common.errors import DamagedError, UserError
+from itda_core.common.errors import DamagedError
 from itda_core.common.files import is_file, read_json, write_sealed
 from itda_core.common.layout import ATOMS_FILE
 from itda_core.common.settings import MeasureSettings
-from itda_core.common.validate import check_format, flag, number, plain_text, whole
+from itda_core.common.validate import Count, Finite, check_format, damaged, parse
 from itda_core.library.library import Library
 from itda_core.library.manifest import DictionaryManifest
 
@@ -46,27 +47,50 @@ _AT_LEAST_ZERO = {*_SHARES, "relative_error", "ce_loss", "kl", "l0"}
 
 
 class Measured(NamedTuple):
-    """A mean with how sure it is."""
+    """A mean and its 95 % interval."""
 
-    value: float
+    value: Finite
     """The mean over the measured tokens."""
-    low: float
+    low: Finite
     """Lower end of its 95 % interval over documents: a bootstrap's, for density and dead latents a jackknife's."""
-    high: float
+    high: Finite
     """Upper end."""
+
+
+def _check_order(found: Measured) -> Measured:
+    if found.low > found.high:
+        raise ValueError(f"an interval from {found.low:g} to {found.high:g}")
+    return found
+
+
+def _known_metrics(found: dict[str, Measured]) -> dict[str, Measured]:
+    for name, measured in found.items():
+        if (name in _AT_LEAST_ZERO and measured.value < 0) or (name in _AT_MOST_ONE and measured.value > 1):
+            raise ValueError(f"{QUALITY_METRICS[name]} is {measured.value:g}")
+    return {name: measured for name, measured in found.items() if name in QUALITY_METRICS}
+
+
+def _known_sums(found: dict[str, tuple[float, ...]]) -> dict[str, tuple[float, ...]]:
+    return {name: values for name, values in found.items() if name in PAIRED}
+
+
+OrderedMeasured = Annotated[Measured, AfterValidator(_check_order)]
+"""A mean whose interval is not upside down."""
+DocumentSums = Annotated[dict[str, tuple[Finite, ...]], AfterValidator(_known_sums)]
+"""Of each of PAIRED: one value for each document."""
 
 
 @dataclass(frozen=True)
 class Point:
     """One setting: so many latents, so many of them at a token."""
 
-    latents: int
+    latents: Count
     """Latents that could be used: of a dictionary the first so many atoms, in order of admission."""
-    l0: int
+    l0: Count
     """Pursuit steps; of an SAE the active latents that it allows, or the mean where it allows any number."""
-    measured: dict[str, Measured]
+    measured: Annotated[dict[str, OrderedMeasured], AfterValidator(_known_metrics)]
     """By name, of QUALITY_METRICS; what cannot be measured is left out."""
-    by_document: dict[str, tuple[float, ...]] = field(default_factory=dict)
+    by_document: DocumentSums = field(default_factory=dict)
     """Of each of PAIRED that was measured: what each document adds to its numerator."""
 
 
@@ -86,27 +110,27 @@ class Quality:
 
     id: str
     """Id of the dictionary or the SAE."""
-    tokens: int
+    tokens: Count
     """Tokens measured."""
-    documents: int
+    documents: Count
     """Documents that they are of; the intervals draw these anew."""
-    ce_original: float | None
+    ce_original: Finite | None
     """Mean next-token cross-entropy of the unchanged model, in nats, over the predictions made at these tokens; None
     where the model could not be run on."""
-    ce_zero: float | None
+    ce_zero: Finite | None
     """The same with the site's activation at these tokens replaced by zeros."""
     series: tuple[Series, ...]
     """Ways to code them, the dictionary's or the SAE's own first."""
-    seconds: float
+    seconds: Finite
     """Time that measuring took."""
     with_model: bool = True
     """Whether the model was run. Where it makes no predictions, they are not measured all the same."""
     is_seen: bool = False
     """Whether the dictionary was built from the measured tokens: nothing was held out, and there is no other text. Such
     figures flatter, random atoms as well."""
-    sources: tuple[int, ...] = ()
+    sources: tuple[Count, ...] = ()
     """The documents, by their ordinals in the corpus, rising."""
-    by_document: dict[str, tuple[float, ...]] = field(default_factory=dict)
+    by_document: DocumentSums = field(default_factory=dict)
     """Of each of PAIRED: what each document adds to its denominator, which is the same for all points."""
     of_sha256: str = ""
     """SHA-256 of the file of its vectors: of a dictionary `atoms.safetensors`, of an SAE its weights."""
@@ -114,56 +138,13 @@ class Quality:
     """What a dictionary was asked to be measured at; of an SAE its tokens alone."""
 
     @classmethod
-    def parse(cls, said: Any) -> "Quality":
-        """Read what may come from a stranger's library. Raises DamagedError."""
-        try:
-            return cls(
-                id=plain_text(said["id"]),
-                tokens=whole(said["tokens"]),
-                documents=whole(said["documents"]),
-                ce_original=None if said["ce_original"] is None else number(said["ce_original"]),
-                ce_zero=None if said["ce_zero"] is None else number(said["ce_zero"]),
-                series=tuple(
-                    Series(
-                        plain_text(series["name"]),
-                        tuple(
-                            Point(
-                                whole(point["latents"]),
-                                whole(point["l0"]),
-                                {
-                                    name: _measured(name, value)
-                                    for name, value in point["measured"].items()
-                                    if name in QUALITY_METRICS
-                                },
-                                _by_document(point["by_document"], len(said["sources"])),
-                            )
-                            for point in series["points"]
-                        ),
-                    )
-                    for series in said["series"]
-                ),
-                seconds=number(said["seconds"]),
-                with_model=flag(said["with_model"]),
-                is_seen=flag(said["is_seen"]),
-                sources=tuple(map(whole, said["sources"])),
-                by_document=_by_document(said["by_document"], len(said["sources"])),
-                of_sha256=plain_text(said["of_sha256"]),
-                settings=MeasureSettings(**{name: _plain(value) for name, value in said["settings"].items()}),
-            )
-        except (KeyError, TypeError, ValueError, AttributeError, ArithmeticError, UserError) as error:
-            what = f"it has no {error}" if isinstance(error, KeyError) else str(error)
-            raise DamagedError(f"{QUALITY_FILE} is damaged ({what}): {_REMEDY}") from error
-
-
-def parse_measured(said: Any, of: Callable[[Any], float], what: str = "an interval is") -> Measured:
-    """A mean with its interval out of JSON, each value read by `of`; `what` begins the message on one upside down.
-
-    Raises ValueError or TypeError for what is none.
-    """
-    found = Measured(*map(of, said))
-    if found.low > found.high:
-        raise ValueError(f"{what} from {found.low:g} to {found.high:g}")
-    return found
+    def parse(cls, raw: Any) -> "Quality":
+        """Read a report, which may be untrusted. Raises DamagedError."""
+        found = parse(cls, raw, QUALITY_FILE, _REMEDY)
+        sums = [found.by_document, *(point.by_document for series in found.series for point in series.points)]
+        if any(len(values) != len(found.sources) for each in sums for values in each.values()):
+            raise damaged(QUALITY_FILE, "it has not one value for each document", _REMEDY)
+        return found
 
 
 def write_quality(quality: Quality, folder: Path) -> None:
@@ -240,22 +221,3 @@ def paired_differences(one: Point, of_one: ByDocument, other: Point, of_other: B
         if interval is not None and totals[1] > 0 and totals[3] > 0:
             found[name] = Measured(totals[0] / totals[1] - totals[2] / totals[3], *interval)
     return found
-
-
-def _by_document(said: Any, documents: int) -> dict[str, tuple[float, ...]]:
-    found = {name: tuple(map(number, said[name])) for name in PAIRED if name in said}
-    if any(len(values) != documents for values in found.values()):
-        raise ValueError("it has not one value for each document")
-    return found
-
-
-def _measured(name: str, value: Any) -> Measured:
-    found = parse_measured(value, number, f"{QUALITY_METRICS[name]} has an interval")
-    if (name in _AT_LEAST_ZERO and found.value < 0) or (name in _AT_MOST_ONE and found.value > 1):
-        raise ValueError(f"{QUALITY_METRICS[name]} is {found.value:g}")
-    return found
-
-
-def _plain(value: Any) -> Any:
-    """A value of JSON as settings have it."""
-    return tuple(value) if isinstance(value, list) else value

@@ -16,13 +16,12 @@ from itda_core.common.files import is_changed, is_file, problem_of_file, read_js
 from itda_core.common.layout import MANIFEST_FILE
 from itda_core.common.settings import DEEPEST, WindowSettings
 from itda_core.common.types import Site
-from itda_core.common.validate import MOST, Count, Finite, check_format, damaged, parse
+from itda_core.common.validate import Count, Finite, Positive, check_format, damaged, parse
 from itda_core.library.library import Library
 from itda_core.library.manifest import DictionaryManifest, InvalidDictionary, is_id
 from itda_core.reports.quality import QUALITY_FILE, Quality, read_quality
 
 _FORMAT = 1
-_Some = Annotated[int, Field(ge=1, le=MOST)]  # a count of 1 or more
 
 SAE_KINDS = ("topk", "standard")
 """Those that are trained here: TopK (Gao et al. 2025), and ReLU with an L1 penalty (Bricken et al. 2023)."""
@@ -67,12 +66,12 @@ class SaeRecord:
     """Its id, and its folder's name."""
     kind: str
     """SAELens' name of the architecture: `topk`, `standard`, `jumprelu`, `gated`."""
-    width: _Some
+    width: Positive
     """Latents."""
-    k: _Some | None
+    k: Positive | None
     """Latents that are active at a token, where their number is fixed; those wanted on average, of a standard SAE that
     was trained here; None where neither is known."""
-    d_model: _Some
+    d_model: Positive
     """Width of the activations."""
     release: str | None
     """SAELens' release that it is from; None for one trained here."""

@@ -1,6 +1,7 @@
-"""How alike two sites are: one measure per file, each saying where it is from, its direction, and what leaves it alone.
+"""Similarity measures between sites, one per file.
 
-Larger is more alike for all of them. Names load when first used, so that what needs no torch loads none.
+Each file states the measure's source, direction and invariances. Larger is more similar for all of them. Names load
+lazily, so that code that needs no torch does not import it.
 """
 
 from importlib import import_module

@@ -1,20 +1,21 @@
 """Singular vector canonical correlation analysis (Raghu et al. 2017, "SVCCA", §2).
 
-Each site is cut to its principal directions; the measure is the mean of the canonical correlations between the two
-subspaces. Symmetric. Invariant to rotations, reflections and permutations of neurons, to isotropic scaling, and to a
-shift of all activations.
+Each site is reduced to its principal directions; the measure is the mean of the canonical correlations between the
+two subspaces. Symmetric. Invariant to rotations, reflections and permutations of neurons, to isotropic scaling, and
+to a shift of all activations.
 
-How many directions are kept makes two measures of it:
+There are two variants, which differ in the number of directions kept:
 
-- Those that hold a share of the variance, 0.99 by Raghu et al. That is another number in every layer, and the mean is
-  over the smaller one. A layer of few directions finds all of them among the many of another layer, more easily than
-  among the few of its like: it says how much of the simpler layer is in the other, and does not find layers. The layer
-  of the same depth was the most similar one for 0.20 of the layers of this project's five seeds, by chance 0.13.
-- The same number in both, 20 in the ITDA paper's published code, which the paper's figures are of: 0.51 on the same
-  seeds. To find layers use this one.
+- The directions that explain a share of the variance, 0.99 by Raghu et al. Their number differs from layer to layer,
+  and the mean is over the smaller one. A layer of few directions finds all of them among the many of another layer,
+  more easily than among the few of a similar one: this variant measures how much of the lower-dimensional layer is
+  contained in the other, and is a poor criterion for matching layers. The layer of the same depth was the most
+  similar one for 0.20 of the layers of this project's five seeds, by chance 0.13.
+- The same number in both, 20 in the ITDA paper's published code, which the paper's figures use: 0.51 on the same
+  seeds. Use this variant for matching layers.
 
-The first is the default, since it is what SVCCA means elsewhere. (The published code takes its eigenvalues from a
-routine for symmetric matrices, of one that is not symmetric: here the correlations are exact, and larger.)
+The first is the default, since this is what SVCCA denotes elsewhere. (The published code applies an eigenvalue
+routine for symmetric matrices to a matrix that is not symmetric: here the correlations are exact, and larger.)
 """
 
 from numbers import Real
@@ -28,26 +29,28 @@ from itda_core.similarity.checks import TooFewTokens, at_most_one, basis, check_
 KEPT = 0.99
 """Share of the variance that is kept (Raghu et al. 2017)."""
 DIRECTIONS = 20
-"""Directions that the ITDA paper's published code keeps."""
+"""Number of directions that the ITDA paper's published code keeps."""
 _MOST_FORCED = 0.5
-"""Share of the correlations that may be 1 because of the number of tokens alone."""
+"""Maximum share of the correlations that may be 1 because of the number of tokens alone."""
 
 
 class Prepared(NamedTuple):
-    """One site's activations, ready to be compared."""
+    """One site's preprocessed activations."""
 
     left: torch.Tensor
     """[n, directions] float64: orthonormal columns that span the kept directions."""
 
 
 def svcca(x: Any, y: Any, kept: float | None = None, directions: int | None = None) -> float:
-    """Mean canonical correlation of the kept directions, in [0, 1]; over the smaller of the two subspaces.
+    """Return the mean canonical correlation of the kept directions, in [0, 1].
+
+    The mean is over the dimension of the smaller of the two subspaces.
 
     Args:
         x: [n, d1] activations.
         y: [n, d2] activations of the same tokens.
-        kept: share of the variance whose directions are kept, in (0, 1]; 0.99 where neither is given.
-        directions: keep so many of each instead; what compares layers fairly, 20 as published.
+        kept: share of the variance whose directions are kept, in (0, 1]; 0.99 if neither argument is set.
+        directions: keep this number of directions of each site instead; compares layers fairly, 20 as published.
 
     Raises:
         ValueError: wrong shapes, a value that is not finite, constant activations, `kept` out of range, fewer
@@ -59,7 +62,10 @@ def svcca(x: Any, y: Any, kept: float | None = None, directions: int | None = No
 
 
 def prepare(x: Any, kept: float | None = None, directions: int | None = None) -> Prepared:
-    """What `compare` needs of activations [n, d]. Raises ValueError as `svcca` does."""
+    """Preprocess activations [n, d] for `compare`.
+
+    Raises ValueError as `svcca` does.
+    """
     if directions is None:
         kept = KEPT if kept is None else kept
         if not isinstance(kept, Real) or not 0 < kept <= 1:
@@ -75,16 +81,17 @@ def prepare(x: Any, kept: float | None = None, directions: int | None = None) ->
     n, there = found.left.shape
     if there < wanted:
         what = f"the activations have {there} directions, {wanted} were asked"
-        if there >= n - 1:  # a direction fewer than tokens, of any activations
+        if there >= n - 1:  # the maximum rank of centred activations is n − 1
             raise TooFewTokens(f"{what}: give more tokens")
         raise ValueError(f"{what}: directions can be {there} at most")
     return Prepared(found.left[:, :wanted])
 
 
 def compare(a: Prepared, b: Prepared) -> float:
-    """The measure of two prepared sites."""
+    """Return the measure of two preprocessed sites."""
     n, directions = len(a.left), sorted((a.left.shape[1], b.left.shape[1]))
-    # Two subspaces of the n − 1 dimensions that centred activations span meet in this many, whatever the models are.
+    # Two subspaces of the n − 1 dimensions that centred activations span intersect in at least this many
+    # dimensions, whatever the models are.
     forced = sum(directions) - (n - 1)
     if forced > _MOST_FORCED * directions[0]:
         raise TooFewTokens(

@@ -1,4 +1,4 @@
-"""What every measure asks of the activations that it compares, and the forms of them that several measures use."""
+"""Input checks and preprocessing shared by the similarity measures."""
 
 import math
 from typing import Any, NamedTuple
@@ -10,34 +10,41 @@ from itda_core.common.arguments import row_numbers
 from itda_core.pursuit.tensors import activations_tensor
 
 _RANK_TOLERANCE = 1e-7
-"""Directions with a smaller share of the largest singular value are rounding: activations come in float32."""
+"""Directions with a singular value below this share of the largest are rounding errors: activations are float32."""
 _CONSTANT = 1e-6
-"""Activations whose spread is a smaller share of their size are the same activation, but for rounding."""
+"""Activations whose spread is below this share of their magnitude are equal up to rounding."""
 
 
 class TooFewTokens(ValueError):
-    """The activations are sound, but of too few tokens for what is asked of them."""
+    """Valid activations of too few tokens for the requested measure."""
 
 
 class Basis(NamedTuple):
-    """Centred activations by their principal directions: x − mean = left · diag(singular) · rightᵀ."""
+    """Principal-direction basis of centred activations.
+
+    x − mean = left · diag(singular) · rightᵀ.
+    """
 
     left: torch.Tensor
     """[n, rank] float64, orthonormal columns."""
     singular: torch.Tensor
-    """[rank] float64 singular values, the largest first."""
+    """[rank] float64 singular values, in descending order."""
 
 
 def checked(x: Any, least_rows: int = 3, name: str = "activations") -> torch.Tensor:
-    """Activations [n, d] of one site as float64, scaled. Raises ValueError where no measure could say anything of them.
+    """Return one site's activations [n, d] as scaled float64.
 
-    Scaled by a power of two, which is exact: no measure looks at the scale, and products of what is near the largest or
-    the smallest float64 would be infinite or zero.
+    Scaled by a power of two, which is exact: all measures are scale-invariant, and products of values near the
+    largest or the smallest float64 would overflow or underflow.
 
     Args:
         x: activations: a tensor, an array or lists of real numbers.
-        least_rows: how many of them the measure needs.
-        name: the argument's, for the message.
+        least_rows: minimum number of activations that the measure needs.
+        name: the argument's name, for the message.
+
+    Raises:
+        ValueError: the measure is undefined for the activations: wrong shapes, too few tokens, a value that is not
+            finite, or constant activations.
     """
     x = activations_tensor(x, name=name)
     if len(x) < least_rows:
@@ -53,7 +60,10 @@ def checked(x: Any, least_rows: int = 3, name: str = "activations") -> torch.Ten
 
 
 def check_pair(x: Any, y: Any) -> tuple[torch.Tensor, torch.Tensor]:
-    """Both models' activations as tensors. Raises ValueError where they are not of the same tokens, row by row."""
+    """Return both models' activations as tensors.
+
+    Raises ValueError if they do not have the same tokens, one row for each.
+    """
     a, b = activations_tensor(x, name="x"), activations_tensor(y, name="y")
     if len(a) != len(b):
         raise ValueError(f"{len(a)} activations against {len(b)}: both models need the same tokens, a row for each")
@@ -61,41 +71,56 @@ def check_pair(x: Any, y: Any) -> tuple[torch.Tensor, torch.Tensor]:
 
 
 def rows_but(n: int, atoms: Any, name: str = "atoms") -> torch.Tensor:
-    """[n] bool: which of n tokens are none of the atoms, given by their rows. Raises ValueError for no such row."""
+    """Return the mask of the tokens that are not atoms, from the atoms' rows.
+
+    Bool, shape [n]. Raises ValueError for a row that does not exist.
+    """
     others = torch.ones(n, dtype=torch.bool)
     others[torch.from_numpy(row_numbers(atoms, n, name))] = False
     return others
 
 
 def distinct_rows(n: int, given: Any, name: str) -> torch.Tensor:
-    """[m] int64: rows of n tokens, each once, in order. Raises ValueError as `row_numbers` does."""
+    """Return the distinct rows among n tokens, in ascending order.
+
+    Int64, shape [m]. Raises ValueError as `row_numbers` does.
+    """
     return torch.from_numpy(np.unique(row_numbers(given, n, name)))
 
 
 def at_most_one(value: float) -> float:
-    """A similarity that is 1 at the most, but for rounding. Raises ValueError for NaN, which is no similarity."""
+    """Clip a similarity that exceeds 1 by rounding to 1.
+
+    Raises ValueError for a value that is not finite.
+    """
     if not math.isfinite(value):
         raise ValueError("the similarity of these activations cannot be computed: their values are too far apart")
     return min(1.0, value)
 
 
 def scaled(x: torch.Tensor, each_row: bool = False) -> torch.Tensor:
-    """x [n, d] times a power of two, exactly, so that its largest value, or each row's, lies between a half and 1."""
+    """Scale x [n, d] exactly by a power of two to a maximum between 0.5 and 1.
+
+    The maximum is the largest absolute value of x, or of each row.
+    """
     largest = x.abs().amax(1, keepdim=True) if each_row else x.abs().max()
     power = -np.frexp(largest.cpu().numpy())[1]
-    for part in (power // 2, power - power // 2):  # 2^1074 is beyond float64
+    for part in (power // 2, power - power // 2):  # 2^1074 exceeds the range of float64
         x = x * torch.as_tensor(np.ldexp(1.0, part), dtype=x.dtype, device=x.device)
     return x
 
 
 def centred(x: torch.Tensor) -> torch.Tensor:
-    """x [n, d] with every dimension's mean taken off."""
+    """Subtract every dimension's mean from x [n, d]."""
     return x - x.mean(0)
 
 
 def unit_rows(x: torch.Tensor) -> torch.Tensor:
-    """Rows of x [n, d] scaled to unit norm. Raises ValueError for a zero row, which has no direction."""
-    x = scaled(x, each_row=True)  # the squares of small values would be zero
+    """Scale the rows of x [n, d] to unit norm.
+
+    Raises ValueError for a zero row, which has no direction.
+    """
+    x = scaled(x, each_row=True)  # the squares of small values would underflow
     norm = x.norm(dim=1, keepdim=True)
     if not (norm > 0).all():
         raise ValueError(f"activation {int((norm[:, 0] == 0).int().argmax())} is zero: leave it out of both models")
@@ -103,8 +128,11 @@ def unit_rows(x: torch.Tensor) -> torch.Tensor:
 
 
 def basis(x: torch.Tensor) -> Basis:
-    """The principal directions of activations x [n, d], as many as there are beyond rounding."""
-    # A QR first: the singular values of its small triangle are those of the tall matrix.
+    """Return the principal directions of activations x [n, d].
+
+    Directions at the level of rounding errors are left out.
+    """
+    # A QR first: the singular values of its small triangular factor are those of the tall matrix.
     orthogonal, triangle = torch.linalg.qr(centred(x))
     left, singular, _ = torch.linalg.svd(triangle, full_matrices=False)
     rank = int((singular > _RANK_TOLERANCE * singular[0]).sum())

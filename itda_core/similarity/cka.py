@@ -1,13 +1,15 @@
-"""Linear centred kernel alignment (Kornblith et al. 2019, "Similarity of Neural Network Representations Revisited",
-Eq. 2 with a linear kernel), and its debiased estimate (Murphy et al. 2024, "Correcting Biased Centered Kernel Alignment
-Measures in Biological and Artificial Neural Networks", with the unbiased HSIC of Song et al. 2012, Eq. 5).
+"""Linear centred kernel alignment (CKA) and its debiased estimate.
 
-Symmetric. Invariant to rotations, reflections and permutations of neurons, to isotropic scaling, and to a shift of all
-activations; not to other linear maps.
+Sources: Kornblith et al. 2019, "Similarity of Neural Network Representations Revisited", Eq. 2 with a linear kernel;
+the debiased estimate is from Murphy et al. 2024, "Correcting Biased Centered Kernel Alignment Measures in Biological
+and Artificial Neural Networks", with the unbiased HSIC of Song et al. 2012, Eq. 5.
 
-The usual estimate is above 0 for activations that have nothing to do with each other, and near 1 for those with more
-dimensions than tokens; of many tokens both estimates are the same. The usual one is what is published, so it is the
-default, with a warning where chance alone would give much.
+Symmetric. Invariant to rotations, reflections and permutations of neurons, to isotropic scaling, and to a shift of
+all activations; not to other linear maps.
+
+The usual estimate is above 0 for independent activations, and near 1 for activations with more dimensions than
+tokens; for many tokens both estimates agree. The usual one is what is published, so it is the default, with a warning
+where its expected value by chance is large.
 """
 
 import warnings
@@ -20,22 +22,22 @@ from itda_core.common.errors import ChanceWarning
 from itda_core.similarity.checks import TooFewTokens, at_most_one, centred, check_pair, checked
 
 MUCH_BY_CHANCE = 0.1
-"""A linear CKA that chance alone would give is told from here on."""
+"""Minimum expected linear CKA by chance that triggers a warning."""
 _LEAST_DEBIASED = 4  # tokens
-_ROUNDING = 1e-12  # of HSIC; what is left after chance is taken off may be nothing
+_ROUNDING = 1e-12  # tolerance for HSIC, which may be zero after the chance level is subtracted
 
 
 class Prepared(NamedTuple):
-    """One site's activations, ready to be compared."""
+    """One site's preprocessed activations."""
 
     x: torch.Tensor
     """[n, d] float64: centred, scaled so that the Frobenius norm of xᵀx is 1."""
     energy: float
-    """Squared Frobenius norm of x: the larger, the more dimensions the activations fill."""
+    """Squared Frobenius norm of x: the larger, the more dimensions the activations span."""
 
 
 class DebiasedPrepared(NamedTuple):
-    """One site's activations, ready to be compared without bias."""
+    """One site's preprocessed activations for the debiased estimate."""
 
     x: torch.Tensor
     """[n, d] float64: centred, scaled so that the unbiased HSIC of x with itself is 1."""
@@ -44,17 +46,20 @@ class DebiasedPrepared(NamedTuple):
 
 
 def linear_cka(x: Any, y: Any, debiased: bool = False) -> float:
-    """‖yᵀx‖² / (‖xᵀx‖ ‖yᵀy‖) of centred activations, in [0, 1]; 1 for the same up to rotation and scale.
+    """Return the linear CKA of two sites, in [0, 1].
+
+    ‖yᵀx‖² / (‖xᵀx‖ ‖yᵀy‖) of centred activations; 1 for activations equal up to rotation and scale.
 
     Args:
         x: [n, d1] activations.
         y: [n, d2] activations of the same tokens.
-        debiased: take off what chance alone gives: in [-1, 1], 0 on average for what is independent.
+        debiased: subtract the chance level: in [-1, 1], 0 on average for independent activations.
 
     Warns with ChanceWarning where the usual estimate would be 0.1 or more with the tokens of one model shuffled.
 
     Raises:
-        ValueError: wrong shapes, fewer than 3 tokens (4 debiased), a value that is not finite, or constant activations.
+        ValueError: wrong shapes, fewer than 3 tokens (4 debiased), a value that is not finite, or constant
+            activations.
     """
     x, y = check_pair(x, y)
     if debiased:
@@ -71,24 +76,27 @@ def linear_cka(x: Any, y: Any, debiased: bool = False) -> float:
 
 
 def prepare(x: Any) -> Prepared:
-    """What `compare` needs of activations [n, d]. Raises ValueError as `linear_cka` does."""
+    """Preprocess activations [n, d] for `compare`.
+
+    Raises ValueError as `linear_cka` does.
+    """
     x = centred(checked(x))
     x = x / (x.T @ x).norm().sqrt()
     return Prepared(x, float(x.square().sum()))
 
 
 def compare(a: Prepared, b: Prepared) -> float:
-    """The measure of two prepared sites."""
+    """Return the measure of two preprocessed sites."""
     return at_most_one(float((b.x.T @ a.x).square().sum()))
 
 
 def by_chance(a: Prepared, b: Prepared) -> float:
-    """What the measure is on average over all orders of one site's tokens."""
+    """Return the measure's mean over all permutations of one site's tokens."""
     return a.energy * b.energy / (len(a.x) - 1)
 
 
 def caution(sites_a: Sequence[Prepared], sites_b: Sequence[Prepared]) -> str | None:
-    """What is to be borne in mind about the measure of two models' layers, None where there is nothing."""
+    """Return a caveat about the measure of two models' layers, or None."""
     most = max(by_chance(a, b) for a in sites_a for b in sites_b)
     if most < MUCH_BY_CHANCE:
         return None
@@ -99,7 +107,10 @@ def caution(sites_a: Sequence[Prepared], sites_b: Sequence[Prepared]) -> str | N
 
 
 def prepare_debiased(x: Any) -> DebiasedPrepared:
-    """What `compare_debiased` needs of activations [n, d]. Raises ValueError as `linear_cka` does."""
+    """Preprocess activations [n, d] for `compare_debiased`.
+
+    Raises ValueError as `linear_cka` does.
+    """
     x = centred(checked(x, _LEAST_DEBIASED))
     x = x / x.norm()
     squares = x.square().sum(1)
@@ -110,15 +121,16 @@ def prepare_debiased(x: Any) -> DebiasedPrepared:
 
 
 def compare_debiased(a: DebiasedPrepared, b: DebiasedPrepared) -> float:
-    """The debiased measure of two prepared sites."""
+    """Return the debiased measure of two preprocessed sites."""
     return at_most_one(_unbiased_hsic(a.x, a.squares, b.x, b.squares))
 
 
 def _unbiased_hsic(x: torch.Tensor, squares_x: torch.Tensor, y: torch.Tensor, squares_y: torch.Tensor) -> float:
-    """n (n − 3) times the estimate, of centred x [n, d1] and y [n, d2], without their kernels.
+    """Return n (n − 3) times the unbiased HSIC, without forming the kernels.
 
-    With k = xxᵀ and m = yyᵀ but zero diagonals it is tr(km) + 1ᵀk1 1ᵀm1 / (n − 1)(n − 2) − 2 · 1ᵀkm1 / (n − 2); since x
-    is centred, k1 is −squares_x.
+    The inputs are centred x [n, d1] and y [n, d2] and the squared norms of their rows. With k = xxᵀ and m = yyᵀ with
+    their diagonals set to zero, it is tr(km) + 1ᵀk1 1ᵀm1 / (n − 1)(n − 2) − 2 · 1ᵀkm1 / (n − 2); since x is centred,
+    k1 is −squares_x.
     """
     n, both = len(x), float(squares_x @ squares_y)
     return (

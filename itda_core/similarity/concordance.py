@@ -1,14 +1,16 @@
-"""Concordance over shared sources: two sites decompose the tokens over the same places in the text.
+"""Concordance of two sites that decompose the same tokens over shared sources.
 
-Dictionaries of two sites choose different sources, and thereby differ in more than the sites do. Here the sources that
-most of the dictionaries chose are read in every site (as in transplanting), and all other tokens are decomposed over
-them. Two things are then told of each token, in the same words for every model: its cosines with the sources, which
-pursuit starts from, and the share of its norm that pursuit leaves. The measure is the product of how well two sites
-agree in the one and in the other, by Lin's concordance (Lin 1989, "A Concordance Correlation Coefficient to Evaluate
-Reproducibility"), which is 1 for the same values only, where a correlation is 1 for any line.
+Dictionaries of two sites choose different sources, and so differ by more than the sites do. Here the sources that
+most of the dictionaries chose are taken in every site (as in transplanting), and all other tokens are decomposed over
+them. Two quantities that are comparable between models then describe each token: its cosines with the sources, which
+pursuit starts from, and the share of its norm that remains after pursuit. The measure is the product of the agreement
+of two sites in the one and in the other, by Lin's concordance (Lin 1989, "A Concordance Correlation Coefficient to
+Evaluate Reproducibility"), which is 1 for equal values only, whereas a correlation is 1 for any increasing linear
+relation.
 
-One encode for each site, whatever it is compared with. Symmetric. Invariant to rotations, reflections and permutations
-of neurons, and to scaling, of each activation even; not to a shift of all activations. Source: this project.
+Each site is encoded once, whatever it is compared with. Symmetric. Invariant to rotations, reflections and
+permutations of neurons, and to scaling, even of each activation separately; not to a shift of all activations.
+Source: this project.
 """
 
 from collections import Counter
@@ -34,34 +36,35 @@ from itda_core.similarity.checks import (
 from itda_core.similarity.overlap import source_keys
 
 STEPS = 4
-"""Pursuit steps: enough to tell tokens apart; with more, what is left is less and less alike."""
-_LEAST_TOKENS = 8  # that are no atoms
+"""Pursuit steps: enough to distinguish tokens; with more, the residuals become less and less similar."""
+_LEAST_TOKENS = 8  # minimum number of tokens that are not atoms
 _CELLS = 1 << 22  # cosines of a site, 16 MB: many sites are held at once
-_SPREAD = 1e-6  # of values in [-1, 1]; with less they are the same but for rounding
+_SPREAD = 1e-6  # standard deviation of values in [-1, 1]; with less they are equal up to rounding
 
 
 class ConcordanceStats(NamedTuple):
-    """Values that two sites are to agree in, with what their concordance needs of each alone."""
+    """Centred values, mean and variance for Lin's concordance."""
 
     centred: torch.Tensor
-    """[values] float32: less their mean."""
+    """[values] float32: values minus their mean."""
     mean: float
-    """The mean."""
+    """Mean of the values."""
     variance: float
-    """The variance."""
+    """Variance of the values."""
 
 
 class Prepared(NamedTuple):
-    """One site's activations, ready to be compared: of the tokens that are no atoms, in their order."""
+    """One site's preprocessed activations: the tokens that are not atoms, in order."""
 
     cosines: ConcordanceStats
-    """With the site's activations at the shared sources, tokens × atoms of them; of evenly spread tokens if many."""
+    """Cosines with the site's activations at the shared sources, flattened tokens × atoms; of evenly spaced tokens if
+    there are many."""
     left: ConcordanceStats
-    """Norm of the residual, as a share of the activation's, one for each token."""
+    """Norm of the residual as a share of the activation's norm, one value per token."""
 
 
 def shared_concordance(x: Any, y: Any, atoms: Any, steps: int = STEPS) -> float:
-    """Agreement of two sites over the same sources, in [0, 1].
+    """Return the agreement of two sites over the same sources, in [0, 1].
 
     Args:
         x: [n, d1] float activations.
@@ -70,15 +73,15 @@ def shared_concordance(x: Any, y: Any, atoms: Any, steps: int = STEPS) -> float:
         steps: pursuit steps.
 
     Raises:
-        ValueError: wrong shapes, an atom that is no row, fewer than 8 tokens that are no atoms, a value that is not
-            finite, or constant or zero activations.
+        ValueError: wrong shapes, an atom that is not a row, fewer than 8 tokens that are not atoms, a value that is
+            not finite, or constant or zero activations.
     """
     x, y = check_pair(x, y)
     return compare(prepare(x, atoms, steps), prepare(y, atoms, steps))
 
 
 def prepare(x: Any, atoms: Any, steps: int = STEPS) -> Prepared:
-    """What `compare` needs of activations [n, d] and the shared sources' rows.
+    """Preprocess activations [n, d] and the shared sources' rows for `compare`.
 
     Raises ValueError as `shared_concordance` does.
     """
@@ -102,17 +105,22 @@ def prepare(x: Any, atoms: Any, steps: int = STEPS) -> Prepared:
 
 
 def compare(a: Prepared, b: Prepared) -> float:
-    """The measure of two prepared sites: 0 where they disagree in either."""
+    """Return the measure of two preprocessed sites.
+
+    It is 0 if either concordance is not positive.
+    """
     return max(0.0, _concordance(a.cosines, b.cosines)) * max(0.0, _concordance(a.left, b.left))
 
 
 def shared_sources(dictionaries: Iterable[Any], n: int | None = None) -> np.ndarray:
-    """[n, 2] int64: the sources that most dictionaries chose, in the order of the text.
+    """Return the sources that most dictionaries chose, in corpus order.
+
+    Int64, shape [n, 2].
 
     Args:
         dictionaries: the sources of each, [m, 2] as `jaccard` takes them.
-        n: how many sources; half the dictionaries' mean size unless given. Of those that were chosen equally often, the
-            first in the text.
+        n: number of sources; by default half the dictionaries' mean size. Ties in the number of dictionaries are
+            broken by order in the corpus.
 
     Raises ValueError for no dictionaries or no sources.
     """
@@ -132,6 +140,9 @@ def _told(values: torch.Tensor) -> ConcordanceStats:
 
 
 def _concordance(a: ConcordanceStats, b: ConcordanceStats) -> float:
-    """Lin's coefficient: 2 cov / (var + var + (difference of means)²)."""
+    """Return Lin's concordance correlation coefficient.
+
+    2 cov / (var + var + (difference of means)²).
+    """
     shared = 2 * float(a.centred @ b.centred) / len(a.centred)
     return at_most_one(shared / (a.variance + b.variance + (a.mean - b.mean) ** 2))

@@ -1,9 +1,11 @@
-"""Correlation of per-token reconstruction errors: which tokens two dictionaries find hard.
+"""Correlation of the per-token reconstruction errors of two dictionaries.
+
+It measures whether the same tokens are hard to reconstruct for both.
 
 Symmetric. The errors are relative, |x − x̂|²/|x|², so it is invariant to rotations, reflections and permutations of
-neurons, and to isotropic scaling; not to a shift of all activations. Source: this project; each dictionary explains the
-activations of its own site, as in Eq. 6 of the ITDA paper, and the tokens are what the two have in common. Tokens that
-are atoms of either are left out: their error is 0 whatever the model is.
+neurons, and to isotropic scaling; not to a shift of all activations. Source: this project; each dictionary
+reconstructs the activations of its own site, as in Eq. 6 of the ITDA paper, and only the tokens are shared. Tokens
+that are atoms of either are left out: their error is 0 whatever the model is.
 """
 
 from typing import Any, NamedTuple
@@ -15,30 +17,30 @@ from itda_core.pursuit.tensors import real_tensor
 from itda_core.similarity.checks import TooFewTokens, rows_but, scaled
 
 _LEAST_TOKENS = 3
-_SPREAD = 1e-9  # of the largest error; with less they are the same but for rounding
+_SPREAD = 1e-9  # share of the largest error; with less spread they are equal up to rounding
 
 
 class Prepared(NamedTuple):
-    """One site's errors, ready to be compared."""
+    """One site's preprocessed errors."""
 
     errors: np.ndarray
-    """[n] float64, scaled: a correlation does not look at it."""
+    """[n] float64, scaled: a correlation is scale-invariant."""
     counts: np.ndarray
-    """[n] bool: the tokens that are no atoms."""
+    """[n] bool: mask of the tokens that are not atoms."""
 
 
 def error_correlation(errors_a: Any, errors_b: Any, atoms_a: Any = (), atoms_b: Any = ()) -> float:
-    """Pearson correlation of two dictionaries' errors on the same tokens, in [-1, 1].
+    """Return the Pearson correlation of two dictionaries' errors, in [-1, 1].
 
     Args:
         errors_a: [n] errors: each token's by the one dictionary.
-        errors_b: [n] errors by the other.
+        errors_b: [n] errors of the same tokens by the other.
         atoms_a: rows of the tokens that are atoms of the one dictionary, or a mask [n] of them.
         atoms_b: those of the other.
 
     Raises:
-        ValueError: wrong shapes, an atom that is no token, fewer than 3 tokens that are no atoms, a value that is not
-            finite, or errors that are all the same.
+        ValueError: wrong shapes, an atom that is not a token, fewer than 3 tokens that are not atoms, a value that is
+            not finite, or errors that are all equal.
     """
     a, b = prepare(errors_a, atoms_a, ("errors_a", "atoms_a")), prepare(errors_b, atoms_b, ("errors_b", "atoms_b"))
     if len(a.errors) != len(b.errors):
@@ -47,7 +49,10 @@ def error_correlation(errors_a: Any, errors_b: Any, atoms_a: Any = (), atoms_b: 
 
 
 def prepare(errors: Any, atoms: Any = (), names: tuple[str, str] = ("errors", "atoms")) -> Prepared:
-    """What `compare` needs of errors [n] and the rows that are atoms. Raises ValueError as `error_correlation` does."""
+    """Preprocess errors [n] and the rows that are atoms for `compare`.
+
+    Raises ValueError as `error_correlation` does.
+    """
     values = real_tensor(errors, names[0]).to("cpu", torch.float64)
     if values.ndim != 1 or len(values) < _LEAST_TOKENS:
         raise ValueError(
@@ -60,7 +65,10 @@ def prepare(errors: Any, atoms: Any = (), names: tuple[str, str] = ("errors", "a
 
 
 def compare(a: Prepared, b: Prepared) -> float:
-    """The measure of two prepared sites. Raises TooFewTokens where those that are left say nothing."""
+    """Return the measure of two preprocessed sites.
+
+    Raises TooFewTokens if the remaining tokens are too few or their errors are all equal.
+    """
     counts = a.counts & b.counts
     if counts.sum() < _LEAST_TOKENS:
         raise TooFewTokens(f"{counts.sum()} tokens are no atoms of either dictionary: give more tokens")
@@ -69,7 +77,10 @@ def compare(a: Prepared, b: Prepared) -> float:
 
 
 def _centred(values: np.ndarray) -> np.ndarray:
-    """Less their mean, scaled to unit norm."""
+    """Subtract the mean and scale to unit norm.
+
+    Raises TooFewTokens if all values are equal.
+    """
     values = values - values.mean()
     norm = np.linalg.norm(values)
     if not norm > _SPREAD * len(values):

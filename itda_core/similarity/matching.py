@@ -1,8 +1,10 @@
-"""The layer-matching benchmark of Kornblith et al. 2019, as the ITDA paper scores it (Eq. 9).
+"""Layer-matching benchmark, with the accuracy of the ITDA paper.
 
-Of two models that differ in their seed only, layer i of the one should be most like layer i of the other. The accuracy
-of a measure is the share of layers for which it is, over the ordered pairs of distinct models. (The paper's sum takes
-in the pairs of a model with itself, which every measure gets right.)
+Benchmark of Kornblith et al. 2019; accuracy of the ITDA paper, Eq. 9.
+
+For two models that differ in their seed only, layer i of the one should be most similar to layer i of the other. The
+accuracy of a measure is the share of layers for which this holds, over the ordered pairs of distinct models. (The
+paper's sum includes the pairs of a model with itself, which every measure matches correctly.)
 """
 
 from collections.abc import Mapping
@@ -15,38 +17,43 @@ from itda_core.common.arguments import array_of
 _RESAMPLES = 2_000
 _LEVEL = 0.95
 _LEAST_MODELS = 3
-_SAME = 1e-9  # relative depths that differ by less are the same
+_SAME = 1e-9  # relative depths that differ by less are equal
 
 
 @dataclass(frozen=True)
 class LayerMatching:
-    """How often a measure finds the layer of the same depth."""
+    """Accuracy of a measure in finding the layer of the same depth."""
 
     accuracy: float
-    """Share of layers whose best match is right, in [0, 1]."""
+    """Share of layers whose best match is correct, in [0, 1]."""
     interval: tuple[float, float] | None
-    """95 % bootstrap interval over the models, as if other seeds had been trained; None for fewer than three models."""
+    """95 % bootstrap interval over the models, which estimates variation over training seeds; None for fewer than
+    three models."""
     n_pairs: int
-    """Ordered pairs of distinct models."""
+    """Number of ordered pairs of distinct models."""
 
 
 def layer_matching(similarities: Mapping[tuple[str, str], np.ndarray]) -> LayerMatching:
-    """The accuracy over ordered pairs of distinct models, and its interval; the same at every call.
+    """Return the accuracy over ordered pairs of distinct models, with its interval.
+
+    The result is deterministic.
 
     Args:
-        similarities: per ordered pair of models [layers of the first, layers of the second], larger is more alike.
+        similarities: per ordered pair of models [layers of the first, layers of the second], larger is more similar.
 
     Raises:
-        ValueError: no pairs, a pair of a model with itself, a matrix that is none, or a value that is not finite.
+        ValueError: no pairs, a pair of a model with itself, a value that is not a matrix, or a value that is not
+            finite.
     """
     return mean_matching({pair: float(matched_layers(matrix).mean()) for pair, matrix in similarities.items()})
 
 
 def mean_matching(shares: Mapping[tuple[str, str], float]) -> LayerMatching:
-    """The mean over ordered pairs of distinct models of the share of layers that each pair matched, and its interval.
+    """Return the mean share of matched layers over model pairs, with its interval.
 
-    Pairs that share a model say much the same, so models are drawn anew and not pairs: a pair counts as often as its
-    two models together were drawn (Snijders and Borgatti 1999, without pairs of a model with itself).
+    The mean is over ordered pairs of distinct models. Pairs that share a model are not independent, so models are
+    resampled and not pairs: a pair is weighted by the product of the resampling counts of its two models (Snijders
+    and Borgatti 1999, without pairs of a model with itself).
 
     Raises ValueError for no pairs, or a pair of a model with itself.
     """
@@ -70,12 +77,14 @@ def mean_matching(shares: Mapping[tuple[str, str], float]) -> LayerMatching:
 
 
 def matched_layers(similarity: np.ndarray) -> np.ndarray:
-    """[layers of A] whether each layer's best match in B is right: 1 or 0; of several that tie for best, their share.
+    """Return 1 or 0 per layer of A for a correct or incorrect best match in B.
+
+    Shape [layers of A]. If several layers of B tie for best, the value is the share of them that is correct.
 
     Args:
-        similarity: [layers of A, layers of B], larger is more alike.
+        similarity: [layers of A, layers of B], larger is more similar.
 
-    Raises ValueError for what is no matrix, or has a value that is not finite.
+    Raises ValueError for an argument that is not a matrix, or has a value that is not finite.
     """
     values = array_of(similarity, "similarity").astype(np.float64)
     if values.ndim != 2 or 0 in values.shape or not np.isfinite(values).all():
@@ -85,10 +94,10 @@ def matched_layers(similarity: np.ndarray) -> np.ndarray:
 
 
 def same_depth(n_a: int, n_b: int) -> np.ndarray:
-    """[n_a, n_b] bool: which layers of B lie nearest to each layer of A by relative depth.
+    """Return the mask of B's layers nearest in relative depth to each layer of A.
 
-    The depth of block i of n is (i + 1)/n, the share of the blocks that its output has passed; where two layers of B
-    lie equally near, both count. For models of equal depth that is the same layer.
+    Bool, shape [n_a, n_b]. The depth of block i of n is (i + 1)/n, the share of the blocks that its output has
+    passed; if two layers of B are equally near, both count. For models of equal depth it is the same layer.
     """
     depth_a, depth_b = (np.arange(1, n + 1) / n for n in (n_a, n_b))
     distance = np.abs(depth_a[:, None] - depth_b[None, :])
@@ -96,5 +105,5 @@ def same_depth(n_a: int, n_b: int) -> np.ndarray:
 
 
 def both_ways(pairs: Mapping[tuple[str, str], np.ndarray]) -> dict[tuple[str, str], np.ndarray]:
-    """A symmetric measure's matrices for both orders of each pair, from those for one order."""
+    """Return a symmetric measure's matrices for both orders of each pair."""
     return {**pairs, **{(b, a): matrix.T for (a, b), matrix in pairs.items()}}

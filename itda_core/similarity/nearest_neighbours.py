@@ -1,8 +1,8 @@
-"""Mutual k-nearest neighbours (Huh et al. 2024, "The Platonic Representation Hypothesis", appendix A).
+"""Mutual k-nearest neighbours (Huh et al. 2024).
 
-For each token its k nearest others by cosine, in both models; the measure is the mean share of them that is common.
-Symmetric. Invariant to rotations, reflections and permutations of neurons, and to scaling, of each activation even; not
-to a shift of all activations.
+"The Platonic Representation Hypothesis", appendix A: for each token its k nearest others by cosine, in both models;
+the measure is the mean share of them that both have in common. Symmetric. Invariant to rotations, reflections and
+permutations of neurons, and to scaling, even of each activation separately; not to a shift of all activations.
 """
 
 from typing import Any, NamedTuple
@@ -16,19 +16,21 @@ _BLOCK = 512  # rows whose cosines with all others are in memory at once
 
 
 class Prepared(NamedTuple):
-    """One site's activations, ready to be compared."""
+    """One site's preprocessed activations."""
 
     neighbours: torch.Tensor
     """[n, k] int64: rows of each token's nearest others, in ascending order of row."""
 
 
 def mutual_knn(x: Any, y: Any, k: int = 10) -> float:
-    """Mean share of the k nearest neighbours that two models have in common, in [0, 1]; about k/n by chance.
+    """Return the mean share of k nearest neighbours common to two models, in [0, 1].
+
+    About k/n by chance.
 
     Args:
         x: [n, d1] float activations.
         y: [n, d2] float activations of the same tokens.
-        k: how many neighbours.
+        k: number of neighbours.
 
     Raises:
         ValueError: wrong shapes, k below 1, no more than k + 1 tokens (all would be neighbours), a value that is not
@@ -39,20 +41,23 @@ def mutual_knn(x: Any, y: Any, k: int = 10) -> float:
 
 
 def prepare(x: Any, k: int = 10) -> Prepared:
-    """What `compare` needs of activations [n, d]. Raises ValueError as `mutual_knn` does."""
+    """Preprocess activations [n, d] for `compare`.
+
+    Raises ValueError as `mutual_knn` does.
+    """
     k = count(k, "k")
     unit = unit_rows(checked(x, k + 2)).float()
     found = torch.empty(len(unit), k, dtype=torch.int64)
     for start in range(0, len(unit), _BLOCK):
         cosine = unit[start : start + _BLOCK] @ unit.T
         here = torch.arange(len(cosine))
-        cosine[here, start + here] = -torch.inf  # nobody is their own neighbour
+        cosine[here, start + here] = -torch.inf  # no token is its own neighbour
         found[start : start + _BLOCK] = cosine.topk(k, sorted=False).indices
     return Prepared(found.sort(1).values)
 
 
 def compare(a: Prepared, b: Prepared) -> float:
-    """The measure of two prepared sites."""
-    # Each row's neighbours are distinct, so a shared one stands twice, side by side, once both lists are sorted.
+    """Return the measure of two preprocessed sites."""
+    # Each row's neighbours are distinct, so a shared one appears twice in a row once both lists are sorted.
     both = torch.cat([a.neighbours, b.neighbours], 1).sort(1).values
     return float((both[:, 1:] == both[:, :-1]).sum()) / a.neighbours.numel()

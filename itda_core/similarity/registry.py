@@ -1,4 +1,7 @@
-"""The measures on activations as a table, each in its two parts: prepare a site once, then compare it with many."""
+"""Registry of the measures on activations.
+
+Each measure is split in two functions, so that a site is preprocessed once and then compared with many others.
+"""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -13,16 +16,16 @@ from itda_core.similarity import canonical_correlation, cka, nearest_neighbours,
 
 @dataclass(frozen=True)
 class Measure:
-    """A measure of how alike two sites are."""
+    """A similarity measure between two sites."""
 
     name: str
-    """The function's name in `itda_core.similarity`, and after it what is not its default."""
+    """The function's name in `itda_core.similarity`, with a suffix for non-default options."""
     prepare: Callable[[torch.Tensor], Any]
-    """Takes a site's activations [n, d]; what it gives is all that `compare` needs of the site."""
+    """Takes a site's activations [n, d] and returns everything that `compare` needs of the site."""
     compare: Callable[[Any, Any], float]
-    """Takes two prepared sites with the same tokens; larger is more alike."""
+    """Takes two preprocessed sites with the same tokens; larger is more similar."""
     symmetric: bool = True
-    """Whether the order of the two does not matter."""
+    """Whether the order of the two sites does not matter."""
 
 
 ACTIVATION_MEASURES = (
@@ -38,18 +41,20 @@ ACTIVATION_MEASURES = (
     Measure("relative_representation", relative.prepare, relative.compare),
     Measure("mutual_knn", nearest_neighbours.prepare, nearest_neighbours.compare),
 )
-"""Those that compare activations, in the order of the ITDA paper's Table 1, and then the one that it left out; a second
-form of a measure comes after the first."""
+"""Measures on activations, in the order of the ITDA paper's Table 1, followed by the one that it left out; a variant
+of a measure follows the measure."""
 
 
 def layer_similarities(
     compare: Callable[[Any, Any], float], sites_a: Sequence[Any], sites_b: Sequence[Any]
 ) -> np.ndarray:
-    """[layers of A, layers of B] float64: every layer of one model against every layer of another.
+    """Return the similarity of every layer of A with every layer of B.
+
+    Float64, shape [layers of A, layers of B].
 
     Args:
-        compare: a measure's.
-        sites_a: prepared, one for each layer of A.
+        compare: a measure's comparison function.
+        sites_a: preprocessed sites, one for each layer of A.
         sites_b: those of B.
     """
     return np.array([[compare(a, b) for b in sites_b] for a in sites_a], dtype=np.float64)

@@ -1,8 +1,9 @@
-"""Linear regression: how much of one site's variance a linear map of the other's activations explains (Kornblith et al.
-2019, §4, R² of linear regression; the baseline of the ITDA paper's Table 1).
+"""Linear regression: variance of one site explained by a linear map of the other.
 
-Directed, from x to y. Invariant to any invertible affine map of x; of y, to rotations, reflections and permutations of
-neurons, isotropic scaling, and a shift.
+Kornblith et al. 2019, §4, R² of linear regression; the baseline of the ITDA paper's Table 1.
+
+Directed, from x to y. Invariant to any invertible affine map of x; for y, to rotations, reflections and permutations
+of neurons, isotropic scaling, and a shift.
 """
 
 from typing import Any, NamedTuple
@@ -13,20 +14,22 @@ from itda_core.similarity.checks import TooFewTokens, at_most_one, basis, check_
 
 
 class Prepared(NamedTuple):
-    """One site's activations, ready to be compared in both roles."""
+    """One site's preprocessed activations, for use as predictor or target."""
 
     left: torch.Tensor
-    """[n, rank] float64: orthonormal columns that span what a linear map can reach."""
+    """[n, rank] float64: orthonormal columns that span the image of all linear maps of the activations."""
     scaled: torch.Tensor
     """[n, rank] float64: the centred activations in their principal directions, of total variance 1."""
 
 
 def linear_regression(x: Any, y: Any) -> float:
-    """R² of y from x by least squares with an intercept, over all dimensions together, in [0, 1].
+    """Return the R² of y from x by least squares with an intercept, in [0, 1].
+
+    The R² is over all dimensions together.
 
     Args:
         x: [n, d1] float activations, the predictor.
-        y: [n, d2] float activations of the same tokens, the predicted.
+        y: [n, d2] float activations of the same tokens, the target.
 
     Raises:
         ValueError: wrong shapes, a value that is not finite, constant activations, or no more tokens than directions,
@@ -37,7 +40,10 @@ def linear_regression(x: Any, y: Any) -> float:
 
 
 def prepare(x: Any) -> Prepared:
-    """What `compare` needs of activations [n, d]. Raises ValueError as `linear_regression` does."""
+    """Preprocess activations [n, d] for `compare`.
+
+    Raises ValueError as `linear_regression` does.
+    """
     found = basis(checked(x))
     if found.left.shape[1] >= len(x) - 1:
         raise TooFewTokens(
@@ -48,5 +54,5 @@ def prepare(x: Any) -> Prepared:
 
 
 def compare(a: Prepared, b: Prepared) -> float:
-    """R² of b from a."""
+    """Return the R² of b from a."""
     return at_most_one(float((a.left.T @ b.scaled).square().sum()))

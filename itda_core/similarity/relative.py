@@ -1,9 +1,10 @@
-"""Similarity of relative representations (Moschella et al. 2023, "Relative representations enable zero-shot latent
-space communication", §3), as the ITDA paper uses them in §5.1.
+"""Similarity of relative representations, as in the ITDA paper's §5.1.
 
-Each activation is described by its cosines with the activations at some anchor tokens, the same tokens in both models;
-the measure is the mean cosine between the two descriptions of a token. Symmetric. Invariant to rotations, reflections
-and permutations of neurons, and to isotropic scaling; not to a shift of all activations.
+Moschella et al. 2023, "Relative representations enable zero-shot latent space communication", §3.
+
+Each activation is represented by its cosines with the activations at anchor tokens, the same tokens in both models;
+the measure is the mean cosine between the two representations of a token. Symmetric. Invariant to rotations,
+reflections and permutations of neurons, and to isotropic scaling; not to a shift of all activations.
 """
 
 from typing import Any, NamedTuple
@@ -18,37 +19,43 @@ _SEED = 0
 
 
 class Prepared(NamedTuple):
-    """One site's activations, ready to be compared."""
+    """One site's preprocessed activations."""
 
     relative: torch.Tensor
     """[n, anchors] float32: relative representations, scaled to unit norm."""
 
 
 def relative_representation(x: Any, y: Any, anchors: Any = 300) -> float:
-    """Mean cosine between the tokens' relative representations, in [-1, 1].
+    """Return the mean cosine between relative representations, in [-1, 1].
 
     Args:
         x: [n, d1] float activations.
         y: [n, d2] float activations of the same tokens.
-        anchors: how many tokens are drawn as anchors (at most n are), always the same ones; or their rows, [m] int;
-            or a mask [n] of them.
+        anchors: number of tokens sampled as anchors (at most n are), with a fixed seed; or their rows, [m] int; or a
+            mask [n] of them.
 
     Raises:
         ValueError: wrong shapes, fewer than 3 tokens, a value that is not finite, constant or zero activations, fewer
-            than 2 anchors, or an anchor that is no row.
+            than 2 anchors, or an anchor that is not a row.
     """
     x, y = check_pair(x, y)
     return compare(prepare(x, anchors), prepare(y, anchors))
 
 
 def prepare(x: Any, anchors: Any = 300) -> Prepared:
-    """What `compare` needs of activations [n, d]. Raises ValueError as `relative_representation` does."""
+    """Preprocess activations [n, d] for `compare`.
+
+    Raises ValueError as `relative_representation` does.
+    """
     unit = unit_rows(checked(x)).float()
     return Prepared(unit_rows(unit @ unit[anchor_rows(len(x), anchors)].T))
 
 
 def anchor_rows(n: int, anchors: Any) -> torch.Tensor:
-    """[m] int64 rows of the anchors among n tokens. Raises ValueError as `relative_representation` does."""
+    """Return the rows of the anchors among n tokens.
+
+    Int64, shape [m]. Raises ValueError as `relative_representation` does.
+    """
     if np.ndim(array_of(anchors, "anchors")) == 0:
         rows = torch.randperm(n, generator=torch.Generator().manual_seed(_SEED))[: count(anchors, "anchors", 0)]
     else:
@@ -59,5 +66,5 @@ def anchor_rows(n: int, anchors: Any) -> torch.Tensor:
 
 
 def compare(a: Prepared, b: Prepared) -> float:
-    """The measure of two prepared sites."""
+    """Return the measure of two preprocessed sites."""
     return float(torch.einsum("na,na->n", a.relative, b.relative).double().mean())

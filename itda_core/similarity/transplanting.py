@@ -1,11 +1,11 @@
-"""Transplanting: one model's dictionary carried over to another by its sources.
+"""Transplanting: transfer of one model's dictionary to another by its sources.
 
-A source is a place in the text, and every model has an activation there; so the sources of a dictionary of A, read in
-B, are a dictionary of B whose atoms correspond to A's one to one. The measure counts the tokens whose strongest atom,
-the first that pursuit picks, has the same source in both. Tokens that are atoms are not counted: each picks itself, in
-any model. Directed by whose sources they are; symmetric once those are given. Invariant to rotations, reflections and
-permutations of neurons, and to scaling; not to a shift of all activations. Source: this project, from the ITDA paper's
-Algorithm 2 and the anchors of Moschella et al. 2023.
+A source is a token position in the corpus, and every model has an activation there; so the sources of a dictionary of
+A, read in B, are a dictionary of B whose atoms correspond to A's one to one. The measure is the share of tokens whose
+strongest atom, the first that pursuit picks, has the same source in both. Tokens that are atoms are not counted: each
+picks itself, in any model. Directed in that the sources are A's; symmetric for fixed sources. Invariant to rotations,
+reflections and permutations of neurons, and to scaling; not to a shift of all activations. Source: this project, from
+the ITDA paper's Algorithm 2 and the anchors of Moschella et al. 2023.
 """
 
 from typing import Any, NamedTuple
@@ -14,11 +14,11 @@ import torch
 
 from itda_core.similarity.checks import TooFewTokens, check_pair, checked, distinct_rows, rows_but, unit_rows
 
-_LEAST_TOKENS = 3  # that are no atoms
+_LEAST_TOKENS = 3  # minimum number of tokens that are not atoms
 
 
 class Prepared(NamedTuple):
-    """One site's activations and its dictionary, ready to be compared in both roles."""
+    """One site's preprocessed activations and dictionary, for either role."""
 
     unit: torch.Tensor
     """[n, d] float32 activations, scaled to unit norm."""
@@ -27,20 +27,22 @@ class Prepared(NamedTuple):
     tokens: torch.Tensor
     """[k] int64: the rows that are counted."""
     picks: torch.Tensor
-    """[k] int64: which of the atoms each of them picks first."""
+    """[k] int64: index of the atom that each counted token picks first."""
 
 
 def transplant(x: Any, y: Any, atoms: Any) -> float:
-    """Share of the tokens that first pick the same source in both models, in [0, 1].
+    """Return the share of tokens with the same first source in both models.
+
+    The share is in [0, 1].
 
     Args:
-        x: [n, d1] float activations of the model whose dictionary it is.
+        x: [n, d1] float activations of the model that the dictionary belongs to.
         y: [n, d2] float activations of the same tokens in the other model.
         atoms: [m] int: the rows of x that are the dictionary's sources; or a mask [n] of them.
 
     Raises:
-        ValueError: wrong shapes, fewer than 3 tokens that are no atoms, fewer than 2 atoms, an atom that is no row, a
-            value that is not finite, or constant or zero activations.
+        ValueError: wrong shapes, fewer than 3 tokens that are not atoms, fewer than 2 atoms, an atom that is not a
+            row, a value that is not finite, or constant or zero activations.
     """
     x, y = check_pair(x, y)
     a = prepare(x, atoms)
@@ -48,12 +50,12 @@ def transplant(x: Any, y: Any, atoms: Any) -> float:
 
 
 def prepare(x: Any, atoms: Any, most: int | None = None) -> Prepared:
-    """What `compare` needs of activations [n, d] and the rows that are atoms.
+    """Preprocess activations [n, d] and the rows that are atoms for `compare`.
 
     Args:
         x: activations.
         atoms: as `transplant` takes them.
-        most: so many tokens are counted, the first ones that are no atoms; all of those unless given.
+        most: maximum number of tokens to count, the first ones that are not atoms; all of those by default.
 
     Raises ValueError as `transplant` does.
     """
@@ -68,7 +70,7 @@ def prepare(x: Any, atoms: Any, most: int | None = None) -> Prepared:
 
 
 def compare(a: Prepared, b: Prepared) -> float:
-    """The measure of two prepared sites, by a's sources."""
+    """Return the measure of two preprocessed sites, with a's sources."""
     return float((a.picks == _first_picks(b.unit[a.tokens], b.unit[a.atoms])).double().mean())
 
 

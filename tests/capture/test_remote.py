@@ -31,13 +31,13 @@ CAPTURE = """
 import json, sys
 from pathlib import Path
 import httpx
-from itda_core import remote
+from itda_core.capture import remote
 from itda_core.capture.local import Capture
-from itda_core.common.settings import CutSettings
+from itda_core.common.settings import WindowSettings
 from itda_core.models.model import load_model, load_outline
 from itda_core.capture.store import pack, record_activations
 from itda_core.common.types import Document, Site; from itda_core.common.errors import UserError
-from itda_core.corpus.windows import cut
+from itda_core.corpus.windows import make_windows
 
 corpus, model, root, server, runs = sys.argv[1:]
 documents = [Document("", json.loads(line)["text"]) for line in Path(corpus).read_text().splitlines()[:24]]
@@ -47,7 +47,7 @@ settings = remote.RemoteSettings(
 )
 
 def windows(of):
-    return lambda: cut(documents, of.tokenizer, CutSettings(32), 600)
+    return lambda: make_windows(documents, of.tokenizer, WindowSettings(32), 600)
 
 def names(folder):
     return sorted(path.name for path in folder.glob("shard-*"))

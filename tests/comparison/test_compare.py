@@ -28,9 +28,10 @@ from itda_core.dictionary.dictionary import Dictionary
 from itda_core.jobs.read import read_jobs
 from itda_core.library.library import Library
 from itda_core.library.manifest import DictionaryManifest
-from itda_core.queries import pairs
+from itda_core.queries import pair_tokens
 from itda_core.queries.pair_filters import LEAST_TOGETHER, PAIR_SORTS, PairFilter
-from itda_core.queries.pairs import Measures, Pair, PartCounts
+from itda_core.queries.pair_tokens import Measures
+from itda_core.queries.pairs import Pair, PartCounts
 from itda_core.reports.chance import chance
 from itda_core.reports.comparison import SUMMARY_FILE, folder_of, kept_pairs, read_comparison, read_measures
 from tests.support.places import REPOSITORY
@@ -502,7 +503,7 @@ def test_tokens_are_joined_some_documents_at_a_time(
     key = "token" if pieces == 1 else "characters"
     found = []
     for most in (1 << 20, 20, 1):
-        monkeypatch.setattr(pairs, "_TOKENS_AT_ONCE", most)
+        monkeypatch.setattr(pair_tokens, "_TOKENS_AT_ONCE", most)
         pair = Pair(a, b, key)
         found.append(
             (pair.coverage(), pair.strata().to_numpy().tolist(), [each.tolist() for each in pair.common_tokens()])
@@ -518,7 +519,7 @@ def test_tokens_are_joined_some_documents_at_a_time(
 def test_comparing_many_tokens_stays_within_its_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     # 1.2 M tokens against 0.9 M of another tokenizer, whose join at once takes more than this.
     monkeypatch.setattr(Pair, "_MEMORY", "64MB")
-    monkeypatch.setattr(pairs, "_TOKENS_AT_ONCE", 1 << 16)
+    monkeypatch.setattr(pair_tokens, "_TOKENS_AT_ONCE", 1 << 16)
     paths = []
     for name, per_document, width in (("a", 120, 6), ("b", 90, 8)):
         path = write_index(tmp_path / name, windows(1), A_SOURCES)

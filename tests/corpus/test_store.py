@@ -178,14 +178,14 @@ def test_two_processes_may_ingest_the_same_corpus_at_once(tmp_path):
     code = """
 import sys, time
 from pathlib import Path
-from itda_core.common.settings import CorpusSettings, CutSettings
+from itda_core.common.settings import CorpusSettings, WindowSettings
 from itda_core.corpus.store import ingest
 # Neither goes on before the other has written as much, so both have written everything before one renames.
 def meet(count):
     Path(f"met-{sys.argv[1]}-{count}").touch()
     while not Path(f"met-{1 - int(sys.argv[1])}-{count}").exists():
         time.sleep(0.001)
-print(ingest(CorpusSettings("a.jsonl"), CutSettings(), Path("corpora"), meet).id)
+print(ingest(CorpusSettings("a.jsonl"), WindowSettings(), Path("corpora"), meet).id)
 """
     environment = {**os.environ, "PYTHONPATH": str(REPOSITORY)}
     command = [sys.executable, "-c", code]
@@ -212,13 +212,13 @@ def test_what_a_crash_leaves_is_no_corpus(tmp_path, crash):
     code = f"""
 import os, sys
 from pathlib import Path
-from itda_core.common.settings import CorpusSettings, CutSettings
+from itda_core.common.settings import CorpusSettings, WindowSettings
 from itda_core.corpus.store import ingest
 def die(*arguments):
     os._exit(9)
 if {crash!r} == "before the rename":
     Path.rename = die
-ingest(CorpusSettings({settings.spec!r}), CutSettings(), Path({str(tmp_path / "corpora")!r}),
+ingest(CorpusSettings({settings.spec!r}), WindowSettings(), Path({str(tmp_path / "corpora")!r}),
        die if {crash!r} == "in the documents" else None)
 """
     assert subprocess.run([sys.executable, "-c", code]).returncode == 9

@@ -148,7 +148,7 @@ def test_how_many_rows_are_judged_together_does_not_matter(
     activations: torch.Tensor, sources: torch.Tensor, monkeypatch: pytest.MonkeyPatch, together: int
 ) -> None:
     expected = build_dictionary([(activations, sources)], l0=6, threshold=0.05)
-    monkeypatch.setattr("itda_core.pursuit.numba_backend.CpuPursuer.in_order", together)
+    monkeypatch.setattr("itda_core.pursuit.numba_backend.NumbaBackend.in_order", together)
     built = build_dictionary([(activations, sources)], l0=6, threshold=0.05)
     assert torch.equal(built.atoms, expected.atoms)
     assert torch.equal(built.admission_errors, expected.admission_errors)

@@ -47,7 +47,7 @@ def test_what_a_killed_job_was_writing_is_cleared_by_the_next(tmp_path: Path) ->
     code = f"""
 import time
 from pathlib import Path
-from itda_core.common.settings import CorpusSettings, CutSettings
+from itda_core.common.settings import CorpusSettings, WindowSettings
 from itda_core.corpus.store import ingest
 from itda_core.common.files import written_whole
 from itda_core.jobs.job import running_job
@@ -55,7 +55,7 @@ settings = CorpusSettings({str(tmp_path / "texts.jsonl")!r})
 root = Path({str(root)!r})
 with running_job(root, "Killed") as job, written_whole(job._folder / "state.json") as part:
     part.write_text("half")
-    ingest(settings, CutSettings(), root / "corpora", lambda n: time.sleep(100))
+    ingest(settings, WindowSettings(), root / "corpora", lambda n: time.sleep(100))
 """
     killed(code, lambda: list(root.glob("corpora/.ingest.*/documents.parquet")))
     left = {path.name.split(".")[1] for path in dotted(root)}

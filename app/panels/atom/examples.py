@@ -8,11 +8,12 @@ from app.format.tables import each
 from app.format.text import number, share
 from app.panels.atom.source import show_document
 from app.panels.token_rows import tokens_of
-from itda_core.queries.atoms import INTERVALS, Atom, Index
+from itda_core.queries.atoms import Atom, Index
+from itda_core.queries.examples import INTERVALS
 
 
 def show_examples(atom: Atom, index: Index) -> None:
-    """Where it fires: the top, five intervals, and the lowest."""
+    """Show passages on which the atom fires: the top, five intervals, the lowest."""
     top, spread, low = (
         index.top_examples(atom.atom),
         index.interval_examples(atom.atom),

@@ -1,4 +1,4 @@
-"""Atom page: figures and the histogram of activations."""
+"""Atom page: key figures and the histogram of activations."""
 
 import streamlit as st
 
@@ -10,7 +10,7 @@ from itda_core.queries.atoms import Atom, Index
 
 
 def show_figures(atom: Atom, record: DictionaryManifest) -> None:
-    """The atom's numbers."""
+    """Show the atom's key figures."""
     with st.grid(4, min_column_width=150):
         st.metric("Fires on", f"{count(atom.count)} tokens", border=True, help="Captured tokens with a coefficient")
         st.metric("Share of tokens", share(atom.density), border=True)
@@ -31,7 +31,7 @@ def show_figures(atom: Atom, record: DictionaryManifest) -> None:
 
 
 def show_histogram(atom: Atom, index: Index) -> None:
-    """How strongly it fires, and how often."""
+    """Show the histogram of the atom's coefficients."""
     bins = index.histogram(atom.atom)
     st.subheader(f"Coefficients, {share(atom.density)} of tokens")
     if bins.empty:

@@ -1,4 +1,4 @@
-"""Atom page: title, neighbours by number, downloads."""
+"""Atom page: title, previous and next atom, downloads."""
 
 import json
 from dataclasses import asdict
@@ -21,7 +21,7 @@ def step(dictionary_id: str, atom: int) -> None:
 
 
 def show_header(record: DictionaryManifest, atom: Atom, index: Index) -> None:
-    """Which atom this is, the way back, the neighbours in order, and the link to keep."""
+    """Show the title, the link back, previous and next atom, and the permanent link."""
     with st.container(horizontal=True, vertical_alignment="center"):
         chrome.dictionary_link(record.id, chrome.dictionary_names()[record.id], icon="arrow_back")
         st.space("stretch")
@@ -48,7 +48,7 @@ def show_header(record: DictionaryManifest, atom: Atom, index: Index) -> None:
 
 
 def show_downloads(record: DictionaryManifest, atom: Atom, index: Index) -> None:
-    """The link to this atom, and its data."""
+    """Show the permanent link to this atom, and downloads of its data."""
 
     def as_json() -> str:
         fired = index.activations(atom.atom, MOST_DOWNLOADED).to_dict("records")
@@ -76,7 +76,7 @@ def show_downloads(record: DictionaryManifest, atom: Atom, index: Index) -> None
 
 
 def permanent_link(dictionary_id: str, atom: int) -> str:
-    """The address of an atom, whole."""
+    """Return the absolute URL of an atom."""
     query = urlencode(codec.encode(pages.AtomState(dictionary_id, atom)))
     here = urlsplit(st.context.url or "")
     folder = here.path.rsplit("/atom", 1)[0]

@@ -1,4 +1,4 @@
-"""What an atom's label is worth: whether firing follows the token that the atom came from."""
+"""Check of an atom's label: whether firing follows the token of its source."""
 
 from typing import NamedTuple
 
@@ -15,12 +15,12 @@ _NAMED = 4
 
 
 class Verdict(NamedTuple):
-    """The answer in a few words, and why."""
+    """Outcome of the check, with its reasons."""
 
     word: str
     """`holds`, `in part`, `token before`, `misleads` or `untested`."""
     line: str
-    """The answer for the reader."""
+    """The outcome, as a sentence for the user."""
     reasons: tuple[str, ...]
     """Sentences with the numbers behind it."""
 
@@ -55,7 +55,7 @@ def _judge(own, before, both, label: str, previous: str | None) -> tuple[str, st
     if own.tokens < _FEW:
         times = "once" if own.tokens == 1 else f"{own.tokens} times"
         return "untested", f"{quoted(label)} occurs only {times} more, too seldom to check the label."
-    # Where few firings are strong, where they fall says nothing.
+    # If few firings are strong, their positions are no evidence.
     strong_here = own.strong_covered >= _LIKELY if own.all_strong >= _FEW else None
     if _predicts(own):
         on_label = f"It fires on {quoted(label)} most of the time"
@@ -80,7 +80,10 @@ def _judge(own, before, both, label: str, previous: str | None) -> tuple[str, st
 
 
 def _predicts(rule) -> bool:
-    """Whether the atom fires on most of the tokens that a rule names, and on far more of them than on any others."""
+    """Return whether the atom fires on most of the tokens that a rule selects.
+
+    It must also fire on them far more often than on tokens in general.
+    """
     return rule.tokens >= _FEW and rule.probability >= max(_LIKELY, _OFTEN * rule.chance)
 
 

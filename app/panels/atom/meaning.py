@@ -21,7 +21,7 @@ VERDICTS = {
 
 
 def show_meaning(atom: Atom, index: Index) -> None:
-    """Whether the label says when the atom fires."""
+    """Show whether the label predicts when the atom fires."""
     st.subheader("What it stands for")
     if not atom.has_source:
         st.text("Its source is not known, so it has no label. Where it fires says what there is to say.")

@@ -17,7 +17,7 @@ from itda_core.queries.atoms import Atom, Index
 
 
 def show_relatives(record: DictionaryManifest, atom: Atom, index: Index) -> None:
-    """Atoms like this one: in direction, in where they fire, and in where they came from."""
+    """Show related atoms: by direction, by co-firing, and by source."""
     st.subheader("Nearest")
     st.caption("Most alike in direction: cosine")
     near = index.neighbours(atom.atom)
@@ -34,7 +34,7 @@ def show_relatives(record: DictionaryManifest, atom: Atom, index: Index) -> None
 
 
 def atom_rows(dictionary_id: str, atoms: pd.DataFrame, columns: Sequence[str]) -> list[Row]:
-    """Other atoms as lines."""
+    """Return atoms as rows of a token strip, with some columns as numbers."""
     return [
         Row(
             [Token(row.before), Token(row.label or "∅", is_centre=True), Token(row.after)],
@@ -46,7 +46,10 @@ def atom_rows(dictionary_id: str, atoms: pd.DataFrame, columns: Sequence[str]) -
 
 
 def show_elsewhere(record: DictionaryManifest, atom: Atom) -> None:
-    """Dictionaries that chose the same token as a source. Positions mean the same where corpus and tokenizer do."""
+    """Show the dictionaries that chose the same token as a source.
+
+    Positions are comparable where corpus and tokenizer are the same.
+    """
     others = [
         other
         for other in resources.records()
@@ -71,7 +74,7 @@ def show_elsewhere(record: DictionaryManifest, atom: Atom) -> None:
             continue
         both = urls.compare_address(pages.CompareState(record.id, other.id, atom_a=atom.atom, atom_b=twin))
         name = [Token(names[other.id])]
-        if twin is None:  # there its best match and its transplant stand beside it
+        if twin is None:  # the comparison shows its best match and its transplant
             without.append(Row(name, ["no atom"], links=[("compare", both, "")]))
             continue
         href = urls.atom_address(other.id, twin)

@@ -1,4 +1,4 @@
-"""Atom page: where the atom came from, in its document."""
+"""Atom page: the atom's source, in its document."""
 
 import streamlit as st
 
@@ -10,12 +10,12 @@ from app.shell import chrome, urls, widgets
 from app.state import codec, pages
 from itda_core.queries.atoms import Atom, Index
 
-MOST_SHOWN = 2_000  # tokens of a document at once; more would make the browser slow
-MOST_UNREAD = 20_000  # characters of what the model did not read of it
+MOST_SHOWN = 2_000  # tokens of a document shown at once; more would make the browser slow
+MOST_UNREAD = 20_000  # characters shown of the text that the model did not read
 
 
 def show_source(dictionary_id: str, atom: Atom, index: Index) -> None:
-    """The passage that the atom is, large, and its document."""
+    """Show the atom's source passage and its document."""
     st.subheader("Source")
     if not atom.has_source:
         st.text("It is not known which text this atom came from.")
@@ -34,22 +34,26 @@ def show_source(dictionary_id: str, atom: Atom, index: Index) -> None:
 
 
 def show_document(atom: int, token: int) -> None:
-    """Open the document of a token where the token is."""
+    """Open a token's document at that token."""
     st.session_state.pop("document_first", None)
     show_document_part(atom, token)
 
 
 @st.dialog("Whole document", width="large")
 def show_document_part(atom: int, token: int) -> None:
-    """A part of a token's document; it runs anew by itself, without the page around it, at Earlier and Later."""
+    """Show a part of a token's document in a dialog.
+
+    Earlier and Later rerun only the dialog, not the page around it.
+    """
     with chrome.errors_shown():
         show_part(atom, token)
 
 
 def show_part(atom: int, token: int) -> None:
-    """A part of a token's document, that token marked, coloured by one atom's coefficients; what was not read is grey.
+    """Show a part of a token's document, coloured by one atom's coefficients.
 
-    The part is the one around the token until Earlier or Later is clicked.
+    The token is marked, and text that was not read is grey. The part is centred on the token until Earlier or Later is
+    clicked.
     """
     shown = codec.decode(pages.AtomState, st.query_params)
     index = resources.index(shown.dictionary)
@@ -82,6 +86,6 @@ def show_part(atom: int, token: int) -> None:
                 st.button(
                     name, disabled=is_end, on_click=st.session_state.__setitem__, args=("document_first", to), key=name
                 )
-    # One scale for all parts.
+    # One colour scale for all parts.
     strongest = max(map(abs, document["coefficient"].dropna().tolist()), default=None)
     token_strip([Row(tokens)], key="document", style="document", strongest=strongest)

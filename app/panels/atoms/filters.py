@@ -30,7 +30,7 @@ MOST_DIGITS = 12
 
 
 def show_filters(shown: pages.AtomsState, index: Index) -> None:
-    """One line of filters."""
+    """Show the filters in one row."""
     with st.container(horizontal=True, vertical_alignment="bottom"):
         with st.container(width=245):
             st.text_input(
@@ -56,12 +56,12 @@ def show_filters(shown: pages.AtomsState, index: Index) -> None:
 
 
 def show_range(name: str, low: float, high: float, now: codec.Range | None) -> None:
-    """A slider over one statistic; its whole length is no condition at all."""
+    """Show a slider over one statistic; its full range means no condition."""
     if not low < high:
         st.caption(f"{RANGES[name]}: {number(low)} for every atom")
         return
     scale, unit = (100, " %%") if name == "density" else (1, "")
-    # A little wider than the values, which came through single precision, so that the ends hold the extremes.
+    # A little wider than the values, which have single precision, so that the ends include the extremes.
     margin = (high - low) * 1e-6
     low, high = (low - margin) * scale, (high + margin) * scale
     key = f"atoms_{name}"
@@ -79,7 +79,10 @@ def show_range(name: str, low: float, high: float, now: codec.Range | None) -> N
 
 
 def show_first(n_atoms: int, now: int | None) -> None:
-    """A slider over the order of admission: only the first so many; its whole length is no condition at all."""
+    """Show a slider that limits the list to the atoms admitted first.
+
+    Its full range means no condition.
+    """
     if n_atoms < 2:
         return
     key = "atoms_first"

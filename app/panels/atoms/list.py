@@ -19,7 +19,7 @@ PAGE_ROWS = 50
 def show_list(
     record: DictionaryManifest, shown: state.AtomsState, index: Index, selected: tuple[int, ...] | None
 ) -> None:
-    """One page of the list."""
+    """Show one page of the list."""
     where = shown.where(selected)
     total = index.count(where)
     sort, descending = state.SORTS[shown.sort]
@@ -46,13 +46,13 @@ def show_list(
         columns=["Source of the atom", "fires on", "strongest", "error"],
     )
     if pages > 1:
-        # Its key names the page, because the address alone says which page it is on.
+        # Its key contains the page number, because the URL alone determines which page is shown.
         key = f"atoms_page_{page}"
         st.pagination(pages, default=page, key=key, on_change=lambda: go(page=st.session_state[key]))
 
 
 def show_nothing(shown: state.AtomsState) -> None:
-    """Why no atom is listed, and what to do."""
+    """Show why no atom is listed, and what to do."""
     reasons = [f"no atom has “{shown.text}” {SCOPES[shown.scope]}"] if shown.text else []
     reasons += [f"the range of “{RANGES[name].lower()}” is narrow" for name in RANGES if getattr(shown, name)]
     reasons += [f"only the first {count(shown.first)} atoms are listed"] if shown.first else []

@@ -1,4 +1,4 @@
-"""Atoms page: the map, and selecting on it."""
+"""Atoms page: the map, and selection on it."""
 
 from typing import Any
 
@@ -28,7 +28,10 @@ COLOURS = {
 
 
 def show_map(record: DictionaryManifest, shown: pages.AtomsState, index: Index, matching: pd.DataFrame) -> None:
-    """The map, or a way to get one. Where it is damaged, that is said in its place: the list needs none."""
+    """Show the map, or the button that computes one.
+
+    A damaged map is reported in its place: the list does not need it.
+    """
     try:
         places = resources.atom_map(record.id)
     except DamagedError as error:
@@ -70,7 +73,7 @@ def show_map(record: DictionaryManifest, shown: pages.AtomsState, index: Index, 
 
 
 def map_selected() -> None:
-    """Take over what was circled or clicked on the map."""
+    """Apply a selection or a click on the map to the URL."""
     selection = st.session_state["map"]["selection"]
     shapes = [*selection.get("lasso", []), *selection.get("box", [])]
     points = selection.get("points", [])
@@ -82,18 +85,24 @@ def map_selected() -> None:
 
 
 def selected_on_map(record: DictionaryManifest, region: codec.Polygon | None) -> tuple[int, ...] | None:
-    """The atoms inside a region of the map; None where there is no region, or no map that can be read."""
+    """Return the atoms inside a region of the map.
+
+    None where there is no region, or no readable map.
+    """
     if not region:
         return None
     try:
         places = resources.atom_map(record.id)
     except DamagedError:
-        return None  # `show_map` says so
+        return None  # `show_map` reports it
     return None if places is None else tuple(int(atom) for atom in places["atom"][atoms.inside(places, region)])
 
 
 def corners_of(shape: dict[str, Any]) -> codec.Polygon | None:
-    """A box or a lasso as a polygon of few enough corners for an address."""
+    """Convert a box or a lasso to a polygon with few enough corners for a URL.
+
+    None where fewer than three corners are left.
+    """
     x, y = shape["x"], shape["y"]
     if len(x) == 2:
         x, y = [x[0], x[1], x[1], x[0]], [y[0], y[0], y[1], y[1]]
@@ -103,7 +112,10 @@ def corners_of(shape: dict[str, Any]) -> codec.Polygon | None:
 
 
 def offer_map(record: DictionaryManifest) -> None:
-    """Say that there is no map, and compute one; the page starts over once it is there."""
+    """Show that there is no map, and a button that computes one.
+
+    The page reruns once the map exists.
+    """
     offer_work(
         "This dictionary has no map yet. It places atoms that are alike in direction near each other.",
         "Compute the map",
@@ -113,7 +125,7 @@ def offer_map(record: DictionaryManifest) -> None:
 
 
 def row_of(dictionary_id: str, atom: Any) -> Row:
-    """An atom as a line of the list: its source, then its numbers."""
+    """Return an atom as a row of the list: its source, then its numbers."""
     return Row(
         [Token(atom.before), Token(atom.label or "∅", is_centre=True), Token(atom.after)],
         [share(atom.density), number(atom.strongest), number(atom.admission_error)],

@@ -47,23 +47,24 @@ MORE = (
     "column", "split", "config", "corpus_revision", "documents", "context", "windows", "batch", "keep_first",
     "keep_activations", "no_holdout", "scan", "init", "method", "recipe", "max_atoms", "remote", "device", "dtype",
 )  # fmt: skip
-"""Fields that most builds leave as they are."""
+"""Fields that most builds leave at their defaults."""
 
 
 def go(**changes: Any) -> None:
-    """Change what the form says."""
+    """Change the form's state in the URL."""
     here = codec.decode(BuildState, st.query_params)
     st.query_params.from_dict(codec.encode(replace(here, **changes)))
 
 
 class Form:
-    """Draws fields of the form, each with what is wrong with it under it."""
+    """Form that draws its fields, each with its problem below it."""
 
     def __init__(self, form: BuildState, checked: Checked) -> None:
+        """Store the form's state and the problems found in it."""
         self._form, self._problems = form, checked.problems
 
     def __call__(self, name: str, draw: Callable[..., Any], *given: Any, **options: Any) -> None:
-        """Draw the widget of a field, set to what the address says."""
+        """Draw the widget of a field, set to its value in the URL."""
         key = f"build_{name}"
         st.session_state[key] = getattr(self._form, name)
         draw(*given, key=key, on_change=lambda: self._take(name, st.session_state[key]), **options)
@@ -74,15 +75,15 @@ class Form:
         go(**{name: usual if value is None else value})
 
     def complain(self, name: str) -> None:
-        """Say what is wrong with a field."""
+        """Show the problem of a field, if it has one."""
         if name in self._problems:
             said = self._problems[name]
-            # (Not a caption, which is paler than an error may be.)
+            # Not a caption, whose text is too pale for an error.
             st.markdown(f":small[:red[{inert(said[:1].upper() + said[1:])}]]")
 
 
 def show_form(form: BuildState, checked: Checked, corpora: list[Corpus]) -> None:
-    """The fields that every build has to look at, and the others folded away."""
+    """Show the fields that every build needs, and the others in an expander."""
     put = Form(form, checked)
     models = {*demo_models(), *(record.model for record in chrome.sound_records() if "/" in record.model), form.model}
     put(
@@ -134,7 +135,10 @@ def show_form(form: BuildState, checked: Checked, corpora: list[Corpus]) -> None
 
 
 def show_corpus(form: BuildState, put: Form, corpora: list[Corpus]) -> None:
-    """Which texts; one that was read before brings along how it was read."""
+    """Show the choice of corpus.
+
+    Choosing a corpus that was read before also restores the settings with which it was read.
+    """
     before = {corpus.settings.spec: corpus for corpus in corpora}
     key = "build_corpus"
     st.session_state[key] = form.corpus
@@ -175,7 +179,10 @@ def show_corpus(form: BuildState, put: Form, corpora: list[Corpus]) -> None:
 
 
 def show_hooks(form: BuildState, put: Form) -> None:
-    """Places in each block, in the address as on the command line."""
+    """Show the choice of hooks in each block.
+
+    The URL has them in the format of the command line.
+    """
     key = "build_hook"
     st.session_state[key] = [hook for hook in HOOKS if hook in form.hook.split(",")]
     st.pills(
@@ -190,7 +197,7 @@ def show_hooks(form: BuildState, put: Form) -> None:
 
 
 def show_more(put: Form) -> None:
-    """The fields that most builds leave as they are."""
+    """Show the fields that most builds leave at their defaults."""
     texts, dictionary = st.columns(2)
     with texts:
         put(

@@ -1,4 +1,4 @@
-"""The form of the Build page as a command line, what is wrong with it, and the build that it asks for."""
+"""Build form: its command line, its problems, and the build that it requests."""
 
 import os
 import re
@@ -32,25 +32,28 @@ _NO_OPTION = {"model", "job"}
 
 @dataclass(frozen=True)
 class Checked:
-    """A form after a look at each of its fields."""
+    """Result of checking each field of a form."""
 
     problems: dict[str, str] = field(default_factory=dict)
-    """What is wrong, by the name of the field; one line that says what to do."""
+    """Problems by the name of the field; each is one line that says what to do."""
     asked: BuildRequest | None = None
-    """The build that it asks for, where nothing is wrong."""
+    """The requested build, where there is no problem."""
     shape: ModelShape | None = None
-    """What is known of the model, where it is one."""
+    """The known properties of the model, where it is one."""
 
 
 def model_path(model: str) -> str:
-    """A model as the command line takes it: the folder of a demo model for its name, all else as it is."""
+    """Return a model as the command line takes it.
+
+    This is the folder of a demo model for its name, and anything else unchanged.
+    """
     if model in demo_models() and not Path(model).is_dir():
         return str(model_folder(model))
     return f"./{model}" if model.startswith("-") else model  # or it would be taken for an option
 
 
 def arguments(form: BuildState) -> list[str]:
-    """The form as arguments of `itda`; what is as usual on the command line is left out."""
+    """Return the form as arguments of `itda`, without those at their defaults."""
     usual = _usual()
     found = ["build", model_path(form.model)]
     for each in fields(form):
@@ -67,21 +70,24 @@ def arguments(form: BuildState) -> list[str]:
 
 
 def form_of(given: Sequence[str]) -> BuildState | None:
-    """The form that a command line fills; None where it is no build, or not one that is known here."""
+    """Return the form that a command line fills.
+
+    None where it is not a build, or cannot be parsed.
+    """
     if not given or given[0] != "build":
         return None
     try:
         said = vars(parse(given))
-    except (UserError, SystemExit):  # SystemExit: it asks for help
+    except (UserError, SystemExit):  # SystemExit: the command line requests help
         return None
     said |= {"layers": _ranges(said["layers"]), "hook": ",".join(said["hook"]), "model": _demo_name(said["model"])}
-    # What the form has as empty text is None on the command line.
+    # Empty text in the form is None on the command line.
     known = {each.name for each in fields(BuildState)}
     return BuildState(**{name: value for name, value in said.items() if name in known and value is not None})
 
 
 def check(form: BuildState) -> Checked:
-    """Look at every field by itself, then at those that must agree."""
+    """Check every field by itself, then those that must agree."""
     problems: dict[str, str] = {}
 
     def attempt(name: str, make: Callable[[], Any]) -> Any:
@@ -163,13 +169,16 @@ def _check_scan(form: BuildState) -> None:
 
 @cache
 def _usual() -> dict[str, Any]:
-    """What the command line takes for each option that is not given; layers must be given."""
+    """Return the command line's default for each option.
+
+    Layers have no default, since they are required.
+    """
     said = vars(parse(["build", "model", "--layers=0"]))
     return said | {"layers": None, "hook": ",".join(said["hook"])}
 
 
 def _ranges(numbers: Sequence[int]) -> str:
-    """(2, 4, 5, 6) → `2,4-6`."""
+    """Format layer numbers as ranges: (2, 4, 5, 6) gives `2,4-6`."""
     runs: list[list[int]] = []
     for number in numbers:
         if runs and number == runs[-1][-1] + 1:
@@ -180,6 +189,6 @@ def _ranges(numbers: Sequence[int]) -> str:
 
 
 def _demo_name(model: str) -> str:
-    """A demo model's name for its folder, all else as it is."""
+    """Return a demo model's name for its folder, and anything else unchanged."""
     name = os.path.basename(model)  # noqa: PTH119 (a Hub id is no path)
     return name if name in demo_models() and model_path(name) == model else model

@@ -17,7 +17,7 @@ from itda_core.corpus.windows import HOLDOUT
 
 
 def show_cost(asked: BuildRequest, cost: Estimate) -> None:
-    """What the build will take, and what that rests on."""
+    """Show the estimated cost of the build, and the basis of the estimate."""
     with st.grid(2, min_column_width=100, gap="small"):
         st.metric("Tokens", count(cost.tokens))
         st.metric("Time", "unknown" if cost.seconds is None else span(*cost.seconds))
@@ -49,7 +49,7 @@ def show_cost(asked: BuildRequest, cost: Estimate) -> None:
 
 
 def said_of_time(asked: BuildRequest, cost: Estimate) -> str:
-    """What the time rests on."""
+    """Return the basis of the time estimate, as text."""
     if asked.remote:
         return "Time cannot be told: it depends on NDIF's queue. What has come is kept if the build is stopped."
     if not cost.runs:
@@ -73,7 +73,7 @@ def said_of_time(asked: BuildRequest, cost: Estimate) -> str:
 
 
 def said_of_room(asked: BuildRequest, cost: Estimate) -> str:
-    """What memory and disk rest on."""
+    """Return the basis of the memory and disk estimates, as text."""
     n = asked.shape.n_parameters
     if asked.remote:
         said = "Memory: about 1 GB for the program, and the atoms; the model is elsewhere."
@@ -88,7 +88,7 @@ def said_of_room(asked: BuildRequest, cost: Estimate) -> str:
 
 
 def show_plan(form: BuildState, checked: Checked, corpora: list[Corpus], is_under_way: bool) -> None:
-    """What the form asks for: its cost, its command line, and the button that starts it."""
+    """Show the build's cost, its command line, and the button that starts it."""
     with st.container(border=True):
         st.subheader("Before you start")
         if checked.asked is None:
@@ -99,7 +99,7 @@ def show_plan(form: BuildState, checked: Checked, corpora: list[Corpus], is_unde
         command = arguments(form)
         st.caption("The same in a terminal:")
         first = shlex.join(["itda", *command[:2]])
-        lines = map(one_line, [first, *map(shlex.quote, command[2:])])  # what a terminal would obey is not copied
+        lines = map(one_line, [first, *map(shlex.quote, command[2:])])  # no control characters for a terminal
         st.code(" \\\n  ".join(lines), language=None, wrap_lines=True)
         label = "This is being built" if is_under_way else "Build"
         is_blocked = checked.asked is None or is_under_way

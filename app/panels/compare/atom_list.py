@@ -30,7 +30,10 @@ OF_THE_JOB = (*OF_ONE_SIDE, *OF_TWINS, "heaviest")
 
 
 def sorts_of(shown: state.CompareState, is_measured: bool) -> list[str]:
-    """The orders that the listed part can have, with what the job measured or without."""
+    """Return the sort orders of the listed part.
+
+    Some of them need what the job measured.
+    """
     left_out = OF_ONE_SIDE if shown.part == "both" else OF_TWINS
     if not is_measured:
         left_out = OF_THE_JOB
@@ -38,7 +41,7 @@ def sorts_of(shown: state.CompareState, is_measured: bool) -> list[str]:
 
 
 def show_list(shown: state.CompareState, pair: Pair, found: PartCounts, key: str, is_measured: bool) -> None:
-    """One search for both sides, and one page of the part that the bar names."""
+    """Show the search over both sides, and one page of the part chosen in the bar."""
     orders = sorts_of(shown, is_measured)
     order = shown.sort if shown.sort in orders else orders[0]
     sort, descending = state.PAIR_SORTS[order]
@@ -80,13 +83,13 @@ def show_list(shown: state.CompareState, pair: Pair, found: PartCounts, key: str
     }[shown.part]
     token_strip([make(shown, row, shown.part, key) for row in each(rows)], key="pairs", columns=columns)
     if pages > 1:
-        # Its key names the page, because the address alone says which page it is on.
+        # Its key contains the page number, because the URL alone determines which page is shown.
         name = f"compare_page_{page}"
         st.pagination(pages, default=page, key=name, on_change=lambda: go(page=st.session_state[name]))
 
 
 def show_nothing(shown: state.CompareState, found: PartCounts) -> None:
-    """Why nothing is listed, and what to do."""
+    """Show why nothing is listed, and what to do."""
     if shown.text:
         elsewhere = [f"{count(n)} {name}" for part, name in PART_NAMES.items() if (n := getattr(found, part))]
         st.text(f"Nothing found: no source {PART_NAMES[shown.part]} has “{visible(shown.text)}” near it.")

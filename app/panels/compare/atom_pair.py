@@ -1,4 +1,7 @@
-"""An atom of A and an atom of B side by side: their sources, their numbers, and where each of them fires."""
+"""Compare page: an atom of A and an atom of B side by side.
+
+For each: its source, its key figures, and where it fires.
+"""
 
 from dataclasses import replace
 
@@ -21,7 +24,9 @@ BESIDES = {"match": "These two", "a": "A's atom in B", "b": "B's atom in A"}
 
 
 def show_match(shown: pages.CompareState, pair: Pair) -> None:
-    """The two atoms of the address; of one alone, with its twin, or its best match where it has none.
+    """Show the two atoms that the URL names.
+
+    Of one alone, the other is its twin, or its best match where it has none.
 
     Raises UserError for a number that no atom has.
     """
@@ -39,7 +44,7 @@ def show_match(shown: pages.CompareState, pair: Pair) -> None:
     if len(atoms) == 2:
         beside = _choose_beside(shown)
     st.subheader(relation if beside == "match" else f"{beside.upper()}'s atom and its transplant")
-    # An atom that nothing else stands beside has its transplant there.
+    # An atom without a counterpart is shown beside its transplant.
     transplanted = side if len(atoms) == 1 else beside
     fires = None
     if transplanted != "match":
@@ -57,7 +62,10 @@ def show_match(shown: pages.CompareState, pair: Pair) -> None:
 
 
 def _choose_beside(shown: pages.CompareState) -> str:
-    """Whether the two atoms stand beside each other, or one of them beside its transplant."""
+    """Show and return the choice of what stands side by side.
+
+    This is the two atoms, or one of them and its transplant.
+    """
     st.session_state["compare_beside"] = shown.beside
 
     def changed() -> None:
@@ -76,7 +84,7 @@ def _choose_beside(shown: pages.CompareState) -> str:
 
 
 def _show_none(side: str, is_early: bool) -> None:
-    """Why there is nothing to stand beside an atom."""
+    """Show why there is no atom to place beside one of the other side."""
     if is_early:
         st.text(f"Which atom of {side} fires most like it is not computed yet: go back to the lists to start that.")
     else:
@@ -84,7 +92,7 @@ def _show_none(side: str, is_early: bool) -> None:
 
 
 def _complete(pair: Pair, indexes: dict[str, Index], atoms: dict[str, Atom], side: str) -> str:
-    """Add the atom that is missing, where there is one to add; returns what the two are to each other."""
+    """Add the missing atom, if there is one; return how the two atoms are related."""
     other = "b" if side == "a" else "a"
     atom = atoms[side].atom
     twin = pair.twin(atom, side)
@@ -104,7 +112,7 @@ def _complete(pair: Pair, indexes: dict[str, Index], atoms: dict[str, Atom], sid
                 alike if best == twin else f"though atom {best} of {other.upper()} fires more like {side.upper()}'s"
             )
         return ": ".join(words) if len(words) > 1 and best == twin else ", ".join(words)
-    if row is None or atoms[other].atom != best:  # it may be the other's best match
+    if row is None or atoms[other].atom != best:  # the first may be the other's best match
         back = pair.measured(atoms[other].atom, other)
         row = None if back.empty or back.iloc[0]["other"] != atom else back.iloc[0]
     if row is not None:
@@ -113,15 +121,15 @@ def _complete(pair: Pair, indexes: dict[str, Index], atoms: dict[str, Atom], sid
 
 
 def _show_side(side: str, dictionary_id: str, atom: Atom, index: Index, fires: float | None) -> None:
-    """One of the two.
+    """Show one of the two atoms.
 
     Args:
-        side: which.
-        dictionary_id: its dictionary.
+        side: its side, `a` or `b`.
+        dictionary_id: id of its dictionary.
         atom: the atom.
         index: that dictionary's index.
-        fires: beside its transplant, the share of the tokens that both saw on which it fires; its source is then left
-            out of all that is said of where it fires.
+        fires: when it is shown beside its transplant, the share of the tokens that both dictionaries saw on which it
+            fires; its source is then excluded from all figures and examples of where it fires.
     """
     without = None if fires is None else atom.token
     strongest = atom.strongest if without is None else index.strongest(atom.atom, without)

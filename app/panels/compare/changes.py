@@ -1,4 +1,4 @@
-"""Compare page: matched atoms, what changed most, atoms chosen by hand."""
+"""Compare page: best matches, largest changes, and pairs compared already."""
 
 from collections.abc import Callable
 from typing import Any
@@ -24,7 +24,10 @@ WEIGHT = "What an atom carries is its share of the sum of all absolute coefficie
 
 
 def show_matches(shown: pages.CompareState, pair: Pair, whole: PartCounts) -> None:
-    """For atoms without a twin: the atom of the other side that fires most like them."""
+    """Show the best matches of atoms without a twin.
+
+    A best match is the atom of the other side that fires most like the atom.
+    """
     st.subheader("Best matches of atoms without a twin")
     st.caption(
         "The atom of the other side whose coefficients correlate most with its own, over all tokens that both saw; "
@@ -48,7 +51,11 @@ def show_matches(shown: pages.CompareState, pair: Pair, whole: PartCounts) -> No
 def show_changes(
     shown: pages.CompareState, a: DictionaryManifest, b: DictionaryManifest, pair: Pair, whole: PartCounts
 ) -> None:
-    """What became an atom from A to B and what stopped being one: for two checkpoints, or a model and a tuned one."""
+    """Show which atoms appeared, disappeared or changed most from A to B.
+
+    This is for two checkpoints, or a model and one tuned from it; nothing is shown where shape, tokenizer or site
+    differ.
+    """
     if (a.n_layers, a.d_model, a.tokenizer_sha256, a.site) != (b.n_layers, b.d_model, b.tokenizer_sha256, b.site):
         return
     st.subheader("What changed from A to B")
@@ -91,12 +98,15 @@ def show_changes(
 
 
 def carries(weight: float) -> str:
-    """What an atom carries, precisely enough to see it change: hardly any carries a hundredth."""
+    """Format an atom's share of all coefficients, precisely enough to show changes.
+
+    Hardly any atom carries a hundredth.
+    """
     return f"{number(100 * weight, 2)} %"
 
 
 def download_rows(shown: pages.CompareState, pair: Pair, where: PairFilter, order: str, name: str) -> None:
-    """A button for the whole of a list of which the page shows the beginning."""
+    """Show a download button for a complete list of which the page shows the start."""
     sort, descending = pages.PAIR_SORTS[order]
     widgets.download(
         lambda: pair.page(where, sort, descending, limit=getattr(pair.counts(), where.part)),
@@ -107,7 +117,7 @@ def download_rows(shown: pages.CompareState, pair: Pair, where: PairFilter, orde
 
 
 def show_ranked(shown: pages.CompareState, rows: pd.DataFrame, part: str) -> None:
-    """The atoms of one side alone that there is most to."""
+    """Show the highest-ranked atoms of one side alone."""
     if rows.empty:
         st.caption("None.")
         return
@@ -133,7 +143,7 @@ def show_ranked(shown: pages.CompareState, rows: pd.DataFrame, part: str) -> Non
 
 
 def show_moved(shown: pages.CompareState, rows: pd.DataFrame, order: str) -> None:
-    """Twins of which one carries more than the other."""
+    """Show twins of which one carries more than the other."""
     if rows.empty:
         st.caption("None.")
         return
@@ -152,18 +162,21 @@ def show_moved(shown: pages.CompareState, rows: pd.DataFrame, order: str) -> Non
 
 
 def compared_with(shown: pages.CompareState) -> list[tuple[str, str]]:
-    """The pairs that were compared already, A first: of one chosen dictionary those that it is in, on its side."""
+    """Return the pairs that were compared already, A first.
+
+    If one dictionary is chosen, these are the pairs that contain it, with it on its side.
+    """
     pairs = [(a.id, b.id) for a, b in resources.compared()]
     chosen = shown.a or shown.b
     if not chosen:
         return pairs
-    # What was computed of two dictionaries holds for both orders.
+    # A comparison of two dictionaries is valid in both orders.
     others = dict.fromkeys(b if a == chosen else a for a, b in pairs if chosen in (a, b))
     return [(chosen, other) if shown.a else (other, chosen) for other in others]
 
 
 def show_compared(shown: pages.CompareState) -> None:
-    """Links to the pairs that were compared already."""
+    """Show links to the pairs that were compared already."""
     names = chrome.dictionary_names()
     pairs = compared_with(shown)
     if pairs:

@@ -1,4 +1,4 @@
-"""Compare page: choose A and B."""
+"""Compare page: choice of A and B."""
 
 from dataclasses import replace
 
@@ -12,7 +12,7 @@ from app.state import codec, pages
 
 
 def show_chooser(shown: pages.CompareState) -> None:
-    """Which two dictionaries: A on the left, B on the right."""
+    """Show the choice of two dictionaries: A on the left, B on the right."""
     names = chrome.dictionary_names()
     records = {record.id: record for record in chrome.sound_records()}
 
@@ -57,7 +57,7 @@ def show_chooser(shown: pages.CompareState) -> None:
 
 
 def swap() -> None:
-    """A becomes B and B becomes A, and what is looked at stays."""
+    """Swap A and B; what is listed and selected stays the same."""
     here = codec.decode(pages.CompareState, st.query_params)
     turned = replace(
         here,

@@ -16,7 +16,7 @@ PART_NAMES = {"a": "only in A", "both": "in both", "b": "only in B"}
 
 
 def show_bar(shown: pages.CompareState, whole: PartCounts, found: PartCounts) -> None:
-    """The two dictionaries as one bar, whose parts say what is listed."""
+    """Show the two dictionaries as one bar, whose parts select what is listed."""
 
     def part(name: str) -> BarPart:
         note = f"{count(getattr(found, name))} found" if shown.text else ""
@@ -29,7 +29,7 @@ def show_bar(shown: pages.CompareState, whole: PartCounts, found: PartCounts) ->
 
 
 def show_figures(whole: PartCounts, found: Comparison | None) -> None:
-    """How alike the two are, and how much of it chance would give."""
+    """Show the overlap of the two dictionaries, and the overlap expected by chance."""
     with st.grid(4, min_column_width=150):
         show_iou(
             whole.jaccard,

@@ -1,4 +1,4 @@
-"""A text's tokens, decomposed by two dictionaries side by side."""
+"""Compare page: a text's tokens, decomposed by two dictionaries side by side."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -19,7 +19,7 @@ from itda_core.decompose.passages import Decomposition, Segment, SharedSource, a
 from itda_core.library.manifest import DictionaryManifest
 
 MOST_LISTED = 15
-"""Sources of a list; all of them are in the download."""
+"""Sources in a list; the download has all of them."""
 
 
 def source_row(
@@ -30,7 +30,10 @@ def source_row(
     lead: str = "",
     links: Sequence[tuple[str, str, str]] = (),
 ) -> Row:
-    """An atom's source in its context, coloured by a coefficient, leading to the atom and by `links` further."""
+    """Return an atom's source in its context, as a row.
+
+    The source is coloured by a coefficient; the row links to the atom, and `links` are its further links.
+    """
     return Row(
         [
             Token(source.before),
@@ -48,17 +51,18 @@ def source_row(
 
 
 def passage(shown: pages.CompareState, text: str, choose: Choose) -> None:
-    """Show one passage decomposed by two dictionaries, aligned by character: A above or left, B below or right.
+    """Show one passage decomposed by two dictionaries, aligned by character.
 
-    Under it stands what each saw that the other did not: in the chosen segment, or in all of the passage.
+    A is above or on the left, B below or on the right. Under the passage are the sources that both saw, and those that
+    only one of them saw, in the selected segment or in the complete passage.
 
     Args:
-        shown: the dictionaries, and the chosen segment.
+        shown: the dictionaries, and the selected segment.
         text: the passage.
-        choose: called with a segment that was clicked, before the page runs again.
+        choose: callback with a segment that was clicked, called before the page reruns.
 
     Raises:
-        UserError: a model is not here or not the same, or the text cannot be decomposed.
+        UserError: a model is missing or not the same, or the text cannot be decomposed.
     """
     records = [resources.library().record(one) for one in (shown.a, shown.b)]
     a, b = found = tuple(decomposed(record.id, text) for record in records)
@@ -89,7 +93,7 @@ def show_sights(
     segment: Segment,
     picked: Segment | None,
 ) -> None:
-    """What both saw in a segment and what only one of them did, as sources of terms."""
+    """Show the sources of a segment's terms: those of both sides, and of only one."""
     where = quoted(found[0].text[segment.start : segment.stop]) if picked else "the whole passage"
     st.subheader(f"What each saw in {inert(where)}")
     if picked is None:
@@ -130,7 +134,7 @@ def _show_list(
     for sight in listed[:MOST_LISTED]:
         atom, weight = (sight.atom_a, sight.weight_a) if side == 0 else (sight.atom_b, sight.weight_b)
         if atom is not None:
-            # What only one of them saw may have its answer on the other side all the same: a twin or a best match.
+            # A source that only one of them saw may still have a counterpart on the other side: a twin or a best match.
             is_alone = sight.atom_a is None or sight.atom_b is None
             links = [("what answers it", match_address(shown, sight.atom_a, sight.atom_b), "")] if is_alone else []
             rows.append(source_row(record.id, sources[atom], weight, [signed(weight, 2)], links=links))
@@ -143,21 +147,27 @@ def _show_list(
 
 
 def _sources(record: DictionaryManifest, found: Decomposition, tokens: range) -> dict[int, Any]:
-    """The rows of `Index.sources` by atom."""
+    """Return the rows of `Index.sources` of some tokens' atoms, by atom."""
     return {int(source.atom): source for source in each(resources.index(record.id).sources(atoms_in(found, tokens)))}
 
 
 def _keys(records: list[DictionaryManifest], found: list[list[int]]) -> list[dict[int, tuple[int, int]]]:
-    """The source of each atom that was found: of twins the same, of any other atom its own."""
+    """Return a key for the source of each atom that was found, by side and atom.
+
+    Twins have the same key, any other atom has its own.
+    """
     a, b = records
-    # Twins here are those of the lists: of several tokens that end at one character, only the last stands for it.
+    # Twins are as in the lists: of several tokens that end at one character, only the last represents it.
     twins = resources.pair(a, b).twins()
     own = [{atom: (side, atom) for atom in atoms} for side, atoms in enumerate(found)]
     return [own[0], own[1] | {twin: (0, atom) for atom, twin in twins.items() if twin in own[1]}]
 
 
 def _sights_table(seen: list[SharedSource], sources: list[dict[int, Any]]) -> pd.DataFrame:
-    """Columns: document, position, before, label, after, atom_a, weight_a, atom_b, weight_b."""
+    """Return the sources as a table, a row each.
+
+    Columns: document, position, before, label, after, atom_a, weight_a, atom_b, weight_b.
+    """
     rows = []
     for sight in seen:
         atoms = zip(sources, (sight.atom_a, sight.atom_b), strict=True)

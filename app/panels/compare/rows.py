@@ -1,4 +1,4 @@
-"""Atoms of two dictionaries as lines of the lists on the Compare page."""
+"""Compare page: atoms of two dictionaries as rows of its lists."""
 
 from dataclasses import replace
 from typing import Any
@@ -12,18 +12,18 @@ from app.state import pages
 
 
 def mirrored(part: str) -> str:
-    """The part that has the same atoms once A and B are swapped."""
+    """Return the part that has the same atoms once A and B are swapped."""
     return {"a": "b", "b": "a"}.get(part, part)
 
 
 def source_tokens(row: Any, side: str) -> list[Token]:
-    """A source as a passage, its token marked."""
+    """Return a source as a passage, with its token marked."""
     before, label, after = (getattr(row, f"{side}_{name}") for name in ("before", "label", "after"))
     return [Token(before), Token(label or "∅", is_centre=True), Token(after)]
 
 
 def atom_links(shown: pages.CompareState, a: Any, b: Any) -> list[tuple[str, str, str]]:
-    """Links to the pages of an atom of A and one of B, of those that there are."""
+    """Return links to the pages of an atom of A and one of B, where they exist."""
     return [
         (f"{side.upper()} {int(atom)}", urls.atom_address(dictionary, int(atom)), side)
         for side, dictionary, atom in (("a", shown.a, a), ("b", shown.b, b))
@@ -32,13 +32,19 @@ def atom_links(shown: pages.CompareState, a: Any, b: Any) -> list[tuple[str, str
 
 
 def match_address(shown: pages.CompareState, a: Any, b: Any) -> str:
-    """Address of an atom of A and one of B side by side; the other of a lone one is its best match."""
+    """Return the URL of an atom of A and one of B side by side.
+
+    If one of them is missing, the page adds the best match of the other.
+    """
     a, b = (None if pd.isna(atom) else int(atom) for atom in (a, b))
     return urls.compare_address(replace(shown, atom_a=a, atom_b=b))
 
 
 def twin_row(shown: pages.CompareState, row: Any, part: str, key: str) -> Row:
-    """Two atoms with one source as a line; by characters the passages on the two sides differ, so both are shown."""
+    """Return two atoms with one source as a row.
+
+    Where sources are matched by character, the passages of the two sides differ, so both are shown.
+    """
     is_same = key == "token"
     return Row(
         source_tokens(row, "a"),
@@ -51,7 +57,10 @@ def twin_row(shown: pages.CompareState, row: Any, part: str, key: str) -> Row:
 
 
 def lone_row(shown: pages.CompareState, row: Any, part: str, key: str) -> Row:
-    """An atom without a twin as a line; its further link is its best match, where one is known."""
+    """Return an atom without a twin as a row.
+
+    Its further link is its best match, where one is known.
+    """
     statistics = [share(getattr(row, f"{part}_density"))]
     statistics += [number(getattr(row, f"{part}_{name}")) for name in ("strongest", "admission_error")]
     other = getattr(row, f"{part}_other")
@@ -65,7 +74,7 @@ def lone_row(shown: pages.CompareState, row: Any, part: str, key: str) -> Row:
 
 
 def matched_row(shown: pages.CompareState, row: Any) -> Row:
-    """An atom of A over one of B that fires like it."""
+    """Return an atom of A over an atom of B that fires like it, as a row."""
     return Row(
         source_tokens(row, "a"),
         [number(row.correlation, 2), count(row.together)],

@@ -1,4 +1,4 @@
-"""Compare page: one text through both models."""
+"""Compare page: one text decomposed by both dictionaries."""
 
 import streamlit as st
 
@@ -12,7 +12,7 @@ from itda_core.decompose.passages import MOST_CHARACTERS
 
 
 def show_passage(shown: pages.CompareState) -> None:
-    """A text of the reader's, as both decompose it."""
+    """Show the user's text, as both dictionaries decompose it."""
 
     def submitted() -> None:
         text, kept = addressed(st.session_state["compare_passage"])
@@ -21,7 +21,7 @@ def show_passage(shown: pages.CompareState) -> None:
     st.subheader("A passage that both decompose")
     text = text_of(shown.passage, shown.kept)
     if st.session_state.get("compare_passage_shown") != text or "compare_passage" not in st.session_state:
-        # Only where the address says something else: what was typed and not sent yet is the reader's.
+        # Only where the URL has another text: what the user typed and did not submit yet is not overwritten.
         st.session_state["compare_passage"], st.session_state["compare_passage_shown"] = text or "", text
     with st.form("compare_passage_form", border=False):
         st.text_area(

@@ -1,4 +1,8 @@
-"""An atom's transplant: the other model's activation at the atom's source, and what that fires on there."""
+"""Compare page: an atom's transplant.
+
+The transplant is the other model's activation at the atom's source; the page shows on which tokens of that model it
+fires.
+"""
 
 import numpy as np
 import pandas as pd
@@ -20,13 +24,14 @@ ABOUT = (
     "The other model's tokens are decomposed with all such activations, in place of a dictionary of its own. "
 )
 LEFT_OUT = "The source itself is left out of what is counted and listed below it: there both fire by construction."
-_NO_ATOM = -1  # a transplant is none of the atoms that the index knows
+_NO_ATOM = -1  # for a transplant, which is none of the atoms in the index
 
 
 def fires_beside(shown: pages.CompareState, side: str, atom: Atom) -> float | None:
-    """The share of the tokens that both saw, without its source, on which an atom of a side fires.
+    """Return the share of common tokens on which an atom of a side fires.
 
-    None where it does not stand beside a transplant: none was computed, or it has none. Raises UserError.
+    Common tokens are those that both dictionaries saw, without the atom's source. None where the atom is not shown
+    beside a transplant: none was computed, or the atom has none. Raises UserError.
     """
     library = resources.library()
     found = resources.transplant(*(library.record(each) for each in _from_to(shown, side)))
@@ -39,7 +44,7 @@ def _from_to(shown: pages.CompareState, side: str) -> tuple[str, str]:
 
 
 def show_transplant(shown: pages.CompareState, side: str, atom: Atom) -> None:
-    """What stands beside an atom of a side as its transplant; where there is none yet, the way to it."""
+    """Show an atom's transplant, or the button that computes transplants."""
     library = resources.library()
     here, there = (library.record(each) for each in _from_to(shown, side))
     other = "b" if side == "a" else "a"
@@ -110,7 +115,10 @@ def show_transplant(shown: pages.CompareState, side: str, atom: Atom) -> None:
 
 
 def _passages(index: Index, tokens: list[int]) -> dict[int, pd.DataFrame]:
-    """The passages around some tokens. Raises DamagedError for a token that the index does not have."""
+    """Return the passages around some tokens, by token.
+
+    Raises DamagedError for a token that the index does not have.
+    """
     found = {int(str(centre)): rows for centre, rows in index.contexts(tokens, _NO_ATOM).groupby("centre")}
     if missing := set(tokens) - found.keys():
         raise DamagedError(
@@ -121,12 +129,15 @@ def _passages(index: Index, tokens: list[int]) -> dict[int, pd.DataFrame]:
 
 
 def _weighed(passage: pd.DataFrame, coefficient: float) -> pd.DataFrame:
-    """A passage whose centre has a coefficient; those of its other tokens are not kept."""
+    """Return a passage in which only the centre has a coefficient.
+
+    The coefficients of its other tokens are not stored.
+    """
     return passage.assign(coefficient=np.where(passage["is_centre"], coefficient, np.nan))
 
 
 def _different(examples: pd.DataFrame, passages: dict[int, pd.DataFrame]) -> list:
-    """The first examples, of those that read the same one."""
+    """Return the first examples, only the first of those with the same text."""
     found = {}
     for example in each(examples):
         found.setdefault("".join(passages[example.token]["text"]), example)
@@ -134,7 +145,10 @@ def _different(examples: pd.DataFrame, passages: dict[int, pd.DataFrame]) -> lis
 
 
 def _table(examples: pd.DataFrame, passages: dict[int, pd.DataFrame]) -> pd.DataFrame:
-    """Where a transplant fires most: document, name, position, text, coefficient."""
+    """Return the tokens on which a transplant fires most, as a table.
+
+    Columns: document, name, position, text, coefficient.
+    """
     centres = pd.concat([passages[token][passages[token]["is_centre"]] for token in examples["token"].tolist()])
     columns = ["document", "name", "position", "text"]
     return centres.loc[:, columns].assign(coefficient=examples["coefficient"].tolist())

@@ -1,4 +1,4 @@
-"""Decompose page: change its URL."""
+"""Decompose page: changes of its URL."""
 
 from typing import Any
 
@@ -7,5 +7,5 @@ from app.state import pages
 
 
 def go(**changes: Any) -> None:
-    """Change what the page shows."""
+    """Change the page's state."""
     urls.change(pages.DecomposeState, **changes)

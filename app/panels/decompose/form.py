@@ -11,7 +11,7 @@ from itda_core.library.manifest import DictionaryManifest
 
 
 def show_header(record: DictionaryManifest) -> None:
-    """Which dictionary decomposes, the way back, and what this page is."""
+    """Show the link back, the title, an explanation, and the choice of dictionary."""
     names = chrome.dictionary_names()
     chrome.dictionary_link(record.id, names[record.id], icon="arrow_back")
     st.title("Decompose a text")
@@ -23,7 +23,7 @@ def show_header(record: DictionaryManifest) -> None:
 
     def changed() -> None:
         chosen = st.session_state["decompose_dictionary"]
-        # Another tokenizer's token of that number is another place in the text. The dictionary may be gone by now.
+        # With another tokenizer, the same token number is another place. The dictionary may have been deleted.
         tokenizers = {one.id: one.tokenizer_sha256 for one in chrome.sound_records()}
         is_same = tokenizers.get(chosen) == record.tokenizer_sha256
         go(dictionary=chosen, **({} if is_same else {"token": None}))
@@ -39,7 +39,7 @@ def show_header(record: DictionaryManifest) -> None:
 
 
 def show_form(text: str) -> None:
-    """Where the text is typed; nothing runs before its button is clicked."""
+    """Show the text field; nothing runs before its button is clicked."""
 
     def submitted() -> None:
         text, kept = addressed(st.session_state["decompose_text"])

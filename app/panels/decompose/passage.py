@@ -1,4 +1,4 @@
-"""A text's tokens, decomposed by one dictionary."""
+"""Decompose page: a text's tokens, decomposed by one dictionary."""
 
 from collections.abc import Callable, Sequence
 
@@ -13,26 +13,32 @@ from app.state import codec
 from itda_core.decompose.passages import Decomposition
 
 MOST_UNREAD = 2_000
-"""Characters of a text's unread rest that are shown."""
+"""Number of characters shown of a text's unread rest."""
 FORGOTTEN = "The text was too long for this address, and the app does not hold it any more. Paste it again."
-"""Said where an address names a text that the app has no more."""
+"""Shown where a URL names a text that the app no longer has."""
 KEPT = "This text is too long for an address, so a link to this page holds only while the app runs."
-"""Said under such a text while the app has it."""
+"""Shown with such a text while the app has it."""
 Choose = Callable[[int], None]
 
 
 def addressed(typed: str) -> tuple[str, str]:
-    """How an address names a text: the text, or where it is too long for that, what the app keeps it under."""
+    """Return the text and the kept name by which a URL refers to a text.
+
+    One of the two is empty: a text too long for a URL is kept by the app, under that name.
+    """
     return (typed, "") if codec.fits_address(typed) else ("", resources.keep_text(typed))
 
 
 def text_of(text: str, kept: str) -> str | None:
-    """The text that an address names so; None where the app has it no more."""
+    """Return the text that a URL refers to; None where the app no longer has it."""
     return resources.kept_text(kept) if kept else text
 
 
 def to_decompose(text: str | None, kept: str) -> str:
-    """What there is to decompose, after a word on a text that the app keeps or has no more; empty where nothing is."""
+    """Return the text to decompose; empty where there is none.
+
+    A note is shown first where the app keeps the text, or no longer has it.
+    """
     if text is None:
         st.info(FORGOTTEN)
         return ""
@@ -42,14 +48,17 @@ def to_decompose(text: str | None, kept: str) -> str:
 
 
 def decomposed(dictionary_id: str, text: str) -> Decomposition:
-    """A text as a dictionary decomposes it, with a word to the reader for as long as it takes. Raises UserError."""
+    """Decompose a text with a dictionary, with a spinner for as long as it takes.
+
+    Raises UserError.
+    """
     name = chrome.dictionary_names().get(dictionary_id, dictionary_id)
     with st.spinner(f"Decomposing with {inert(name)}; the first text of a model waits until it is loaded …"):
         return resources.decomposition(dictionary_id, text)
 
 
 def pieces(found: Decomposition, tokens: range) -> list[Piece]:
-    """Some tokens as the strip takes them."""
+    """Return some tokens in the format of the passage strip."""
     return [
         Piece(
             found.shown(at),
@@ -62,7 +71,7 @@ def pieces(found: Decomposition, tokens: range) -> list[Piece]:
 
 
 def show_tokens(found: Decomposition, chosen: int | None, choose: Choose) -> None:
-    """The passage of one dictionary, each token to be chosen."""
+    """Show the passage of one dictionary, with selectable tokens."""
     groups = [
         Group([[piece]], None if piece.error is None else at, is_chosen=at == chosen)
         for at, piece in enumerate(pieces(found, range(len(found.tokens))))
@@ -73,13 +82,13 @@ def show_tokens(found: Decomposition, chosen: int | None, choose: Choose) -> Non
 
 
 def unread(found: Sequence[Decomposition]) -> str:
-    """The rest of a text, which none of its decompositions read, as much of it as is shown."""
+    """Return the rest of a text that no decomposition read, shortened for display."""
     rest = _rest(found)
     return rest if len(rest) <= MOST_UNREAD else rest[:MOST_UNREAD] + " …"
 
 
 def show_notes(found: Sequence[Decomposition]) -> None:
-    """What has to be said of how a text was read: by one dictionary, or by A and B."""
+    """Show notes on how a text was read, by one dictionary or by A and B."""
     words = ["Each column holds whole tokens of both."] if len(found) > 1 else []
     if any(token.row is None for one in found for token in one.tokens):
         words.append("Dotted tokens begin a window, where attention sinks; like the build, this leaves them out.")
@@ -102,17 +111,17 @@ def _rest(found: Sequence[Decomposition]) -> str:
 
 
 def _of_each(numbers: Sequence[int]) -> str:
-    """A number of one dictionary, or of A and of B, said once where they are alike."""
+    """Format a number of one dictionary, or of A and of B; equal numbers appear once."""
     if len(set(numbers)) == 1:
         return count(numbers[0])
     return " and ".join(f"{count(one)} ({letter})" for letter, one in zip("AB", numbers, strict=True))
 
 
 def terms_table(dictionary_id: str, found: Decomposition, tokens: Sequence[int]) -> pd.DataFrame:
-    """The terms of some captured tokens, a row each, with the sources of their atoms.
+    """Return the terms of some captured tokens, with the sources of their atoms.
 
-    Columns: token, text, start, stop, norm, error, term (from 1), coefficient, left (error with the terms up to this
-    one), atom, document, position, label, before, after.
+    A row is a term. Columns: token, text, start, stop, norm, error, term (from 1), coefficient, left (error with the
+    terms up to this one), atom, document, position, label, before, after.
     """
     rows = []
     for at in tokens:

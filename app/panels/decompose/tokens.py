@@ -1,4 +1,4 @@
-"""Decompose page: the text's tokens and one token's terms."""
+"""Decompose page: the text's tokens, and one token's terms."""
 
 from functools import partial
 
@@ -17,7 +17,7 @@ from itda_core.library.manifest import DictionaryManifest
 
 
 def show_passage(record: DictionaryManifest, found: Decomposition, chosen: int | None) -> None:
-    """The text token by token, steps between tokens, and the data of all of them."""
+    """Show the text token by token, previous and next token, and the download."""
     captured = [at for at, token in enumerate(found.tokens) if token.row is not None]
     before = [at for at in captured if chosen is not None and at < chosen]
     after = [at for at in captured if chosen is None or at > chosen]
@@ -61,7 +61,7 @@ def show_passage(record: DictionaryManifest, found: Decomposition, chosen: int |
 
 
 def show_token(record: DictionaryManifest, found: Decomposition, chosen: int) -> None:
-    """One token: x as a sum of atoms and the residual."""
+    """Show one token: x as a sum of atoms and the residual."""
     token, label = found.tokens[chosen], found.label(chosen)
     part, n_parts = found.part(chosen)
     if token.row is None:

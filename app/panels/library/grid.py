@@ -25,7 +25,7 @@ HOOK_NAMES = {"resid": "block output", "mlp": "MLP", "attn": "attention"}
 
 
 def measure_of(record: DictionaryManifest, measure: str) -> float | None:
-    """The number that a cell is coloured by; None where it was not measured."""
+    """Return the number that colours a cell; None where it was not measured."""
     return {
         "error": record.relative_error,
         "atoms": record.n_atoms,
@@ -35,7 +35,7 @@ def measure_of(record: DictionaryManifest, measure: str) -> float | None:
 
 
 def show_grid(records: list[DictionaryManifest], shown: pages.LibraryState) -> None:
-    """The grid of one hook's dictionaries; a click opens one."""
+    """Show the grid of one hook's dictionaries; a click opens or chooses one."""
     hooks = [hook for hook in HOOKS if any(record.site.hook == hook for record in records)]
     hook = shown.hook if shown.hook in hooks else hooks[0]
     with st.container(horizontal=True, vertical_alignment="bottom"):
@@ -68,7 +68,7 @@ def show_grid(records: list[DictionaryManifest], shown: pages.LibraryState) -> N
     selected = widgets.figure(
         atoms.library_grid(cells, [f"{short(model)}↵{setting}".rstrip("↵") for model, setting in rows], layers),
         lambda: table_of(here),
-        key=f"grid_{first}",  # a new one for the second choice, where nothing is selected yet
+        key=f"grid_{first}",  # a new widget for the second choice, with no selection yet
         alt="Dictionaries by model and layer; the table below has the same with links",
         file="dictionaries.csv",
         on_select="rerun",
@@ -80,7 +80,11 @@ def show_grid(records: list[DictionaryManifest], shown: pages.LibraryState) -> N
 
 
 def open_cell(dictionary_id: str, shown: pages.LibraryState, first: str) -> None:
-    """Go where a click on a cell leads: to its atoms, or with the cell that was chosen first to their comparison."""
+    """Handle a click on a cell.
+
+    It opens the dictionary's atoms, or its comparison with the dictionary that was chosen first; a first choice is
+    stored in the URL.
+    """
     if shown.click == "open":
         navigate(urls.atoms_address(dictionary_id))
     elif first:
@@ -91,12 +95,12 @@ def open_cell(dictionary_id: str, shown: pages.LibraryState, first: str) -> None
 
 
 def short(model: str) -> str:
-    """A model's name that leaves room for the row."""
+    """Return a model's name, shortened to leave room for the row."""
     return model if len(model) <= 26 else "…" + model[-25:]
 
 
 def choose(name: str, label: str, options: list[str], now: str, words: dict[str, str]) -> None:
-    """A choice that lives in the address."""
+    """Show a choice that is stored in the URL."""
     key = f"library_{name}"
 
     def changed() -> None:
@@ -108,7 +112,7 @@ def choose(name: str, label: str, options: list[str], now: str, words: dict[str,
 
 
 def table_of(records: list[DictionaryManifest]) -> pd.DataFrame:
-    """Settings and quality of dictionaries, for downloads."""
+    """Return settings and quality of dictionaries as a table, for downloads."""
     return pd.DataFrame(
         {
             **record.summary(),

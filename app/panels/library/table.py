@@ -12,7 +12,7 @@ from itda_core.library.manifest import DictionaryManifest, InvalidDictionary
 
 
 def show_table(records: list[DictionaryManifest]) -> None:
-    """Settings and quality of every dictionary, each row a link to its atoms."""
+    """Show settings and quality of every dictionary, each row a link to its atoms."""
     columns = [
         "Dictionary",
         "atoms",
@@ -50,7 +50,7 @@ def show_table(records: list[DictionaryManifest]) -> None:
 
 
 def show_damaged(damaged: list[InvalidDictionary]) -> None:
-    """Dictionaries that cannot be opened, and what to do."""
+    """Show the dictionaries that cannot be opened, and what to do."""
     is_all_newer = all(each.is_newer for each in damaged)
     st.subheader("Of a newer version" if is_all_newer else "InvalidDictionary")
     for each in damaged:
@@ -67,7 +67,7 @@ def show_damaged(damaged: list[InvalidDictionary]) -> None:
 
 
 def show_corpora() -> None:
-    """The corpora, as ingested."""
+    """Show the corpora, as ingested."""
     found = resources.corpora()
     if not found:
         return

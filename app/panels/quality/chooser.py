@@ -1,4 +1,4 @@
-"""Quality page: choose a dictionary and one to set beside it."""
+"""Quality page: choice of a dictionary, and of one to compare it with."""
 
 from typing import Any
 
@@ -14,12 +14,12 @@ from itda_core.library.manifest import DictionaryManifest
 
 
 def go(**changes: Any) -> None:
-    """Change what the page shows."""
+    """Change the page's state."""
     urls.change(pages.QualityState, **changes)
 
 
 def show_chooser(shown: pages.QualityState, saes: dict[str, SaeRecord]) -> None:
-    """Which dictionary, and which other one or which SAE is laid over it."""
+    """Show the choice of a dictionary, and of a second one or an SAE to compare."""
     names = chrome.dictionary_names()
     a = next((record for record in chrome.sound_records() if record.id == shown.a), None)
     others = names | sae_view.names(saes.values(), a)
@@ -50,7 +50,10 @@ def show_chooser(shown: pages.QualityState, saes: dict[str, SaeRecord]) -> None:
 
 
 def record_of(chosen: str, saes: dict[str, SaeRecord]) -> DictionaryManifest | SaeRecord:
-    """What an id stands for. Raises UserError, saying what there is, for an id that nothing here has."""
+    """Return the dictionary or SAE with an id.
+
+    Raises UserError, which lists the existing ones, for an unknown id.
+    """
     try:
         return saes[chosen] if chosen in saes else resources.library().record(chosen)
     except DamagedError:

@@ -1,4 +1,4 @@
-"""The curves of the Quality page, and every point of them as a table."""
+"""Quality page: the curves, and a table of all their points."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
@@ -32,11 +32,14 @@ AXES = {"l0": "L0", "latents": "size (atoms or latents)"}
 _MOST_ROWS = 400
 
 Go = Callable[..., None]
-"""Changes what the page shows, as `parts.change` does."""
+"""Callback that changes the page's state, as `chooser.go` does."""
 
 
 def show_curves(subjects: list[Subject], now: pages.QualityState, go: Go) -> None:
-    """A chosen measure against L0 and against size; a click on a point opens what it stands for."""
+    """Show a chosen measure against L0 and against size.
+
+    A click on a point opens what it stands for.
+    """
     st.subheader("Against L0 and size")
     measures = offered(subjects)
     if not measures:
@@ -61,7 +64,7 @@ def show_curves(subjects: list[Subject], now: pages.QualityState, go: Go) -> Non
             selected = widgets.figure(
                 figure,
                 drawn,
-                key=f"quality_{across}_{measure}_{lines}_{now.sae}",  # a new one, with nothing picked, for each address
+                key=f"quality_{across}_{measure}_{lines}_{now.sae}",  # a new widget, with no selection, for each URL
                 alt=f"{QUALITY_METRICS[measure]} against {title}; the table below has the same points with links",
                 file=f"quality-{measure}-{across}.csv",
                 on_select="rerun",
@@ -74,7 +77,7 @@ def show_curves(subjects: list[Subject], now: pages.QualityState, go: Go) -> Non
 
 
 def choose(name: str, label: str, options: Sequence[str], now: str, words: dict[str, str], go: Go) -> None:
-    """A choice that lives in the address."""
+    """Show a choice that is stored in the URL."""
     key = f"quality_{name}"
     st.session_state[key] = now
     st.segmented_control(
@@ -88,7 +91,10 @@ def choose(name: str, label: str, options: Sequence[str], now: str, words: dict[
 
 
 def as_built(points: pd.DataFrame, subjects: list[Subject], across: str) -> pd.DataFrame:
-    """The points of each side at its own size, or along sizes at its own L0; of an SAE all."""
+    """Return the points at the settings with which each side was built.
+
+    Against L0 these are the points at its own size; against size, those at its own L0. Of an SAE, they are all points.
+    """
     by = "latents" if across == "l0" else "l0"
     own = {each.side: point for each in subjects if (point := own_point(each.own, each)) is not None}
     is_own = [
@@ -99,7 +105,7 @@ def as_built(points: pd.DataFrame, subjects: list[Subject], across: str) -> pd.D
 
 
 def unchanged(subjects: list[Subject]) -> list[tuple[float, str]]:
-    """The loss of the unchanged model, for each side where they differ."""
+    """Return the loss of the unchanged model, for each side where they differ."""
     losses = {each.side: each.quality.ce_original for each in subjects if each.quality.ce_original is not None}
     if len({round(loss, 4) for loss in losses.values()}) == 1:
         return [(next(iter(losses.values())), "unchanged model")]
@@ -107,7 +113,10 @@ def unchanged(subjects: list[Subject]) -> list[tuple[float, str]]:
 
 
 def clicked(selected: list[dict] | None, subjects: list[Subject], now: pages.QualityState) -> str | None:
-    """Where the clicked point of a figure leads; None where none was clicked, or what it opens is open."""
+    """Return the URL that the clicked point of a figure opens.
+
+    None where none was clicked, or its target is open already.
+    """
     if not selected:
         return None
     data = selected[0].get("customdata")
@@ -119,7 +128,7 @@ def clicked(selected: list[dict] | None, subjects: list[Subject], now: pages.Qua
 
 
 def words_of_lines(subjects: list[Subject]) -> str:
-    """How to read the lines."""
+    """Return the explanation of the lines."""
     words = []
     has_random = [each.side.upper() for each in subjects if each.series(RANDOM) is not None]
     if has_random:
@@ -134,14 +143,17 @@ def words_of_lines(subjects: list[Subject]) -> str:
 
 
 def address_of(subject: Subject, latents: int, now: pages.QualityState) -> str:
-    """Where a point leads: to its atoms, to those that cropping leaves, or to the SAE's entry on this page."""
+    """Return the URL that a point opens.
+
+    This is the list of its atoms, or of those that cropping leaves, or the SAE's entry on this page.
+    """
     if subject.is_sae:
         return urls.quality_address(replace(now, sae=subject.id))
     return urls.atoms_address(subject.id, latents if latents < subject.latents else None)
 
 
 def show_points(subjects: list[Subject], now: pages.QualityState) -> None:
-    """Every point with all its measures, each a link, and all of it as CSV."""
+    """Show every point with all its measures, each a link, and all of them as CSV."""
     measures = offered(subjects)
     if not measures:
         return

@@ -22,7 +22,7 @@ MEASURE = (
 
 
 def show_built(record: DictionaryManifest | SaeRecord, side: str, names: dict[str, str]) -> None:
-    """What stands on a side, and how it was made; a link to it."""
+    """Show a link to the dictionary or SAE of a side, and how it was made."""
     if isinstance(record, DictionaryManifest):
         settings = record.settings
         words = [
@@ -40,7 +40,9 @@ def show_built(record: DictionaryManifest | SaeRecord, side: str, names: dict[st
 
 
 def measured(side: str, record: DictionaryManifest | SaeRecord, name: str) -> Subject | None:
-    """What stands on a side with its report; None, after saying how to come by one, where there is none.
+    """Return the dictionary or SAE of a side with its report.
+
+    Where there is no report, show how to get one and return None.
 
     Raises DamagedError where the report on an SAE cannot be read.
     """
@@ -51,7 +53,7 @@ def measured(side: str, record: DictionaryManifest | SaeRecord, name: str) -> Su
         return subject
     try:
         report = resources.quality(record.id)
-    except DamagedError as error:  # the job replaces it
+    except DamagedError as error:  # the job replaces the report
         chrome.show_error(error)
         report = None
     if report is None:

@@ -1,4 +1,4 @@
-"""What the Quality page tells of reports: which points there are, the dictionary's own, and what they come to."""
+"""Quality page: points of the reports, and comparisons between them."""
 
 from typing import NamedTuple
 
@@ -11,9 +11,9 @@ from itda_core.reports.quality import QUALITY_METRICS, Measured, Point, Quality,
 OWN, RANDOM, SAE = "itda", "random", "sae"
 """Names of series in a report."""
 SERIES = {OWN: "own atoms", RANDOM: "random atoms", SAE: "SAE"}
-"""What they are called on the page."""
+"""Their names on the page."""
 SHARES = ("density", "dead", "negative", "large_negative")
-"""Measures that are read as percentages."""
+"""Measures that are shown as percentages."""
 COLUMNS = ["side", "of", "series", "latents", "l0"]
 """Columns of a table of points, before those of the measures."""
 
@@ -26,9 +26,9 @@ class Subject(NamedTuple):
     id: str
     """Its id."""
     name: str
-    """Its name for people."""
+    """Its display name."""
     latents: int
-    """Atoms, or latents."""
+    """Its number of atoms or latents."""
     l0: int | None
     """The L0 that it was built with, or allows; None for an SAE that allows any number."""
     is_sae: bool
@@ -37,7 +37,7 @@ class Subject(NamedTuple):
     """Its report."""
 
     def series(self, name: str) -> Series | None:
-        """A series of its report; None where there is none of that name."""
+        """Return a series of its report; None where there is none of that name."""
         return next((series for series in self.quality.series if series.name == name), None)
 
     @property
@@ -47,13 +47,16 @@ class Subject(NamedTuple):
 
 
 def own_point(series: Series | None, subject: Subject) -> Point | None:
-    """The point of a series that is nearest to how the subject was built: its size first, then its L0."""
+    """Return the point of a series that is nearest to how the subject was built.
+
+    The size is compared first, then the L0.
+    """
     if series is None or not series.points:
         return None
     l0 = subject.l0
 
     def distance(point: Point) -> tuple[float, float]:
-        # By the ratio of the two, as L0 10 is as far from 20 as 40 is; in a point of L0 0 there is nothing to read.
+        # By the ratio of the two, as L0 10 is as far from 20 as 40 is. (0.5 replaces 0, which has no logarithm.)
         steps = 0.0 if l0 is None else abs(np.log2(max(point.l0, 0.5) / max(l0, 0.5)))
         return abs(point.latents - subject.latents), float(steps)
 
@@ -61,10 +64,10 @@ def own_point(series: Series | None, subject: Subject) -> Point | None:
 
 
 def table_of(subjects: list[Subject]) -> pd.DataFrame:
-    """All points, a row each.
+    """Return all points as a table, a row each.
 
-    Columns: COLUMNS (the side as a capital letter, the name, the series in words), then for each measure that any of
-    them has its value, and `… low` and `… high`, the ends of its interval; not a number where it was not measured.
+    Columns: COLUMNS (the side as a capital letter, the name, the series in words), then, for each measure that any of
+    the points has, its value, and `… low` and `… high`, the ends of its interval; NaN where it was not measured.
     """
     rows = []
     for subject in subjects:
@@ -91,7 +94,7 @@ def table_of(subjects: list[Subject]) -> pd.DataFrame:
 
 
 def offered(subjects: list[Subject]) -> list[str]:
-    """The measures that any point of them has, in the order in which they are listed."""
+    """Return the measures that any point has, in the order of QUALITY_METRICS."""
     found = {
         name
         for subject in subjects
@@ -103,7 +106,10 @@ def offered(subjects: list[Subject]) -> list[str]:
 
 
 def points_of(subjects: list[Subject], measure: str) -> pd.DataFrame:
-    """The points that have a measure: side, series (its name in a report), latents, l0, value, low, high."""
+    """Return the points that have a measure, as a table.
+
+    Columns: side, series (its name in a report), latents, l0, value, low, high.
+    """
     return pd.DataFrame(
         [
             (subject.side, series.name, point.latents, point.l0, *point.measured[measure])
@@ -117,17 +123,20 @@ def points_of(subjects: list[Subject], measure: str) -> pd.DataFrame:
 
 
 def shown(measure: str, value: float | None) -> str:
-    """A value of a measure as readers expect it."""
+    """Format a value of a measure."""
     return share(value) if measure in SHARES else number(value)
 
 
 def interval(measure: str, measured: Measured) -> str:
-    """The interval of a measure."""
+    """Format the interval of a measure."""
     return f"{shown(measure, measured.low)} to {shown(measure, measured.high)}"
 
 
 def said_of_leads(found: dict[str, Measured], who: str) -> str:
-    """Leads in words: `A is ahead by 0.012 (0.010 to 0.014) in CE loss score and behind by …`."""
+    """Describe leads in a sentence.
+
+    For example, `A is ahead by 0.012 (0.010 to 0.014) in CE loss score and behind by …`.
+    """
     if not found:
         return ""
     words = []
@@ -140,12 +149,14 @@ def said_of_leads(found: dict[str, Measured], who: str) -> str:
 
 
 def verdict(found: dict[str, Measured], who: str, than: str) -> str:
-    """What leads come to, in a line: better or worse where the whole interval of the difference is on one side of 0.
+    """Summarise leads in one line.
+
+    Better or worse means that the complete interval of the difference is on one side of 0.
 
     Args:
-        found: as `quality.leads` returns it.
+        found: as `paired_differences` returns it.
         who: who is judged, with its verb, as inside a sentence: `A is`, `these atoms are`.
-        than: what it is held against.
+        than: what it is compared with.
     """
     if not found:
         return f"No comparison with {than}: they were not measured on the same documents"
@@ -159,7 +170,10 @@ def verdict(found: dict[str, Measured], who: str, than: str) -> str:
 
 
 def are_alike_measured(a: Quality, b: Quality) -> bool:
-    """Whether two reports are on the same predictions of the same model, so that their values can be compared."""
+    """Return whether two reports are on the same predictions of the same model.
+
+    Only then can their values be compared.
+    """
     same = (a.tokens, a.documents) == (b.tokens, b.documents)
     if a.ce_original is None or b.ce_original is None:
         return False
@@ -167,5 +181,5 @@ def are_alike_measured(a: Quality, b: Quality) -> bool:
 
 
 def setting(point: Point, what: str) -> str:
-    """A point's setting in words: `1,204 atoms at L0 20`."""
+    """Format a point's setting: `1,204 atoms at L0 20`."""
     return f"{count(point.latents)} {what} at L0 {point.l0}"

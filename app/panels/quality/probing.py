@@ -1,4 +1,7 @@
-"""How much single atoms tell of a token: the report on probes, for the page on how good a dictionary is."""
+"""Quality page: the report on probes.
+
+It measures how much single atoms predict of a token's properties.
+"""
 
 from collections.abc import Callable, Mapping
 
@@ -18,7 +21,7 @@ from itda_core.reports.probing import ITDA, SAE, Probe, ProbedProperty, Probing,
 from itda_core.reports.properties import property_of
 
 ALL = "all"
-"""How k is written where a probe reads all latents."""
+"""Text of k where a probe reads all latents."""
 _WHAT = (
     "Sparse probing: a logistic regression predicts a property that can be read off the text (is this token in code? "
     "is it a number?) from k latents alone, those that differ most between tokens with and without it. The higher a "
@@ -27,15 +30,15 @@ _WHAT = (
 
 
 Go = Callable[..., None]
-"""Changes what the page shows, as `parts.change` does."""
+"""Callback that changes the page's state, as `chooser.go` does."""
 
 
 def show_probing(record: DictionaryManifest, chosen: str, go: Go, saes: Mapping[str, str]) -> None:
-    """What probes found of a dictionary, on average or for one property; without a report, the way to it.
+    """Show the probing results of a dictionary, or the button that computes them.
 
     Args:
         record: the dictionary.
-        chosen: name of the property; empty for all of them on average.
+        chosen: name of the property; empty for the average of all of them.
         go: called with `probed` where another one is chosen.
         saes: names of the SAEs of its site, by id.
     """
@@ -43,7 +46,7 @@ def show_probing(record: DictionaryManifest, chosen: str, go: Go, saes: Mapping[
     st.caption(_WHAT)
     try:
         report = resources.probing(record)
-    except UserError as error:  # the rest of the page is sound
+    except UserError as error:  # the rest of the page is not affected
         chrome.show_error(error, icon=":material/broken_image:")
         return
     if report is None:
@@ -79,7 +82,7 @@ def show_probing(record: DictionaryManifest, chosen: str, go: Go, saes: Mapping[
 
 
 def _choose(report: Probing, found: ProbedProperty | None, go: Go) -> None:
-    """Which property is shown; it lives in the address."""
+    """Show the choice of property, which is stored in the URL."""
     words = {"": "all, on average"} | {each.name: property_of(each.name).words for each in report.properties}
     st.session_state["quality_probed"] = "" if found is None else found.name
     st.pills(
@@ -93,14 +96,14 @@ def _choose(report: Probing, found: ProbedProperty | None, go: Go) -> None:
 
 
 def points_of(words: str, scores: tuple[Score, ...], report: Probing) -> pd.DataFrame:
-    """Scores as a table, in the order of the report's coders, and of k in each.
+    """Return scores as a table, in the order of the report's coders, then of k.
 
-    Columns: property (as named), coder, k (as text), accuracy, low, high, the lead over the atoms with its ends; and
-    what there is of single probes only: AUC, precision, recall, latents.
+    Columns: property (by its display name), coder, k (as text), accuracy, low, high, the lead over the atoms with its
+    ends; and, of single probes only: AUC, precision, recall, latents.
     """
     order = [each.name for each in report.coders]
     rows = []
-    for score in sorted(scores, key=lambda score: order.index(score.coder)):  # stable
+    for score in sorted(scores, key=lambda score: order.index(score.coder)):  # stable: k stays in order
         accuracy, lead = score.accuracy, score.lead
         row = {"property": words, "coder": score.coder, "k": ALL if score.k is None else str(score.k)}
         row |= {"accuracy": accuracy.value, "low": accuracy.low, "high": accuracy.high}
@@ -115,7 +118,7 @@ def points_of(words: str, scores: tuple[Score, ...], report: Probing) -> pd.Data
 def _show_lines(
     record: DictionaryManifest, points: pd.DataFrame, name: str, words: str, coders: Mapping[str, str]
 ) -> None:
-    """Accuracy against the number of latents, a line for each coder."""
+    """Show accuracy against the number of latents, one line per coder."""
     widgets.figure(
         probing.probe_lines(points, list(coders.items())),
         points,
@@ -151,7 +154,7 @@ def _show_property(
 
 
 def _how_to_read(report: Probing) -> str:
-    """What the lines are, and what they rest on."""
+    """Return the explanation of the lines, and of the data behind them."""
     atoms = next(each for each in report.coders if each.name == ITDA)
     return inert(
         "Balanced accuracy is the mean of two shares: of the tokens with the property, and of those without it, that "
@@ -166,7 +169,10 @@ def _how_to_read(report: Probing) -> str:
 
 
 def _show_atom(record: DictionaryManifest, probe: Probe, found: ProbedProperty, report: Probing) -> None:
-    """The atom that the probe of one atom reads: its source, a link to it, and what its coefficient says."""
+    """Show the atom that the probe of one atom reads.
+
+    It has its source, a link to it, and what its coefficient says.
+    """
     (number_,) = probe.latents
     way = "larger" if probe.signs[0] > 0 else "smaller"
     st.text(f"The atom that differs most with this property: its coefficient is {way} on tokens that have it.")
@@ -191,7 +197,10 @@ def _source(record: DictionaryManifest, index: Index, number_: int) -> Row:
 
 
 def _show_table(record: DictionaryManifest, report: Probing, coders: Mapping[str, str]) -> None:
-    """Every accuracy, a line for each property and coder, with all that there is of each probe as CSV."""
+    """Show every accuracy, a row for each property and coder.
+
+    All that is known of each probe can be downloaded as CSV.
+    """
     ks = [ALL if k is None else str(k) for k in _ks(report)]
     parts_ = [("mean", report.means), *((property_of(each.name).words, each.probes) for each in report.properties)]
     rows = []
@@ -215,12 +224,12 @@ def _show_table(record: DictionaryManifest, report: Probing, coders: Mapping[str
 
 
 def _ks(report: Probing) -> list[int | None]:
-    """Numbers of latents that were read, in order."""
+    """Return the numbers of latents that were read, in order."""
     return list(dict.fromkeys(score.k for score in report.means))
 
 
 def _leads(report: Probing, words: Mapping[str, str]) -> str:
-    """By how much the others are ahead of the atoms on average, for each number of latents."""
+    """Return the mean lead of the others over the atoms, for each number of latents."""
     said = []
     for k in _ks(report):
         leads = [

@@ -1,6 +1,7 @@
-"""What each way to choose atoms, and to encode with them, gives and costs, as `itda bench recipes` found it.
+"""Quality page: effect and cost of recipes, as `itda bench recipes` measured them.
 
-The bench is its report as JSON has it (`itda_core/benchmarks/recipes.py`).
+A recipe is a way to choose atoms; the bench also compares ways to encode with them. The bench is its report as read
+from JSON (`itda_core/benchmarks/recipes/`).
 """
 
 from typing import Any
@@ -21,7 +22,10 @@ WORDS = {
 
 
 def show_recipes() -> None:
-    """Every recipe beside the published one; nothing where the project was installed without its results."""
+    """Show every recipe beside the published one.
+
+    Nothing is shown where the project was installed without its results.
+    """
     bench = resources.recipes_bench()
     if bench is None:
         return
@@ -51,7 +55,10 @@ def show_recipes() -> None:
 
 
 def recipes_table(bench: dict[str, Any]) -> pd.DataFrame:
-    """A row for each recipe and way to encode: means over all settings, of the differences from the published one."""
+    """Return a row for each recipe and way to encode.
+
+    Values are means, over all settings, of the differences from the published one.
+    """
     settings = [row["recipes"] for row in bench["rows"]]
     spent = {name: sum(each[name]["seconds"] for each in settings) for name in settings[0]}
     rows = []

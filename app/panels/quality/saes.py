@@ -1,4 +1,7 @@
-"""The sparse autoencoders of a dictionary's site: what each took to train, what it comes to, and a way to train one."""
+"""Quality page: sparse autoencoders (SAEs) of a dictionary's site.
+
+For each: its training cost and its quality; and a button that trains one.
+"""
 
 from collections import Counter
 from collections.abc import Callable, Iterable
@@ -20,25 +23,28 @@ from itda_core.reports.quality import QUALITY_METRICS
 from itda_core.reports.sae import SaeSettings
 
 KINDS = {"topk": "TopK", "standard": "ReLU"}
-"""Kinds of SAEs that can be trained here, by the name that `itda sae --kind` has for each."""
+"""Kinds of SAEs that can be trained here, by their names in `itda sae --kind`."""
 LISTED = ("ce_loss_score", "variance_explained", "dead")
-"""Measures that the list has."""
+"""Measures in the list."""
 TRAIN = (
     "A sparse autoencoder can be trained on the same activations, with as many latents as the dictionary has atoms "
     "and the same L0. It takes far longer than building the dictionary did, and is measured in the same way."
 )
 
 Go = Callable[..., None]
-"""Changes what the page shows, as `parts.change` does."""
+"""Callback that changes the page's state, as `chooser.go` does."""
 
 
 def known() -> dict[str, SaeRecord]:
-    """The SAEs of the library that can be read, by id."""
+    """Return the SAEs of the library that can be read, by id."""
     return {record.id: record for record in resources.saes() if isinstance(record, SaeRecord)}
 
 
 def names(records: Iterable[SaeRecord], beside: DictionaryManifest | None) -> dict[str, str]:
-    """Names of SAEs for people, by id, no two of them the same; beside a dictionary of their site without that site."""
+    """Return unique display names of SAEs, by id.
+
+    Beside a dictionary of the same site, the site is left out.
+    """
     plain = {
         record.id: short(record)
         if beside is not None and record.is_of(beside)
@@ -50,7 +56,10 @@ def names(records: Iterable[SaeRecord], beside: DictionaryManifest | None) -> di
 
 
 def short(record: SaeRecord) -> str:
-    """A name that tells SAEs of one site apart, unless they differ in nothing but how they were trained."""
+    """Return a name that distinguishes the SAEs of one site.
+
+    SAEs that differ only in how they were trained may have the same one.
+    """
     if record.release is not None:
         return f"SAE {record.release} {record.sae_id or ''}".rstrip()
     words = [
@@ -62,28 +71,37 @@ def short(record: SaeRecord) -> str:
 
 
 def kind_of(record: SaeRecord) -> str:
-    """Its kind for people."""
+    """Return the display name of an SAE's kind."""
     return KINDS.get(record.kind, record.kind)
 
 
 def trained(record: SaeRecord) -> str:
-    """What training it took; it is not known of one that was trained elsewhere."""
+    """Return the training cost of an SAE, as text.
+
+    It is not known for an SAE that was trained elsewhere.
+    """
     if record.tokens is None or record.seconds is None:
         return "trained elsewhere"
     return f"trained on {count(record.tokens)} tokens for {duration(record.seconds)}"
 
 
 def subject_of(record: SaeRecord, name: str, side: str = "b") -> Subject | None:
-    """An SAE with its report; None where it has none. Raises DamagedError."""
+    """Return an SAE with its report; None where it has none.
+
+    Raises DamagedError.
+    """
     report = resources.sae_quality(record)
     return None if report is None else Subject(side, record.id, name, record.width, record.k, True, report)
 
 
 def show_saes(dictionary: DictionaryManifest, now: pages.QualityState, saes: dict[str, SaeRecord], go: Go) -> None:
-    """The SAEs of a dictionary's site, each laid over the curves with a click, and the way to train one."""
+    """Show the SAEs of a dictionary's site, and a button that trains one.
+
+    A click on an SAE adds it to the curves.
+    """
     st.subheader("Sparse autoencoders of the same site")
     here = [record for record in saes.values() if record.is_of(dictionary)]
-    # What stands above, or is open, has its entry wherever it is from.
+    # The SAE chosen as B, and the one whose entry is open, are listed whatever their site.
     here += [saes[each] for each in dict.fromkeys((now.b, now.sae)) if each in saes and saes[each] not in here]
     called = names(saes.values(), dictionary)
     if here:
@@ -127,7 +145,7 @@ def show_saes(dictionary: DictionaryManifest, now: pages.QualityState, saes: dic
 
 
 def row_of(record: SaeRecord, name: str, now: pages.QualityState) -> Row:
-    """An SAE as a line of the list."""
+    """Return an SAE as a row of the list."""
     try:
         subject = subject_of(record, name)
     except UserError:
@@ -154,7 +172,7 @@ def row_of(record: SaeRecord, name: str, now: pages.QualityState) -> Row:
 
 
 def show_entry(record: SaeRecord, name: str) -> None:
-    """All that is known of one SAE."""
+    """Show the details of one SAE."""
     with st.container(border=True, key="sae_entry"):
         row = Row([Token(name)], sides="b", is_sought=True)
         token_strip([row], key="sae_entry_name", style="links")
@@ -162,7 +180,7 @@ def show_entry(record: SaeRecord, name: str) -> None:
 
 
 def entry_of(record: SaeRecord) -> dict[str, str]:
-    """What its manifest says, in words."""
+    """Return the contents of an SAE's manifest, as text by label."""
     settings = record.settings
     said = {
         "Kind": kind_of(record),

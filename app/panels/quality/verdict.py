@@ -1,4 +1,7 @@
-"""The answer of the Quality page: whether a dictionary is better than chance, its key figures, and how two compare."""
+"""Quality page: verdicts and key figures.
+
+They show whether a dictionary is better than random atoms, and how two subjects compare.
+"""
 
 import streamlit as st
 
@@ -35,20 +38,23 @@ SAID = {
     "negative": "The share of coefficients below zero: the atom is taken away rather than added.",
     "large_negative": "The share of coefficients below zero by more than a quarter of the activation’s length.",
 }
-"""What each measure says, in a sentence or two."""
+"""Explanation of each measure, in a sentence or two."""
 FIGURES = ("ce_loss_score", "variance_explained", "relative_error", "dead")
-"""Measures that stand above the curves."""
+"""Measures that are shown above the curves."""
 
 
 def show_answer(subject: Subject, is_alone: bool) -> None:
-    """Whether one side is any good, and its key figures as it was built, each beside random atoms."""
+    """Show whether a side is better than random atoms, and its key figures.
+
+    The figures are those of the side as it was built, each beside that of random atoms.
+    """
     own = own_point(subject.own, subject)
     if own is None:
         st.text("Its report has no point of its own: delete its quality.json and measure again.")
         return
     random = own_point(subject.series(RANDOM), subject)
     if random is not None and (random.latents, random.l0) != (own.latents, own.l0):
-        random = None  # of another setting, it would be no comparison
+        random = None  # another setting would not be comparable
     if random is not None and not subject.quality.is_seen:
         who = "these atoms are" if is_alone else f"{subject.side.upper()}’s atoms are"
         ahead = paired_differences(own, subject.quality, random, subject.quality)
@@ -65,7 +71,7 @@ def show_answer(subject: Subject, is_alone: bool) -> None:
 
 
 def show_figure(name: str, own: Point, random: Point | None) -> None:
-    """One key figure with its interval, and that of random atoms."""
+    """Show one key figure with its interval, and that of random atoms."""
     measured, words = own.measured[name], QUALITY_METRICS[name]
     with st.container(border=True, gap="xsmall", height="stretch"):
         st.metric(words[0].upper() + words[1:], shown(name, measured.value), help=SAID[name])
@@ -76,7 +82,7 @@ def show_figure(name: str, own: Point, random: Point | None) -> None:
 
 
 def show_between(a: Subject, b: Subject) -> None:
-    """How A and B compare as they were built, where their values can be compared at all."""
+    """Show how A and B compare as they were built, if their values are comparable."""
     one, other = own_point(a.own, a), own_point(b.own, b)
     if one is None or other is None:
         return
@@ -97,7 +103,7 @@ def show_between(a: Subject, b: Subject) -> None:
 
 
 def show_basis(subjects: list[Subject]) -> None:
-    """On what all this was measured."""
+    """Show the data on which everything was measured."""
     said = [basis_of(subject) for subject in subjects]
     if len(set(said)) == 1:
         st.caption(inert(f"Measured {said[0]}"))
@@ -112,7 +118,7 @@ def show_basis(subjects: list[Subject]) -> None:
 
 
 def basis_of(subject: Subject) -> str:
-    """On what one side was measured."""
+    """Return the data on which one side was measured, as text."""
     quality = subject.quality
     on = f"on {count(quality.tokens)} tokens of {count(quality.documents)} documents"
     if quality.is_seen:

@@ -1,6 +1,7 @@
-"""What `itda bench layers` found on the models of this project: the measures held against each other, and training.
+"""Similarity page: results of `itda bench layers` on this project's models.
 
-A bench is the report as JSON has it (`itda_core/benchmarks/layers_results.py`).
+They compare the measures with each other, and follow the layers through training. A bench is its report as read from
+JSON (`itda_core/benchmarks/layers/results.py`).
 """
 
 from typing import Any
@@ -16,7 +17,7 @@ from itda_core.reports.paper import CHOSEN_ON, PAPER_ACCURACY
 
 
 def show_accuracy(bench: dict[str, Any]) -> None:
-    """How often each measure finds the right layer, where that is known."""
+    """Show how often each measure finds the right layer, where that is known."""
     st.subheader("How far to trust each measure")
     st.caption(
         inert(
@@ -27,7 +28,7 @@ def show_accuracy(bench: dict[str, Any]) -> None:
         )
     )
     held_out = (bench["held_out"] or {"accuracy": {}})["accuracy"]
-    # All tokens come first; of the other budgets the table says nothing.
+    # The first entry is for all tokens; the table leaves the other budgets out.
     across = bench["across"][0]["accuracy"] if bench["across"] else {}
     others = " and ".join(bench["others"])
     foreign = {name: found["accuracy"] for name, found in bench["foreign"].items()}
@@ -103,7 +104,10 @@ def show_accuracy(bench: dict[str, Any]) -> None:
 
 
 def convergence_table(bench: dict[str, Any]) -> pd.DataFrame:
-    """How near each layer is to its end at each checkpoint of training: model, step, layer, IoU; empty without any."""
+    """Return the IoU of each layer with its final state, at training checkpoints.
+
+    Columns: model, step, layer, IoU. The table is empty where there are no checkpoints.
+    """
     convergence = bench["convergence"]
     rows = [
         {"model": convergence["model"], "step": step, "layer": layer, "IoU": iou}
@@ -114,7 +118,7 @@ def convergence_table(bench: dict[str, Any]) -> pd.DataFrame:
 
 
 def show_convergence(bench: dict[str, Any]) -> None:
-    """When in training the layers of a model settle."""
+    """Show when in training the layers of a model settle."""
     table = convergence_table(bench)
     if table.empty:
         return

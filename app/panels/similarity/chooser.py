@@ -1,4 +1,4 @@
-"""Similarity page: choose two models."""
+"""Similarity page: choice of two models."""
 
 from typing import Any
 
@@ -10,12 +10,12 @@ from itda_core.library.manifest import DictionaryManifest
 
 
 def go(**changes: Any) -> None:
-    """Change what the page shows."""
+    """Change the page's state."""
     urls.change(pages.SimilarityState, **changes)
 
 
 def models() -> dict[str, DictionaryManifest]:
-    """A dictionary of each model that the library has, by what the model is called here."""
+    """Return a dictionary of each model in the library, by the model's display name."""
     found: dict[tuple, DictionaryManifest] = {}
     for record in chrome.sound_records():
         found.setdefault(identity(record), record)
@@ -24,19 +24,22 @@ def models() -> dict[str, DictionaryManifest]:
 
 
 def identity(record: DictionaryManifest) -> tuple:
-    """Return what tells one model, as captured on one corpus, from another."""
+    """Return the key that identifies one model, as captured on one corpus."""
     return record.model, record.weights_sha256, record.revision, record.corpus, record.site.hook, record.cut
 
 
 def _long_name(record: DictionaryManifest) -> str:
-    """A model's name with all that may tell it from another of that name."""
+    """Return a model's name with all that may distinguish it from its namesakes."""
     weights, revision = (record.weights_sha256 or "")[:8], (record.revision or "")[:8]
     cut = f"{record.cut.context} tokens, {record.cut.windows}" + (", first kept" if record.cut.keep_first else "")
     return " · ".join(filter(None, [record.model, record.site.hook, record.corpus, cut, weights, revision]))
 
 
 def show_chooser(shown: pages.SimilarityState, found: dict[str, DictionaryManifest]) -> None:
-    """Which two models: A down the side of the heatmap, B along it."""
+    """Show the choice of two models.
+
+    A is down the side of the heatmap, B along it.
+    """
     by_identity = {identity(record): name for name, record in found.items()}
     records = {record.id: record for record in chrome.sound_records()}
     for column, side, now in zip(st.columns(2), ("a", "b"), (shown.a, shown.b), strict=True):

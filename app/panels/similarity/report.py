@@ -1,4 +1,4 @@
-"""Similarity page: the heatmap and the layer asked about."""
+"""Similarity page: the heatmap, and the selected layer."""
 
 from dataclasses import replace
 
@@ -34,16 +34,16 @@ SAID = {
     "the ITDA paper's figures for SVCCA are of.",
     "linear_regression": "How much of the variance of B's layer a linear map of A's layer explains.",
 }
-"""What each measure says, in a sentence."""
+"""Explanation of each measure, in a sentence or more."""
 
 
 def best_of(row: tuple[float, ...]) -> list[int]:
-    """Layers of B by how alike they are, the most alike first."""
+    """Return the layers of B by similarity, the most similar first."""
     return sorted(range(len(row)), key=lambda layer: -row[layer])
 
 
 def show_question(shown: pages.SimilarityState, found: LayerSimilarity, layer: int) -> None:
-    """The question, with the layer that it is about, and what the measure answers."""
+    """Show the question about the selected layer, and the measure's answer."""
     row = found.values[shown.measure][layer]
     first, *others = best_of(row)
     with st.container(horizontal=True, vertical_alignment="center"):
@@ -64,7 +64,7 @@ def show_question(shown: pages.SimilarityState, found: LayerSimilarity, layer: i
 
 
 def show_cell(found: LayerSimilarity, records: list[DictionaryManifest], layer: int, other: int) -> None:
-    """What stands behind one cell: every measure's value, and the dictionaries of the two layers."""
+    """Show every measure's value for one cell, and the dictionaries of its layers."""
     st.subheader(f"Layer {layer} of A and layer {other} of B")
     table = pd.DataFrame(
         [
@@ -102,7 +102,7 @@ def show_cell(found: LayerSimilarity, records: list[DictionaryManifest], layer: 
 
 
 def show_report(shown: pages.SimilarityState, found: LayerSimilarity, records: list[DictionaryManifest]) -> None:
-    """The measured similarities of two models."""
+    """Show the measured similarities of two models."""
     offered = [name for name in LAYER_MEASURES if name in found.values]
     if shown.measure not in offered:
         shown = replace(shown, measure=offered[0])
@@ -153,7 +153,7 @@ def show_report(shown: pages.SimilarityState, found: LayerSimilarity, records: l
 
 
 def show_notes(found: LayerSimilarity) -> None:
-    """On what all this was measured."""
+    """Show the data on which everything was measured."""
     same = "the same tokens" if found.key == "token" else "tokens that end at the same character"
     words = [
         f"Measured on {count(found.tokens)} tokens of {found.corpus}: {same} in both",
@@ -166,7 +166,7 @@ def show_notes(found: LayerSimilarity) -> None:
 
 
 def table_of(found: LayerSimilarity) -> pd.DataFrame:
-    """All similarities, a row each."""
+    """Return all similarities as a table, a row each."""
     return pd.DataFrame(
         [
             {"measure": name, "layer of A": i, "layer of B": j, "similarity": value}
@@ -178,7 +178,9 @@ def table_of(found: LayerSimilarity) -> pd.DataFrame:
 
 
 def show_pair(shown: pages.SimilarityState) -> LayerSimilarity | None:
-    """The similarities of two models, or the way to have them measured; returns them.
+    """Show and return the similarities of two models.
+
+    Where they are not measured yet, show the button that measures them and return None.
 
     Raises UserError where there is no such dictionary or the report cannot be read.
     """
@@ -195,6 +197,6 @@ def show_pair(shown: pages.SimilarityState) -> LayerSimilarity | None:
         return None
     try:
         show_report(shown, found, records)
-    except UserError as error:  # of the address: the report itself holds
+    except UserError as error:  # concerns the URL: the report itself is valid
         chrome.show_error(error)
     return found

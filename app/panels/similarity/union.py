@@ -1,4 +1,7 @@
-"""Two models as wholes: the sources of all their layers together, beside other pairs of models."""
+"""Similarity page: two models compared over all their layers.
+
+The sources of all layers of a model are pooled; other pairs of models are shown beside the user's.
+"""
 
 from typing import Any
 
@@ -14,17 +17,18 @@ from itda_core.reports.layers import LayerSimilarity
 from itda_core.reports.paper import PAPER_UNION
 
 KINDS = {"same": "same architecture, another seed", "different": "different architectures"}
-"""Kinds of pairs that the bench has."""
+"""Kinds of pairs in the bench."""
 OWN = "A and B"
-"""The kind of the reader's pair."""
+"""Kind of the user's pair."""
 _SOURCES = ("sources A", "sources B")
 
 
 def pairs_table(found: LayerSimilarity | None, bench: dict[str, Any] | None) -> pd.DataFrame:
-    """All pairs of models of which the union is known, the bench's first and the reader's last.
+    """Return all pairs of models of which the union is known.
 
-    Columns: kind, pair, IoU, low, high (95 % interval), chance, tokens, sources A, sources B. The bench's pairs have no
-    interval; they are those whose models have a number of sources as near to the reader's as there is.
+    The bench's pairs are first and the user's is last. Columns: kind, pair, IoU, low, high (95 % interval), chance,
+    tokens, sources A, sources B. The bench's pairs have no interval; they are those whose models have the number of
+    sources nearest to the user's.
     """
     rows = []
     union = _nearest(found, bench)
@@ -46,7 +50,7 @@ def pairs_table(found: LayerSimilarity | None, bench: dict[str, Any] | None) -> 
 
 
 def _nearest(found: LayerSimilarity | None, bench: dict[str, Any] | None) -> dict[str, Any] | None:
-    """The bench's pairs of that number of sources that is nearest to the reader's."""
+    """Return the bench's pairs with the number of sources nearest to the user's."""
     if bench is None or not bench["unions"]:
         return None
     wanted = 0.0 if found is None else sum(found.union_sources) / 2
@@ -58,11 +62,11 @@ def _nearest(found: LayerSimilarity | None, bench: dict[str, Any] | None) -> dic
 
 
 def show_wholes(found: LayerSimilarity | None, bench: dict[str, Any] | None) -> None:
-    """How alike the two models are over all their layers, and how alike other pairs are.
+    """Show how alike the two models are over all layers, and how alike others are.
 
     Args:
-        found: what was measured of the reader's two models, where it was.
-        bench: the report of `itda bench layers`, where there is one.
+        found: the measurements of the user's two models; None where there are none.
+        bench: the report of `itda bench layers`; None where there is none.
     """
     table = pairs_table(found, bench)
     if table.empty:
@@ -116,7 +120,7 @@ def show_wholes(found: LayerSimilarity | None, bench: dict[str, Any] | None) -> 
 
 
 def ranges(union: dict[str, list[float] | None]) -> str:
-    """The lowest and the highest IoU of each kind of pairs, in words."""
+    """Return the lowest and the highest IoU of each kind of pairs, as text."""
     said = {
         kind: name + " " + (number(ends[0]) if ends[0] == ends[1] else f"{number(ends[0])} to {number(ends[1])}")
         for kind, name in KINDS.items()

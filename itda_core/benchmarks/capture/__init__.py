@@ -1,1 +1,1 @@
-"""`itda bench capture`."""
+"""Package of `itda bench capture`."""

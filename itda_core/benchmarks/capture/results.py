@@ -1,4 +1,4 @@
-"""Results of `itda bench capture`."""
+"""Settings and results of `itda bench capture`."""
 
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -8,83 +8,93 @@ from itda_core.benchmarks.machine import Machine
 
 @dataclass(frozen=True)
 class CaptureBench:
-    """What `itda bench capture` measures. The default takes about two minutes on two cores."""
+    """Settings of `itda bench capture`.
+
+    The default run takes about two minutes on two cores.
+    """
 
     model: str = "docs-a"
     """A model of the demo."""
     batch_windows: int = 16
-    """Windows in a forward pass, as a build has them."""
+    """Windows in a forward pass, as in a build."""
     batches: int = 40
-    """Batches that all contestants capture by turns; a time is the median over them."""
+    """Number of batches that all methods capture in turn; a time is the median over them."""
     warm_up: int = 3
-    """Batches before those, which are not timed."""
+    """Number of batches before these, which are not timed."""
     early_layers: tuple[int, ...] = (0, 1)
-    """The layers of the second run, after which nnsight stops."""
+    """Layers of the second run, after which nnsight stops."""
     memory_batches: int = 400
-    """Batches over which the process's memory is watched."""
+    """Number of batches over which the process's memory is monitored."""
     memory_windows: int = 4
-    """Windows in each of them: fewer, since what leaks, leaks with the pass and not with its size."""
+    """Windows in each of these batches: fewer, since a leak grows with the number of passes and not with their
+    size."""
     memory_from: int = 50
-    """The batch, counted from 1, after which it should grow no more."""
+    """Batch number, counted from 1, after which memory should no longer grow."""
 
 
 @dataclass(frozen=True)
 class CaptureResult:
-    """One set of layers, captured through nnsight and by plain forward hooks on the same batches."""
+    """Results for one set of layers.
+
+    The layers are captured through nnsight and by plain forward hooks on the same batches.
+    """
 
     layers: tuple[int, ...]
-    """Blocks whose outputs were wanted."""
+    """Blocks whose outputs were captured."""
     batches: int
-    """Batches timed."""
+    """Number of batches timed."""
     tokens: int
-    """Tokens captured from them."""
+    """Number of tokens captured from them."""
     capture_ms: float
-    """`Capture`, which stops after the deepest layer: median milliseconds a batch."""
+    """`Capture`, which stops after the deepest layer: median milliseconds per batch."""
     hooks_ms: float
-    """Forward hooks on the plain model, which runs to its end."""
+    """Forward hooks on the plain model, which runs to its end: median milliseconds per batch."""
     stopped_hooks_ms: float
-    """Forward hooks of which the deepest ends the pass by an exception."""
+    """Forward hooks, the deepest of which ends the pass by an exception: median milliseconds per batch."""
     ratio: float
-    """`Capture` over hooks."""
+    """Time of `Capture` over time of hooks."""
     stopped_ratio: float
-    """`Capture` over hooks that stop."""
+    """Time of `Capture` over time of hooks that stop."""
     tokens_per_second: float
-    """Captured tokens a second of `Capture`."""
+    """Tokens per second captured by `Capture`."""
     largest_difference: float
-    """Largest absolute difference between any two contestants' activations."""
+    """Largest absolute difference between the activations of any two methods."""
 
 
 @dataclass(frozen=True)
 class CaptureMemory:
-    """The process's resident size while all layers are captured, in 10⁶ bytes."""
+    """Resident memory of the process while all layers are captured.
+
+    Sizes are in 10⁶ bytes.
+    """
 
     batches: int
-    """Batches captured."""
+    """Number of batches captured."""
     first_mb: float
-    """After the batch from which it should grow no more."""
+    """Memory after the batch from which it should no longer grow."""
     last_mb: float
-    """After the last batch."""
+    """Memory after the last batch."""
     highest_mb: float
-    """The highest between the two."""
+    """Maximum between these two batches."""
     slope_kb: float
-    """Growth a batch between the two, a line of least squares, in 10³ bytes."""
+    """Growth per batch between these two batches, by a least-squares line, in 10³ bytes."""
 
 
 @dataclass(frozen=True)
 class CaptureReport:
-    """All that a run of `itda bench capture` measured."""
+    """Complete results of a run of `itda bench capture`."""
 
     rows: list[CaptureResult]
-    """All layers, then the early ones."""
+    """Results for all layers, then for the early ones."""
     memory: CaptureMemory | None
-    """None on a system that does not say how much memory a process takes."""
+    """None on a system that does not report a process's memory."""
     machine: Machine
-    """What the machine can do."""
+    """Measured performance of the machine."""
     settings: CaptureBench
-    """What was asked for."""
+    """Settings of the run."""
     corpus: str
     """Id of the corpus."""
 
     def as_json(self) -> dict[str, Any]:
-        """The report as values that JSON has."""
+        """Return the report as JSON-compatible values."""
         return asdict(self)

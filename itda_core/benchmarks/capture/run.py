@@ -1,4 +1,7 @@
-"""`itda bench capture`: capture through nnsight against plain forward hooks, by turns, and its memory."""
+"""Benchmark of capture through nnsight against plain forward hooks.
+
+Implements `itda bench capture`: both methods run in turn; the memory of capture is measured too.
+"""
 
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -22,14 +25,14 @@ from itda_core.models.bundled import model_folder
 from itda_core.models.model import Model, load_model
 
 Say = Callable[[str], None]
-"""Takes a line on what is being done."""
+"""Function that receives a progress message."""
 
 
 class PlainHooks:
-    """A model with forward hooks, as one would write them without nnsight."""
+    """A model with plain forward hooks, without nnsight."""
 
     def __init__(self, folder: str) -> None:
-        """Load the model of a folder a second time, with nothing around it."""
+        """Load the model of a folder as a separate, unwrapped instance."""
         self._network: Any = AutoModelForCausalLM.from_pretrained(
             folder, dtype=torch.float32, use_safetensors=True, trust_remote_code=False
         ).eval()
@@ -37,11 +40,11 @@ class PlainHooks:
         self._blocks = next(m for m in modules if isinstance(m, torch.nn.ModuleList) and len(m) == n_layers)
 
     def activations(self, windows: Sequence[Window], layers: Sequence[int], stop: bool) -> list[torch.Tensor]:
-        """The captured tokens' block outputs, for each layer [n, d_model].
+        """Return the captured tokens' block outputs, for each layer [n, d_model].
 
         Args:
-            windows: what to read, in one pass.
-            layers: which blocks.
+            windows: windows to read, in one pass.
+            layers: block indices.
             stop: whether the hook on the deepest block ends the pass by an exception.
         """
         found: dict[int, torch.Tensor] = {}
@@ -68,11 +71,14 @@ class PlainHooks:
 
 
 class _PassEnds(Exception):
-    """All that is wanted of a pass is there."""
+    """Raised to end a pass once all requested outputs are captured."""
 
 
 def _padded(windows: Sequence[Window]) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-    """Token ids, attention mask, and which tokens are captured, each [windows, longest]; padded on the right."""
+    """Return token ids, attention mask and mask of captured tokens.
+
+    Each has shape [windows, longest]; padded on the right.
+    """
     rows = [torch.tensor([*window.prefix, *window.tokens, *window.suffix]) for window in windows]
     ids = torch.nn.utils.rnn.pad_sequence(rows, batch_first=True)
     mask, kept = torch.zeros_like(ids), torch.zeros(ids.shape, dtype=torch.bool)
@@ -84,10 +90,10 @@ def _padded(windows: Sequence[Window]) -> tuple[torch.Tensor, torch.Tensor, torc
 
 
 def bench_capture(corpus: Corpus, settings: CaptureBench, say: Say) -> CaptureReport:
-    """Run the bench on a corpus.
+    """Run the benchmark on a corpus.
 
     Raises:
-        UserError: the demo's model is not here, or the corpus has too few windows.
+        UserError: the demo's model is not available, or the corpus has too few windows.
     """
     folder = str(model_folder(settings.model))
     model, plain = load_model(folder, device="cpu"), PlainHooks(folder)
@@ -125,7 +131,7 @@ def _by_turns(
         ]
         found: list[list[torch.Tensor]] = [[], [], []]
         for turn in range(3):
-            who = (number + turn) % 3  # whoever comes first finds the caches cold
+            who = (number + turn) % 3  # the first method in a round runs with cold caches
             start = time.perf_counter()
             found[who] = calls[who]()
             if number >= settings.warm_up:
@@ -149,7 +155,10 @@ def _by_turns(
 
 
 def _memory(model: Model, corpus: Corpus, settings: CaptureBench) -> CaptureMemory | None:
-    """Resident size while all layers are captured, batch after batch; None on a system that does not say it."""
+    """Measure resident memory while all layers are captured, batch by batch.
+
+    None on a system that does not report it.
+    """
     if resident_bytes() is None:
         return None
     sites = [Site(layer) for layer in range(model.n_layers)]

@@ -5,7 +5,10 @@ from itda_core.common.columns import columns
 
 
 def capture_table(report: CaptureReport) -> str:
-    """A capture report in lines: what was captured, a table with one line per set of layers, the memory."""
+    """Format a capture report as text.
+
+    It has the run's settings, a table with one line per set of layers, and the memory.
+    """
     settings, memory = report.settings, report.memory
     lines = [
         f"{settings.model} on {report.corpus}, {settings.batch_windows} windows a batch; "

@@ -1,1 +1,1 @@
-"""`itda bench layers`."""
+"""Package of `itda bench layers`."""

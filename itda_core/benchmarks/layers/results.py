@@ -1,4 +1,4 @@
-"""What `itda bench layers` is asked for, and what it answers."""
+"""Settings and results of `itda bench layers`."""
 
 from dataclasses import asdict, dataclass, field
 from typing import Any
@@ -9,24 +9,27 @@ from itda_core.common.errors import UserError
 
 @dataclass(frozen=True)
 class LayersBench:
-    """What `itda bench layers` measures. The default takes some minutes on two cores; `--full` has more of all."""
+    """Settings of `itda bench layers`.
+
+    The default run takes some minutes on two cores; `--full` increases all sizes.
+    """
 
     tokens: int = 3_000
-    """Tokens of the corpus, the same for all models and measures."""
+    """Number of tokens of the corpus, the same for all models and measures."""
     l0: int = 10
-    """Pursuit steps; the models are narrow, and many steps would explain any activation."""
+    """Pursuit steps; the models are narrow, and many steps would reconstruct any activation."""
     threshold: float = 0.1
-    """Relative error above which an activation becomes an atom, wherever no other is named."""
+    """Default relative error above which an activation becomes an atom."""
     thresholds: tuple[float, ...] = (0.3, 0.1, 0.05)
-    """The thresholds of the sweep."""
+    """Thresholds of the sweep."""
     union_sources: tuple[int, ...] = (500, 1_000, 1_500)
-    """Sources of a model, of all its layers together, at which whole models are compared: all have as many."""
+    """Numbers of sources, over all layers of a model, at which complete models are compared: equal for all models."""
     budgets: tuple[int, ...] = (100, 300, 1_000)
-    """Numbers of tokens of the sweep; each measure has no more than them."""
+    """Numbers of tokens of the sweep; each measure uses no more tokens."""
     draws: int = 2
-    """So many separate stretches of tokens are taken for a budget, or as many as there are."""
+    """Maximum number of disjoint stretches of tokens for each budget."""
     transplant_tokens: int = 2_000
-    """Tokens at most for transplanting, which encodes them anew for each pair of layers."""
+    """Maximum number of tokens for transplanting, which encodes them again for each pair of layers."""
     batch_windows: int = 16
     """Windows in a forward pass."""
 
@@ -43,115 +46,132 @@ FULL_LAYERS = LayersBench(
     budgets=(100, 300, 1_000, 3_000),
     draws=3,
 )
-"""More tokens, more thresholds and more draws: for the last digit."""
+"""More tokens, thresholds and draws, for more precise results."""
 
 
 @dataclass(frozen=True)
 class Accuracy:
-    """The layer-matching accuracy of each measure on some tokens; a measure that needs more tokens is left out."""
+    """Layer-matching accuracy of each measure on a set of tokens.
+
+    A measure that needs more tokens is left out.
+    """
 
     tokens: int
-    """Tokens of each draw."""
+    """Number of tokens of each draw."""
     draws: int
-    """Stretches of tokens that it is the mean over."""
+    """Number of stretches of tokens that it is the mean over."""
     threshold: float
-    """Relative error of the seeds' dictionaries."""
+    """Relative error threshold of the seeds' dictionaries."""
     atoms: dict[str, float]
-    """By model: mean size of its dictionaries."""
+    """Mean size of its dictionaries, by model."""
     accuracy: dict[str, float]
-    """By measure: share of layers that found the layer of the same depth."""
+    """Share of layers matched to the layer of the same depth, by measure."""
     interval: dict[str, tuple[float, float] | None]
-    """By measure: 95 % bootstrap interval over the models; None where there are two."""
+    """95 % bootstrap interval over the models, by measure; None for two models."""
     left_out: dict[str, str]
-    """By measure: why it has no accuracy here."""
+    """Reason for a missing accuracy, by measure."""
 
 
 @dataclass(frozen=True)
 class Cost:
-    """What a measure took for the seeds, beyond the activations. Megabytes are 10⁶ bytes."""
+    """Cost of a measure for the seeds, without capturing the activations.
+
+    Megabytes are 10⁶ bytes.
+    """
 
     prepare_seconds: float
-    """For all sites of the seeds together: what is done once for each; building and encoding included."""
+    """Seconds for preprocessing all sites of the seeds, including building and encoding."""
     compare_ms: float
-    """For one pair of sites."""
+    """Milliseconds for one pair of sites."""
     peak_mb: float | None
-    """Growth of the process's peak meanwhile; None on a system that does not say."""
+    """Growth of the process's peak memory during preprocessing; None on a system that does not report it."""
 
 
 @dataclass(frozen=True)
 class Lead:
-    """How far the most accurate measure is ahead of another on the same pairs of models."""
+    """Difference in accuracy between the most accurate measure and another.
+
+    Both are evaluated on the same pairs of models.
+    """
 
     best: str
-    """The most accurate measure."""
+    """Name of the most accurate measure."""
     difference: float
-    """Of their accuracies."""
+    """Difference of the accuracies."""
     interval: tuple[float, float] | None
-    """95 % bootstrap interval over the models; None where there are two."""
+    """95 % bootstrap interval over the models; None for two models."""
 
 
 @dataclass(frozen=True)
 class Unions:
-    """Pairs of whole models, by the sources of all their layers, where every model has about as many."""
+    """Comparison of complete models by the union of their layers' sources.
+
+    Every model has about the same number of sources.
+    """
 
     sources: int
-    """So many distinct sources each model has, to 1 % where that can be met and 5 % at worst."""
+    """Number of distinct sources of each model, met to 1 % if possible and to 5 % at worst."""
     chance: float
-    """IoU of two such sets drawn blindly."""
+    """Expected IoU of two random sets of this size."""
     threshold: dict[str, float]
-    """By model: the relative error at which it has so many."""
+    """Relative error threshold at which it has this number of sources, by model."""
     pairs: dict[str, float]
     """Union IoU of each pair of models."""
     ranges: dict[str, tuple[float, float] | None]
-    """Lowest and highest of them: `same` architecture, `different` architectures."""
+    """Minimum and maximum of the union IoUs, for pairs of the `same` architecture and of `different` ones."""
 
 
 @dataclass(frozen=True)
 class LayersReport:
-    """All that a run of `itda bench layers` measured."""
+    """Complete results of a run of `itda bench layers`."""
 
     models: dict[str, list[int]]
-    """By model: layers and width."""
+    """Number of layers and activation dimension, by model."""
     seeds: list[str]
-    """The models of one architecture that Eq. 9 is taken over."""
+    """Models of one architecture that Eq. 9 is evaluated on."""
     others: list[str]
-    """The models of the other architecture."""
+    """Models of the other architecture."""
     corpus: str
     """Id of the corpus."""
     n_pairs: int
-    """Ordered pairs of distinct seeds."""
+    """Number of ordered pairs of distinct seeds."""
     main: Accuracy
-    """All tokens, the usual threshold."""
+    """Accuracy on all tokens at the default threshold."""
     lead: dict[str, Lead]
-    """By measure that is not the most accurate of `main`: by how much that one is ahead."""
+    """Lead of the most accurate measure in `main`, by each other measure."""
     held_out: Accuracy | None
-    """The same between those seeds alone that no setting was chosen by; None where fewer than two are left."""
+    """Accuracy among the seeds that were not used to choose settings; None if fewer than two such seeds exist."""
     held_out_seeds: list[str]
-    """Those seeds."""
+    """Names of these seeds."""
     budgets: list[Accuracy]
-    """Accuracy against the number of tokens."""
+    """Accuracy by number of tokens."""
     thresholds: list[Accuracy]
-    """Accuracy against the threshold, on all tokens."""
+    """Accuracy by threshold, on all tokens."""
     across: list[Accuracy]
-    """Accuracy between the two architectures, whose depths differ, for each number of tokens."""
+    """Accuracy between the two architectures, which differ in depth, by number of tokens."""
     foreign: dict[str, Accuracy]
-    """By model with another tokenizer: accuracy between the seeds and it, on tokens that end at the same character."""
+    """Accuracy between the seeds and a model with another tokenizer, by model, on tokens that end at the same
+    character."""
     cost: dict[str, Cost]
-    """By measure, on all tokens with the usual threshold."""
+    """Cost on all tokens at the default threshold, by measure."""
     equal_threshold: dict[str, float]
-    """By model that is no seed: the threshold at which it has as many sources as the seeds; what it is compared at."""
+    """Threshold at which a model that is not a seed has as many sources as the seeds, used for comparison, by
+    model."""
     unions: list[Unions]
-    """Whole models against each other, at some numbers of sources."""
+    """Comparisons of complete models, at several numbers of sources."""
     convergence: dict[str, Any]
     """`model`, `steps`, and `iou`: per step, the IoU of each layer's dictionary with that of the final weights."""
     machine: Machine
-    """What the machine can do."""
+    """Measured performance of the machine."""
     settings: LayersBench
-    """What was asked for."""
+    """Settings of the run."""
     seconds: float = field(default=0.0)
-    """Of the whole run."""
+    """Duration of the complete run."""
 
     def as_json(self) -> dict[str, Any]:
-        """The report as values that JSON has, the main accuracies at the top."""
+        """Return the report as JSON-compatible values.
+
+        The main accuracies are at the top level.
+        """
         main = asdict(self.main)
         return {"accuracy": main["accuracy"], "interval": main["interval"], "n_pairs": self.n_pairs, **asdict(self)}

@@ -1,7 +1,8 @@
-"""`itda bench layers`: how often each measure of similarity finds the layer of the same depth in another model.
+"""Layer-matching benchmark of the similarity measures: `itda bench layers`.
 
-The paper's Eq. 9 over models that differ in their seed only, on the same activations for every measure; against the
-number of tokens and the threshold; across architectures; and what dictionaries say of whole models and of training.
+It evaluates the paper's Eq. 9 over models that differ in their seed only, on the same activations for every measure;
+by number of tokens and by threshold; across architectures; and uses dictionaries to compare complete models and
+training checkpoints.
 """
 
 import time
@@ -29,34 +30,34 @@ from itda_core.similarity.matching import mean_matching
 from itda_core.similarity.overlap import union_keys
 
 OTHERS = ("docs-a", "docs-b")
-"""The second architecture, with the same tokenizer."""
+"""Models of the second architecture, with the same tokenizer."""
 CHOOSING = 2
-"""So many seeds, the first ones, are there to choose settings by; what the others say was not chosen for."""
+"""Number of seeds, the first ones, used to choose settings; results on the others are independent of that choice."""
 FOREIGN = ("docs-c",)
-"""Those with another tokenizer."""
+"""Models with another tokenizer."""
 
 Say = Callable[[str], None]
-"""Takes a line on what is being done."""
+"""Function that receives a progress message."""
 
 
 @dataclass(frozen=True)
 class Models:
-    """Folders by name of the models that are compared."""
+    """Models to compare, as folders by name."""
 
     seeds: Mapping[str, Path]
-    """They differ in their seed only: two or more."""
+    """Models that differ in their seed only: two or more."""
     others: Mapping[str, Path] = field(default_factory=dict)
-    """Of another architecture, with the same tokenizer."""
+    """Models of another architecture, with the same tokenizer."""
     foreign: Mapping[str, Path] = field(default_factory=dict)
-    """With another tokenizer."""
+    """Models with another tokenizer."""
 
 
 def find_models(say: Say) -> Models:
-    """The models that lie beside the package.
+    """Find the models beside the package.
 
-    Where fewer than two seeds do, the two demo models of one architecture take their place.
+    If there are fewer than two seeds, the two demo models of one architecture replace them.
 
-    Raises UserError where the demo models are not here either.
+    Raises UserError if the demo models are not available either.
     """
     seeds, others = seed_models(), {name: model_folder(name) for name in OTHERS}
     foreign = {name: model_folder(name) for name in FOREIGN if name in demo_models()}
@@ -67,13 +68,13 @@ def find_models(say: Say) -> Models:
 
 
 def bench_layers(given: Models, corpus: Corpus, settings: LayersBench, say: Say) -> LayersReport:
-    """Run the bench.
+    """Run the benchmark.
 
     Args:
         given: the models.
-        corpus: what they read.
+        corpus: the corpus that they read.
         settings: tokens, thresholds, budgets.
-        say: called with a line on what is being done.
+        say: called with a progress message.
 
     Raises:
         UserError: fewer than two seeds, seeds of different shapes, a tokenizer of another kind, a corpus with too few
@@ -151,7 +152,7 @@ def _drawn(
     settings: LayersBench,
     thresholds: Mapping[str, float],
 ) -> Accuracy:
-    """The mean over some stretches of tokens."""
+    """Return the mean accuracy over several stretches of tokens."""
     trials = (Trial({name: model.take(part) for name, model in models.items()}, thresholds, settings) for part in parts)
     return mean_accuracy([trial.matched(pairs) for trial in trials])
 
@@ -165,9 +166,10 @@ def _foreign(
     sources: int,
     say: Say,
 ) -> tuple[Accuracy, float]:
-    """Between the seeds and a model with another tokenizer, on the tokens that end at the same character in both.
+    """Measure the accuracy between the seeds and a model with another tokenizer.
 
-    Also returns the threshold at which that model has so many sources on all its tokens, which it is compared at.
+    Only tokens that end at the same character in both are used. Also returns the threshold at which that model has
+    `sources` sources on all its tokens, which is used for the comparison.
     """
     read = capture_models({name: given.foreign[name]}, corpus, settings.tokens, settings.batch_windows, say)[name]
     rows, rows_of_it = common_rows(models[next(iter(given.seeds))].ends, read.ends)
@@ -182,7 +184,10 @@ def _foreign(
 
 
 def _lead(main: Accuracy, matched: Matched) -> dict[str, Lead]:
-    """By how much the most accurate measure is ahead of each other one, pair by pair of the same models."""
+    """Return the lead of the most accurate measure over each other measure.
+
+    The difference is taken for each pair of models.
+    """
     best = max(main.accuracy, key=main.accuracy.__getitem__)
     found = {}
     for name in main.accuracy:
@@ -198,14 +203,17 @@ def _average(values: Iterable[float]) -> float:
 
 
 def _sources(sites: Sequence[SiteDictionary]) -> list[torch.Tensor]:
-    """The sources of each layer."""
+    """Return the sources of each layer."""
     return [site.dictionary.sources for site in sites]
 
 
 def _unions(
     models: Mapping[str, LayerActivations], seeds: set[str], wanted: int, settings: LayersBench, say: Say
 ) -> Unions:
-    """Each pair of models by the sources of all layers, of which every model has so many."""
+    """Compare each pair of models by the union of their layers' sources.
+
+    Every model has about `wanted` sources.
+    """
     say(f"whole models of {wanted:,} sources each")
     threshold = {name: equal_threshold(model, settings.l0, wanted) for name, model in models.items()}
     sources = {name: _sources(build_sites(model, settings.l0, threshold[name])) for name, model in models.items()}
@@ -229,7 +237,10 @@ def _convergence(
     settings: LayersBench,
     say: Say,
 ) -> dict[str, Any]:
-    """IoU of each layer's dictionary at each checkpoint with the final one, of the first seed that has checkpoints."""
+    """Return the IoU of each layer's dictionary at each checkpoint with the final one.
+
+    Uses the first seed that has checkpoints.
+    """
     found = {name: steps for name, folder in seeds.items() if (steps := checkpoints(folder))}
     if not found:
         return {"model": None, "steps": [], "iou": []}

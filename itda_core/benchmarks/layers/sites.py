@@ -1,4 +1,7 @@
-"""What `itda bench layers` compares: activations of the same tokens in every model, and their dictionaries."""
+"""Sites that `itda bench layers` compares.
+
+They are activations of the same tokens in every model, with their dictionaries.
+"""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -18,27 +21,29 @@ from itda_core.similarity.overlap import rows_of, union_keys
 
 _LEAST_THRESHOLD, _MOST_THRESHOLD = 0.01, 0.9
 _HALVINGS = 12
-_TOLERANCE = 0.05  # small sets come in steps
+_TOLERANCE = 0.05  # small sets change in steps
 
 
 @dataclass(frozen=True)
 class SiteDictionary:
-    """The dictionary of one site and what it makes of the tokens that it was built from."""
+    """Dictionary of one site, with the rows of its atoms."""
 
     dictionary: Dictionary
     """Atoms and sources."""
     rows: torch.Tensor
-    """[n_atoms] int64: which tokens the atoms are."""
+    """[n_atoms] int64: rows of the tokens that are the atoms."""
 
 
 def capture_models(
     folders: Mapping[str, Path], corpus: Corpus, tokens: int, batch_windows: int, say: Callable[[str], None]
 ) -> dict[str, LayerActivations]:
-    """Activations of all layers of models, on the first `tokens` tokens of a corpus.
+    """Capture the activations of all layers of models.
+
+    The tokens are the first `tokens` of a corpus.
 
     Raises:
-        UserError: the models' tokenizers differ, so that a row would not be the same token in all; the corpus has fewer
-            tokens; or a model cannot be loaded.
+        UserError: the models' tokenizers differ, so that a row would not be the same token in all; the corpus has
+            fewer tokens; or a model cannot be loaded.
     """
     captured: dict[str, LayerActivations] = {}
     tokenizers = set()
@@ -57,9 +62,9 @@ def capture_models(
 
 
 def build_sites(model: LayerActivations, l0: int, threshold: float) -> list[SiteDictionary]:
-    """The dictionary of each layer, by the sequential scan.
+    """Build the dictionary of each layer, by the sequential scan.
 
-    Raises UserError where no activation is over the threshold.
+    Raises UserError if a layer's dictionary has fewer than two atoms.
     """
     found = []
     for layer, x in enumerate(model.layers):
@@ -71,14 +76,15 @@ def build_sites(model: LayerActivations, l0: int, threshold: float) -> list[Site
 
 
 def equal_threshold(model: LayerActivations, l0: int, sources: int) -> float:
-    """The threshold at which the layers of a model together have so many distinct sources, to 1 % where it can be.
+    """Find the threshold at which a model has a given number of distinct sources.
 
-    Models of different widths admit very different numbers of atoms at one threshold, and what two sets share depends
-    on their sizes first of all.
+    The sources are counted over all layers, and the number is met to 1 % if possible. Models of different activation
+    dimensions admit very different numbers of atoms at one threshold, and the overlap of two sets depends primarily
+    on their sizes.
 
-    Raises UserError where no threshold gives a layer two atoms or so many sources.
+    Raises UserError if no threshold gives every layer two atoms and the model that number of sources.
     """
-    low, high = _LEAST_THRESHOLD, _MOST_THRESHOLD  # more sources than wanted at the lower
+    low, high = _LEAST_THRESHOLD, _MOST_THRESHOLD  # the lower threshold gives more sources than wanted
     tried: dict[float, int] = {}
     for _ in range(_HALVINGS):
         threshold = (low * high) ** 0.5
@@ -93,6 +99,9 @@ def equal_threshold(model: LayerActivations, l0: int, sources: int) -> float:
 
 
 def own_errors(x: torch.Tensor, dictionary: Dictionary) -> torch.Tensor:
-    """[n] relative errors of activations x [n, d_model] by their own site's dictionary."""
-    copy = dictionary.crop(len(dictionary))  # a dictionary keeps what it encodes with, far more than its atoms
+    """Return the relative errors of activations by their own site's dictionary.
+
+    Shape [n], for activations x [n, d_model].
+    """
+    copy = dictionary.crop(len(dictionary))  # the copy takes the encoding buffers, far larger than the atoms
     return relative_errors(x, copy.decode(copy.encode(x), len(x)))

@@ -1,4 +1,4 @@
-"""A report of `itda bench layers` as text for people."""
+"""Terminal tables of `itda bench layers`."""
 
 from collections.abc import Sequence
 
@@ -9,7 +9,10 @@ from itda_core.reports.paper import PAPER_ACCURACY
 
 
 def layers_table(report: LayersReport) -> str:
-    """A layers report in lines: the models, the accuracy of each measure, the sweeps, models as wholes, training."""
+    """Format a layers report as text.
+
+    It has the models, the accuracy of each measure, the sweeps, comparisons of complete models, and training.
+    """
     main, settings = report.main, report.settings
     layers, width = report.models[report.seeds[0]]
     lines = [
@@ -86,7 +89,7 @@ def _cells(report: LayersReport, name: str) -> list[str]:
 
 
 def _leads(report: LayersReport) -> list[str]:
-    """By how much the most accurate measure is ahead of each other."""
+    """Format the lead of the most accurate measure over each other."""
     rows = [
         [
             BENCHED[name],
@@ -106,7 +109,7 @@ def _held_out(report: LayersReport) -> list[str]:
 
 
 def _atoms(accuracy: Accuracy) -> str:
-    """Mean size of the dictionaries of all models that took part."""
+    """Format the mean size of the dictionaries of all models in the comparison."""
     return f"{sum(accuracy.atoms.values()) / len(accuracy.atoms):,.0f}"
 
 

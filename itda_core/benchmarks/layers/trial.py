@@ -1,4 +1,4 @@
-"""One trial of `itda bench layers`: every measure on the same tokens of the same models."""
+"""Trial of `itda bench layers`: every measure on the same tokens and models."""
 
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -20,12 +20,12 @@ from itda_core.similarity.overlap import overlap, rows_of, source_keys
 from itda_core.similarity.registry import ACTIVATION_MEASURES, layer_similarities
 
 Pair = tuple[str, str]
-"""Two models, by name."""
+"""Names of two models."""
 
 
 @dataclass(frozen=True)
 class _Contest:
-    """A measure in a trial: its sites prepared once, and how two of them are compared."""
+    """A measure in a trial: its preprocessed sites and comparison function."""
 
     sites: dict[str, list[Any]]
     compare: Callable[[Any, Any], float]
@@ -36,22 +36,25 @@ class _Contest:
 
 @dataclass(frozen=True)
 class Matched:
-    """What a trial matched."""
+    """Layer-matching results of a trial."""
 
     tokens: int
-    """Tokens of each model."""
+    """Number of tokens of each model."""
     threshold: float
-    """Relative error of the first model's dictionaries."""
+    """Relative error threshold of the first model's dictionaries."""
     atoms: dict[str, float]
-    """By model: mean size of its dictionaries."""
+    """Mean size of its dictionaries, by model."""
     shares: dict[str, dict[Pair, float]]
-    """By measure and ordered pair: share of layers whose best match was right."""
+    """Share of layers whose best match was correct, by measure and ordered pair."""
     left_out: dict[str, str]
-    """By measure: why it has none."""
+    """Reason for missing shares, by measure."""
 
 
 def mean_accuracy(draws: Sequence[Matched]) -> Accuracy:
-    """The accuracy over draws of the same number of tokens; a measure left out in one of them is left out."""
+    """Return the mean accuracy over draws of the same number of tokens.
+
+    A measure left out in one of the draws is left out.
+    """
     left_out = {name: why for draw in draws for name, why in draw.left_out.items()}
     accuracy, interval = {}, {}
     for name, pairs in draws[0].shares.items():
@@ -64,11 +67,13 @@ def mean_accuracy(draws: Sequence[Matched]) -> Accuracy:
 
 
 class Trial:
-    """Every measure on the same tokens of some models, each site prepared once.
+    """Every measure on the same tokens of several models.
+
+    Each site is preprocessed once.
 
     Attributes:
-        dictionaries: by model, that of each layer.
-        costs: by measure, what it took; comparing is timed by the first `accuracy`.
+        dictionaries: by model, the dictionary of each layer.
+        costs: by measure, its cost; comparison is timed by the first `accuracy`.
     """
 
     def __init__(
@@ -78,22 +83,22 @@ class Trial:
         settings: LayersBench,
         with_activations: bool = True,
     ) -> None:
-        """Build the dictionaries and prepare the sites.
+        """Build the dictionaries and preprocess the sites.
 
         Args:
             models: activations of the same tokens.
-            thresholds: relative error above which an activation becomes an atom, of all models or by model.
+            thresholds: relative error above which an activation becomes an atom, for all models or by model.
             settings: pursuit steps and the tokens for transplanting.
-            with_activations: whether the measures that need no dictionary take part.
+            with_activations: whether to include the measures that need no dictionary.
 
-        Raises UserError where a layer's dictionary has fewer than two atoms.
+        Raises UserError if a layer's dictionary has fewer than two atoms.
         """
         self._models, self._settings = models, settings
         self._thresholds = thresholds if isinstance(thresholds, Mapping) else dict.fromkeys(models, thresholds)
         self.costs: dict[str, Cost] = {}
         self._contests: dict[str, _Contest] = {}
         self._left_out: dict[str, str] = {}
-        self._matrices: dict[tuple[str, str, str], np.ndarray] = {}  # what one accuracy compared, the next one reads
+        self._matrices: dict[tuple[str, str, str], np.ndarray] = {}  # cached comparisons, shared by all accuracies
         if with_activations:
             for measure in ACTIVATION_MEASURES:
                 self._enter(
@@ -111,15 +116,18 @@ class Trial:
 
     @property
     def tokens(self) -> int:
-        """Tokens of each model."""
+        """Number of tokens of each model."""
         return len(next(iter(self._models.values())).sources)
 
     def accuracy(self, pairs: Sequence[Pair]) -> Accuracy:
-        """Layer matching over both orders of some pairs of models."""
+        """Return the layer-matching accuracy over both orders of pairs of models."""
         return mean_accuracy([self.matched(pairs)])
 
     def matched(self, pairs: Sequence[Pair]) -> Matched:
-        """Which share of layers each measure matched, over both orders of some pairs of models."""
+        """Return the share of layers that each measure matched.
+
+        The shares are for both orders of the pairs of models.
+        """
         shares, left_out = {}, dict(self._left_out)
         for name, contest in self._contests.items():
             start = time.perf_counter()
@@ -149,7 +157,10 @@ class Trial:
         symmetric: bool,
         before: float = 0.0,
     ) -> None:
-        """Prepare all sites for a measure, `before` seconds of which were spent on what it shares with others."""
+        """Preprocess all sites for a measure.
+
+        `before` is the time in seconds already spent on steps shared with other measures.
+        """
         lowest, start = restart_peak(), time.perf_counter()
         try:
             sites = prepare()

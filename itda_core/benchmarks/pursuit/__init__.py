@@ -1,1 +1,1 @@
-"""`itda bench pursuit`."""
+"""Package of `itda bench pursuit`."""

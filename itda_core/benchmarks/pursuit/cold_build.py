@@ -1,7 +1,7 @@
-"""Builds a small dictionary twice in a fresh process, for `sae.compile_seconds`: the first time everything is compiled.
+"""Build a small dictionary twice in a fresh process, to measure compilation.
 
-`python -m itda_core.benchmarks.pursuit.cold_build FOLDER L0 THREADS` reads `rows.safetensors` and writes
-`seconds.json` there.
+Used by `sae.compile_seconds`: the first build compiles everything. `python -m itda_core.benchmarks.pursuit.cold_build
+FOLDER L0 THREADS` reads `rows.safetensors` and writes `seconds.json` there.
 """
 
 import sys
@@ -15,11 +15,11 @@ from safetensors.torch import load_file
 from itda_core.common.files import write_json
 from itda_core.dictionary.builder import build_dictionary
 
-_THRESHOLD = 0.5  # so that some rows are admitted and some are not
+_THRESHOLD = 0.5  # chosen to admit only some of the rows
 
 
 def main(folder: Path, l0: int, threads: int) -> None:
-    """Build twice, and write how long each took."""
+    """Build twice, and write the duration of each build."""
     torch.set_num_threads(threads)
     numba.set_num_threads(threads)
     tensors = load_file(folder / "rows.safetensors")

@@ -1,4 +1,4 @@
-"""What memory this process takes, and the peak of an encode, measured in a process that no other work has filled.
+"""Memory of this process, and peak memory of encoding in a fresh process.
 
 `python -m itda_core.benchmarks.pursuit.memory FILE L0 ROWS` is that process: it prints one JSON document.
 """
@@ -17,23 +17,26 @@ from itda_core.common.settings import DictionarySettings
 from itda_core.dictionary.dictionary import Dictionary
 
 _STATUS, _CLEAR = Path("/proc/self/status"), Path("/proc/self/clear_refs")
-_NOISE = 0.02  # of a row's norm, a dimension taken with the others: a repeated row is not quite the same
+_NOISE = 0.02  # share of a row's norm, over all dimensions together: makes a repeated row differ slightly
 
 
 @dataclass(frozen=True)
 class EncodeMemory:
-    """What an encode needed beyond the rows that it was given. Megabytes are 10⁶ bytes."""
+    """Memory of encoding, without the input rows.
+
+    Megabytes are 10⁶ bytes.
+    """
 
     rows: int
-    """Activations encoded."""
+    """Number of activations encoded."""
     peak_mb: float
-    """Growth of the peak from before the dictionary was loaded to after the encode."""
+    """Growth of the peak from before the dictionary was loaded to after encoding."""
     dictionary_mb: float
-    """Of it, atoms and sources."""
+    """Part of it used by atoms and sources."""
     codes_mb: float
-    """Of it, the codes returned."""
+    """Part of it used by the returned codes."""
     seconds: float
-    """Time of the encode, preparing included."""
+    """Seconds of encoding, including preparation."""
 
 
 def encode_memory(atoms: torch.Tensor, x: torch.Tensor, l0: int, rows: int | None = None) -> EncodeMemory | None:
@@ -43,10 +46,10 @@ def encode_memory(atoms: torch.Tensor, x: torch.Tensor, l0: int, rows: int | Non
         atoms: unit norm.
         x: activations.
         l0: pursuit steps.
-        rows: how many to encode; beyond n they are repeated with a little noise. All of x unless given.
+        rows: number of rows to encode; beyond n they are repeated with a little noise. All of x by default.
 
     Returns:
-        None on a system that does not say how much memory a process takes (it needs Linux's /proc, and to write to it).
+        None on a system that does not report a process's memory (it needs Linux's /proc, and to write to it).
 
     Raises:
         RuntimeError: the process failed.
@@ -55,7 +58,7 @@ def encode_memory(atoms: torch.Tensor, x: torch.Tensor, l0: int, rows: int | Non
         return None
     with TemporaryDirectory() as folder:
         file = Path(folder) / "encode.safetensors"
-        save_file({"atoms": atoms.clone(), "x": x.clone()}, file)  # no two tensors of a file may share memory
+        save_file({"atoms": atoms.clone(), "x": x.clone()}, file)  # tensors in one file must not share memory
         command = [sys.executable, "-m", __name__, str(file), str(l0), str(rows or len(x))]
         done = subprocess.run(command, capture_output=True, text=True)
     if done.returncode:
@@ -65,7 +68,10 @@ def encode_memory(atoms: torch.Tensor, x: torch.Tensor, l0: int, rows: int | Non
 
 
 def resident_bytes() -> int | None:
-    """What this process holds in memory now; None on a system that does not say (it needs Linux's /proc)."""
+    """Return the resident memory of this process.
+
+    None on a system that does not report it (it needs Linux's /proc).
+    """
     return _status("VmRSS") if _STATUS.is_file() else None
 
 
@@ -94,7 +100,10 @@ def _measure(file: Path, l0: int, rows: int) -> dict[str, float] | None:
 
 
 def _repeated(x: torch.Tensor, rows: int) -> torch.Tensor:
-    """`rows` rows out of x [n, d], repeated with a little noise where there are more; filled part by part."""
+    """Return `rows` rows from x [n, d], repeated with a little noise beyond n.
+
+    The result is filled part by part.
+    """
     filled = torch.empty(rows, x.shape[1])
     generator = torch.Generator().manual_seed(0)
     for start in range(0, rows, len(x)):
@@ -107,11 +116,11 @@ def _repeated(x: torch.Tensor, rows: int) -> torch.Tensor:
 
 
 def restart_peak() -> int | None:
-    """Let this process's peak begin anew at what is taken now, and return it in bytes.
+    """Reset this process's peak memory to its current use, and return that in bytes.
 
-    None where no system tells, or where the peak cannot be let go, as where /proc is read-only: there is no measuring
-    then, since a peak from before hides what comes after. getrusage's cannot tell either: a child starts with its
-    parent's.
+    None if the system does not report it, or if the peak cannot be reset, as with a read-only /proc: measuring is
+    then impossible, since an earlier peak hides later growth. The peak of getrusage is no substitute: a child process
+    inherits its parent's.
     """
     if not _STATUS.is_file():
         return None
@@ -123,12 +132,15 @@ def restart_peak() -> int | None:
 
 
 def peak_bytes() -> int | None:
-    """The most that this process held in memory since `restart_peak`; None on a system that does not say."""
+    """Return the peak memory of this process since `restart_peak`.
+
+    None on a system that does not report it.
+    """
     return _status("VmHWM") if _STATUS.is_file() else None
 
 
 def _status(field: str) -> int:
-    """A figure of /proc/self/status, in bytes."""
+    """Read a field of /proc/self/status, in bytes."""
     line = next(line for line in _STATUS.read_text().splitlines() if line.startswith(f"{field}:"))
     return int(line.split()[1]) * 1024
 

@@ -1,4 +1,7 @@
-"""`itda bench pursuit`: build and encode against the plain algorithm, pair by pair on the same rows in one run."""
+"""Benchmark of building and encoding against the plain algorithm.
+
+Implements `itda bench pursuit`: both run on the same rows in one run.
+"""
 
 import math
 import warnings
@@ -18,18 +21,21 @@ from itda_core.dictionary.builder import DictionaryBuilder, build_dictionary
 from itda_core.dictionary.dictionary import Dictionary
 from itda_core.pursuit.reference import plain_build, plain_pursuit
 
-_LOWEST = 1e-6  # where the search for a threshold begins
-_BUILDS = 24  # of a search: halved so often, the range above is finer than any dictionary can tell
+_LOWEST = 1e-6  # lower end of the search for a threshold
+_BUILDS = 24  # maximum number of builds of a search: bisects the range more finely than dictionaries can differ
 _WARM_UP_ROWS = 600
-_SKLEARN_SECONDS = 5.0  # it may take a second a row
+_SKLEARN_SECONDS = 5.0  # it may take a second per row
 
 Say = Callable[[str], None]
-"""Takes a line on what is being done."""
+"""Function that receives a progress message."""
 Batches = Iterator[tuple[torch.Tensor, torch.Tensor]]
 
 
 def bench_pursuit(data: Activations, settings: PursuitBench, say: Say) -> PursuitReport:
-    """Run the bench. Raises UserError where the activations are too few for every size."""
+    """Run the benchmark.
+
+    Raises UserError if there are too few activations for every size.
+    """
     x, sources = data.x, data.sources
     held_back = x[-settings.encode_rows :]
     available = len(x) - len(held_back)
@@ -57,21 +63,26 @@ def bench_pursuit(data: Activations, settings: PursuitBench, say: Say) -> Pursui
 
 
 def batches_of(x: torch.Tensor, sources: torch.Tensor, size: int) -> Batches:
-    """x [n, d] and sources [n, 2] in batches of `size` rows, the last one shorter."""
+    """Split x [n, d] and sources [n, 2] into batches of `size` rows.
+
+    The last batch may be shorter.
+    """
     return zip(x.split(size), sources.split(size), strict=True)
 
 
 def find_threshold(
     x: torch.Tensor, sources: torch.Tensor, atoms: int, settings: PursuitBench, highest: float = 1.0
 ) -> float:
-    """The relative error at which a build from x [n, d] gives about so many atoms, by halving its logarithm's range.
+    """Find the relative error that gives about `atoms` atoms from x [n, d].
+
+    The search is a bisection on a logarithmic scale.
 
     Args:
         x: [n, d].
         sources: [n, 2].
-        atoms: how many are wanted, within the settings' tolerance.
+        atoms: target number, within the settings' tolerance.
         settings: how to build.
-        highest: where the range ends; what a smaller dictionary took from as many rows is a good bound.
+        highest: upper end of the range; the threshold of a smaller dictionary from as many rows is a good bound.
 
     Raises:
         UserError: no threshold gives that size.
@@ -89,7 +100,10 @@ def find_threshold(
 def bench_sequential(
     x: torch.Tensor, sources: torch.Tensor, threshold: float, settings: PursuitBench
 ) -> SequentialResult:
-    """Compare the scans on x [n, d], and the sequential one with itself at several batch sizes."""
+    """Compare the scans on x [n, d].
+
+    The sequential scan is also compared with itself at several batch sizes.
+    """
 
     def build(scan: str, batch_rows: int, n: int = len(x)) -> Dictionary:
         batches = batches_of(x[:n], sources[:n], batch_rows)
@@ -114,19 +128,25 @@ def bench_sequential(
 
 
 def iou(a: torch.Tensor, b: torch.Tensor) -> float:
-    """Intersection over union of two lists of sources, [n, 2] and [m, 2]; 1 where both are empty."""
+    """Return the intersection over union of two lists of sources.
+
+    The lists are [n, 2] and [m, 2]; 1 if both are empty.
+    """
     first, second = (set(map(tuple, sources.tolist())) for sources in (a, b))
     return len(first & second) / len(first | second) if first or second else 1.0
 
 
 def sklearn_rows_per_second(atoms: torch.Tensor, x: torch.Tensor, l0: int) -> float:
-    """Rows a second of scikit-learn's orthogonal pursuit of x [n, d] over atoms [n_atoms, d], given the Gram matrix."""
+    """Return the rows per second of scikit-learn's orthogonal pursuit.
+
+    It decomposes x [n, d] over atoms [n_atoms, d] with a precomputed Gram matrix.
+    """
     from sklearn.linear_model import orthogonal_mp_gram
 
     gram, products = (atoms @ atoms.T).numpy(), (atoms @ x.T).numpy()
     steps, spent, done = min(l0, len(atoms)), 0.0, 0
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # it says so where a row needs fewer atoms than l0
+        warnings.simplefilter("ignore")  # it warns if a row needs fewer atoms than l0
         while done < len(x) and spent < _SKLEARN_SECONDS:
             spent += timed(partial(orthogonal_mp_gram, gram, products[:, done], n_nonzero_coefs=steps))[0]
             done += 1
@@ -170,7 +190,10 @@ def _bench_size(
 def encode_speed(
     dictionary: Dictionary, x: torch.Tensor, plain_x: torch.Tensor, settings: PursuitBench
 ) -> dict[str, float]:
-    """Speeds of encoding x [n, d], and of plain_x [m, d] by the plain algorithm, under the names of `SizeResult`."""
+    """Measure the encoding speed on x [n, d], and of the plain algorithm on plain_x.
+
+    plain_x is [m, d]. The keys are the fields of `SizeResult`.
+    """
     fresh = Dictionary(dictionary.atoms, dictionary.sources, DictionarySettings(settings.l0))
     first_seconds, _ = timed(lambda: fresh.encode(x[:1]))
     row_seconds, _ = timed(lambda: fresh.encode(x[:1]), settings.repeats)
@@ -196,7 +219,10 @@ def _fast_build(x: torch.Tensor, sources: torch.Tensor, threshold: float, settin
 
 
 def _atoms_at(x: torch.Tensor, sources: torch.Tensor, threshold: float, most: int, settings: PursuitBench) -> int:
-    """Atoms of a fast build; a build that passes `most` is given up there, since it only gets slower."""
+    """Return the number of atoms of a fast build.
+
+    A build that exceeds `most` is stopped early, since it only gets slower.
+    """
     builder = DictionaryBuilder(DictionarySettings(settings.l0, threshold, "relative", "batch", "frequent"))
     for batch, labels in batches_of(x, sources, settings.batch_rows):
         builder.add(batch, labels)
@@ -206,7 +232,7 @@ def _atoms_at(x: torch.Tensor, sources: torch.Tensor, threshold: float, most: in
 
 
 def _warm_up(x: torch.Tensor, sources: torch.Tensor, settings: PursuitBench) -> None:
-    """Run every path once on a few rows, so that no time below holds the compiling of a loop."""
+    """Run every path once on a few rows, so that compilation is not timed."""
     few, labels = x[:_WARM_UP_ROWS], sources[:_WARM_UP_ROWS]
     bench_sequential(few, labels, 0.1, settings)
     _fast_build(few, labels, 0.1, settings).encode(few)

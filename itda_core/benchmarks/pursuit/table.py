@@ -6,7 +6,10 @@ from itda_core.common.columns import columns
 
 
 def pursuit_table(report: PursuitReport, full: FullReport | None = None) -> str:
-    """A pursuit report in lines: the machine, a table with one line per size, the sequential scan, what `full` adds."""
+    """Format a pursuit report as text.
+
+    It has the machine, a table with one line per size, the sequential scan, and the results of `full`.
+    """
     machine, scans, data = report.machine, report.sequential, report.activations
     lines = [
         f"{data['rows']:,} activations of width {data['d_model']} from {data['origin']}; L0 {report.settings.l0}",

@@ -1,4 +1,7 @@
-"""What `itda bench pursuit --full` adds: a dictionary too wide for a whole Gram matrix, and a million activations."""
+"""Additional measurements of `itda bench pursuit --full`.
+
+They are a dictionary too wide for a complete Gram matrix, and encoding a million activations.
+"""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -18,50 +21,53 @@ _GRAM_ENTRY = 2  # bytes
 
 @dataclass(frozen=True)
 class WideBench:
-    """What is measured beyond the default run."""
+    """Settings of the measurements beyond the default run."""
 
     atoms: int = 100_000
-    """Atoms of the wide dictionary."""
+    """Number of atoms of the wide dictionary."""
     rows: int = 2_048
-    """Held-back rows that it encodes."""
+    """Number of held-back rows that it encodes."""
     plain_rows: int = 64
-    """As many of them as the plain algorithm encodes."""
+    """Number of these rows that the plain algorithm encodes."""
     memory_atoms: int = 16_000
-    """Atoms of the dictionary whose memory is measured."""
+    """Number of atoms of the dictionary whose memory is measured."""
     memory_rows: int = 1_000_000
-    """Rows that it encodes: the activations, repeated with a little noise."""
+    """Number of rows that it encodes: the activations, repeated with a little noise."""
 
 
 @dataclass(frozen=True)
 class WideResult:
-    """Encoding over the wide dictionary; ratios as in `SizeResult`."""
+    """Results of encoding over the wide dictionary; ratios as in `SizeResult`."""
 
     atoms: int
-    """Atoms."""
+    """Number of atoms."""
     atoms_made: int
-    """As many of them as are no activations, but lie between two random ones, scaled to unit norm."""
+    """Number of synthetic atoms: interpolations between two random activations, scaled to unit norm."""
     plain_rows_per_second: float
-    """Encoding by the plain algorithm."""
+    """Throughput of the plain algorithm."""
     fast_rows_per_second: float
-    """Encoding by `Dictionary.encode`, once prepared."""
+    """Throughput of `Dictionary.encode`, after preparation."""
     encode_ratio: float
-    """Of the two, per row."""
+    """Ratio of the two, per row."""
     prepare_seconds: float
-    """What the first encode takes beyond that."""
+    """Additional seconds of the first encoding."""
 
 
 @dataclass(frozen=True)
 class MemoryResult:
-    """Peak memory of encoding many rows, in 10⁶ bytes; the rows themselves are not counted."""
+    """Peak memory of encoding many rows, in 10⁶ bytes.
+
+    The rows themselves are not counted.
+    """
 
     atoms: int
-    """Atoms of the dictionary: activations."""
+    """Number of atoms of the dictionary, all of which are activations unless there are too few."""
     rows: int
-    """Activations encoded."""
+    """Number of activations encoded."""
     seconds: float
-    """Time of the encode."""
+    """Seconds of encoding."""
     peak_mb: float
-    """What the process's peak grew by."""
+    """Growth of the process's peak memory."""
     dictionary_mb: float
     """Atoms and sources."""
     gram_mb: float
@@ -69,17 +75,17 @@ class MemoryResult:
     codes_mb: float
     """The codes."""
     expected_mb: float
-    """Dictionary, Gram matrix and codes."""
+    """Sum of dictionary, Gram matrix and codes."""
 
 
 @dataclass(frozen=True)
 class FullReport:
-    """What the full run adds to the default one."""
+    """Results that the full run adds to the default one."""
 
     wide: WideResult
-    """The wide dictionary."""
+    """Results for the wide dictionary."""
     memory: MemoryResult | None
-    """None on a system that does not say how much memory a process takes."""
+    """None on a system that does not report a process's memory."""
 
 
 def bench_full(data: Activations, settings: PursuitBench, full: WideBench, say: Callable[[str], None]) -> FullReport:
@@ -87,12 +93,12 @@ def bench_full(data: Activations, settings: PursuitBench, full: WideBench, say: 
 
     Args:
         data: activations; the last `settings.encode_rows` are encoded, the others are the atoms.
-        settings: pursuit steps, repeats, and how many rows are held back.
+        settings: pursuit steps, repeats, and the number of rows held back.
         full: sizes.
-        say: called with a line on what is being done.
+        say: called with a progress message.
 
     Raises:
-        UserError: no activations are left to make atoms of.
+        UserError: no activations are left to create atoms from.
     """
     held_back, own = data.x[-settings.encode_rows :], data.x[: -settings.encode_rows]
     if len(own) < 2:
@@ -122,9 +128,11 @@ def bench_full(data: Activations, settings: PursuitBench, full: WideBench, say: 
 
 
 def wide_atoms(x: torch.Tensor, n: int) -> tuple[torch.Tensor, int]:
-    """n unit-norm atoms [n, d]: the first activations of x [m, d], and where they do not suffice, points between two.
+    """Return n unit-norm atoms [n, d] from activations x [m, d].
 
-    Returns the atoms and how many of them lie between; the same atoms at every call.
+    The atoms are the first activations, and beyond m, random interpolations between two of them.
+
+    Returns the atoms and the number of interpolations; deterministic.
     """
     made = max(0, n - len(x))
     generator = torch.Generator().manual_seed(0)

@@ -1,1 +1,1 @@
-"""`itda bench recipes`."""
+"""Package of `itda bench recipes`."""

@@ -1,4 +1,7 @@
-"""`itda bench recipes`: which activations become atoms, on models that no recipe was chosen on."""
+"""Benchmark of atom-selection recipes: `itda bench recipes`.
+
+The models are ones that no recipe was chosen on.
+"""
 
 import time
 from collections.abc import Callable, Mapping
@@ -23,24 +26,24 @@ from itda_core.models.model import load_model
 from itda_core.reports.quality import Measured, Point, paired_differences
 
 REFITTED = ", refitted"
-"""Behind a recipe's name: its dictionary, encoding by `refitted` instead of matching pursuit."""
+"""Suffix of a recipe's name for encoding by `refitted` instead of matching pursuit."""
 _SEARCHES = 12
-_CLOSE = 0.05  # that the number of atoms may be off what was asked
-_GROWTH = 0.5  # atoms grow about as the threshold falls squared
+_CLOSE = 0.05  # tolerance for the number of atoms
+_GROWTH = 0.5  # the number of atoms grows about as the inverse square of the threshold
 
 
 @dataclass(frozen=True)
 class RecipesBench:
-    """What `itda bench recipes` measures."""
+    """Settings of `itda bench recipes`."""
 
     tokens: int = 24_000
-    """Tokens of the corpus that each model reads; every tenth document of them is measured on."""
+    """Number of tokens of the corpus that each model reads; every tenth document is held out for evaluation."""
     sites: tuple[tuple[str, int], ...] = (("docs-b", 2), ("docs-b", 4), ("docs-c", 3), ("code-a", 3), ("seeds/s3", 4))
     """Models and layers; the pruned recipe was chosen on docs-a."""
     sizes: tuple[tuple[int, int], ...] = ((300, 20), (1_000, 10), (1_000, 20), (1_000, 40))
-    """Atoms and pursuit steps."""
+    """Numbers of atoms and pursuit steps."""
     draws: int = 2
-    """So many times what is drawn at random is drawn; the mean is told."""
+    """Number of repetitions of recipes with random selection; the mean is reported."""
     batch_windows: int = 16
     """Windows in a forward pass."""
 
@@ -53,94 +56,98 @@ class RecipesBench:
 
 @dataclass(frozen=True)
 class RecipeResult:
-    """One recipe at one size and L0, on one site."""
+    """Results of one recipe at one size and L0, on one site."""
 
     unexplained: tuple[float, float, float]
-    """Share of the variance of the held-out tokens that is not explained, and its 95 % interval over documents; the
-    mean over the draws."""
+    """Fraction of unexplained variance of the held-out tokens, with its 95 % interval over documents; mean over the
+    draws."""
     ce_loss_score: tuple[float, float, float]
-    """The same of the CE loss score."""
+    """CE loss score, likewise."""
     ce_lead: tuple[float, float, float]
-    """By how much that is above the published recipe's, encoded by matching pursuit, and the 95 % interval of the
-    difference, the same documents drawn for both; the mean over the draws."""
+    """Difference of that score to the published recipe's, encoded by matching pursuit, with its 95 % interval, both
+    resampled over the same documents; mean over the draws."""
     seconds: float
-    """Time to build, once."""
+    """Seconds of one build."""
     encode_seconds: float
-    """Time to encode the held-out tokens by the dictionary of the first draw: the median of three."""
+    """Seconds of encoding the held-out tokens by the dictionary of the first draw: median of three."""
 
 
 @dataclass(frozen=True)
 class RecipeRow:
-    """All recipes at one size and L0, on one site."""
+    """Results of all recipes at one size and L0, on one site."""
 
     model: str
-    """The model."""
+    """Name of the model."""
     layer: int
     """The layer."""
     atoms: int
-    """Atoms of each."""
+    """Number of atoms of each dictionary."""
     l0: int
-    """Pursuit steps, to build and to measure."""
+    """Pursuit steps, for building and evaluation."""
     threshold: float
-    """The relative error at which the published recipe has so many atoms."""
+    """Relative error threshold at which the published recipe has this number of atoms."""
     recipes: dict[str, RecipeResult]
-    """By name, encoded by matching pursuit; with REFITTED behind it, the same dictionary with fitted coefficients."""
+    """By name, encoded by matching pursuit; with the suffix REFITTED, the same dictionary with refitted
+    coefficients."""
 
 
 @dataclass(frozen=True)
 class Lead:
-    """By how much one is ahead of another, over all rows."""
+    """Advantage of one recipe over another, over all rows."""
 
     unexplained: float
-    """Mean share that it takes off the unexplained variance."""
+    """Mean relative reduction of the unexplained variance."""
     unexplained_better: int
-    """Rows in which it leaves less."""
+    """Number of rows in which it leaves less variance unexplained."""
     ce_loss_score: float
-    """Mean of what it adds to the CE loss score."""
+    """Mean difference of the CE loss scores."""
     ce_better: int
-    """Rows in which it has the higher score."""
+    """Number of rows in which it has the higher score."""
 
 
 @dataclass(frozen=True)
 class RecipesReport:
-    """What `itda bench recipes` answers."""
+    """Complete results of `itda bench recipes`."""
 
     corpus: str
     """Id of the corpus."""
     settings: RecipesBench
-    """What was asked for."""
+    """Settings of the run."""
     held_out: dict[str, int]
-    """By model: tokens measured on."""
+    """Number of evaluation tokens, by model."""
     rows: list[RecipeRow]
-    """By site, atoms and L0."""
+    """Results by site, atoms and L0."""
     ahead_of: dict[str, Lead]
-    """By recipe: how far `pruned` is ahead of it, both encoded by matching pursuit."""
+    """Advantage of `pruned` over each recipe, both encoded by matching pursuit."""
     refitted_ahead_of: dict[str, Lead]
-    """By recipe, by name as in the rows: how far `pruned, refitted` is ahead of it."""
+    """Advantage of `pruned, refitted` over each recipe, by name as in the rows."""
     surely: dict[str, tuple[int, int]]
-    """By recipe: rows in which the whole interval of its `ce_lead` is above 0, and in which it is below."""
+    """Number of rows in which the complete interval of `ce_lead` is above 0, and in which it is below, by recipe."""
     build_ratio: float
-    """Time to build by the pruned recipe over that by the published one: the sum over all rows."""
+    """Build time of the pruned recipe over that of the published one: sums over all rows."""
     refit_ratio: float
-    """Time to encode with fitted coefficients over that by matching pursuit, the published dictionaries: likewise."""
+    """Encoding time with refitted coefficients over that by matching pursuit, for the published dictionaries:
+    likewise."""
     seconds: float
-    """Of the whole run."""
+    """Duration of the complete run."""
 
     def as_json(self) -> dict[str, Any]:
-        """The report as values that JSON has."""
+        """Return the report as JSON-compatible values."""
         return asdict(self)
 
 
 def bench_recipes(corpus: Corpus, settings: RecipesBench, say: Callable[[str], None]) -> RecipesReport:
-    """Build by every recipe at equal numbers of atoms and L0, and measure on held-out tokens.
+    """Build by every recipe at equal numbers of atoms and L0, and evaluate.
+
+    The evaluation is on held-out tokens.
 
     Args:
-        corpus: what the models read.
-        settings: which models, sizes and L0.
-        say: called with a line on what is being done.
+        corpus: the corpus that the models read.
+        settings: models, sizes and L0.
+        say: called with a progress message.
 
     Raises:
-        UserError: a model is not here, or has too few distinct activations for so many atoms.
+        UserError: a model is not available, or has too few distinct activations for that number of atoms.
     """
     began = time.perf_counter()
     rows: list[RecipeRow] = []
@@ -180,7 +187,10 @@ def bench_recipes(corpus: Corpus, settings: RecipesBench, say: Callable[[str], N
 def _read(
     corpus: Corpus, name: str, layer: int, settings: RecipesBench
 ) -> tuple[torch.Tensor, torch.Tensor, list[HeldOut]]:
-    """Activations to build from [n, d_model], their sources [n, 2], and what is measured on."""
+    """Capture activations to build from, their sources, and evaluation batches.
+
+    Activations are [n, d_model], sources [n, 2].
+    """
     model, site = load_model(str(model_folder(name)), device="cpu"), Site(layer)
     windows = list(make_windows(corpus.documents(), model.tokenizer, corpus.cut, settings.tokens))
     used = [window for window in windows if not is_held_out(window.document)]
@@ -194,8 +204,8 @@ def _read(
 
 
 def _threshold(x: torch.Tensor, sources: torch.Tensor, atoms: int, l0: int) -> float:
-    """The relative error at which the published recipe admits about so many atoms."""
-    threshold, low, high = 0.3, 0.0, 1.0  # there are too many atoms at the lower, too few at the higher
+    """Find the relative error at which the published recipe admits about `atoms`."""
+    threshold, low, high = 0.3, 0.0, 1.0  # too many atoms at the lower bound, too few at the upper
     for _ in range(_SEARCHES):
         found = len(build_dictionary([(x, sources)], l0, threshold, max_atoms=2 * atoms))
         if abs(found - atoms) <= _CLOSE * atoms:
@@ -210,9 +220,9 @@ def _threshold(x: torch.Tensor, sources: torch.Tensor, atoms: int, l0: int) -> f
 def _build(
     x: torch.Tensor, sources: torch.Tensor, l0: int, threshold: float, draws: int
 ) -> tuple[dict[str, list[Dictionary]], dict[str, float]]:
-    """The dictionaries of each recipe, and the time that the first of each took.
+    """Build the dictionaries of each recipe, and time the first of each.
 
-    What is drawn at random depends on the numbers of the rows, so that without the first row it is drawn anew.
+    Random selection depends on the row numbers, so that leaving out the first rows gives another draw.
     """
     built: dict[str, list[Dictionary]] = {}
     seconds: dict[str, float] = {}

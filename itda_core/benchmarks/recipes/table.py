@@ -1,4 +1,4 @@
-"""A report of `itda bench recipes` as text for people."""
+"""Terminal tables of `itda bench recipes`."""
 
 from itda_core.benchmarks.recipes.run import REFITTED, RecipesReport
 from itda_core.common.columns import columns
@@ -7,7 +7,10 @@ _SHOWN = ("published", "random", "pruned", "pruned" + REFITTED)
 
 
 def recipes_table(report: RecipesReport) -> str:
-    """A recipes report in lines: one for each site, size and L0, and by how much the pruned recipe is ahead."""
+    """Format a recipes report as text.
+
+    It has a line for each site, size and L0, and the advantage of the pruned recipe.
+    """
     draws = report.settings.draws
     lines = [
         f"{report.settings.tokens:,} tokens of {report.corpus}, a tenth of the documents held out to measure on "

@@ -1,1 +1,1 @@
-"""`itda bench sae`."""
+"""Package of `itda bench sae`."""

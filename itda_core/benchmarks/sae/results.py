@@ -1,4 +1,4 @@
-"""What `itda bench sae` is asked for, and what it answers."""
+"""Settings and results of `itda bench sae`."""
 
 from dataclasses import asdict, dataclass, field
 from typing import Any, NamedTuple
@@ -8,48 +8,51 @@ from itda_core.common.errors import UserError
 
 
 class BenchSite(NamedTuple):
-    """A place that is coded."""
+    """A site of the benchmark."""
 
     model: str
     """A model of the demo."""
     layer: int
-    """Its block, whose output is coded."""
+    """Index of the block whose output is encoded."""
     threshold: float
     """Relative error above which an activation becomes an atom."""
 
 
 @dataclass(frozen=True)
 class SaeBench:
-    """What `itda bench sae` measures. The default takes under eight minutes on two cores; `--full` trains longer."""
+    """Settings of `itda bench sae`.
+
+    The default run takes under eight minutes on two cores; `--full` trains longer.
+    """
 
     sites: tuple[BenchSite, ...] = (BenchSite("docs-a", 3, 0.15),)
-    """The places; the first is what the figures at the top of the report are of."""
+    """The sites; the figures at the top of the report are of the first."""
     l0: int = 20
     """Pursuit steps, and k of the SAEs."""
     tokens: int = 40_000
-    """Tokens that the dictionary is built from, the first of the corpus; those of every tenth document are for
-    measuring."""
+    """Number of tokens that the dictionary is built from, the first of the corpus; those of every tenth document are
+    held out for evaluation."""
     sae_tokens: int = 500_000
-    """Tokens that the SAEs learn from, those of the dictionary first; all that there are where the corpus has fewer.
-    Also without every tenth document."""
+    """Number of tokens that the SAEs are trained on, starting with those of the dictionary; all available if the
+    corpus has fewer. Also without every tenth document."""
     measured_tokens: int = 3_000
-    """Of `tokens`, so many at least are measured on, to the end of a batch of windows."""
+    """Minimum number of evaluation tokens, out of `tokens`, completed to a batch of windows."""
     sae_seconds: tuple[tuple[str, float], ...] = (("topk", 220.0), ("standard", 40.0))
-    """By kind: time that an SAE is trained for, about: some steps are timed first, and as many tokens as fit in are
-    what it sees. The learning rate falls at their end."""
+    """Approximate training time in seconds of an SAE, by kind: some steps are timed first, and the number of training
+    tokens is set accordingly. The learning rate decays at their end."""
     batch: int = 1_024
     """Activations in an SAE's step."""
     lrs: tuple[float, ...] = (4e-3,)
-    """Learning rates: with several, each is tried for `sweep_share` of the time, and the one that ends at the highest
-    CE loss score is taken. The trials are in nobody's time."""
+    """Learning rates: with several, each is tried for `sweep_share` of the time, and the one with the highest final CE
+    loss score is used. The trials are not counted in any training time."""
     sweep_share: float = 0.1
-    """Share of an SAE's time that a trial of a learning rate has."""
+    """Share of an SAE's time that a trial of a learning rate takes."""
     build_rows: int = 2_048
     """Activations in a batch of the build."""
     marks: int = 12
-    """So many times is each contestant measured on its way, at numbers of tokens that rise by one factor."""
+    """Number of evaluations of each method during its run, at geometrically spaced numbers of tokens."""
     seed: int = 0
-    """Of the SAEs."""
+    """Seed of the SAEs."""
 
     def __post_init__(self) -> None:
         if not self.sites or self.marks < 2:
@@ -66,122 +69,129 @@ FULL_SAE = SaeBench(
     sae_seconds=(("topk", 450.0), ("standard", 90.0)),
     lrs=(2e-3, 4e-3),
 )
-"""Other models beside, one with another tokenizer and width; longer training on the whole corpus, at the better of two
-learning rates. Some 50 minutes."""
+"""Additional models, one with another tokenizer and activation dimension; longer training on the complete corpus, at
+the better of two learning rates. About 50 minutes."""
 
 
 @dataclass(frozen=True)
 class CurvePoint:
-    """A contestant on its way."""
+    """Evaluation of a method during its run."""
 
     tokens: int
-    """Activations seen so far, those seen again counted again."""
+    """Activations seen so far, repetitions included."""
     seconds: float
-    """Time so far, compiling included; neither capture nor the time that measuring took."""
+    """Seconds so far, including compilation, without capture and evaluation."""
     latents: int
-    """Atoms or latents."""
+    """Number of atoms or latents."""
     ce_loss_score: float
-    """Over the held-out tokens."""
+    """CE loss score over the held-out tokens."""
     relative_error: float
-    """Over the same."""
+    """Relative error over the held-out tokens."""
     l0: float
-    """Mean active latents at a token."""
+    """Mean number of active latents per token."""
 
 
 @dataclass(frozen=True)
 class Contestant:
-    """One way to code a site's activations."""
+    """One method of encoding a site's activations."""
 
     name: str
     """`itda`, `topk`, `standard`."""
     curve: tuple[CurvePoint, ...]
     """In order of tokens; the last point is the end of its run."""
     lr: float | None = None
-    """Learning rate; None of ITDA."""
+    """Learning rate; None for ITDA."""
     tried: dict[str, float] = field(default_factory=dict)
-    """By learning rate that was tried: the CE loss score at the end of the trial."""
+    """CE loss score at the end of the trial, by learning rate tried."""
 
 
 @dataclass(frozen=True)
 class Reach:
-    """Where one contestant comes to the final CE loss score of another, at the L0 compared at and a quarter at most."""
+    """Point at which one method reaches the final CE loss score of another.
+
+    Its L0 there must be at most 1.25 times the L0 of the comparison.
+    """
 
     reached: bool
-    """Whether it does in its run."""
+    """Whether it reaches the score in its run."""
     tokens: float
-    """Activations seen up to there, on the straight line between two points of its curve; in its run if never."""
+    """Activations seen up to there, by linear interpolation between two points of its curve; of the complete run if
+    never."""
     seconds: float
-    """Time up to there, likewise."""
+    """Seconds up to there, likewise."""
     time_ratio: float
     """ITDA's time over the SAE's, at the score."""
     token_ratio: float
-    """The same of tokens."""
+    """The same ratio for tokens."""
     bound: str | None
-    """Where it is never reached: `upper`, the ratio would be smaller if the SAE went on until it is, or `lower`, it
-    would be larger if ITDA did. None where it is reached."""
+    """If the score is not reached: `upper` if a longer run of the SAE would lower the ratio, `lower` if a longer run
+    of ITDA would raise it. None if it is reached."""
 
 
 @dataclass(frozen=True)
 class Versus:
-    """ITDA against one SAE."""
+    """ITDA compared with one SAE."""
 
     sae: str
-    """Its name."""
+    """Name of the SAE."""
     at_itda: Reach
-    """The SAE comes to ITDA's score: ITDA's whole time over the SAE's up to there."""
+    """The SAE reaches ITDA's score: ITDA's total time over the SAE's time up to there."""
     at_sae: Reach
-    """ITDA comes to the SAE's score: ITDA's time up to there over the SAE's whole."""
+    """ITDA reaches the SAE's score: ITDA's time up to there over the SAE's total time."""
 
 
 @dataclass(frozen=True)
 class SiteContest:
-    """One place: ITDA and the SAEs, of one width, at one L0."""
+    """Results for one site: ITDA and the SAEs, with the same width and L0."""
 
     site: BenchSite
-    """Which."""
+    """The site."""
     d_model: int
-    """Width of the activations."""
+    """Activation dimension."""
     latents: int
-    """Atoms of the dictionary, and latents of each SAE."""
+    """Number of atoms of the dictionary, and of latents of each SAE."""
     tokens: int
-    """Activations that the dictionary was built from."""
+    """Number of activations that the dictionary was built from."""
     sae_tokens: int
-    """Different activations that the SAEs learn from, those among them."""
+    """Number of distinct activations that the SAEs are trained on, including these."""
     measured_tokens: int
-    """Tokens that all of them were measured on, of other documents."""
+    """Number of tokens that all of them were evaluated on, from other documents."""
     capture_seconds: float
-    """What capturing took: in nobody's time."""
+    """Seconds of capture, not counted in any method's time."""
     ce_original: float
-    """Cross-entropy of the unchanged model on the measured tokens, in nats."""
+    """Cross-entropy of the unchanged model on the evaluation tokens, in nats."""
     ce_zero: float
-    """The same with zeros for the activations."""
+    """The same with the activations replaced by zeros."""
     contestants: tuple[Contestant, ...]
-    """ITDA first."""
+    """The methods, ITDA first."""
     versus: tuple[Versus, ...]
-    """ITDA against each of the others."""
+    """ITDA compared with each of the others."""
 
 
 @dataclass(frozen=True)
 class SaeReport:
-    """All that a run of `itda bench sae` measured."""
+    """Complete results of a run of `itda bench sae`."""
 
     contests: tuple[SiteContest, ...]
     """One for each site."""
     compile_seconds: float
-    """What compiling ITDA's loops takes where nothing of it is kept on the disk; it is in ITDA's time everywhere."""
+    """Seconds of compiling ITDA's loops with an empty disk cache; always included in ITDA's time."""
     threads: int
-    """Threads that each contestant had."""
+    """Number of threads of each method."""
     machine: Machine
-    """What the machine can do."""
+    """Measured performance of the machine."""
     settings: SaeBench
-    """What was asked for."""
+    """Settings of the run."""
     corpus: str
     """Id of the corpus."""
     seconds: float = field(default=0.0)
-    """Of the whole run."""
+    """Duration of the complete run."""
 
     def as_json(self) -> dict[str, Any]:
-        """The report as values that JSON has; at the top, ITDA against the first SAE at the first site."""
+        """Return the report as JSON-compatible values.
+
+        The top level has ITDA against the first SAE at the first site.
+        """
         first = self.contests[0]
         itda, reach = first.contestants[0].curve[-1], first.versus[0].at_itda
         compiled = (itda.seconds - self.compile_seconds) / reach.seconds
@@ -223,5 +233,5 @@ PAPER: dict[str, Any] = {
         },
     },
 }
-"""The paper: the claim (abstract, §1); times on GPT-2 small (§5.1); tokens (§4.1); CE loss scores as its Figure 7(a)
-was read off, to about 0.01, the extremes of its ITDAs and SAEs."""
+"""Figures of the paper: the claim (abstract, §1); times on GPT-2 small (§5.1); tokens (§4.1); CE loss scores read off
+its Figure 7(a), to about 0.01, the extremes of its ITDAs and SAEs."""

@@ -1,10 +1,11 @@
-"""`itda bench sae`: how long an SAE takes to come to a dictionary's CE loss score, and a dictionary to an SAE's.
+"""Benchmark of dictionaries against SAEs: `itda bench sae`.
 
-All contestants read the same documents in one order, with the same width, L0 and threads, and are measured on the same
-tokens of other documents. The dictionary stops after some of them; SAEs go on, so that they see many different
-activations before they see one again. A clock runs while a contestant is built or trained: it leaves out capture, and
-what measuring the curves takes; ITDA's has compiling in it, from nothing, as after installing. An atom of the
-dictionary is never taken back, so that ITDA at fewer tokens is its first atoms.
+It measures the time that an SAE takes to reach a dictionary's CE loss score, and a dictionary an SAE's. All methods
+read the same documents in one order, with the same width, L0 and threads, and are evaluated on the same tokens of
+other documents. The dictionary stops after some of these; SAEs go on, so that they see many distinct activations
+before they see one again. The time of a method is that of building or training: it excludes capture and evaluation of
+the curves; ITDA's includes compilation with an empty cache, as after installation. An atom of the dictionary is never
+removed, so that ITDA at fewer tokens is its first atoms.
 """
 
 import os
@@ -50,23 +51,23 @@ from itda_core.models.model import Model, load_model
 from itda_core.reports.sae import SaeSettings
 
 Say = Callable[[str], None]
-"""Takes a line on what is being done."""
+"""Function that receives a progress message."""
 _COMPILE_ROWS = 4_096  # enough for every loop of a build to be called
-_FIRST_MARK = 0.02  # of an SAE's run
+_FIRST_MARK = 0.02  # share of an SAE's run
 _FEWEST_STEPS, _TIMED_STEPS = 10, 10
-_AS_SPARSE = 1.25  # times the L0 that is compared at: the most that a point may have
+_AS_SPARSE = 1.25  # maximum L0 of a point, relative to the L0 of the comparison
 
 
 def bench_sae(corpus: Corpus, settings: SaeBench, say: Say) -> SaeReport:
-    """Run the bench.
+    """Run the benchmark.
 
     Args:
-        corpus: what the models read.
+        corpus: the corpus that the models read.
         settings: sites, sizes, hyperparameters.
-        say: called with a line on what is being done.
+        say: called with a progress message.
 
     Raises:
-        UserError: SAELens is not installed, a demo model is not here, or the corpus has too few tokens.
+        UserError: SAELens is not installed, a demo model is not available, or the corpus has too few tokens.
     """
     require_saelens()
     start = time.perf_counter()
@@ -88,9 +89,10 @@ def bench_sae(corpus: Corpus, settings: SaeBench, say: Say) -> SaeReport:
 
 
 def compile_seconds(settings: SaeBench, threads: int) -> float:
-    """What compiling the loops of a build takes where nothing is kept of it: a first small build less a second one.
+    """Measure the compilation time of a build's loops with an empty cache.
 
-    Both in a process of their own, whose cache of compiled loops is empty.
+    It is the time of a first small build less that of a second one, both in a separate process whose cache of
+    compiled loops is empty.
 
     Raises:
         RuntimeError: that process fails.
@@ -150,16 +152,16 @@ def _contest(site: BenchSite, corpus: Corpus, settings: SaeBench, compiling: flo
 
 
 class _Given(NamedTuple):
-    """What the contestants of a site have."""
+    """Input data of a site's methods."""
 
     x: torch.Tensor
-    """[n, d_model] float32: what the SAEs learn from."""
+    """[n, d_model] float32: training activations of the SAEs."""
     sources: torch.Tensor
     """[n, 2] int64."""
     own: int
-    """So many of them, the first, the dictionary is built from."""
+    """Number of these activations, the first ones, that the dictionary is built from."""
     windows: list[Window]
-    """Those of the documents held out, of the same text as the dictionary's."""
+    """Windows of the held-out documents, from the same text as the dictionary's."""
 
 
 def _given(model: Model, site: BenchSite, corpus: Corpus, settings: SaeBench) -> _Given:
@@ -182,10 +184,13 @@ def _given(model: Model, site: BenchSite, corpus: Corpus, settings: SaeBench) ->
 
 
 class _Judge:
-    """Measures coders on the same held-out tokens."""
+    """Evaluation of coders on the same held-out tokens."""
 
     def __init__(self, model: Model, site: BenchSite, windows: list[Window], settings: SaeBench) -> None:
-        """Run the unchanged model. Raises UserError where there is nothing to measure on."""
+        """Run the unchanged model.
+
+        Raises UserError if there is nothing to evaluate on.
+        """
         self._batches: list[HeldOut] = []
         self.tokens = 0
         for batch in read_held_out(model, Site(site.layer), windows):
@@ -199,17 +204,20 @@ class _Judge:
         self.ce_original, self.ce_zero = told.ce_original, told.ce_zero
 
     def point(self, coder: Coder, l0: int, tokens: int, seconds: float) -> CurvePoint:
-        """A point of a curve."""
+        """Evaluate a coder as a point of a curve."""
         (point,) = measure_points([Setting(l0, coder)], self._batches).points
         found = {name: point.measured[name].value for name in ("ce_loss_score", "relative_error", "l0")}
         return CurvePoint(tokens, seconds, point.latents, **found)
 
 
 def _build(given: _Given, site: BenchSite, settings: SaeBench, compiling: float, judge: _Judge) -> Contestant:
-    """ITDA: the build's clock after every batch, and its atoms up to there measured at some of them."""
+    """Build ITDA, timed after every batch, and evaluate it at several points.
+
+    At a point the dictionary consists of the atoms admitted so far.
+    """
     how = DictionarySettings(settings.l0, site.threshold)
     build = DictionaryBuilder(how)
-    warm = DictionaryBuilder(how)  # loads or compiles the loops, whose time is counted from nothing elsewhere
+    warm = DictionaryBuilder(how)  # loads or compiles the loops, whose compilation time is measured separately
     warm.add(given.x[: settings.build_rows], given.sources[: settings.build_rows])
     warm.finish()
     seconds: list[float] = []
@@ -233,7 +241,10 @@ def _build(given: _Given, site: BenchSite, settings: SaeBench, compiling: float,
 def _train(
     x: torch.Tensor, kind: str, seconds: float, width: int, settings: SaeBench, judge: _Judge, say: Say
 ) -> Contestant:
-    """An SAE for so much time, at the best learning rate: measured on its way, and at its end."""
+    """Train an SAE for a given time at the best learning rate.
+
+    It is evaluated during training and at its end.
+    """
     rate = _tokens_per_second(x, kind, width, settings)
     tried: dict[float, float] = {}
     if len(settings.lrs) > 1:
@@ -242,7 +253,7 @@ def _train(
             found = train(x, how, width, settings.l0, {})
             tried[lr] = judge.point(SaeCoder(found.sae), settings.l0, found.tokens, found.seconds).ce_loss_score
             say(f"{kind}: learning rate {lr:g}, {found.tokens:,} tokens, CE loss score {tried[lr]:.4f}")
-    lr = max(settings.lrs, key=lambda each: tried.get(each, 0.0))  # of one, that one
+    lr = max(settings.lrs, key=lambda each: tried.get(each, 0.0))  # with a single rate, that one
     how = _settings(kind, rate * seconds, lr, settings)
     curve: list[CurvePoint] = []
 
@@ -256,13 +267,16 @@ def _train(
 
 
 def _settings(kind: str, tokens: float, lr: float, settings: SaeBench) -> SaeSettings:
-    """How an SAE is trained on about so many tokens, in whole steps."""
+    """Return the training settings of an SAE for about this number of tokens."""
     steps = max(_FEWEST_STEPS, round(tokens / settings.batch))
     return SaeSettings(kind, steps * settings.batch, settings.batch, lr, settings.seed)
 
 
 def _tokens_per_second(x: torch.Tensor, kind: str, width: int, settings: SaeBench) -> float:
-    """How fast an SAE is trained, by some steps of another; the auxiliary loss for dead latents comes on top."""
+    """Measure the training speed of an SAE, by some steps of another.
+
+    The auxiliary loss for dead latents is not included.
+    """
     if len(x) < settings.batch:
         raise UserError(f"{len(x):,} activations are fewer than a step of {settings.batch:,}: ask for more tokens")
     sae = new_sae(kind, x.shape[1], width, settings.l0, 1.0, {})
@@ -282,9 +296,10 @@ def _tokens_per_second(x: torch.Tensor, kind: str, width: int, settings: SaeBenc
 
 
 def versus(itda: Contestant, sae: Contestant, l0: int) -> Versus:
-    """Where each comes to the other's final CE loss score, as sparse as it is to be: at `l0` and a quarter at most.
+    """Find where each method reaches the other's final CE loss score.
 
-    A standard SAE begins with most latents active, and its score there is no score at this L0.
+    Only points with an L0 of at most 1.25 times `l0` count: a standard SAE starts with most latents active, and its
+    score there is not comparable at this L0.
     """
     own, other = itda.curve[-1], sae.curve[-1]
     tokens, seconds, reached = _first(sae.curve, own.ce_loss_score, l0)
@@ -297,10 +312,11 @@ def versus(itda: Contestant, sae: Contestant, l0: int) -> Versus:
 
 
 def _first(curve: Sequence[CurvePoint], score: float, l0: int) -> tuple[float, float, bool]:
-    """Tokens and seconds at which a curve first comes to a score, and whether it does; those of its end if it does not.
+    """Return the tokens and seconds at which a curve first reaches a score.
 
-    Between two points that are sparse enough it is taken for straight. Where it is there as soon as it is sparse
-    enough, it is there at that point.
+    Also returns whether it does; if not, the values are those of its end. The curve is interpolated linearly between
+    two points that are sparse enough. If the first sufficiently sparse point already has the score, that point is
+    taken.
     """
     before: CurvePoint | None = None
     for point in curve:

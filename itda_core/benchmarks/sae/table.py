@@ -1,4 +1,4 @@
-"""A report of `itda bench sae` as text for people."""
+"""Terminal tables of `itda bench sae`."""
 
 from itda_core.benchmarks.sae.results import Contestant, Reach, SaeReport, SiteContest, Versus
 from itda_core.common.columns import columns
@@ -7,7 +7,11 @@ _NAMES = {"itda": "ITDA", "topk": "TopK SAE", "standard": "ReLU SAE"}
 
 
 def sae_table(report: SaeReport) -> str:
-    """An SAE report in lines: per site where each comes to the other's score, the curves; the paper's figures."""
+    """Format an SAE report as text.
+
+    Per site it has the points at which each method reaches the other's score, and the curves; then the paper's
+    figures.
+    """
     lines = [
         f"{report.threads} threads; compiling ITDA's loops from nothing took {report.compile_seconds:.1f} s and is in "
         "its time; capture is in nobody's",

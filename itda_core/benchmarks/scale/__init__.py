@@ -1,1 +1,1 @@
-"""`itda bench scale`."""
+"""Package of `itda bench scale`."""

@@ -1,4 +1,4 @@
-"""Results of `itda bench scale`."""
+"""Settings and results of `itda bench scale`."""
 
 from dataclasses import asdict, dataclass, field
 from typing import Any
@@ -8,28 +8,31 @@ from itda_core.benchmarks.machine import Machine
 
 @dataclass(frozen=True)
 class ScaleBench:
-    """What `itda bench scale` measures. The default takes about three minutes on two cores; `--full` has more atoms."""
+    """Settings of `itda bench scale`.
+
+    The default run takes about three minutes on two cores; `--full` has more atoms.
+    """
 
     models: dict[str, int] = field(default_factory=lambda: {"Llama-3.1 70B": 8_192, "Llama-3.1 405B": 16_384})
-    """Models by name, each with the width of its activations."""
+    """Activation dimension, by name of the model."""
     atoms: int = 4_000
-    """Atoms of the dictionaries, at most."""
+    """Maximum number of atoms of the dictionaries."""
     l0: int = 40
     """Pursuit steps."""
     threshold: float = 0.12
     """Relative error above which an activation is admitted."""
     noise: float = 0.05
-    """Share of the squared norm that is noise in all directions."""
+    """Share of the squared norm that is isotropic noise."""
     batch_rows: int = 1_024
     """Rows in a batch of the build."""
     encode_rows: int = 2_048
-    """Rows held back from building, and encoded."""
+    """Number of rows held back from building, and encoded."""
     repeats: int = 3
-    """The time of an encode is the median of so many, or of fewer where they take long."""
+    """Number of repetitions that the median time of encoding is over, or fewer for long calls."""
     tokens: tuple[int, ...] = (1_000_000, 10_000_000)
-    """Corpora whose cost is told."""
+    """Sizes in tokens of the corpora whose cost is estimated."""
     megabits: float = 100.0
-    """10⁶ bits a second that the line to the server is taken to carry."""
+    """Assumed bandwidth of the connection to the server, in 10⁶ bits per second."""
 
 
 FULL_SCALE = ScaleBench(atoms=20_000)
@@ -38,71 +41,78 @@ FULL_SCALE = ScaleBench(atoms=20_000)
 
 @dataclass(frozen=True)
 class ScaleResult:
-    """A dictionary at a model's width. Megabytes are 10⁶ bytes."""
+    """Results for a dictionary at a model's activation dimension.
+
+    Megabytes are 10⁶ bytes.
+    """
 
     model: str
     """The model's name."""
     d_model: int
-    """Width of its activations."""
+    """Activation dimension."""
     atoms: int
-    """Atoms of the dictionary."""
+    """Number of atoms of the dictionary."""
     build_rows: int
-    """Activations that it was built from."""
+    """Number of activations that it was built from."""
     build_seconds: float
-    """The build, by the sequential scan."""
+    """Seconds of the build, by the sequential scan."""
     prepare_seconds: float
-    """Filling the Gram matrix, once for all that is encoded."""
+    """Seconds of computing the Gram matrix, once before encoding."""
     rows_per_second: float
-    """Activations encoded a second after that."""
+    """Activations encoded per second after that."""
     relative_error: float
-    """Mean over the activations encoded, which were held back."""
+    """Mean over the encoded activations, which were held back."""
     dictionary_mb: float
-    """Its atoms."""
+    """Size of its atoms."""
     gram_mb: float
-    """Its Gram matrix, two bytes an entry."""
+    """Size of its Gram matrix, two bytes an entry."""
     peak_mb: float | None
-    """What building and encoding took of memory at most; None on a system that does not say."""
+    """Peak memory of building and encoding; None on a system that does not report it."""
 
 
 @dataclass(frozen=True)
 class ScalePlan:
-    """What one layer of a model takes over a corpus, from the measured rates. Gigabytes are 10⁹ bytes."""
+    """Estimated cost of one layer of a model over a corpus, from the measured rates.
+
+    Gigabytes are 10⁹ bytes.
+    """
 
     model: str
     """The model's name."""
     tokens: int
-    """Tokens of the corpus."""
+    """Number of tokens of the corpus."""
     token_bytes: int
-    """Bytes that come from the server for a token."""
+    """Bytes transferred from the server per token."""
     shards: int
-    """Files that they are kept in, one for each job, of whole windows."""
+    """Number of files that they are stored in, one for each job, of complete windows."""
     transfer_gb: float
-    """What comes from the server, and is kept."""
+    """Size of the data transferred from the server and stored."""
     transfer_hours: float
-    """At the settings' rate."""
+    """Transfer time at the settings' bandwidth."""
     build_hours: float
-    """At most: after the measured build every activation is taken to cost as much as it does to encode."""
+    """Upper bound of the build time: beyond the measured build, every activation is assumed to cost as much as its
+    encoding."""
     encode_hours: float
-    """Encoding them for the index."""
+    """Time of encoding them for the index."""
     index_gb: float
-    """The index, before what it compresses."""
+    """Size of the index, before compression."""
 
 
 @dataclass(frozen=True)
 class ScaleReport:
-    """All that a run of `itda bench scale` measured, and what follows."""
+    """Complete results of a run of `itda bench scale`, with the estimates."""
 
     rows: list[ScaleResult]
     """One per model."""
     plans: list[ScalePlan]
     """One per model and corpus."""
     machine: Machine
-    """What the machine can do."""
+    """Measured performance of the machine."""
     settings: ScaleBench
-    """What was asked for."""
+    """Settings of the run."""
     origin: str
-    """Where the activations came from."""
+    """Origin of the activations."""
 
     def as_json(self) -> dict[str, Any]:
-        """The report as values that JSON has."""
+        """Return the report as JSON-compatible values."""
         return asdict(self)

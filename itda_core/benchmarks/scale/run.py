@@ -1,7 +1,8 @@
-"""`itda bench scale`: what a dictionary of Llama-3.1 70B or 405B asks of this machine, measured at its width.
+"""Benchmark of dictionaries at the widths of large models: `itda bench scale`.
 
-Nobody has those activations at hand, so real ones of a small model are laid into the wide space by a random rotation,
-with noise in every direction: as many atoms, as wide, and as anisotropic as what comes from NDIF.
+It measures the cost of a dictionary of Llama-3.1 70B or 405B on this machine. Since their activations are not
+available locally, real ones of a small model are embedded in the wide space by a random rotation, with noise in every
+direction: as many atoms, as wide, and as anisotropic as activations from NDIF.
 """
 
 import math
@@ -24,19 +25,19 @@ from itda_core.dictionary.dictionary import Dictionary
 _ENTRY, _GRAM_ENTRY = 4, 2  # bytes of an atom's entry, and of one of the Gram matrix
 
 Say = Callable[[str], None]
-"""Takes a line on what is being done."""
+"""Function that receives a progress message."""
 
 
 class WideSpace:
-    """A space of many dimensions that narrow activations are laid into."""
+    """A high-dimensional space in which narrower activations are embedded."""
 
     def __init__(self, d_model: int, width: int, noise: float) -> None:
-        """Draw the rotation: always the same one for the same widths.
+        """Generate the rotation, deterministic for the same dimensions.
 
         Args:
-            d_model: dimensions of what is laid in.
-            width: dimensions of the space, at least as many.
-            noise: share of the squared norm that is noise of all directions.
+            d_model: dimension of the embedded activations.
+            width: dimension of the space, at least as large.
+            noise: share of the squared norm that is isotropic noise.
         """
         generator = torch.Generator().manual_seed(0)
         self._rotation = torch.linalg.qr(torch.randn(width, d_model, generator=generator))[0].T.contiguous()
@@ -44,19 +45,22 @@ class WideSpace:
         self._noise = torch.Generator().manual_seed(1)
 
     def lay(self, x: torch.Tensor) -> torch.Tensor:
-        """x [n, d_model] as [n, width]: rotated, and with noise that no two calls share."""
+        """Embed x [n, d_model] as [n, width].
+
+        The activations are rotated, and noise is added that differs between calls.
+        """
         wide = x @ self._rotation
         noise = torch.randn(wide.shape, generator=self._noise)
         return wide.add_(noise.mul_(self._scale * x.norm(dim=1, keepdim=True)))
 
 
 def bench_scale(data: Activations, settings: ScaleBench, say: Say) -> ScaleReport:
-    """Build and encode at each width, and tell from it what the models' corpora would take.
+    """Build and encode at each width, and estimate the cost of the models' corpora.
 
     Args:
         data: activations; the last `settings.encode_rows` are encoded, the others built from.
         settings: widths, atoms, threshold.
-        say: called with a line on what is being done.
+        say: called with a progress message.
 
     Raises:
         UserError: a width is smaller than the activations', or no activations are left to build from.

@@ -5,7 +5,10 @@ from itda_core.common.columns import columns
 
 
 def scale_table(report: ScaleReport) -> str:
-    """A scale report in lines: what was measured at each width, then what a layer takes over each corpus."""
+    """Format a scale report as text.
+
+    It has the measurements at each width, then the cost of a layer over each corpus.
+    """
     settings = report.settings
     return "\n".join(
         [

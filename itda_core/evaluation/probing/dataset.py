@@ -1,7 +1,8 @@
-"""The tokens that probes are trained and tested on: their activations, and what can be told of each from the text.
+"""Tokens for training and testing probes, with activations and text-based labels.
 
-They are of documents that no dictionary was built from: every tenth, which builds hold out, over the whole corpus and
-so further than the build read; where a build held nothing out, the documents after those that it read.
+They are from documents that no dictionary was built from: every tenth, which builds hold out, over the complete
+corpus and so beyond the part that the build read; if a build held nothing out, the documents after those that it
+read.
 """
 
 from collections.abc import Iterable, Iterator
@@ -24,9 +25,9 @@ from itda_core.models.model import Model
 from itda_core.reports.properties import package_of
 
 _DOCUMENTATION = "docs"
-"""What a corpus of the installed documentation is read from: its documents' names tell the package."""
+"""Source of a corpus of the installed documentation, whose document names contain the package."""
 FEWEST_DOCUMENTS = 10
-"""Documents that are needed at least, to train on some and test on others."""
+"""Minimum number of documents, so that some can be trained on and others tested on."""
 
 
 @dataclass(frozen=True)
@@ -36,22 +37,22 @@ class ProbedTokens:
     x: torch.Tensor
     """[n, d_model] float32 activations."""
     document: np.ndarray
-    """[n] int64: which document, numbered from 0 as they were read."""
+    """[n] int64: document index, numbered from 0 in reading order."""
     position: np.ndarray
     """[n] int64: position in the document."""
     token_id: np.ndarray
-    """[n] int64: which token of the tokenizer's."""
+    """[n] int64: token id."""
     labels: dict[str, np.ndarray]
-    """By the name of the property, [n] whether each token has it."""
+    """By property name, [n] bool: whether each token has the property."""
 
     @property
     def n_documents(self) -> int:
-        """How many documents they are of."""
+        """Number of documents that the tokens are from."""
         return int(self.document.max()) + 1 if len(self.document) else 0
 
 
 class _Chosen(NamedTuple):
-    """Documents that may be read, kept as they are passed on."""
+    """Eligible documents and their windows."""
 
     documents: list[Document]
     windows: list[Window]
@@ -61,11 +62,11 @@ def read_tokens(record: DictionaryManifest, corpus: Corpus, model: Model, tokens
     """Read tokens to probe at a dictionary's site.
 
     Args:
-        record: the dictionary.
-        corpus: the one that it was built on.
-        model: the one that it was built from.
-        tokens: how many to read at most, those of white space included.
-        job: told how far it is.
+        record: the dictionary's manifest.
+        corpus: the corpus that it was built on.
+        model: the model that it was built from.
+        tokens: maximum number to read, including white space.
+        job: receives progress.
 
     Raises:
         UserError: the corpus has too few documents that the dictionary was not built from, or a value is not finite.
@@ -96,7 +97,7 @@ def read_tokens(record: DictionaryManifest, corpus: Corpus, model: Model, tokens
 
 
 def _choose(record: DictionaryManifest, corpus: Corpus, model: Model, tokens: int) -> _Chosen:
-    """The windows to read, each with the place of its document among those that are passed on."""
+    """Return the windows to read, which refer to the eligible documents by index."""
     documents: list[Document] = []
 
     def pass_on(each: Iterable[Document], first: int) -> Iterator[Document]:
@@ -119,7 +120,7 @@ def _batches(model: Model, record: DictionaryManifest, windows: list[Window], jo
 
 
 def _labels(chosen: _Chosen, with_packages: bool) -> dict[str, np.ndarray]:
-    """[n] labels of all captured tokens in the order of the windows."""
+    """Return the labels [n] of all captured tokens in the order of the windows."""
     parts: list[dict[str, np.ndarray]] = []
     packages: list[str] = []
     by_document: dict[int, list[Window]] = {}

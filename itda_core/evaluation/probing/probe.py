@@ -1,20 +1,21 @@
-"""Sparse probing: how well a few latents of a dictionary tell a property of a token that is known from its text.
+"""Sparse probing: prediction of text-based token properties from a few latents.
 
-After Gurnee et al. (2023, arXiv 2305.01610) and SAEBench (Karvonen et al. 2025, arXiv 2503.09532): of all latents, the
-k that differ most between training tokens with and without the property are read by a logistic regression, and what
-counts is how often that is right on other text.
+After Gurnee et al. (2023, arXiv 2305.01610) and SAEBench (Karvonen et al. 2025, arXiv 2503.09532): of all latents,
+the k that differ most between training tokens with and without the property are the inputs of a logistic regression,
+whose accuracy on other text is the score.
 
-A latent differs by the difference of its two means in units of its spread over all training tokens. That is the order
-of the F statistic, one of the rules that Gurnee et al. compare. SAEBench leaves the spread out, and so did a first
-trial here. But the coefficients of pursuit differ in size from atom to atom, and the plain difference chose the atoms
-that are large everywhere. With the spread, probes of one to five latents were better for every coder (docs-a, layer 3,
-on average over the properties: 0.519, 0.533, 0.564 against 0.518, 0.531, 0.561 for atoms, 0.615, 0.653, 0.699 against
-0.612, 0.642, 0.684 for the model's dimensions), the order of the coders was the same, and the one atom that is chosen
-means what is asked. Choosing by the weights of a regression on all latents would take that regression first.
+The difference of a latent is the difference of its two means in units of its standard deviation over all training
+tokens. This gives the order of the F statistic, one of the rules that Gurnee et al. compare. SAEBench leaves the
+standard deviation out, and so did a first trial here. But the coefficients of pursuit differ in scale from atom to
+atom, and the plain difference chose the atoms that are large everywhere. With the standard deviation, probes of one
+to five latents were better for every coder (docs-a, layer 3, on average over the properties: 0.519, 0.533, 0.564
+against 0.518, 0.531, 0.561 for atoms, 0.615, 0.653, 0.699 against 0.612, 0.642, 0.684 for the model's dimensions),
+the order of the coders was the same, and the single atom that is chosen corresponds to the property. Choosing by the
+weights of a regression on all latents would require that regression first.
 
-What is different here: a property is of a token, not of a text whose codes are averaged, so that a latent that fires on
-one token in a thousand can tell no more than that; accuracy is balanced, where SAEBench draws equally many of each
-class; and no document has tokens both in training and in testing.
+Differences from these sources: a property is of a token, not of a text whose codes are averaged, so that a latent
+that fires on one token in a thousand can predict no more than that; accuracy is balanced, where SAEBench samples
+equally many tokens of each class; and no document has tokens in both training and testing.
 """
 
 from collections.abc import Callable, Mapping
@@ -32,40 +33,44 @@ from itda_core.reports.probing import ITDA, Probe, ProbedProperty, Score
 from itda_core.reports.quality import Measured
 
 KS = (1, 2, 5, 20, 100)
-"""Latents that a probe reads, beside all of them."""
+"""Numbers of latents that a probe reads, besides all of them."""
 TEST_SHARE = 1 / 3
-"""Of the documents."""
+"""Share of the documents used for testing."""
 FEWEST_TOKENS, FEWEST_TEXTS = 50, 5
-"""Tokens with a property, and without it, that training and testing need each, and documents that they are of."""
+"""Minimum number of tokens with a property, and without it, in training and in testing each, and of documents that
+they are from."""
 _MOST_STEPS = 2000  # of a regression
 
 
 class ProbeResults(NamedTuple):
-    """What probes found."""
+    """Results of probing."""
 
     properties: tuple[ProbedProperty, ...]
-    """Those that could be probed."""
+    """The properties that could be probed."""
     means: tuple[Score, ...]
-    """By coder and k, over all of these."""
+    """By coder and k, the mean over these properties."""
     left_out: dict[str, str]
-    """The others → why."""
+    """The other properties, each with the reason."""
 
 
 class ProbeDataset(NamedTuple):
-    """Tokens as probes see them: arrays of n."""
+    """Tokens to probe, as arrays of length n."""
 
     document: np.ndarray
-    """Which document, from 0."""
+    """Document index, from 0."""
     position: np.ndarray
-    """Where in it."""
+    """Position in the document."""
     token_id: np.ndarray
-    """Which token."""
+    """Token id."""
     labels: Mapping[str, np.ndarray]
     """By property, whether each token has it."""
 
 
 def split(n_documents: int, seed: int) -> np.ndarray:
-    """[n_documents] bool: which documents are for testing, drawn at random."""
+    """Return the mask of the test documents, chosen at random.
+
+    Bool, shape [n_documents].
+    """
     is_test = np.zeros(n_documents, bool)
     is_test[np.random.default_rng(seed).permutation(n_documents)[: round(TEST_SHARE * n_documents)]] = True
     return is_test
@@ -74,17 +79,19 @@ def split(n_documents: int, seed: int) -> np.ndarray:
 def choose(
     features: Features, has: np.ndarray, train: np.ndarray, spreads: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
-    """All latents by how much they differ between training tokens with and without a property.
+    """Rank all latents by their difference between the classes of a property.
+
+    The difference is between training tokens with and without the property.
 
     Args:
         features: the latents of n tokens.
         has: [n] which tokens have the property.
-        train: [n] which are trained on; some of them have it and some do not.
-        spreads: [latents] of each latent over the training tokens.
+        train: [n] which tokens are trained on; both classes must occur among them.
+        spreads: [latents] standard deviation of each latent over the training tokens.
 
     Returns:
-        [latents] the latents, the one that differs most, up or down, first; and the differences in the latents' order:
-        mean with less mean without, in units of the spread, 0 for a latent that is the same everywhere.
+        [latents] the latents in descending order of absolute difference; and the differences in the latents' order:
+            mean with the property less mean without it, in units of the standard deviation, 0 for a constant latent.
     """
     weights = np.where(has, 1 / np.count_nonzero(has & train), -1 / np.count_nonzero(~has & train)) * train
     differences = np.asarray(features.differences(weights), np.float64)
@@ -93,7 +100,10 @@ def choose(
 
 
 def fit(x: Any, has: np.ndarray) -> LogisticRegression:
-    """A logistic regression, both classes weighted equally, on x [n, k], sparse or not."""
+    """Fit a logistic regression with balanced class weights.
+
+    The inputs x [n, k] may be sparse.
+    """
     return LogisticRegression(class_weight="balanced", max_iter=_MOST_STEPS).fit(x, has)
 
 
@@ -103,12 +113,12 @@ def run_probes(
     """Probe every property with every coder.
 
     Args:
-        tokens: what is probed.
-        coders: latents of these tokens by the coder's name, the dictionary's own atoms among them.
-        seed: of the split and of the intervals.
-        advance: told of each property that is done with.
+        tokens: the tokens to probe.
+        coders: latents of these tokens by the coder's name, including the dictionary's own atoms.
+        seed: seed of the split and of the intervals.
+        advance: called after each property.
 
-    Raises UserError where no property can be probed.
+    Raises UserError if no property can be probed.
     """
     n_documents = int(tokens.document.max()) + 1
     is_test = split(n_documents, seed)
@@ -119,7 +129,7 @@ def run_probes(
         if why is not None:
             left_out[name] = why
         else:
-            with threadpool_limits(1):  # its products are small: threads would only wait for each other
+            with threadpool_limits(1):  # the matrix products are small: threads would only wait for each other
                 made = _probe(name, has, tokens, coders, sides)
             found.append(made.found)
             for key, accuracy in made.accuracies.items():
@@ -136,14 +146,14 @@ def run_probes(
 
 
 class _Accuracy(NamedTuple):
-    """A balanced accuracy, and what it is when documents are drawn anew."""
+    """A balanced accuracy with its bootstrap resamples over documents."""
 
     value: float
     drawn: np.ndarray
 
     @classmethod
     def mean(cls, each: list["_Accuracy"]) -> "_Accuracy":
-        """That of several properties on average."""
+        """Return the mean over several properties."""
         return cls(float(np.mean([one.value for one in each])), np.mean([one.drawn for one in each], axis=0))
 
     def less(self, other: "_Accuracy") -> "_Accuracy":
@@ -151,7 +161,10 @@ class _Accuracy(NamedTuple):
 
     @property
     def measured(self) -> Measured:
-        """With its interval; a draw without a token of either class says nothing."""
+        """Value with its interval.
+
+        Resamples without a token of either class give no value.
+        """
         interval = interval_of(self.drawn)
         if interval is None:
             raise UserError("no draw of the test documents has tokens of both classes: give --tokens more")
@@ -162,13 +175,16 @@ _Key = tuple[str, int | None]
 
 
 def _told(accuracies: Mapping[_Key, _Accuracy], coder: str, k: int | None) -> tuple[Measured, Measured | None]:
-    """A coder's accuracy, and its lead over the dictionary's atoms where there are as many of them."""
+    """Return a coder's accuracy and its lead over the dictionary's atoms.
+
+    The lead is None without a probe of as many atoms, and for the atoms themselves.
+    """
     own, atoms = accuracies[coder, k], accuracies.get((ITDA, k))
     return own.measured, None if coder == ITDA or atoms is None else own.less(atoms).measured
 
 
 class _Sides:
-    """Which tokens are trained on, which tested on, and the documents that intervals draw."""
+    """Training and test tokens, and the test documents that intervals resample."""
 
     def __init__(self, tokens: ProbeDataset, is_test: np.ndarray, seed: int) -> None:
         self.test = is_test[tokens.document]
@@ -179,7 +195,7 @@ class _Sides:
         self._n, self._seed = int(self._document.max(initial=-1)) + 1, seed
 
     def lacking(self, has: np.ndarray) -> str | None:
-        """Why a property cannot be probed; None where it can."""
+        """Return why a property cannot be probed, or None if it can."""
         for side, rows in (("to train on", self.train), ("to test on", self.test)):
             for which, wanted in (("have it", has), ("lack it", ~has)):
                 tokens = int(np.count_nonzero(wanted & rows))
@@ -192,9 +208,10 @@ class _Sides:
         return None
 
     def accuracies(self, has: np.ndarray, said: Mapping[_Key, np.ndarray]) -> dict[_Key, _Accuracy]:
-        """Balanced accuracies of what probes say of the test tokens, each [n test tokens] bool, as `has` is.
+        """Return the balanced accuracies of probes on the test tokens.
 
-        All are drawn the same documents, those for other properties too.
+        Each prediction is [n test tokens] bool, as `has` is. The same documents are resampled for all probes and
+        properties.
         """
         right = [self._per_document(part) for each in said.values() for part in (has & each, ~has & ~each)]
         of = [self._per_document(part) for part in (has, ~has)] * len(said)
@@ -225,8 +242,9 @@ def _probe(name: str, has: np.ndarray, tokens: ProbeDataset, coders: Mapping[str
             x = features.whole() if k is None else features.columns(order[:k])
             if x is None:
                 continue
-            # Chosen latents each by its own spread, so that their scale does not tell; all of them by one number for
-            # the coder, since a spread of its own would make the rarest latents count most.
+            # Selected latents are scaled by their own standard deviation, so that their scale does not matter;
+            # all latents by one number per coder, since individual scaling would give the rarest latents the
+            # largest weight.
             x = x / (_length(x[sides.train]) if k is None else _spread(x[sides.train]))
             probe = fit(x[sides.train], has[sides.train])
             score = probe.decision_function(x[sides.test])
@@ -256,33 +274,42 @@ def _probe(name: str, has: np.ndarray, tokens: ProbeDataset, coders: Mapping[str
 
 
 def _balanced(has: np.ndarray, said: np.ndarray) -> float:
-    """Balanced accuracy of what is said of tokens: the mean of the shares that are right with and without."""
+    """Return the balanced accuracy of predictions.
+
+    It is the mean of the shares of correct predictions with and without the property.
+    """
     return float((said[has].mean() + (~said)[~has].mean()) / 2)
 
 
 def _spread(x: np.ndarray) -> np.ndarray:
-    """[k] standard deviations of columns; 1 where a column is the same everywhere."""
+    """Return the standard deviations of columns; 1 for a constant column.
+
+    Shape [k].
+    """
     spread = x.std(0)
     return np.where(spread > 0, spread, 1)
 
 
 def _length(x: Any) -> float:
-    """The root mean square length of rows; 1 where all are zero."""
+    """Return the root mean square norm of rows; 1 if all are zero."""
     squares = (x * x).sum(dtype=np.float64) / x.shape[0]
     return float(np.sqrt(squares)) if squares > 0 else 1.0
 
 
 def _by_position(position: np.ndarray, has: np.ndarray, sides: _Sides) -> np.ndarray:
-    """[n test tokens] what is said of tokens by nothing but their position."""
+    """Predict a property from the position alone.
+
+    Shape [n test tokens].
+    """
     x = np.stack([position, np.log1p(position), np.sqrt(position)], 1)
     x = x / _spread(x[sides.train])
     return fit(x[sides.train], has[sides.train]).decision_function(x[sides.test]) > 0
 
 
 def _by_token(token_id: np.ndarray, has: np.ndarray, sides: _Sides) -> np.ndarray:
-    """[n test tokens] what is said of tokens by how often the same token had the property in training.
+    """Predict a property from its frequency for the same token id in training.
 
-    A token that was not seen there is said to lack it.
+    Shape [n test tokens]. A token that does not occur in training is predicted to lack it.
     """
     size = int(token_id.max()) + 1
     shares = [

@@ -8,7 +8,7 @@ import numpy as np
 
 _BULLET = re.compile(r"(\s*)(?:[-*+•]|\d{1,3}[.)]|\(\d{1,3}\)|\(?[a-z]\)|#\.)[ \t]+(?=\S)")
 _UNDERLINE = re.compile(r"\s*([=\-~^\"'`#*+])\1{2,}\s*")
-_HEADING = re.compile(r"\s*[A-Z]\w*(?: \w+)?:\s*")  # of a part of a docstring: `Args:`
+_HEADING = re.compile(r"\s*[A-Z]\w*(?: \w+)?:\s*")  # of a docstring section: `Args:`
 _PROMPT = re.compile(r"\s*(?:>>>|In \[\d*\]:)(?:\s|$)")
 _FENCE = re.compile(r"\s*```")
 _DIRECTIVE = re.compile(r"\s*\.\.\s+([\w:-]+)::")
@@ -24,34 +24,34 @@ _OF_CODE = {
     "parsed-literal",
 }
 _OPENS_BLOCK = re.compile(r".*\S?:\s*")
-_DEEPER = 2  # columns: by so much more is a block indented than what announces it
+_DEEPER = 2  # columns: minimum additional indent of a block relative to the line that introduces it
 _INLINE = re.compile(r"(?<!`)``(?!`)(.+?)``(?!`)|(?<!`)`(?!`)([^`]+?)`(?!`)", re.DOTALL)
 _PARAGRAPH = re.compile(r"\n[ \t]*\n")
 _NUMBER = re.compile(r"(?<!\w)(?:0[xX][0-9a-fA-F]+|\d(?:[\d_]|[.,](?=\d))*(?:[eE][-+]?\d+)?j?)(?!\w)")
 _OPENING = r"[\"'“‘(\[*_`]*"
-_WORD = r"([^\W\d_]+)(?!\w|\(|\.\w| :)"  # no name such as Series.first, and nothing that is defined: `Tuple : …`
+_WORD = r"([^\W\d_]+)(?!\w|\(|\.\w| :)"  # no name such as Series.first, and no term of a definition: `Tuple : …`
 _FIRST = re.compile(rf"\s*{_OPENING}{_WORD}")
 _NEXT = re.compile(rf"[.!?][\"'”’)\]*_`]*\s+{_OPENING}{_WORD}")
-_LONGEST = 16  # characters, of what _ABBREVIATED looks at: it must not read a whole paragraph for each sentence
+_LONGEST = 16  # characters that _ABBREVIATED searches: it must not read a complete paragraph for each sentence
 _ABBREVIATED = re.compile(r"(?:^|[\s(])(?:e\.g|i\.e|cf|vs|al|approx|resp|Fig|Eq|Eqs|Ref|Sec|Dr|Mr|No|Vol|pp?|[A-Z])$")
 
 
 def token_labels(text: str, spans: Sequence[tuple[int, int]]) -> dict[str, np.ndarray]:
-    """Which of a document's tokens have each property.
+    """Return the labels of a document's tokens, by property.
 
     Args:
         text: the document.
-        spans: of each token its characters, [start, stop). What follows the paragraph of the last one is not read.
+        spans: character range [start, stop) of each token. Text after the paragraph of the last one is not read.
 
     Returns:
         For each of PROPERTIES, and `blank` for tokens without a visible character, [n] booleans. A token is in code,
-        or in a list, where its first visible character is; it is a number, or starts a sentence, where any of its
-        characters does.
+            or in a list, if its first visible character is; it is a number, or starts a sentence, if any of its
+            characters does.
     """
     text = text[: _paragraph_end(text, max((stop for _, stop in spans), default=0))]
     marks = character_marks(text)
     visible = np.array([not character.isspace() for character in text], bool)
-    # Of every character the next visible one; the last entry stands for none.
+    # Index of the next visible character from each character on; the last entry stands for none.
     following = np.full(len(text) + 1, len(text))
     following[:-1][visible] = np.flatnonzero(visible)
     following = np.minimum.accumulate(following[::-1])[::-1]
@@ -69,13 +69,19 @@ def token_labels(text: str, spans: Sequence[tuple[int, int]]) -> dict[str, np.nd
 
 
 def _paragraph_end(text: str, reached: int) -> int:
-    """Where the paragraph ends that comes as far, or further; no mark before it depends on what comes after it."""
+    """Return the end of the paragraph that contains the offset.
+
+    No label before it depends on text after it.
+    """
     ends = (match.start() for match in _PARAGRAPH.finditer(text))
     return next((end for end in ends if end >= reached), len(text))
 
 
 def character_marks(text: str) -> dict[str, np.ndarray]:
-    """For each of PROPERTIES, [n characters] whether a character has it."""
+    """Return the character masks, by property.
+
+    For each of PROPERTIES, bool [n characters].
+    """
     lines = _lines(text)
     block = _code_blocks(text, lines)
     code = block.copy()
@@ -121,11 +127,15 @@ def _lines(text: str) -> list[_Line]:
 
 
 def _code_blocks(text: str, lines: list[_Line]) -> np.ndarray:
-    """Characters of sessions, fenced blocks, and blocks that a line ending in a colon, or a directive, announces."""
+    """Return the mask of characters in code blocks.
+
+    These are interactive sessions, fenced blocks, and blocks introduced by a line ending in a colon or by a
+    directive.
+    """
     marked = np.zeros(len(text), bool)
     in_fence = in_session = False
-    announced: int | None = None  # the indent of the line that announces a block
-    inside: int | None = None  # the same, of the block that the line is in
+    announced: int | None = None  # indent of the line that introduces a block
+    inside: int | None = None  # the same, for the block that contains the line
     for at, line in enumerate(lines):
         if in_fence or _FENCE.match(line.text):
             is_fence = _FENCE.match(line.text) is not None
@@ -154,7 +164,10 @@ def _code_blocks(text: str, lines: list[_Line]) -> np.ndarray:
 
 
 def _list_items(text: str, lines: list[_Line]) -> np.ndarray:
-    """Characters of list items without their bullets; an item goes on as far as it is indented more than its bullet."""
+    """Return the mask of characters in list items, without their bullets.
+
+    An item continues as long as lines are indented more than its bullet.
+    """
     marked = np.zeros(len(text), bool)
     indent: int | None = None  # of the item's bullet
     for line in lines:
@@ -172,7 +185,10 @@ def _list_items(text: str, lines: list[_Line]) -> np.ndarray:
 
 
 def _sentence_starts(text: str, lines: list[_Line]) -> np.ndarray:
-    """The first letters of sentences, as capital letters, punctuation and layout tell them."""
+    """Return the mask of the first letters of sentences.
+
+    They are recognised by capital letters, punctuation and layout.
+    """
     marked = np.zeros(len(text), bool)
     for before, line, after in zip([None, *lines], lines, [*lines[1:], None], strict=False):
         if line.is_blank or _HEADING.fullmatch(line.text) or (after is not None and _UNDERLINE.fullmatch(after.text)):
@@ -182,7 +198,7 @@ def _sentence_starts(text: str, lines: list[_Line]) -> np.ndarray:
             before is None
             or before.is_blank
             or bullet is not None
-            or before.indent < line.indent  # what is said of a parameter
+            or before.indent < line.indent  # description of a parameter
             or _UNDERLINE.fullmatch(before.text) is not None
         )
         first = _FIRST.match(line.text, bullet.end() if bullet else 0) if is_fresh else None
@@ -199,5 +215,8 @@ def _sentence_starts(text: str, lines: list[_Line]) -> np.ndarray:
 
 
 def _is_capital(word: str) -> bool:
-    """Whether a word begins as a sentence does; names in mixed case, such as DataFrame, do not tell."""
+    """Return whether a word is capitalised like the start of a sentence.
+
+    False for names in mixed case, such as DataFrame.
+    """
     return word[0].isupper() and (word[1:].islower() or word.isupper())

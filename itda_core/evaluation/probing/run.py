@@ -1,4 +1,4 @@
-"""Probing as a job: a dictionary beside what it is held against, on text that it was not built from."""
+"""Probe a dictionary and its baselines on text that it was not built from."""
 
 import time
 from collections.abc import Iterable, Iterator
@@ -41,9 +41,10 @@ _ROWS_AT_ONCE = 4096
 
 
 def probe(library: Library, dictionary_id: str, job: Job, settings: ProbingSettings | None = None) -> Probing:
-    """Probe a dictionary and keep the report; one that is there, of the same settings and SAEs, is read.
+    """Probe a dictionary and store the report.
 
-    SAEs that cannot be read are said and left out; a damaged report is replaced.
+    A stored report of the same settings and SAEs is reused. SAEs that cannot be read are reported and left out; a
+    damaged report is replaced.
 
     Raises:
         UserError: the id is unknown, the dictionary's model is not on this machine, or the corpus has too little text
@@ -54,7 +55,7 @@ def probe(library: Library, dictionary_id: str, job: Job, settings: ProbingSetti
     if (found := _kept(library, record, job, settings)) is not None:
         return found
     with build_lock(library.root, f"probe-{dictionary_id}"):
-        if (found := _kept(library, record, job, settings)) is not None:  # by a process that had the lock a moment ago
+        if (found := _kept(library, record, job, settings)) is not None:  # by a process that held the lock before
             return found
         report = _probe(library, record, job, settings)
         folder = library.folder(dictionary_id)
@@ -64,12 +65,18 @@ def probe(library: Library, dictionary_id: str, job: Job, settings: ProbingSetti
 
 
 def sae_ids(library: Library, record: DictionaryManifest) -> list[str]:
-    """Ids of the sparse autoencoders of a dictionary's site, which are probed beside it if they can be read."""
+    """Return the ids of the sparse autoencoders of a dictionary's site.
+
+    These are probed beside the dictionary if they can be read.
+    """
     return [each.id for each in sae_records(library) if isinstance(each, SaeRecord) and each.is_of(record)]
 
 
 def _coders(library: Library, ids: Iterable[str], job: Job) -> Iterator[tuple[str, Coder]]:
-    """SAEs with the names that they have in a report; one that cannot be read is said and left out."""
+    """Yield SAEs with their names in a report.
+
+    One that cannot be read is reported and left out.
+    """
     for sae_id in ids:
         try:
             yield SAE + sae_id, load_coder(library, sae_id)
@@ -87,7 +94,7 @@ def _kept(library: Library, record: DictionaryManifest, job: Job, settings: Prob
         return None
     probed = {each.name.removeprefix(SAE) for each in found.coders if each.name.startswith(SAE)}
     there = set(sae_ids(library, record))
-    # One that was left out is still left out if it cannot be read: a report without it is whole.
+    # SAEs that were left out because they cannot be read, and still cannot, do not make a report incomplete.
     is_whole = probed <= there and next(_coders(library, sorted(there - probed), job), None) is None
     return found if is_whole else None
 
@@ -140,7 +147,7 @@ def _probe(library: Library, record: DictionaryManifest, job: Job, settings: Pro
 
 
 def _encoded(coder: Coder, x: torch.Tensor, job: Job) -> Codes:
-    """Codes of all rows, encoded part by part."""
+    """Return the codes of all rows, encoded in batches."""
     parts = []
     for first in range(0, len(x), _ROWS_AT_ONCE):
         codes = coder.encode(x[first : first + _ROWS_AT_ONCE])

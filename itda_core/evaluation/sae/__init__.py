@@ -1,1 +1,1 @@
-"""Train, import, keep and evaluate sparse autoencoders."""
+"""Train, import, store and evaluate sparse autoencoders."""

@@ -1,8 +1,10 @@
-"""A sparse autoencoder as a coder, so that it is measured as dictionaries are. Needs SAELens only for what it is given.
+"""A sparse autoencoder as a coder, so that it is measured as dictionaries are.
 
-An SAE writes an activation as b_dec + Σ f_i · W_dec,i, with f_i > 0 (the paper's Eq. 1 and 2). Its codes are these f_i
-as SAELens' `encode` gives them, before any rescaling by decoder norms; `decode` is SAELens' own, so it adds the bias
-and undoes what the SAE does to its inputs.
+This module does not import SAELens itself; it uses the SAE passed to it.
+
+An SAE reconstructs an activation as b_dec + Σ f_i · W_dec,i, with f_i > 0 (the paper's Eq. 1 and 2). Its codes are
+the f_i returned by SAELens' `encode`, before any rescaling by decoder norms; `decode` is SAELens' own, so it adds the
+bias and inverts the SAE's input normalisation.
 """
 
 from typing import Any
@@ -13,19 +15,23 @@ import torch
 from itda_core.common.types import Codes
 
 _ROWS = 1_024
-"""Activations that are dense at once; the same blocks in both directions, so that products round alike."""
+"""Activations that are dense at once; the same blocks in both directions, so that products round equally."""
 _SCALES = ("x_norm_coeff", "ln_mu", "ln_std")
-"""What SAELens keeps of the activations that it encoded, where it scales each by itself, to undo it when it decodes."""
+"""Per-activation scales that SAELens stores when it encodes, for an SAE that normalises each activation, to undo it
+when it decodes."""
 
 
 class SaeCoder:
-    """An SAE of SAELens as a `Coder`. Where it scales every activation by itself, it decodes what it encoded last."""
+    """SAELens SAE as a `Coder`.
+
+    If it normalises every activation separately, it can only decode what it encoded last.
+    """
 
     def __init__(self, sae: Any) -> None:
-        """Wrap one, in evaluation mode from now on.
+        """Wrap an SAE and set it to evaluation mode.
 
         Args:
-            sae: a `sae_lens.SAE`, its input scaling folded into the weights where that can be.
+            sae: a `sae_lens.SAE`, its input scaling folded into the weights where possible.
         """
         self._sae = sae.eval()
         self._scales: list[dict[str, torch.Tensor]] = []
@@ -33,17 +39,20 @@ class SaeCoder:
 
     @property
     def latents(self) -> int:
-        """Its width."""
+        """Number of latents."""
         return self._sae.cfg.d_sae
 
     @property
     def sae(self) -> Any:
-        """The SAE."""
+        """Wrapped SAE."""
         return self._sae
 
     @torch.no_grad()
     def encode(self, x: torch.Tensor) -> Codes:
-        """Sparse codes of x [n, d_model]. Raises ValueError for a wrong width or a value that is not finite."""
+        """Return the sparse codes of x [n, d_model].
+
+        Raises ValueError for a wrong activation dimension or a value that is not finite.
+        """
         if x.ndim != 2 or x.shape[1] != self._sae.cfg.d_in:
             raise ValueError(f"activations are [n, {self._sae.cfg.d_in}], got {list(x.shape)}")
         if not torch.isfinite(x).all():
@@ -61,9 +70,11 @@ class SaeCoder:
 
     @torch.no_grad()
     def decode(self, codes: Codes, n: int) -> torch.Tensor:
-        """Reconstructions [n, d_model] float32, b_dec included, so a row without codes is b_dec.
+        """Return reconstructions [n, d_model] float32.
 
-        Raises ValueError where each activation has a scale of its own and n activations are not what was encoded last.
+        They include b_dec, so a row without codes is b_dec.
+
+        Raises ValueError if each activation has its own scale and n is not the number of activations encoded last.
         """
         if any(self._scales) and n != self._encoded:
             raise ValueError(f"{n} activations are to be decoded, {self._encoded} were encoded: encode them first")

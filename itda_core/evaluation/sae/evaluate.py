@@ -1,4 +1,4 @@
-"""The report on an SAE: measured as dictionaries are, on the held-out tokens of the one that it stands beside."""
+"""Measure an SAE like a dictionary, on the held-out tokens of its dictionary."""
 
 import time
 from dataclasses import replace
@@ -15,14 +15,14 @@ from itda_core.reports.sae import WEIGHTS_FILE, SaeRecord, sae_folder
 
 
 def measure_sae(library: Library, record: SaeRecord, coder: SaeCoder, tokens: SiteTokens, job: Job) -> Quality:
-    """Measure an SAE on as many tokens as a dictionary is measured on, and keep the report beside it.
+    """Measure an SAE on as many tokens as a dictionary and store the report.
 
     Args:
         library: the library.
-        record: the SAE.
-        coder: it, to encode and decode with.
-        tokens: of its site.
-        job: told of progress.
+        record: the SAE's record.
+        coder: the SAE, to encode and decode with.
+        tokens: tokens of its site.
+        job: receives progress.
 
     Raises:
         UserError: there is nothing to measure on, or the report cannot be written.
@@ -32,7 +32,7 @@ def measure_sae(library: Library, record: SaeRecord, coder: SaeCoder, tokens: Si
     job.stage(f"measuring {record.id}")
     found = measure_points([Setting(record.k or 0, coder)], tokens.held_out(settings.tokens), job.advance)
     (point,) = found.points
-    if record.kind != "topk":  # allows any number: the mean says how many there are
+    if record.kind != "topk":  # allows any number: the mean is used
         point = replace(point, l0=round(point.measured["l0"].value))
     quality = Quality(
         id=record.id,

@@ -1,4 +1,7 @@
-"""Whether an SAE is of a dictionary's site: SAELens says so by TransformerLens' names of models and places."""
+"""Check that an SAE belongs to a dictionary's site.
+
+SAELens identifies sites by TransformerLens' names of models and hooks.
+"""
 
 from typing import Any
 
@@ -12,26 +15,28 @@ _HOOKS = {"resid": "hook_resid_post", "mlp": "hook_mlp_out", "attn": "hook_attn_
 
 
 def hook_name(site: Site) -> str:
-    """TransformerLens' name of a site: `blocks.3.hook_resid_post`.
+    """Return TransformerLens' name of a site: `blocks.3.hook_resid_post`.
 
-    `mlp` and `attn` are what a block's MLP and attention add to the stream. TransformerLens' hooks of these names are
-    their outputs, which is the same but for families that norm them first, such as Gemma 2.
+    `mlp` and `attn` are the contributions of a block's MLP and attention to the residual stream. TransformerLens'
+    hooks of these names are the modules' outputs, which is the same except for families that normalise them first,
+    such as Gemma 2.
     """
     return f"blocks.{site.layer}.{_HOOKS[site.hook]}"
 
 
 def check_site(sae: Any, record: DictionaryManifest, name: str) -> None:
-    """Refuse an SAE that is not of a dictionary's site, or whose codes cannot be measured as a dictionary's are.
+    """Reject an SAE of another site, or with codes that are not comparable.
 
-    What an SAE does not say of itself is not held against it.
+    Codes must be measurable in the same way as a dictionary's. Metadata missing from the SAE's configuration is not
+    checked.
 
     Args:
-        sae: of SAELens.
-        record: the dictionary.
-        name: what the SAE is called, for the message.
+        sae: an SAE of SAELens.
+        record: the dictionary's manifest.
+        name: the SAE's name, for the message.
 
     Raises:
-        UserError: it is of another width, model or place, or of a kind that is not read here.
+        UserError: it is of another activation dimension, model or site, or of an unsupported kind.
     """
     config = sae.cfg
     said = config.metadata
@@ -52,10 +57,13 @@ def check_site(sae: Any, record: DictionaryManifest, name: str) -> None:
 
 
 def _names(site: Site) -> tuple[str, ...]:
-    """What TransformerLens calls a site; a block's output is the next one's input."""
+    """Return TransformerLens' names of a site.
+
+    A block's output is also the next block's input.
+    """
     return (hook_name(site), *([f"blocks.{site.layer + 1}.hook_resid_pre"] if site.hook == "resid" else []))
 
 
 def _plain(model: str) -> str:
-    """A model's name without its owner, in lower case, aliases resolved."""
+    """Return a model's name without its owner, in lower case, aliases resolved."""
     return official_name(model).rpartition("/")[2].lower()

@@ -1,7 +1,9 @@
-"""SAEs for the site of a dictionary: trained on the very activations that it was built from, or fetched, and measured.
+"""Train or fetch SAEs for a dictionary's site, and measure them.
 
-An SAE lies in `saes/<id>/`: SAELens' own two files, a manifest, and the report of what was measured. The folder is
-written beside its place and renamed into it once whole; the report comes after.
+Training uses the same activations that the dictionary was built from.
+
+An SAE is stored in `saes/<id>/`: SAELens' own two files, a manifest, and the evaluation report. The folder is written
+to a staging folder beside its final place and renamed into it once complete; the report is written afterwards.
 """
 
 import hashlib
@@ -47,22 +49,22 @@ def train_sae(
     width: int | None = None,
     k: int | None = None,
 ) -> SaeRecord:
-    """Train an SAE beside a dictionary, on its activations, and measure it; what is there already is read.
+    """Train an SAE on a dictionary's activations, and measure it.
 
-    A report that is damaged or of other settings is replaced; so is one made without the model where that seems to
-    be on this machine now.
+    A stored SAE is reused. A report that is damaged or of other settings is replaced; so is one made without the
+    model if the model now seems to be on this machine.
 
     Args:
         library: the library.
         dictionary_id: the dictionary: its site, its tokens without the documents held out.
-        job: told of progress.
-        settings: how it is trained.
-        width: latents; as many as the dictionary has atoms, unless given.
-        k: active latents at a token; the dictionary's L0 unless given.
+        job: receives progress.
+        settings: training settings.
+        width: number of latents; by default the dictionary's number of atoms.
+        k: active latents per token; by default the dictionary's L0.
 
     Raises:
-        UserError: no such dictionary, its model is not on this machine and its activations are not kept, SAELens is not
-            installed, or a setting cannot be.
+        UserError: no such dictionary, its model is not on this machine and its activations are not stored, SAELens is
+            not installed, or a setting is invalid.
     """
     require_saelens()
     record = library.record(dictionary_id)
@@ -91,19 +93,19 @@ def train_sae(
 
 
 def adopt_sae(library: Library, dictionary_id: str, release: str, sae_id: str, job: Job) -> SaeRecord:
-    """Take in a pretrained SAE for a dictionary's site, and measure it; what is there already is read.
+    """Add a pretrained SAE for a dictionary's site, and measure it.
 
-    Its report is replaced as that of a trained one is.
+    A stored SAE is reused. Its report is replaced under the same conditions as that of a trained one.
 
     Args:
         library: the library.
-        dictionary_id: the dictionary whose site it must be of.
+        dictionary_id: the dictionary whose site it must belong to.
         release: SAELens' name of the release, or a repository of the Hub in SAELens' format.
-        sae_id: its id within the release: of a repository, the folder.
-        job: told of progress.
+        sae_id: its id within the release: for a repository, the folder.
+        job: receives progress.
 
     Raises:
-        UserError: there is no such dictionary or SAE, it cannot be had, it is of another site, or SAELens is not
+        UserError: there is no such dictionary or SAE, it cannot be fetched, it is of another site, or SAELens is not
             installed.
     """
     require_saelens()
@@ -122,7 +124,7 @@ def adopt_sae(library: Library, dictionary_id: str, release: str, sae_id: str, j
 
 
 def load_coder(library: Library, sae_id: str) -> SaeCoder:
-    """An SAE of a library, to encode and decode with.
+    """Load an SAE of a library as a coder.
 
     Raises:
         UserError: there is no such SAE, or SAELens is not installed; DamagedError for one that cannot be read.
@@ -138,7 +140,10 @@ def load_coder(library: Library, sae_id: str) -> SaeCoder:
 
 
 def _built_from(tokens: SiteTokens, record: DictionaryManifest, job: Job, most: int, seed: int) -> torch.Tensor:
-    """[n, d_model] float32: the activations that a dictionary was built from, or as many of them, drawn at random."""
+    """Return the activations that a dictionary was built from.
+
+    Float32, shape [n, d_model]; a random sample if there are more than `most`.
+    """
     wanted = row_keys(tokens.candidates())
     if len(wanted) > most:
         wanted = np.sort(np.random.default_rng(seed).choice(wanted, most, replace=False))
@@ -167,7 +172,7 @@ def _keep(
     identity: dict[str, Any],
     make: Callable[[SiteTokens], tuple[Any, dict[str, Any]]],
 ) -> SaeRecord:
-    """Make an SAE unless it is there, put it in its place, and measure it unless it is measured."""
+    """Make, store and measure an SAE, as far as this is not done yet."""
     site = record.site
     hashed = hashlib.sha256(json.dumps([record.id, identity], sort_keys=True).encode()).hexdigest()[:10]
     new_id = f"{slug(record.model)}-l{site.layer}-{site.hook}-{name}-{hashed}"
@@ -186,7 +191,10 @@ def _keep(
 
 
 def _report(library: Library, record: SaeRecord, job: Job) -> Quality | None:
-    """The report on an SAE; None where there is none, or none of as many tokens, which is all that is asked of one."""
+    """Return the report on an SAE, or None.
+
+    None if there is none, or none on the default number of tokens, which is the only setting that is compared.
+    """
     try:
         found = sae_quality(library, record)
     except DamagedError as error:
@@ -196,7 +204,7 @@ def _report(library: Library, record: SaeRecord, job: Job) -> Quality | None:
 
 
 def _write(library: Library, record: DictionaryManifest, new_id: str, sae: Any, told: dict[str, Any]) -> None:
-    """Write an SAE's folder, or nothing."""
+    """Write an SAE's folder atomically."""
     folder = library.saes / new_id
     with writing(library.saes):
         library.saes.mkdir(parents=True, exist_ok=True)
@@ -204,7 +212,7 @@ def _write(library: Library, record: DictionaryManifest, new_id: str, sae: Any, 
             save_sae(sae, part)
             made = _record(record, new_id, sae, told, part)
             write_sealed(part / MANIFEST_FILE, made.manifest())
-            SaeRecord.parse(new_id, read_json(part / MANIFEST_FILE))  # or it could never be read again
+            SaeRecord.parse(new_id, read_json(part / MANIFEST_FILE))  # reject a manifest that could not be read again
             if folder.exists():  # damaged, or it would not have been made again
                 shutil.rmtree(folder)
             place_folder(part, folder)

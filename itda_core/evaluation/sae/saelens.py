@@ -1,7 +1,9 @@
-"""SAELens: the only place where it is imported. SAEs are made, trained step by step, saved, and loaded from elsewhere.
+"""Interface to SAELens: create, train, save and load SAEs.
 
-`SAETrainer` trains; its `step` is the seam that SAELens' own trainer of several SAEs uses, so that its optimiser, its
-schedule, its clipping and its count of dead latents are what run. Importing SAELens takes seconds, and no page does.
+This is the only module that imports SAELens.
+
+`SAETrainer` trains; its `step` is the method that SAELens' own trainer of several SAEs uses, so that its optimiser,
+schedule, gradient clipping and dead-latent count apply. Importing SAELens takes seconds, and no page does it.
 """
 
 import importlib.metadata
@@ -27,38 +29,39 @@ from itda_core.common.text import one_line
 from itda_core.evaluation.sae.saelens_config import check_read, check_written
 
 _APPLIED = ("none", "layer_norm", "constant_norm_rescale")
-"""What SAELens does to activations itself wherever an SAE is used. Anything else is for training: whatever scales them
-then has to be folded into the weights, after which `normalize_activations` is `none`."""
+"""Activation normalisations that SAELens applies itself wherever an SAE is used. Any other is for training only: its
+scale has to be folded into the weights, after which `normalize_activations` is `none`."""
 _INSTALL = "SAEs need SAELens: pip install 'itda-explorer[sae]', or pip install -e '.[sae]' in a clone"
 
 
 def require_saelens() -> None:
-    """Raises UserError, saying what to install, where SAELens is not here."""
+    """Raise UserError with installation instructions if SAELens is not installed."""
     if importlib.util.find_spec("sae_lens") is None:
         raise UserError(_INSTALL)
 
 
 def saelens_version() -> str:
-    """The version of SAELens that is installed."""
+    """Return the version of the installed SAELens."""
     return importlib.metadata.version("sae-lens")
 
 
 def new_sae(kind: str, d_model: int, width: int, k: int, l1: float, metadata: dict[str, str]) -> Any:
-    """An untrained SAE, its weights drawn by torch's seed.
+    """Create an untrained SAE, with weights initialised from torch's seed.
 
     Args:
         kind: `topk`, or `standard`, which is ReLU with an L1 penalty.
-        d_model: width of the activations.
-        width: latents.
-        k: active latents at a token, of a TopK SAE.
-        l1: weight of the penalty, of a standard SAE.
-        metadata: what its `cfg.json` says of where it belongs.
+        d_model: activation dimension.
+        width: number of latents.
+        k: active latents per token, for a TopK SAE.
+        l1: weight of the penalty, for a standard SAE.
+        metadata: model and hook names for its `cfg.json`.
     """
     require_saelens()
     from sae_lens import StandardTrainingSAE, StandardTrainingSAEConfig, TopKTrainingSAE, TopKTrainingSAEConfig
     from sae_lens.saes.sae import SAEMetadata
 
-    # Inputs are scaled to a mean norm of √d, as Anthropic's April 2024 update does; it is folded into the weights.
+    # Inputs are scaled to a mean norm of √d, as in Anthropic's April 2024 update; the scale is folded into the
+    # weights.
     shared: dict[str, Any] = {
         "d_in": d_model,
         "d_sae": width,
@@ -73,12 +76,12 @@ def new_sae(kind: str, d_model: int, width: int, k: int, l1: float, metadata: di
 def new_trainer(
     sae: Any, scale: float, *, samples: int, batch: int, lr: float, warm_up: int, decay: int, dead_after: int
 ) -> Any:
-    """SAELens' trainer of an SAE.
+    """Create SAELens' trainer of an SAE.
 
     Args:
         sae: from `new_sae`.
-        scale: what activations are multiplied with.
-        samples: activations that it will see.
+        scale: factor applied to the activations.
+        samples: total number of training activations.
         batch: activations in a step.
         lr: learning rate.
         warm_up, decay: steps over which it rises from 0, and over which it falls to 0 at the end.
@@ -98,13 +101,16 @@ def new_trainer(
         dead_feature_window=dead_after,
         logger=LoggingConfig(log_to_wandb=False),
     )
-    trainer: Any = SAETrainer(config, sae, data_provider=iter(()))  # the steps are given their activations
+    trainer: Any = SAETrainer(config, sae, data_provider=iter(()))  # activations are passed to each step
     trainer.activation_scaler.scaling_factor = scale
     return trainer
 
 
 def trained(trainer: Any) -> Any:
-    """The SAE as it stands, for use on activations as they are: a copy, its scaling and its norms folded in."""
+    """Return a copy of the SAE in its current state, for unscaled activations.
+
+    Its input scaling and decoder norms are folded into the weights.
+    """
     from sae_lens import SAE
 
     sae = trainer.sae
@@ -122,11 +128,11 @@ def save_sae(sae: Any, folder: Path) -> None:
 
 
 def load_sae(folder: Path) -> Any:
-    """Read an SAE that `save_sae` wrote, or SAELens did, onto the CPU in float32.
+    """Read an SAE written by `save_sae` or SAELens, onto the CPU in float32.
 
     Raises:
-        UserError: SAELens is not here.
-        DamagedError: the files are not an SAE's, or are of one that cannot be used as it is.
+        UserError: SAELens is not installed.
+        DamagedError: the files are not an SAE's, or are of one that cannot be used without changes.
     """
     require_saelens()
     from sae_lens import SAE
@@ -144,13 +150,14 @@ def load_sae(folder: Path) -> Any:
 
 
 def fetch_sae(release: str, sae_id: str) -> Any:
-    """A pretrained SAE by SAELens' release and id, from the Hub or its cache, onto the CPU in float32.
+    """Fetch a pretrained SAE by SAELens' release and id.
 
-    Weights that are pickled are read by `torch.load`, whose default reads tensors only.
+    It comes from the Hub or its cache, and is loaded onto the CPU in float32. Pickled weights are read by
+    `torch.load`, whose default reads tensors only.
 
     Raises:
-        UserError: SAELens is not here, it knows no such release or id, the Hub does not give it, or what it gives is
-            no SAE that can be used as it is.
+        UserError: SAELens is not installed, it knows no such release or id, the Hub does not provide it, or the files
+            are not an SAE that can be used without changes.
     """
     require_saelens()
     from sae_lens import SAE
@@ -159,18 +166,22 @@ def fetch_sae(release: str, sae_id: str) -> Any:
     try:
         reader = _Reader(NAMED_PRETRAINED_SAE_LOADERS[get_conversion_loader_name(release)])
         with warnings.catch_warnings():
-            # Of a repository that is named by its own name, and of a scale that is not kept: `_check` refuses that.
+            # Warnings about a repository addressed by its own name, and about a scale that is not stored:
+            # `_check` rejects the latter.
             warnings.simplefilter("ignore", UserWarning)
             sae = SAE.from_pretrained(release, sae_id, device="cpu", dtype="float32", converter=reader)
         reader.check(sae)
-    except Exception as error:  # a stranger's files can end in any of them, a pickle above all
+    except Exception as error:  # untrusted files can raise any exception, pickles in particular
         raise UserError(_refusal(release, sae_id, error)) from error
     _check(sae, f"{release} {sae_id}")
     return sae
 
 
 def official_name(model: str) -> str:
-    """TransformerLens' own name of a model that may be given by an alias of it; the name itself where it knows none."""
+    """Return TransformerLens' own name of a model from a name or an alias.
+
+    Unknown names are returned unchanged.
+    """
     from transformer_lens.loading_from_pretrained import get_official_model_name
 
     try:
@@ -180,26 +191,35 @@ def official_name(model: str) -> str:
 
 
 class _Reader:
-    """SAELens' reader of files, with a look at the configuration before SAELens drops fields of it, and after."""
+    """SAELens file reader that checks the configuration before and after conversion."""
 
     def __init__(self, read: Callable[..., tuple[dict[str, Any], Any, Any] | tuple[dict[str, Any], Any]]) -> None:
         self._read = read
         self._config: dict[str, Any] = {}
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        """What SAELens calls. Raises ValueError for a configuration that is not computed as it says."""
+        """Read the files, as SAELens calls it.
+
+        Raises ValueError for a configuration that would be computed differently than it states.
+        """
         found = self._read(*args, **kwargs)
         check_written(found[0])
         self._config = dict(found[0])
         return found
 
     def check(self, sae: Any) -> None:
-        """Look at the SAE that was read. Raises ValueError for one that is not what its configuration says."""
+        """Check the SAE that was read.
+
+        Raises ValueError for one that does not match its configuration.
+        """
         check_read(self._config, sae.cfg.architecture(), getattr(sae.cfg, "k", None))
 
 
 def _check(sae: Any, name: str) -> None:
-    """Refuse an SAE that would run, and give other codes than its own, or none. Raises DamagedError."""
+    """Reject an SAE that would run but give wrong codes, or none.
+
+    Raises DamagedError.
+    """
     k = sae.cfg.k if sae.cfg.architecture() == "topk" else 1
     if not isinstance(k, int) or isinstance(k, bool) or not 1 <= k <= sae.cfg.d_sae:
         raise DamagedError(f"{name} says that {str(k)[:40]!r} latents are active at a token: name another SAE")
@@ -213,7 +233,7 @@ def _check(sae: Any, name: str) -> None:
 
 
 def _refusal(release: str, sae_id: str, error: BaseException) -> str:
-    """Why a pretrained SAE could not be had, in one line."""
+    """Return why a pretrained SAE could not be fetched, in one line."""
     named = f"{release} {sae_id}"
     if isinstance(error, GatedRepoError):
         return f"{release} is gated: accept its terms on the Hub and set HF_TOKEN to that account's token"

@@ -1,13 +1,13 @@
-"""An SAE's configuration as it was written. SAELens passes over fields that it has no use for any more.
+"""Checks of an SAE's configuration as written in its file.
 
-Some of these change what an SAE computes: one whose `activation_fn_str` is `tanh-relu` would run with ReLU, and say
-nothing.
+SAELens ignores obsolete fields, some of which change what an SAE computes: one whose `activation_fn_str` is
+`tanh-relu` would run with ReLU, without a warning.
 """
 
 from typing import Any
 
 ARCHITECTURES = ("standard", "topk", "jumprelu", "gated")
-"""Those whose codes are positive and of one activation each, and whose output stands for their input."""
+"""Architectures whose codes are positive and of one activation each, and whose output reconstructs their input."""
 _COMPUTED: dict[str, tuple[Any, ...]] = {
     "architecture": ARCHITECTURES,
     "activation_fn": ("relu", "topk"),
@@ -22,17 +22,19 @@ _COMPUTED: dict[str, tuple[Any, ...]] = {
     "hook_head_index": (None,),
     "hook_point_head_index": (None,),
 }
-"""Fields that change what an SAE computes, or of what, with their values that are computed here."""
+"""Fields that change an SAE's computation, its inputs or its outputs, with their supported values."""
 
 
 def check_written(config: dict[str, Any]) -> None:
-    """Refuse a configuration, as it stands in its file, with a field that is not computed as it says.
+    """Reject a configuration, as written in its file, with an unsupported field.
+
+    Unsupported fields are those that would be computed differently than they state.
 
     Raises ValueError with the field and its value.
     """
     for table in (config, _table(config, "metadata")):
         for name in _COMPUTED.keys() & table.keys():
-            value = table[name]  # where it is 0 or 1, it is neither False nor True
+            value = table[name]  # 0 or 1 must not match False or True
             _require(any(value == each and type(value) is type(each) for each in _COMPUTED[name]), table, name)
     _require(config.get("d_out") in (None, config.get("d_in")), config, "d_out")
     more = {name: value for name, value in _table(config, "activation_fn_kwargs").items() if name != "k"}
@@ -40,12 +42,12 @@ def check_written(config: dict[str, Any]) -> None:
 
 
 def check_read(config: dict[str, Any], architecture: str, k: object) -> None:
-    """Refuse an SAE that was read as something else than its configuration says, as it stands in its file.
+    """Reject an SAE that was read as something else than its configuration states.
 
     Args:
-        config: one that `check_written` passed.
-        architecture: what it was read as.
-        k: latents that are active at a token in what was read, where that is a TopK SAE.
+        config: configuration as written in its file, accepted by `check_written`.
+        architecture: the architecture that it was read as.
+        k: active latents per token of the SAE that was read, if that is a TopK SAE.
 
     Raises ValueError with the field and its value.
     """

@@ -1,14 +1,16 @@
-"""An SAE trained by SAELens' trainer on activations that lie in memory, its curve looked at on the way.
+"""Train an SAE with SAELens' trainer on activations in memory.
 
-The choices, from SAELens' defaults unless said: Adam (0.9, 0.999), gradients clipped at 1; activations scaled to a mean
+The training curve can be observed at chosen token counts.
+
+Settings are SAELens' defaults unless noted: Adam (0.9, 0.999), gradients clipped at 1; activations scaled to a mean
 norm of √d_model; the learning rate rises over the first 5 % of the steps and falls to 0 over the last 20 %; latents
-that did not fire for 5 % of the steps are dead and get the auxiliary loss of TopK. A standard SAE has no L0 of its
-own: its L1 weight is steered while it trains, so that one run ends near the L0 wanted and none is spent on looking for
-the weight.
+that did not fire for 5 % of the steps are dead and get the auxiliary loss of TopK. A standard SAE has no fixed L0:
+its L1 weight is controlled during training, so that a single run ends near the target L0 and no runs are needed to
+search for the weight.
 
-The learning rate is ten times SAELens' default, which is for far longer runs. Of the demo's docs-a, layer 3, 1,024
-latents at L0 20, 300 steps of 1,024: a TopK SAE stood at a relative error of 0.209, 0.175, 0.163, 0.158 with rates of
-1, 2, 4, 8 thousandths on held-out tokens, and a standard one at 0.295 and 0.235 with 2 and 4 (L0 19.7 and 18.1).
+The learning rate is ten times SAELens' default, which is for far longer runs. On the demo's docs-a, layer 3, 1,024
+latents at L0 20, 300 steps of 1,024: a TopK SAE had a relative error of 0.209, 0.175, 0.163, 0.158 with rates of 1,
+2, 4, 8 thousandths on held-out tokens, and a standard one 0.295 and 0.235 with 2 and 4 (L0 19.7 and 18.1).
 """
 
 import time
@@ -24,33 +26,33 @@ from itda_core.reports.sae import SaeSettings
 
 _WARM_UP, _DECAY, _DEAD_AFTER = 0.05, 0.2, 0.05  # shares of the steps
 _FIRST_L1 = 0.3  # with inputs of norm √d_model
-_THERE = 0.5  # share of the steps after which a standard SAE is to have its L0
-_HOLD, _FOLLOW, _FASTEST = 0.03, 0.3, 0.1  # log L1 a step: by log (L0 / wanted), by its change; and at most
+_THERE = 0.5  # share of the steps after which a standard SAE has to reach its L0
+_HOLD, _FOLLOW, _FASTEST = 0.03, 0.3, 0.1  # log L1 per step: gains on log (L0 / target), on its change; limit
 _LEAST_L0 = 0.01
 
 
 class Mark(NamedTuple):
-    """An SAE on its way."""
+    """An SAE during training."""
 
     tokens: int
-    """Activations seen so far, those seen again counted again."""
+    """Activations seen so far, repetitions included."""
     seconds: float
-    """Time that training took up to here, without what was done at earlier marks."""
+    """Training time in seconds so far, without the time spent at earlier marks."""
     sae: Any
-    """The SAE as it stands, for use on activations as they are."""
+    """The SAE in its current state, for unscaled activations."""
 
 
 class TrainedSae(NamedTuple):
     """An SAE at the end of its training."""
 
     sae: Any
-    """It, as SAELens has it."""
+    """The SAE, as a SAELens object."""
     tokens: int
-    """Activations seen, those seen again counted again."""
+    """Activations seen, repetitions included."""
     distinct: int
-    """Different ones among them."""
+    """Number of distinct activations among them."""
     seconds: float
-    """Time that training took, without what was done at marks."""
+    """Training time in seconds, without the time spent at marks."""
 
 
 def train(
@@ -63,17 +65,19 @@ def train(
     look: Callable[[Mark], None] = lambda _: None,
     advance: Callable[[int], None] = lambda _: None,
 ) -> TrainedSae:
-    """Train an SAE. The same arguments give the same SAE on one machine.
+    """Train an SAE.
+
+    Deterministic for fixed arguments on one machine.
 
     Args:
-        x: [n, d_model] float32; shuffled anew for each pass over it, as the seed has it.
+        x: [n, d_model] float32; shuffled again for each pass over it, according to the seed.
         settings: kind, tokens, batch, learning rate, seed.
-        width: latents.
-        k: latents that are to be active at a token: just so many of TopK, about so many on average of standard.
-        metadata: what its configuration says of where it belongs.
-        marks: numbers of tokens, rising, at which to look at it; the first step at or after each is taken.
-        look: called there; the clock stands still meanwhile.
-        advance: told of the tokens of each step.
+        width: number of latents.
+        k: active latents per token: exactly for TopK, approximately on average for standard.
+        metadata: model and hook names for its configuration.
+        marks: numbers of tokens, ascending, at which `look` is called, after the first step that reaches each.
+        look: called at each mark; the clock is paused meanwhile.
+        advance: called with the number of tokens of each step.
 
     Raises:
         UserError: there are fewer activations than one step takes, or k is more than the width.
@@ -85,7 +89,7 @@ def train(
     torch.manual_seed(settings.seed)
     steps = steps_of(settings)
     seen = torch.zeros(len(x), dtype=torch.bool)
-    sae = new_sae(settings.kind, x.shape[1], width, k, _FIRST_L1, metadata)  # the first one imports SAELens
+    sae = new_sae(settings.kind, x.shape[1], width, k, _FIRST_L1, metadata)  # the first call imports SAELens
     start = time.perf_counter()
     trainer = new_trainer(
         sae,
@@ -121,16 +125,19 @@ def train(
 
 
 def steps_of(settings: SaeSettings) -> int:
-    """Steps that training takes: each of a batch, and so of a few more tokens than asked for."""
+    """Return the number of training steps.
+
+    Each step takes a complete batch, so slightly more tokens than requested may be used.
+    """
     return ceil(settings.tokens / settings.batch)
 
 
 class _Steering:
-    """Leads a standard SAE to the L0 wanted, by its L1 weight.
+    """Controller that brings a standard SAE to the target L0 by its L1 weight.
 
-    L0 is to fall from what it is at the start, on a line in its logarithm, until it is there after a share of the
-    steps: a weight that is too high for a while kills latents, which do not come back. The weight follows how far L0 is
-    off, and how that changes.
+    The target for L0 falls from the initial value, linearly in its logarithm, and reaches the final value after a
+    share of the steps: a weight that is too high for a while kills latents, which do not recover. The weight follows
+    the deviation of L0, and the change of the deviation.
     """
 
     def __init__(self, trainer: Any, wanted: int, steps: int) -> None:
@@ -149,7 +156,10 @@ class _Steering:
 
 
 def _batches(n: int, settings: SaeSettings) -> Iterator[torch.Tensor]:
-    """[batch] int64 of n rows, shuffled anew for each pass, without end; what is left of a pass is left out."""
+    """Yield the rows of batches from n rows, shuffled again for each pass, endlessly.
+
+    Int64, shape [batch]; an incomplete last batch of a pass is left out.
+    """
     generator = torch.Generator().manual_seed(settings.seed)
     while True:
         order = torch.randperm(n, generator=generator)

@@ -1,9 +1,9 @@
-"""A dictionary of a library as other tools want it, and the sources that they count differently.
+"""Access to a dictionary for export, with conversion of source positions.
 
-Here a source's position counts a document's own tokens; an atom of a special token before them has one below 0. The
-published format counts the special tokens too, so writing it takes how many the tokenizer puts: the manifest says it,
-or else the tokenizer is asked. A dictionary that was imported from it without its model keeps its positions: its
-manifest says that they count all tokens.
+Here a source's position counts a document's own tokens; an atom of a special token before them has a negative one.
+The published format counts the special tokens too, so writing it requires the number that the tokenizer adds: it is
+read from the manifest, or else from the tokenizer. A dictionary that was imported from that format without its model
+keeps its positions: its manifest records that they count all tokens.
 """
 
 import hashlib
@@ -31,9 +31,9 @@ from itda_core.models.locate import model_places
 from itda_core.queries.atoms import Index
 
 ABOUT_FILE = "about.json"
-"""What an export in Parquet or safetensors says of itself."""
+"""Metadata file of an export in Parquet or safetensors."""
 ALL, OWN = "all", "own"
-"""What the positions of sources count: all tokens of a text, or those of its own."""
+"""Tokens counted by the positions of sources: all tokens of a text, or its own."""
 CODE_KINDS = {
     "token": np.int32,
     "document": np.int32,
@@ -41,28 +41,31 @@ CODE_KINDS = {
     "atom": np.int32,
     "coefficient": np.float32,
 }
-"""The columns of codes."""
+"""Columns of codes with their types."""
 FORMAT = 1
-"""The number of the format of exports in Parquet and safetensors."""
+"""Version of the Parquet and safetensors export formats."""
 TOKENS_AT_ONCE = 1 << 15
 """Tokens whose codes are in memory at once."""
 
 
 @dataclass(frozen=True)
 class Exported:
-    """A dictionary of a library, open to be written in another format."""
+    """A dictionary of a library, open for export."""
 
     record: DictionaryManifest
-    """What its manifest says."""
+    """Its parsed manifest."""
     dictionary: Dictionary
     """Its atoms, with sources whose positions count a document's own tokens."""
     index: Index
-    """Where its atoms came from, and its codes."""
+    """Its index, with the origins of its atoms and its codes."""
     manifest: dict[str, Any]
-    """Its manifest, as it is."""
+    """Its raw manifest."""
 
     def codes(self) -> Iterator[pd.DataFrame]:
-        """The codes, table after table: the columns of `Index.codes`. Raises DamagedError for what are none."""
+        """Yield the codes as tables with the columns of `Index.codes`.
+
+        Raises DamagedError for invalid codes.
+        """
         n = self.index.n_read
         for first in range(0, n, TOKENS_AT_ONCE):
             codes = self.index.codes(first, min(first + TOKENS_AT_ONCE, n))
@@ -76,7 +79,7 @@ class Exported:
         return bool((is_atom & np.isfinite(codes["coefficient"])).all())
 
     def about(self, form: str) -> dict[str, Any]:
-        """What is said of it beside its tables, from which `foreign_of` makes a dictionary again."""
+        """Return the metadata beside its tables, as `foreign_of` reads it."""
         record = self.record
         return {
             "format": f"itda {form} {FORMAT}",
@@ -95,7 +98,10 @@ class Exported:
 
 
 def open_exported(library: Library, dictionary_id: str) -> Exported:
-    """Open a dictionary to write it elsewhere. Raises UserError for an unknown id, DamagedError for a damaged one."""
+    """Open a dictionary for export.
+
+    Raises UserError for an unknown id, DamagedError for a damaged one.
+    """
     record = library.record(dictionary_id)
     folder = library.folder(dictionary_id)
     dictionary = Dictionary.load(folder)
@@ -113,19 +119,20 @@ def open_exported(library: Library, dictionary_id: str) -> Exported:
 
 
 def published_form(source: Exported, root: Path) -> ExternalDictionary:
-    """A dictionary with the sources and names of the published format.
+    """Convert a dictionary to the sources and names of the published format.
 
     Args:
         source: the dictionary.
         root: the library's folder.
 
     Raises:
-        UserError: how many special tokens stand before a text is not said, and the tokenizer is not on this machine.
+        UserError: the number of special tokens before a text is not recorded, and the tokenizer is not on this
+            machine.
     """
     record, prefix = source.record, special_before(source, root)
     own: dict[str, Any] = {"model": record.model, "corpus": record.corpus, "context": record.cut.context + prefix}
     imported = source.manifest.get("imported")
-    if isinstance(imported, dict):  # what it said of itself is given back
+    if isinstance(imported, dict):  # its own metadata is written back
         names = ["model", "corpus", "said", *(["context"] if imported.get("format") == "published" else [])]
         own |= {name: imported[name] for name in names if type(imported.get(name)) in (str, int, dict)}
     return ExternalDictionary(
@@ -139,20 +146,28 @@ def published_form(source: Exported, root: Path) -> ExternalDictionary:
 
 
 def special_before(source: Exported, root: Path) -> int:
-    """Special tokens that a dictionary's tokenizer puts before a text. Raises UserError as `published_form`."""
+    """Return the number of special tokens that the tokenizer adds before a text.
+
+    Raises UserError as `published_form` does.
+    """
     return _prefix_of(source.record, root) if source.record.prefix is None else source.record.prefix
 
 
 def moved(sources: torch.Tensor, by: int) -> torch.Tensor:
-    """[n, 2] sources with positions that count `by` tokens more; those that are not known stay so."""
+    """Shift the positions of sources [n, 2] by `by` tokens.
+
+    Unknown sources are unchanged.
+    """
     is_known = (sources != torch.tensor(UNKNOWN)).any(dim=1)
     return sources + torch.stack([torch.zeros_like(is_known), is_known], dim=1).long() * by
 
 
 def foreign_of(about: Any, tensors: dict[str, torch.Tensor], where: str) -> ExternalDictionary:
-    """A dictionary out of an export's `about` and its tensors: atoms, sources, and the errors that admitted them.
+    """Build a dictionary from an export's metadata and tensors.
 
-    Raises UserError where either is not what an export says.
+    The tensors are the atoms, their sources, and the errors at admission.
+
+    Raises UserError if the metadata or the tensors are invalid.
     """
     try:
         atoms = checked_atoms(tensors["atoms"], where)
@@ -181,7 +196,10 @@ def foreign_of(about: Any, tensors: dict[str, torch.Tensor], where: str) -> Exte
 
 
 def read_about(folder: Path, form: str) -> Any:
-    """What an export in a format says of itself. Raises DamagedError, or NewerError for one of a later version."""
+    """Read the metadata of an export in a given format.
+
+    Raises DamagedError, or NewerError for a later version of the format.
+    """
     about = read_json(folder / ABOUT_FILE)
     what, remedy = f"{ABOUT_FILE} of {folder.name!r}", "export the dictionary again"
     name, _, number = str(about.get("format") if isinstance(about, dict) else "").rpartition(" ")
@@ -192,9 +210,11 @@ def read_about(folder: Path, form: str) -> Any:
 
 
 def read_folder(folder: Path) -> ExternalDictionary:
-    """A dictionary out of a folder such as a library, or a repository of the Hub, has: `manifest.json` and its atoms.
+    """Read a dictionary from a folder with `manifest.json` and its atoms.
 
-    Raises UserError where they cannot be read, or the atoms are not those that the manifest names.
+    This is the layout of a library and of a repository on the Hub.
+
+    Raises UserError if they cannot be read, or if the atoms do not match their hash in the manifest.
     """
     manifest = read_json(folder / MANIFEST_FILE)
     try:
@@ -227,7 +247,7 @@ def _name(value: Any) -> str:
 
 
 def _prefix_of(record: DictionaryManifest, root: Path) -> int:
-    """Special tokens that a dictionary's tokenizer puts before a text."""
+    """Return the number of special tokens that the tokenizer adds before a text."""
     from tokenizers import Tokenizer
     from transformers import AutoTokenizer
 

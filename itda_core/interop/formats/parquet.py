@@ -1,10 +1,12 @@
-"""A dictionary as Parquet: `atoms.parquet` with vectors and sources, `codes.parquet` with a row for each coefficient.
+"""Dictionary in Parquet: `atoms.parquet` and `codes.parquet`.
 
-atoms: atom, vector (d_model float32), document, position (both −1 where they are not known), document_name, start,
-stop (the characters of the document that the token is), before, label, after (the passage), admission_error. codes:
-token (its ordinal among the tokens read), document, position, atom, coefficient; in order of tokens. Positions count a
-document's own tokens, those of special tokens before it are below 0; `about.json` says where they count all, and what
-the dictionary is of and how it was built.
+`atoms.parquet` has vectors and sources, `codes.parquet` a row for each coefficient.
+
+atoms: atom, vector (d_model float32), document, position (both −1 if unknown), document_name, start, stop (the
+token's character range in the document), before, label, after (the passage), admission_error. codes: token (its
+ordinal among the tokens read), document, position, atom, coefficient; in order of tokens. Positions count a
+document's own tokens, those of special tokens before it are negative; `about.json` records if they count all, and the
+dictionary's model, corpus and settings.
 """
 
 from collections.abc import Iterator
@@ -23,7 +25,7 @@ from itda_core.interop.formats.manifest import ABOUT_FILE, Exported, foreign_of,
 
 ATOMS_TABLE, CODES_TABLE = "atoms.parquet", "codes.parquet"
 _READ = {"document": pa.int64(), "position": pa.int64(), "admission_error": pa.float64()}
-_DENSEST = 64  # bytes that the vectors may take for each byte of the file: those of activations hardly compress
+_DENSEST = 64  # bytes of vectors per byte of the file: activations hardly compress
 CODE_SCHEMA = pa.schema(
     [
         ("token", pa.int32()),
@@ -36,9 +38,9 @@ CODE_SCHEMA = pa.schema(
 
 
 def write_tables(source: Exported, folder: Path) -> None:
-    """Write a dictionary's tables into a folder that is there.
+    """Write a dictionary's tables into an existing folder.
 
-    Raises OSError where they cannot be written, DamagedError for an index that holds other than sources and codes.
+    Raises OSError if they cannot be written, DamagedError for an index with invalid sources or codes.
     """
     atoms = source.dictionary.atoms.numpy()
     vectors = pa.FixedSizeListArray.from_arrays(pa.array(atoms.ravel()), atoms.shape[1])
@@ -46,7 +48,7 @@ def write_tables(source: Exported, folder: Path) -> None:
         origins = pa.Table.from_pandas(source.index.origins(), _origin_schema(), preserve_index=False)
     except pa.ArrowException as error:
         raise DamagedError(f"the index of {source.record.id} holds no sources: build the dictionary again") from error
-    # The dictionary's own sources and errors: the index holds those that could be read.
+    # The dictionary's own sources and errors: the index has only the confirmed sources.
     for at, name in enumerate(("document", "position")):
         own = pa.array(source.dictionary.sources[:, at].numpy(), pa.int64())
         origins = origins.set_column(origins.schema.get_field_index(name), name, own)
@@ -62,7 +64,10 @@ def write_tables(source: Exported, folder: Path) -> None:
 
 
 def read_tables(folder: Path) -> ExternalDictionary:
-    """Read the atoms that `write_tables` wrote. Raises UserError where they cannot be read."""
+    """Read the atoms that `write_tables` wrote.
+
+    Raises UserError if they cannot be read.
+    """
     about = read_about(folder, "parquet")
     try:
         with parquet.ParquetFile(folder / ATOMS_TABLE, page_checksum_verification=True) as file:
@@ -85,7 +90,10 @@ def read_tables(folder: Path) -> ExternalDictionary:
 
 
 def read_codes(folder: Path) -> Iterator[pd.DataFrame]:
-    """The codes that `write_tables` wrote, table after table. Raises UserError where they cannot be read."""
+    """Yield the codes that `write_tables` wrote, table by table.
+
+    Raises UserError if they cannot be read.
+    """
     try:
         with parquet.ParquetFile(folder / CODES_TABLE, page_checksum_verification=True) as file:
             if not file.schema_arrow.equals(CODE_SCHEMA):
@@ -97,9 +105,9 @@ def read_codes(folder: Path) -> Iterator[pd.DataFrame]:
 
 
 def _checked_width(file: parquet.ParquetFile, path: Path) -> int:
-    """Width of the vectors, where all that is to be read is of the kinds and the size that it can be, before any is.
+    """Validate types and sizes before reading, and return the vectors' dimension.
 
-    Raises ValueError, or KeyError for a column that is not there.
+    Raises ValueError, or KeyError for a missing column.
     """
     schema, n_atoms = file.schema_arrow, file.metadata.num_rows
     kind = schema.field("vector").type

@@ -1,12 +1,14 @@
-"""The published format: a folder with `atoms.pt`, `atom_indices.pt` and `metadata.yaml`, as the paper's code has it.
+"""Published format: `atoms.pt`, `atom_indices.pt` and `metadata.yaml` in a folder.
 
-`atoms.pt` is [n_atoms, d_model] float32 of unit norm; `atom_indices.pt` is [n_atoms, 2] int64, the number of the text
-in the stream of texts and the position of the token in it, special tokens counted; (−1, −1) where it is not known. The
-metadata are the trainer's settings: `lm_name`, `layer`, `k` (the L0), `loss_threshold`, `dataset`, `seq_len` and so on.
+This is the format of the paper's code. `atoms.pt` is [n_atoms, d_model] float32 of unit norm; `atom_indices.pt` is
+[n_atoms, 2] int64, the ordinal of the text in the stream of texts and the position of the token in it, special tokens
+counted; (−1, −1) if unknown. The metadata are the trainer's settings: `lm_name`, `layer`, `k` (the L0),
+`loss_threshold`, `dataset`, `seq_len` and so on.
 
-The two tensors are the only files of this project in torch's own format, which is a pickle. They are read with weights
-only, which runs nothing of it. What the format has no word for (the unit of the threshold, the scan) is written under
-further names, which the published code passes over; a file without them is of the published settings.
+The two tensors are the only files of this project in torch's own format, which is a pickle. They are loaded with
+`weights_only`, which runs none of its code. Settings without a field in the format (the unit of the threshold, the
+scan) are written under additional names, which the published code ignores; a file without them has the published
+settings.
 """
 
 import math
@@ -30,11 +32,14 @@ _LONGEST_METADATA = 64 * 1024
 _LONGEST_TEXT = 1_000
 _DEFAULT_CONTEXT = 128
 _PUBLISHED = {"error": "cosine", "scan": "batch", "init": "frequent", "method": "matching"}
-"""What the published code does where nothing is said."""
+"""Behaviour of the published code, for settings that a file does not record."""
 
 
 def is_published(folder: Path) -> bool:
-    """Whether a folder holds a dictionary in the published format, as far as its files' names say."""
+    """Return whether a folder holds a dictionary in the published format.
+
+    Only the file names are checked.
+    """
     return (folder / ATOMS_FILE).is_file()
 
 
@@ -42,7 +47,7 @@ def read_published(folder: Path) -> ExternalDictionary:
     """Read a dictionary in the published format.
 
     Raises:
-        UserError: a file is missing, cannot be read with weights only, or does not hold what the format has.
+        UserError: a file is missing, cannot be read with weights only, or has content that the format does not allow.
     """
     for name in _FILES:
         if not (folder / name).is_file():
@@ -77,7 +82,10 @@ def read_published(folder: Path) -> ExternalDictionary:
 
 
 def write_published(foreign: ExternalDictionary, folder: Path) -> None:
-    """Write the three files into a folder that is there. Raises OSError where they cannot be written."""
+    """Write the three files into an existing folder.
+
+    Raises OSError if they cannot be written.
+    """
     settings = foreign.settings
     metadata = {
         **foreign.said,
@@ -100,11 +108,14 @@ def write_published(foreign: ExternalDictionary, folder: Path) -> None:
 
 
 def _read_tensor(path: Path) -> torch.Tensor:
-    """A tensor out of torch's format, of which nothing is run, and which is no larger than its file."""
+    """Read a tensor in torch's format without running code from it.
+
+    A tensor that is larger than its file is rejected.
+    """
     try:
         _check_archive(path)
         tensor = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # a stranger's pickle can end in any of them
+    except Exception as error:  # an untrusted pickle can raise any exception
         line = (str(error).strip().splitlines() or [type(error).__name__])[0]
         raise UserError(
             f"{path.name} is not a tensor that can be read without running what is in it ({one_line(line)[:160]}): "
@@ -113,14 +124,18 @@ def _read_tensor(path: Path) -> torch.Tensor:
     if type(tensor) not in (torch.Tensor, torch.nn.Parameter) or tensor.layout != torch.strided or tensor.is_meta:
         raise UserError(f"{path.name} holds {type(tensor).__name__} where a plain tensor was expected")
     tensor = tensor.detach()
-    if tensor.numel() * tensor.element_size() > path.stat().st_size:  # one number can be spread over any shape
+    if tensor.numel() * tensor.element_size() > path.stat().st_size:  # strides can expand one value to any shape
         raise UserError(f"{path.name} holds a tensor {list(tensor.shape)} that is larger than the file: it is refused")
     return tensor
 
 
 def _check_archive(path: Path) -> None:
-    """Raises ValueError or zipfile.BadZipFile for what torch does not write: what it reads it unpacks, whatever that
-    grows to."""
+    """Check that an archive is uncompressed, as torch writes it.
+
+    torch unpacks the archives that it reads, whatever their unpacked size.
+
+    Raises ValueError or zipfile.BadZipFile for any other archive.
+    """
     with zipfile.ZipFile(path) as archive:
         entries = archive.infolist()
     if any(entry.compress_type != zipfile.ZIP_STORED for entry in entries):
@@ -130,17 +145,23 @@ def _check_archive(path: Path) -> None:
 
 
 class _Plain(yaml.SafeLoader):
-    """Values without tags of their own, and without aliases, which can stand for any number of values."""
+    """YAML loader of plain values, without custom tags and aliases.
+
+    An alias can expand to any number of values.
+    """
 
     def compose_node(self, parent: Any, index: Any) -> Any:
-        """Refuse an alias."""
+        """Reject an alias."""
         if self.check_event(yaml.AliasEvent):
             raise yaml.YAMLError("it has an alias, which this format never needs")
         return super().compose_node(parent, index)
 
 
 def _read_metadata(path: Path) -> dict[str, Any]:
-    """The plain values of the metadata by name; what is no plain value is passed over."""
+    """Read the plain values of the metadata, by name.
+
+    Other values are ignored.
+    """
     try:
         if path.stat().st_size > _LONGEST_METADATA:
             raise ValueError(f"it has more than {_LONGEST_METADATA:,} bytes")

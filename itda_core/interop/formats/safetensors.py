@@ -1,10 +1,10 @@
-"""A dictionary as safetensors: `dictionary.safetensors` with its atoms, and its codes in files of their own.
+"""Dictionary in safetensors: `dictionary.safetensors`, and codes in other files.
 
-The first holds atoms [n_atoms, d_model] float32, sources [n_atoms, 2] int64 (document, position among its own tokens,
-below 0 for a special token before them; (−1, −1) where it is not known) and admission_errors [n_atoms] float64. The
-codes, in order of tokens, lie in `codes-00000.safetensors` and so on: token, document, position, atom (int32) and
-coefficient (float32), arrays of equal length, so many tokens a file that none needs much memory. `about.json` says what
-the dictionary is of.
+The first has atoms [n_atoms, d_model] float32, sources [n_atoms, 2] int64 (document, position among its own tokens,
+negative for a special token before them; (−1, −1) if unknown) and admission_errors [n_atoms] float64. The codes, in
+order of tokens, are stored in `codes-00000.safetensors` and so on: token, document, position, atom (int32) and
+coefficient (float32), arrays of equal length, with a bounded number of tokens per file to limit memory. `about.json`
+records the dictionary's model, corpus and settings.
 """
 
 from collections.abc import Iterator
@@ -26,7 +26,10 @@ _CODES = "codes-{:05}.safetensors"
 
 
 def write_tensors(source: Exported, folder: Path) -> None:
-    """Write a dictionary's tensors into a folder that is there. Raises OSError where they cannot be written."""
+    """Write a dictionary's tensors into an existing folder.
+
+    Raises OSError if they cannot be written.
+    """
     dictionary = source.dictionary
     tensors = {
         "atoms": dictionary.atoms,
@@ -41,12 +44,18 @@ def write_tensors(source: Exported, folder: Path) -> None:
 
 
 def read_tensors(folder: Path) -> ExternalDictionary:
-    """Read the atoms that `write_tensors` wrote. Raises UserError where they cannot be read."""
+    """Read the atoms that `write_tensors` wrote.
+
+    Raises UserError if they cannot be read.
+    """
     return foreign_of(read_about(folder, "safetensors"), _load(folder / TENSORS_FILE), TENSORS_FILE)
 
 
 def read_codes(folder: Path) -> Iterator[dict[str, np.ndarray]]:
-    """The codes that `write_tensors` wrote, file after file. Raises UserError where they cannot be read."""
+    """Yield the codes that `write_tensors` wrote, file by file.
+
+    Raises UserError if they cannot be read.
+    """
     number = 0
     while (path := folder / _CODES.format(number)).is_file():
         found = {name: tensor.numpy() for name, tensor in _load(path).items()}

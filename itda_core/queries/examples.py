@@ -1,0 +1,205 @@
+"""Queries on where an atom fires: histogram, examples, tokens."""
+
+import pandas as pd
+
+from itda_core.index.schema import CONTEXT_RADIUS, HISTOGRAM_BINS
+from itda_core.queries.single import SingleIndex, plain_value
+
+INTERVALS = 5
+INTERVAL_EXAMPLES = 5
+_CANDIDATES = 200  # activations looked at for examples that read differently
+
+
+class ActivationQueries(SingleIndex):
+    """Where the atoms of a dictionary fire."""
+
+    def histogram(self, atom: int) -> pd.DataFrame:
+        """The atom's coefficients in 50 bins: low, high, count; empty when it never fires."""
+        bins = self._frame(
+            f"""
+            WITH
+                a AS (
+                    SELECT minimum, (maximum - minimum) / {HISTOGRAM_BINS} AS width
+                    FROM atoms WHERE atom = $1 AND count > 0
+                ),
+                filled AS (SELECT bin, count FROM histograms WHERE atom = $1),
+                bins AS (SELECT unnest(range({HISTOGRAM_BINS}))::INTEGER AS bin)
+            SELECT minimum + bin * width AS low, minimum + (bin + 1) * width AS high, coalesce(count, 0) AS count
+            FROM bins CROSS JOIN a LEFT JOIN filled USING (bin) ORDER BY bin
+            """,
+            [atom],
+        )
+        counts = bins["count"].to_numpy()
+        if len(counts) and not (counts.min() >= 0 and counts.max() > 0):
+            raise self._spoilt("a histogram with counts that cannot be")
+        return bins
+
+    def top_examples(self, atom: int, limit: int = 20, without: int | None = None) -> pd.DataFrame:
+        """The tokens with the largest coefficients, strongest first; see `_examples` for the columns and `without`."""
+        return self._examples(atom, "coefficient DESC", limit, without)
+
+    def lowest_examples(self, atom: int, limit: int = 5) -> pd.DataFrame:
+        """The tokens with the smallest coefficients, the most negative first."""
+        return self._examples(atom, "coefficient ASC", limit)
+
+    def interval_examples(self, atom: int) -> pd.DataFrame:
+        """Examples from five equal intervals of the coefficient, the highest interval first.
+
+        Columns: interval (0 is the highest), low, high, share (of the tokens that it fires on), token, coefficient;
+        within an interval the examples are spread evenly over its ranks. An empty interval has no rows.
+        """
+        return self._frame(
+            f"""
+            WITH
+                a AS (
+                    SELECT count AS fired, maximum, (maximum - minimum) / {INTERVALS} AS width
+                    FROM atoms WHERE atom = $1
+                ),
+                placed AS (
+                    SELECT token, coefficient, fired, maximum, width,
+                        CASE WHEN width > 0 THEN least({INTERVALS - 1}, floor((maximum - coefficient) / width))
+                        ELSE 0 END::INTEGER AS interval
+                    FROM activations CROSS JOIN a WHERE atom = $1
+                ),
+                ranked AS (
+                    SELECT *, count(*) OVER (PARTITION BY interval) AS n,
+                        row_number() OVER (PARTITION BY interval ORDER BY coefficient DESC, token) AS rank
+                    FROM placed
+                ),
+                spread AS (SELECT *, floor((rank - 1) * {INTERVAL_EXAMPLES} / n) AS part FROM ranked)
+            SELECT interval, maximum - (interval + 1) * width AS low, maximum - interval * width AS high,
+                n / fired AS share, token, coefficient
+            FROM spread
+            QUALIFY row_number() OVER (PARTITION BY interval, part ORDER BY rank) = 1
+            ORDER BY interval, rank
+            """,
+            [atom],
+        )
+
+    def strongest(self, atom: int, without: int) -> float | None:
+        """Its largest absolute coefficient on tokens other than one, such as its source; None where it has none."""
+        sql = "SELECT max(abs(coefficient)) AS strongest FROM activations WHERE atom = ? AND token <> ?"
+        return plain_value(self._frame(sql, [atom, without], ("strongest",)).iat[0, 0])
+
+    def activations(self, atom: int, limit: int = 100_000, without: int | None = None) -> pd.DataFrame:
+        """Where the atom fires, strongest first: document, name, position, text, coefficient. For downloads.
+
+        `without` is a token to leave out, such as its source.
+        """
+        return self._frame(
+            """
+            SELECT document, name, position, t.text, coefficient
+            FROM activations JOIN tokens t USING (token) JOIN documents USING (document)
+            WHERE atom = ? AND token IS DISTINCT FROM ? ORDER BY coefficient DESC, token LIMIT ?
+            """,
+            [atom, without, limit],
+        )
+
+    def token_shares(self, atom: int, limit: int = 10) -> pd.DataFrame:
+        """The tokens it fires on, those with the largest share first.
+
+        Columns: text; count (tokens of this kind that it fires on); share (of all the tokens that it fires on);
+        weight_share (the same, each token weighted by its absolute coefficient; the order); occurrences (captured
+        tokens of this kind); fires_on (share of these on which it fires).
+        """
+        return self._frame(
+            """
+            WITH
+                fired AS (
+                    SELECT token_id, any_value(text) AS text, count(*) AS count, sum(abs(coefficient)) AS weight
+                    FROM activations JOIN tokens USING (token) WHERE atom = $1 GROUP BY token_id
+                ),
+                kinds AS (
+                    SELECT token_id, count(*) AS occurrences FROM tokens WHERE error IS NOT NULL GROUP BY token_id
+                )
+            SELECT text, count, count / (sum(count) OVER ()) AS share,
+                weight / (sum(weight) OVER ()) AS weight_share, occurrences, count / occurrences AS fires_on
+            FROM fired JOIN kinds USING (token_id) ORDER BY weight_share DESC, text LIMIT $2
+            """,
+            [atom, limit],
+        )
+
+    def label_prediction(self, atom: int) -> pd.DataFrame:
+        """How well the source's own token, the token before it, and both, predict that the atom fires.
+
+        One row each for `token`, `previous`, `both`, the source itself left out: tokens (captured tokens that match),
+        fires (of those, how many it fires on), all_fires (how many it fires on at all), probability, chance, covered
+        (share of its firing that falls on the matching ones), and the same for firing at half of its strongest or
+        more: all_strong, strong, strong_chance, strong_covered. What would be a share of nothing is missing.
+        """
+        return self._frame(
+            """
+            WITH
+                seen AS (
+                    SELECT token, token_id, error,
+                        lag(token_id) OVER (PARTITION BY document ORDER BY token) AS previous_id
+                    FROM tokens
+                ),
+                source AS (
+                    SELECT token, token_id, previous_id, strongest
+                    FROM (SELECT token, strongest FROM atoms WHERE atom = $1) JOIN seen USING (token)
+                ),
+                fired AS (SELECT token, coefficient FROM activations WHERE atom = $1),
+                judged AS (
+                    SELECT t.token_id = s.token_id AS same,
+                        coalesce(t.previous_id = s.previous_id, false) AS after_same,
+                        f.coefficient IS NOT NULL AS fires,
+                        coalesce(abs(f.coefficient) >= s.strongest / 2, false) AS strong
+                    FROM seen t CROSS JOIN source s LEFT JOIN fired f ON f.token = t.token
+                    WHERE t.error IS NOT NULL AND t.token <> s.token
+                ),
+                ruled AS (
+                    SELECT 0 AS place, same AS matches, fires, strong FROM judged
+                    UNION ALL SELECT 1, after_same, fires, strong FROM judged
+                    UNION ALL SELECT 2, same AND after_same, fires, strong FROM judged
+                ),
+                counted AS (
+                    -- each rule has its row, even where no token is judged
+                    SELECT place, rule, count(fires) AS total, count(*) FILTER (matches) AS tokens,
+                        count(*) FILTER (fires) AS all_fires, count(*) FILTER (matches AND fires) AS fires,
+                        count(*) FILTER (strong) AS all_strong, count(*) FILTER (matches AND strong) AS both_strong
+                    FROM (VALUES (0, 'token'), (1, 'previous'), (2, 'both')) AS rules(place, rule)
+                        LEFT JOIN ruled USING (place)
+                    GROUP BY place, rule
+                )
+            SELECT rule, tokens, fires, all_fires, all_strong,
+                fires / nullif(tokens, 0) AS probability, all_fires / nullif(total, 0) AS chance,
+                fires / nullif(all_fires, 0) AS covered,
+                both_strong / nullif(tokens, 0) AS strong, all_strong / nullif(total, 0) AS strong_chance,
+                both_strong / nullif(all_strong, 0) AS strong_covered
+            FROM counted ORDER BY place
+            """,
+            [atom],
+            ("probability", "chance", "covered", "strong", "strong_chance", "strong_covered"),
+        )
+
+    def _examples(self, atom: int, order: str, limit: int, without: int | None = None) -> pd.DataFrame:
+        """Example tokens whose passages differ: token, coefficient, repeats (candidates that read exactly the same).
+
+        `without` is a token to leave out before those that read the same become one, such as the atom's source.
+        """
+        return self._frame(
+            f"""
+            WITH
+                candidates AS (
+                    SELECT token, coefficient FROM activations WHERE atom = $1 AND token IS DISTINCT FROM $3
+                    ORDER BY {order}, token LIMIT {_CANDIDATES}
+                ),
+                wanted AS (
+                    SELECT token AS centre, coefficient, (token + step)::INTEGER AS token
+                    FROM candidates CROSS JOIN range(-{CONTEXT_RADIUS}, {CONTEXT_RADIUS + 1}) AS near(step)
+                ),
+                found AS (
+                    SELECT *, max(document) FILTER (token = centre) OVER (PARTITION BY centre) AS own
+                    FROM wanted JOIN tokens USING (token)
+                ),
+                passages AS (
+                    SELECT centre AS token, coefficient, string_agg(text, '' ORDER BY token) AS passage
+                    FROM found WHERE document = own GROUP BY centre, coefficient
+                )
+            SELECT token, coefficient, count(*) OVER (PARTITION BY passage) AS repeats FROM passages
+            QUALIFY row_number() OVER (PARTITION BY passage ORDER BY {order}, token) = 1
+            ORDER BY {order}, token LIMIT $2
+            """,
+            [atom, limit, without],
+        )
