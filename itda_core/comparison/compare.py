@@ -9,7 +9,8 @@ from itda_core.jobs.job import Job
 from itda_core.jobs.locks import build_lock
 from itda_core.library.library import Library
 from itda_core.library.manifest import DictionaryManifest
-from itda_core.queries.pairs import Measures, Pair
+from itda_core.queries.pair_tokens import Measures
+from itda_core.queries.pairs import Pair
 from itda_core.reports.chance import chance
 from itda_core.reports.comparison import (
     SIDE_FILES,

@@ -17,7 +17,8 @@ from numba.extending import register_jitable
 
 from itda_core.pursuit.compiling import compiled
 from itda_core.queries.pair_filters import LEAST_TOGETHER, MATCH_COLUMNS
-from itda_core.queries.pairs import Measures, Pair
+from itda_core.queries.pair_tokens import Measures
+from itda_core.queries.pairs import Pair
 
 _CODES_HELD = 1 << 26  # of B in memory at once: 512 MB
 _CODES_AT_ONCE = 1 << 22  # read from a file at once: 48 MB

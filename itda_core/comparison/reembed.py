@@ -14,7 +14,8 @@ from itda_core.common.settings import DictionarySettings
 from itda_core.comparison.matching import Sums, correlation
 from itda_core.dictionary.dictionary import Dictionary
 from itda_core.dictionary.errors import relative_errors
-from itda_core.queries.pairs import CommonPlaces, Pair
+from itda_core.queries.pair_tokens import CommonPlaces
+from itda_core.queries.pairs import Pair
 from itda_core.reports.transplant import CONTEXTS
 from itda_core.similarity.checks import unit_rows
 

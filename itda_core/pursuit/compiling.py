@@ -1,22 +1,40 @@
-"""Numba compilation with an on-disk cache, if a writable folder is available."""
+"""numba's compiler with an on-disk cache, where a folder for it can be written."""
 
+import hashlib
 from collections.abc import Callable
+from functools import cache
+from pathlib import Path
 from typing import Any
 
 import numba
 
 
 def compiled(**options: Any) -> Callable[[Callable[..., Any]], Any]:
-    """Apply `numba.njit` with a cache that later processes reuse.
+    """Compile like `numba.njit`, keeping the machine code for the next process.
 
-    If neither the package's folder nor one of the user's is writable, as with a system-wide installation and an account
-    without a home, every process compiles for itself. `NUMBA_CACHE_DIR` selects a folder for the cache.
+    numba detects a change only in the file of the function that it cached. These loops call each other across files,
+    so the stamp of what is cached covers all sources of this package.
+
+    Where neither the folder of the package nor one of the user's can be written, as in an installation for all users
+    and an account without a home, every process compiles for itself. `NUMBA_CACHE_DIR` names a folder for it.
     """
 
     def decorate(function: Callable[..., Any]) -> Any:
         try:
-            return numba.njit(cache=True, **options)(function)
-        except RuntimeError:  # numba found no writable folder
+            found = numba.njit(cache=True, **options)(function)
+        except RuntimeError:  # numba found no such folder
             return numba.njit(**options)(function)
+        index = found._cache._cache_file
+        index._source_stamp = (index._source_stamp, _package_stamp())
+        return found
 
     return decorate
+
+
+@cache
+def _package_stamp() -> str:
+    """Return the SHA-256 of the sources of this package."""
+    stamp = hashlib.sha256()
+    for path in sorted(Path(__file__).parent.glob("*.py")):
+        stamp.update(path.name.encode() + b"\0" + path.read_bytes())
+    return stamp.hexdigest()

@@ -4,21 +4,36 @@ A row's correlations with all atoms are kept as 16-bit integers, from products o
 They are only a filter: all atoms that may be the strongest within the bound are correlated exactly with the row's
 residual, and the strongest of these is picked. So a path depends on the row and the atoms alone: not on the surrounding
 rows, the batches or the threads.
-
-numba's on-disk cache detects a change only in the file of the cached function. `VECTORS` stands for the other file that
-the loops depend on.
 """
-
-import threading
-from collections import namedtuple
-from functools import partial
-from typing import Any
 
 import numba
 import numpy as np
 from numba.np.ufunc.parallel import get_thread_id
 
-from itda_core.pursuit.compiling import compiled
+from itda_core.pursuit.arrays import (
+    DONE,
+    GOING,
+    GROUP,
+    JUDGED,
+    NEW,
+    RESOLVED,
+    SCALE,
+    STEP,
+    STOPPED,
+    compiled_kernel,
+    inlined,
+    loop,
+)
+from itda_core.pursuit.rounding import (
+    gram_bound,
+    round_row,
+    rounding_bound,
+    row_error,
+    size_of,
+    squared_norm,
+    store_pairs,
+    unit_row,
+)
 from itda_core.pursuit.simd import (
     CHUNK,
     PANEL,
@@ -28,7 +43,6 @@ from itda_core.pursuit.simd import (
     at_least,
     dot,
     first_bit,
-    four_dots,
     next_chunk,
     products,
     products_of_one,
@@ -36,59 +50,12 @@ from itda_core.pursuit.simd import (
     subtract_and_peak,
 )
 
-VECTORS = "e02665fc"
-"""Prefix of the SHA-256 of `simd.py`; a test detects when it is outdated."""
-
-RELATIVE, SQUARED, COSINE = range(3)
-"""Units of the reconstruction error."""
-GROUP = 4 * TILE
-"""Rows whose correlations one core holds at a time, if there are enough rows for all cores."""
-SCALE = 32000
-"""Value of 1 in 16-bit fixed point, with headroom for rounding."""
-
-lock = threading.Lock()
-"""Held around parallel kernels: numba's fallback threading layer aborts the process if two threads run them."""
-
-Atoms = namedtuple("Atoms", "n exact panels gram off slot signed rounded")
-"""The dictionary, n atoms: exact [≥ n, d] float32; panels [≥ n / PANEL, d · PANEL] int16, the same times SCALE; gram
-[any, ≥ n] int16, rows of the Gram matrix times SCALE; off [any] float32, error bound of such a row, before the scaling;
-slot [≥ n], index of an atom's row in gram, or -1; signed, whether coefficients may be negative; rounded [1] float32,
-the largest distance that rounding to 16 bits moved an atom."""
-Rows = namedtuple("Rows", "x residual norm screened bound step greatest steps picks coefficients state")
-"""The rows: x and residual [rows, d] float32; norm [rows]; screened [rows], error bound of their first correlations;
-bound [rows], error bound of the current correlations; step [rows], the value of 1 unit of their 16-bit correlations;
-greatest [rows] int16, the largest of them; steps [rows]; picks and coefficients [rows, k]; state [rows], see below."""
-AdmissionBlock = namedtuple("AdmissionBlock", "start unit over known errors slot")
-"""Rows that are judged sequentially: start [rows, ≥ n] int16, their first correlations; unit [rows, d], the rows scaled
-to unit norm; over [rows], whether they become atoms; known [rows, rows], whether a row's path was computed with an
-earlier row as an atom; errors [rows]; slot, first row of the Gram matrix that is reserved for them. Row i, if it
-becomes an atom, is picked as number n + i. Empty if rows are only pursued."""
-Workspace = namedtuple("Workspace", "correlation peaks rounded pairs")
-"""Buffers: correlations [spaces, ≥ n] and their peaks [spaces, n / CHUNK · PEAKS], int16; one 16-bit row per core
-[threads, d]; and GROUP rows per core in tiles, as `simd.products` reads them, [threads · GROUP / TILE, d / 2 · TILE]
-int32."""
-NEW, GOING, STOPPED, DONE, JUDGED = range(5)
-"""States of a row: not started, in progress, stopped at a step whose row of the Gram matrix is missing, finished, error
-computed."""
-
-_RESOLVED = np.float32(2**-21)  # share of |x| below which a coefficient is rounding error of the previous ones
-_STEP = np.float32(2**15 / SCALE**2)  # unit of the 16-bit first correlations, as a share of |x|
-_SHORTEST = np.float32(1e-27)  # rows of a smaller norm count as zero: their residuals are below float32's precision
 _MOST = SCALE - 500  # maximum of 16-bit correlations, with headroom for their bound
 _FINEST = 256  # 16-bit units per bound: a finer resolution gains nothing
 _CROWD = 64  # with more candidates than this it is cheaper to recompute all correlations
-_GRAM_BLOCK = 64  # atoms that stay in a core's L2 cache while rows of the Gram matrix are computed,
-_GRAM_FEW = 16  # and those of them that stay in its L1 cache
-_PANELS = 64  # panels that stay in the L2 cache while rows of the Gram matrix are fetched
-_UNIT = 2.5e-7  # tolerance of a unit norm in float32
-_TINIEST = 1e-54  # the square of _SHORTEST
-
-_compiled: Any = partial(compiled, error_model="numpy")
-_loop: Any = partial(_compiled, _nrt=False)  # reference counting of arrays would cost more than a step
-_inlined: Any = partial(_loop, forceinline=True)
 
 
-@_compiled(parallel=True)
+@compiled_kernel(parallel=True)
 def pursue(atoms, rows, block, room, group, own):
     """Pursue rows from their beginning, or continue those that stopped.
 
@@ -107,7 +74,7 @@ def pursue(atoms, rows, block, room, group, own):
             _advance(atoms, rows, block, row, mate, room, space + row - first, space + mate - first)
 
 
-@_compiled(parallel=True)
+@compiled_kernel(parallel=True)
 def judge(atoms, rows, block, room, group, kind, width, threshold, most):
     """Judge rows sequentially and mark those to admit.
 
@@ -142,12 +109,12 @@ def judge(atoms, rows, block, room, group, kind, width, threshold, most):
                 return False
         for row in range(n_rows):
             if rows.state[row] == DONE:
-                block.errors[row] = _error(rows.x, rows.residual, row, width, kind)
+                block.errors[row] = row_error(rows.x, rows.residual, row, width, kind)
                 rows.state[row] = JUDGED
         _settle(atoms, rows, block, threshold, most)
 
 
-@_loop()
+@loop()
 def _settle(atoms, rows, block, threshold, most):
     """Decide which rows become atoms, and which others must be pursued again."""
     n = 0
@@ -167,26 +134,26 @@ def _settle(atoms, rows, block, threshold, most):
         block.over[row] = block.errors[row] > threshold and n < most
         n += block.over[row]
         if block.over[row] and not was:
-            _unit(rows.x, row, block.unit, row)
+            unit_row(rows.x, row, block.unit, row)
             for j in range(block.start.shape[1]):
                 entry = block.start[row, j] * np.float32(2**15 / SCALE)
                 atoms.gram[block.slot + row, j] = np.int16(np.floor(entry + np.float32(0.5)))
             atoms.off[block.slot + row] = gram_bound(rows.x.shape[1]) + rows.screened[row] / rows.norm[row]
 
 
-@_loop()
+@loop()
 def _would_pick(atoms, rows, block, row, earlier):
     """Return whether a row might have picked an earlier row that is now an atom.
 
     The correlation of the two is updated along the row's path by the Gram matrix, with a bound. A row that is pursued
     again unnecessarily ends on the same path.
     """
-    rounding = _rounding(rows.x.shape[1])
+    rounding = rounding_bound(rows.x.shape[1])
     correlation, off = dot(rows.x, row, block.unit, earlier), rounding * rows.norm[row]
     gram_bound = atoms.off[block.slot + earlier]
     for step in range(rows.steps[row]):
         c, picked = rows.coefficients[row, step], rows.picks[row, step]
-        if not _size(correlation, atoms.signed) + off < abs(c):
+        if not size_of(correlation, atoms.signed) + off < abs(c):
             return True
         if picked < atoms.n:
             correlation -= c * atoms.gram[block.slot + earlier, picked] / np.float32(SCALE)
@@ -195,10 +162,10 @@ def _would_pick(atoms, rows, block, row, earlier):
             correlation -= c * dot(block.unit, earlier, block.unit, picked - atoms.n)
             off += abs(c) * rounding
     at_end = rows.steps[row] == rows.picks.shape[1]
-    return not at_end and _size(correlation, atoms.signed) + off > _RESOLVED * rows.norm[row]
+    return not at_end and size_of(correlation, atoms.signed) + off > RESOLVED * rows.norm[row]
 
 
-@_loop()
+@loop()
 def _has_picked(rows, row, atom):
     found = False
     for step in range(rows.steps[row]):
@@ -206,7 +173,7 @@ def _has_picked(rows, row, atom):
     return found
 
 
-@_inlined()
+@inlined()
 def _restart(rows, block, row, room):
     """Reset a row to its first correlations."""
     if rows.state[row] != NEW:
@@ -216,14 +183,14 @@ def _restart(rows, block, row, room):
         room.correlation[row, j] = block.start[row, j]
 
 
-@_inlined()
+@inlined()
 def _begin(rows, row):
-    rows.bound[row], rows.step[row], rows.steps[row] = rows.screened[row], rows.norm[row] * _STEP, 0
+    rows.bound[row], rows.step[row], rows.steps[row] = rows.screened[row], rows.norm[row] * STEP, 0
     for at in range(rows.x.shape[1]):
         rows.residual[row, at] = rows.x[row, at]
 
 
-@_loop()
+@loop()
 def _screen(atoms, rows, room, first, last, out, to):
     """Compute the first correlations of up to GROUP rows and their bounds.
 
@@ -234,89 +201,35 @@ def _screen(atoms, rows, room, first, last, out, to):
     own = core * (GROUP // TILE)
     for row in range(first, last):
         i = row - first
-        rows.norm[row], rows.screened[row] = _round(rows.x, row, SCALE, room, core, atoms.rounded[0])
-        _pair(room, core, own + i // TILE, i % TILE, TILE)
+        rows.norm[row], rows.screened[row] = round_row(rows.x, row, SCALE, room, core, atoms.rounded[0])
+        store_pairs(room, core, own + i // TILE, i % TILE, TILE)
         _begin(rows, row)
     for panel in range(out.shape[1] // PANEL):
         for tile in range((last - first + TILE - 1) // TILE):
             products(room.pairs, own + tile, atoms.panels, panel, out, to + tile * TILE)
 
 
-@_loop()
+@loop()
 def _screen_again(atoms, rows, row, room, space):
     """Recompute the correlations from a row's residual; their bound shrinks with it."""
     core = get_thread_id()
     own = core * (GROUP // TILE)
-    norm, rows.bound[row] = _round(rows.residual, row, SCALE, room, core, atoms.rounded[0])
-    rows.step[row] = norm * _STEP
-    _pair(room, core, own, 0, 1)
+    norm, rows.bound[row] = round_row(rows.residual, row, SCALE, room, core, atoms.rounded[0])
+    rows.step[row] = norm * STEP
+    store_pairs(room, core, own, 0, 1)
     for panel in range(room.correlation.shape[1] // PANEL):
         products_of_one(room.pairs, own, atoms.panels, panel, room.correlation, space)
     _update(atoms, rows, row, room, space, 1, 0, 0, 0)
 
 
-@_loop(fastmath={"reassoc", "contract"})
-def _round(x, row, one, room, core, rounded):
-    """Round a row, scaled to norm `one`, to 16 bits.
-
-    Returns its unscaled norm, and the error bound of its products with atoms that were moved by up to `rounded`: by the
-    Cauchy-Schwarz inequality, |⟨u + e, a + f⟩ - ⟨u, a⟩| ≤ |e| · |a + f| + |u| · |f|.
-    """
-    norm = np.float32(np.sqrt(_squared(x, row)))
-    if norm < _SHORTEST:
-        norm = np.float32(0)
-    up = np.float32(one) / norm if norm > 0 else np.float32(0)
-    moved = np.float32(0)
-    for at in range(x.shape[1]):
-        value = x[row, at] * up
-        whole = min(np.floor(value + np.float32(0.5)), np.float32(32767))
-        moved += (value - whole) * (value - whole)
-        room.rounded[core, at] = np.int16(whole)
-    moved = np.sqrt(moved) * np.float32(1.001 / one)
-    # plus half a unit of the correlations, and the float32 error of an exact product, here and of its competitor
-    return norm, norm * (moved * (1 + rounded) + rounded + np.float32(0.51) * _STEP + 2 * _rounding(x.shape[1]))
-
-
-@_loop(fastmath={"reassoc", "contract"})
-def _squared(x, row):
-    """Return a row's squared norm in float64, without overflow or underflow."""
-    squared = 0.0
-    for at in range(x.shape[1]):
-        squared += np.float64(x[row, at]) * x[row, at]
-    return squared
-
-
-@_inlined()
-def gram_bound(width):
-    """Return the error bound of a float32 product of atoms, rounded to a Gram entry."""
-    return np.float32(0.51 / SCALE) + _rounding(width)
-
-
-@_inlined()
-def _rounding(width):
-    """Return the error bound of a float32 product of unit vectors.
-
-    The product has at least 16 partial sums.
-    """
-    return np.float32(6e-8) * np.float32(width / 16 + 8)
-
-
-@_inlined()
-def _pair(room, core, to_tile, i, tile):
-    """Store a rounded row's pairs of neighbouring values as row i of a tile."""
-    for pair in range(room.rounded.shape[1] // 2):
-        low, high = np.int32(room.rounded[core, 2 * pair]), np.int32(room.rounded[core, 2 * pair + 1])
-        room.pairs[to_tile, pair * tile + i] = (high << 16) | (low & 0xFFFF)
-
-
-@_inlined()
+@inlined()
 def _update(atoms, rows, row, room, space, up, slot, ahead, c):
     rows.greatest[row] = subtract_and_peak(
         room.correlation, space, up, atoms.gram, slot, ahead, c, atoms.signed, room.peaks
     )
 
 
-@_inlined()
+@inlined()
 def _subtract_pick(atoms, rows, block, row, room, space, slot, ahead):
     """Subtract the last pick from the correlations; rescale them if they are small.
 
@@ -327,7 +240,7 @@ def _subtract_pick(atoms, rows, block, row, room, space, slot, ahead):
     """
     c = rows.coefficients[row, rows.steps[row] - 1]
     most = max(np.float32(rows.greatest[row]), abs(c) / rows.step[row])  # atoms of the current block are not included
-    norm = np.sqrt(_squared(rows.residual, row)) if 2 * most > SCALE else 0.0
+    norm = np.sqrt(squared_norm(rows.residual, row)) if 2 * most > SCALE else 0.0
     if most > _MOST or norm > rows.step[row] * np.float32(_MOST):
         _screen_again(atoms, rows, row, room, space)
         return
@@ -342,7 +255,7 @@ def _subtract_pick(atoms, rows, block, row, room, space, slot, ahead):
     _update(atoms, rows, row, room, space, up, slot, ahead, in_steps)
 
 
-@_loop()
+@loop()
 def _advance(atoms, rows, block, a, b, room, space_a, space_b):
     """Advance two rows until they finish or lack a row of the Gram matrix.
 
@@ -360,14 +273,14 @@ def _advance(atoms, rows, block, a, b, room, space_a, space_b):
         row, other, space, other_space = other, row, other_space, space
 
 
-@_inlined()
+@inlined()
 def _slot(atoms, rows, block, row):
     """Return the index of the Gram row of a row's last pick, or -1."""
     picked = rows.picks[row, rows.steps[row] - 1]
     return atoms.slot[picked] if picked < atoms.n else block.slot + picked - atoms.n
 
 
-@_inlined()
+@inlined()
 def _step(atoms, rows, block, row, room, space, ahead):
     """Take one step; return the state after it."""
     step = rows.steps[row]
@@ -384,9 +297,9 @@ def _step(atoms, rows, block, row, room, space, ahead):
     for earlier in range(min(row, len(block.over))):
         if block.over[earlier]:
             exact = dot(rows.residual, row, block.unit, earlier)
-            if _size(exact, atoms.signed) > _size(c, atoms.signed):
+            if size_of(exact, atoms.signed) > size_of(c, atoms.signed):
                 picked, c = atoms.n + earlier, exact
-    if picked < 0 or abs(c) <= _RESOLVED * rows.norm[row]:
+    if picked < 0 or abs(c) <= RESOLVED * rows.norm[row]:
         return DONE
     rows.picks[row, step], rows.coefficients[row, step] = picked, c
     rows.steps[row] = step + 1
@@ -397,7 +310,7 @@ def _step(atoms, rows, block, row, room, space, ahead):
     return GOING if step + 1 < rows.picks.shape[1] else DONE
 
 
-@_inlined()
+@inlined()
 def _strongest(atoms, rows, row, room, space):
     """Return the atom that correlates most with a row's residual, and the coefficient.
 
@@ -408,13 +321,13 @@ def _strongest(atoms, rows, row, room, space):
         picked, c, found = _strongest_of(atoms, rows, row, room, space, limit)
         if found <= limit:
             return picked, c
-        norm = np.sqrt(_squared(rows.residual, row))
+        norm = np.sqrt(squared_norm(rows.residual, row))
         if rows.bound[row] > 8 * norm * atoms.rounded[0]:
             _screen_again(atoms, rows, row, room, space)
         limit = 2 * atoms.n  # an atom may be found twice
 
 
-@_inlined()
+@inlined()
 def _strongest_of(atoms, rows, row, room, space, limit):
     """Find the strongest atom from the current 16-bit correlations.
 
@@ -435,7 +348,7 @@ def _strongest_of(atoms, rows, row, room, space, limit):
                     if j < atoms.n and j != picked:
                         found += 1
                         exact = dot(rows.residual, row, atoms.exact, j)
-                        size = _size(exact, atoms.signed)
+                        size = size_of(exact, atoms.signed)
                         if size > best or (size == best and j < picked):
                             picked, c, best = j, exact, size
             chunk = next_chunk(room.peaks, space, chunk + 1, low)
@@ -443,112 +356,3 @@ def _strongest_of(atoms, rows, row, room, space, limit):
             low = np.floor((best - rows.bound[row]) / rows.step[row])
             low = np.int16(min(max(low, np.float32(-32768)), np.float32(32767)))
     return picked, c, found
-
-
-@_inlined()
-def _size(value, signed):
-    return abs(value) if signed else value
-
-
-@_loop(fastmath={"reassoc", "contract"})
-def _unit(x, row, out, to):
-    """Write x[row] to out[to], scaled to unit norm.
-
-    A row that has unit norm within rounding is copied, so that repeated scaling keeps the same bits. A zero row stays
-    zero.
-    """
-    norm = np.sqrt(_squared(x, row))
-    if abs(norm - 1) < _UNIT:
-        norm = 1.0
-    for at in range(x.shape[1]):
-        out[to, at] = x[row, at] / norm if norm > 0 else np.float32(0)
-
-
-@_compiled()
-def append(exact, panels, first, last, rounded):
-    """Scale the atoms from `first` to `last` to unit norm; fill their panels.
-
-    The atoms are scaled in place; the panels hold them in 16 bits.
-    """
-    for atom in range(first, last):
-        _unit(exact, atom, exact, atom)
-        moved = np.float32(0)
-        for at in range(exact.shape[1]):
-            value = exact[atom, at] * np.float32(SCALE)
-            rounded_value = np.floor(value + np.float32(0.5))
-            moved += (value - rounded_value) * (value - rounded_value)
-            panels[atom // PANEL, (at // 2 * PANEL + atom % PANEL) * 2 + at % 2] = np.int16(rounded_value)
-        rounded[0] = max(rounded[0], np.sqrt(moved) * np.float32(1.001 / SCALE))
-
-
-@_compiled(parallel=True)
-def fill_gram(exact, n, gram, wanted, slots, mirrored):
-    """Fill rows of a Gram matrix with exact products of atoms.
-
-    Row `slots[i]` receives the products of the atom `wanted[i]` with all n atoms. With `mirrored`, the wanted atoms are
-    the last ones in order, their rows have their own numbers, and the columns of their numbers are filled too.
-    """
-    n_blocks = (n + _GRAM_BLOCK - 1) // _GRAM_BLOCK
-    for b in numba.prange(n_blocks):
-        # if mirrored, the first blocks are the most expensive: long and short ones alternate
-        first = (b // 2 if b % 2 == 0 else n_blocks - 1 - b // 2) * _GRAM_BLOCK
-        for some in range(0, len(wanted), _GRAM_BLOCK):
-            for few in range(first, min(first + _GRAM_BLOCK, n), _GRAM_FEW):
-                for i in range(some, min(some + _GRAM_BLOCK, len(wanted))):
-                    last = min(few + _GRAM_FEW, wanted[i] + 1 if mirrored else n)
-                    for four in range(few, last, 4):
-                        products = four_dots(exact, wanted[i], exact, four)
-                        for j in range(four, min(four + 4, last)):
-                            entry = np.int16(np.floor(products[j - four] * np.float32(SCALE) + np.float32(0.5)))
-                            gram[slots[i], j] = entry
-                            if mirrored:
-                                gram[j, wanted[i]] = entry
-
-
-@_compiled(parallel=True)
-def fetch_gram(atoms, wanted, to, room):
-    """Fill rows of a Gram matrix, from `to` on, with products from 16-bit values.
-
-    The products are those of the atoms `wanted` with all atoms. Rows are filled in complete tiles, for which there is
-    space: those after the last are undefined.
-    """
-    n_tiles = (len(wanted) + TILE - 1) // TILE
-    for i in range(len(wanted)):
-        _, bound = _round(atoms.exact, wanted[i], 2**15, room, 0, atoms.rounded[0])
-        atoms.off[to + i] = np.float32(1.001) * bound
-        _pair(room, 0, i // TILE, i % TILE, TILE)
-    n_blocks = (room.correlation.shape[1] // PANEL + _PANELS - 1) // _PANELS
-    for block in numba.prange(n_blocks):
-        for tile in range(n_tiles):
-            for panel in range(block * _PANELS, min((block + 1) * _PANELS, room.correlation.shape[1] // PANEL)):
-                products(room.pairs, tile, atoms.panels, panel, atoms.gram, to + tile * TILE)
-
-
-@_loop(fastmath={"reassoc", "contract"})
-def _error(x, residual, row, width, kind):
-    squared = left = projection = reconstructed = 0.0
-    for i in range(x.shape[1]):
-        value, rest = np.float64(x[row, i]), np.float64(residual[row, i])
-        squared += value * value
-        left += rest * rest
-        projection += value * (value - rest)
-        reconstructed += (value - rest) * (value - rest)
-    if squared < _TINIEST:
-        return 0.0
-    if kind == RELATIVE:
-        return left / squared
-    if kind == SQUARED:
-        return left
-    if reconstructed == 0:
-        return 1 / width
-    return (2 - 2 * projection / np.sqrt(squared * reconstructed)) / width
-
-
-@_compiled()
-def errors(x, residual, width, kind, out):
-    """Fill out [rows] with the errors of x - residual [rows, d] in the unit `kind`.
-
-    0 for a zero row.
-    """
-    for row in range(len(x)):
-        out[row] = _error(x, residual, row, width, kind)

@@ -6,7 +6,7 @@ import numba
 import numpy as np
 import torch
 
-from itda_core.pursuit import kernels
+from itda_core.pursuit import arrays, gram, kernels, rounding
 from itda_core.pursuit.simd import CHUNK, DEPTH, PANEL, PEAKS, TILE
 
 GRAM_LIMIT = 4 << 30
@@ -31,7 +31,7 @@ class CpuPaths:
         else:
             rows = np.zeros((n, padded), np.float32)
             rows[:, : x.shape[1]] = x
-        self.loops = kernels.Rows(
+        self.loops = arrays.Rows(
             rows,
             np.empty((n, padded), np.float32),
             norm=np.zeros(n, np.float32),
@@ -52,8 +52,8 @@ class CpuPaths:
     def errors(self, kind: int) -> np.ndarray:
         """Return [rows] float64 reconstruction errors in the unit `kind`."""
         out = np.empty(len(self))
-        with kernels.lock:
-            kernels.errors(self.loops.x, self.loops.residual, self._width, kind, out)
+        with arrays.lock:
+            rounding.errors(self.loops.x, self.loops.residual, self._width, kind, out)
         return out
 
     def arrays(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -69,7 +69,7 @@ class NumbaBackend:
         signed: whether coefficients may be negative.
     """
 
-    in_order = 4 * kernels.GROUP
+    in_order = 4 * arrays.GROUP
 
     def __init__(self, d_model: int, signed: bool = True) -> None:
         self.n = 0
@@ -111,12 +111,12 @@ class NumbaBackend:
         if last > self._capacity:
             self._grow(last)
         self._exact[first:last, : self.d_model] = rows.numpy()
-        kernels.append(self._exact, self._panels, first, last, self._rounded)
+        gram.append(self._exact, self._panels, first, last, self._rounded)
         self.n = last
         if self.whole:
             new = np.arange(first, last)
-            with kernels.lock:
-                kernels.fill_gram(self._exact, last, self._gram, new, new, True)
+            with arrays.lock:
+                gram.fill_gram(self._exact, last, self._gram, new, new, True)
         else:
             self._slot[:], self._holds[:] = -1, -1  # cached rows lack the products with the new atoms
 
@@ -128,7 +128,7 @@ class NumbaBackend:
             return rows
         group = _group(len(x))
         spaces = numba.get_num_threads() * group if self.whole else round_up(len(x), group)
-        with kernels.lock:
+        with arrays.lock:
             room = self._room(spaces)
             while True:
                 kernels.pursue(self._loops(), rows.loops, self._block(0), room, group, not self.whole)
@@ -142,7 +142,7 @@ class NumbaBackend:
         rows = CpuPaths(x.numpy(), k, self._padded)
         rows.loops.norm[:] = -1  # not screened yet
         block = self._block(len(x))
-        with kernels.lock:
+        with arrays.lock:
             spaces = self._room(len(x))
             while not kernels.judge(
                 self._loops(), rows.loops, block, spaces, _group(len(x)), kind, self.d_model, threshold, room
@@ -152,26 +152,26 @@ class NumbaBackend:
         self.append(x[torch.from_numpy(admitted)])
         return block.errors, admitted
 
-    def _loops(self) -> kernels.Atoms:
-        return kernels.Atoms(
+    def _loops(self) -> arrays.Atoms:
+        return arrays.Atoms(
             self.n, self._exact, self._panels, self._gram, self._off, self._slot, self._signed, self._rounded
         )
 
-    def _room(self, spaces: int) -> kernels.Workspace:
+    def _room(self, spaces: int) -> arrays.Workspace:
         """Return the workspace, with buffers reused if they are large enough.
 
         A new buffer would have to be zeroed by the system. The caller must hold the lock.
         """
         width, cores = self._width, numba.get_num_threads()
-        return kernels.Workspace(
+        return arrays.Workspace(
             self._reused("correlation", (spaces, width)),
             self._reused("peaks", (spaces, width // CHUNK * PEAKS)),
             np.empty((cores, self._padded), np.int16),
-            np.empty((round_up(max(cores * kernels.GROUP, spaces), TILE) // TILE, self._padded // 2 * TILE), np.int32),
+            np.empty((round_up(max(cores * arrays.GROUP, spaces), TILE) // TILE, self._padded // 2 * TILE), np.int32),
         )
 
-    def _block(self, rows: int) -> kernels.AdmissionBlock:
-        return kernels.AdmissionBlock(
+    def _block(self, rows: int) -> arrays.AdmissionBlock:
+        return arrays.AdmissionBlock(
             self._reused("start", (round_up(rows, TILE), self._width)),
             np.zeros((rows, self._padded), np.float32),
             np.zeros(rows, np.bool_),
@@ -204,7 +204,7 @@ class NumbaBackend:
         self._panels = _larger(self._panels, (capacity // PANEL, self._padded * PANEL))
         if self.whole:
             self._gram = _larger(self._gram, (capacity + self.in_order, capacity))
-            self._off = np.full(len(self._gram), kernels.gram_bound(self._padded), np.float32)
+            self._off = np.full(len(self._gram), rounding.gram_bound(self._padded), np.float32)
             self._slot = np.arange(capacity)
             return
         kept = round_up(max(1, GRAM_LIMIT // (2 * capacity)), TILE)
@@ -214,12 +214,12 @@ class NumbaBackend:
         self._holds = np.full(kept, -1)
         self._next = 0
 
-    def _fetch_for(self, rows: kernels.Rows, room: kernels.Workspace) -> bool:
+    def _fetch_for(self, rows: arrays.Rows, room: arrays.Workspace) -> bool:
         """Fetch the Gram rows that stopped rows need, evicting the oldest.
 
         Returns whether any row had stopped.
         """
-        stopped = np.flatnonzero(rows.state == kernels.STOPPED)
+        stopped = np.flatnonzero(rows.state == arrays.STOPPED)
         if len(stopped) == 0:
             return False
         wanted = np.unique(rows.picks[stopped, rows.steps[stopped] - 1])
@@ -231,7 +231,7 @@ class NumbaBackend:
         self._holds[first : self._next] = -1
         self._holds[first : first + len(missing)] = missing
         self._slot[missing] = np.arange(first, first + len(missing))
-        kernels.fetch_gram(self._loops(), missing, first, room)
+        gram.fetch_gram(self._loops(), missing, first, room)
         return True
 
 
@@ -240,7 +240,7 @@ def _group(rows: int) -> int:
 
     All of a core's share if there are few rows for each core.
     """
-    return min(kernels.GROUP, round_up(ceil(rows / numba.get_num_threads()), TILE))
+    return min(arrays.GROUP, round_up(ceil(rows / numba.get_num_threads()), TILE))
 
 
 def _larger(array: np.ndarray, shape: tuple[int, int]) -> np.ndarray:

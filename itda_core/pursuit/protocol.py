@@ -15,10 +15,10 @@ import numpy as np
 import torch
 
 from itda_core.common.types import Codes
-from itda_core.pursuit import kernels
+from itda_core.pursuit import arrays
 from itda_core.pursuit.sparse import flatten, sum_repeats
 
-KINDS = {"relative": kernels.RELATIVE, "squared": kernels.SQUARED, "cosine": kernels.COSINE}
+KINDS = {"relative": arrays.RELATIVE, "squared": arrays.SQUARED, "cosine": arrays.COSINE}
 """Units of the reconstruction error, by their number in the compiled loops."""
 
 
@@ -111,7 +111,7 @@ def encode(dictionary: PursuitBackend, x: torch.Tensor, k: int) -> Codes:
     for first in range(0, len(x), dictionary.block):
         rows = finite(x[first : first + dictionary.block], first)
         steps, picks, coefficients = dictionary.pursue(rows, k).arrays()
-        with kernels.lock:
+        with arrays.lock:
             sum_repeats(steps, picks, coefficients)
         end = flatten(first, steps, picks, coefficients, *codes, end)
     return Codes(*(array[:end] for array in codes))

@@ -18,7 +18,7 @@ import torch
 from numba.np.ufunc.parallel import get_thread_id
 
 from itda_core.common.types import Codes
-from itda_core.pursuit import kernels
+from itda_core.pursuit import arrays
 from itda_core.pursuit.compiling import compiled
 from itda_core.pursuit.protocol import finite
 
@@ -62,7 +62,7 @@ def _fit_here(
     at_once = max(1, _VALUES_AT_ONCE // x.shape[1])
     for first in range(0, len(x), at_once):
         rows = finite(x[first : first + at_once], first).numpy()
-        with kernels.lock:
+        with arrays.lock:
             _fit(bounds[first : first + len(rows) + 1], atom, rows, exact, RIDGE, picked, system, out)
 
 

@@ -3,7 +3,7 @@
 import numpy as np
 import torch
 
-from itda_core.pursuit import kernels
+from itda_core.pursuit import arrays, rounding
 
 GRAM_SHARE = 0.3
 """Maximum share of a CUDA device's free memory for a Gram matrix; a larger dictionary is pursued without one."""
@@ -35,8 +35,8 @@ class TorchResult:
     def errors(self, kind: int) -> np.ndarray:
         """Return [rows] float64 errors, computed on the CPU: not every device has float64."""
         out = np.empty(len(self._x))
-        with kernels.lock:
-            kernels.errors(self._x.cpu().numpy(), self._residual.cpu().numpy(), self._x.shape[1], kind, out)
+        with arrays.lock:
+            rounding.errors(self._x.cpu().numpy(), self._residual.cpu().numpy(), self._x.shape[1], kind, out)
         return out
 
     def arrays(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

@@ -17,10 +17,11 @@ from tests.support.places import MODEL_A
 
 PROGRAM = """
 import os, signal, sys, threading
-from itda_core import checkpoints, pipeline
+from itda_core.build import pipeline
 from itda_core.cli.command_line import main
+from itda_core.dictionary import checkpoint
 
-checkpoints.SAVE_EVERY = 0.0
+checkpoint.SAVE_EVERY = 0.0
 run = pipeline.Pipeline.run
 
 def killed(self):

@@ -76,7 +76,7 @@ print(json.dumps(found))
 BUILD = """
 import sys
 from functools import partial
-from itda_core import remote
+from itda_core.capture import remote
 from itda_core.cli.command_line import main
 remote.RemoteSettings = partial(remote.RemoteSettings, attempts=3, first_wait=0.05, poll_every=0.05)
 sys.exit(main())

@@ -1,4 +1,3 @@
-import hashlib
 import os
 import subprocess
 import sys
@@ -12,7 +11,7 @@ from safetensors.torch import save_file
 from itda_core import Dictionary, build_dictionary
 from itda_core.common.settings import METHODS, DictionarySettings
 from itda_core.common.types import Codes
-from itda_core.pursuit import kernels, numba_backend, simd, torch_backend
+from itda_core.pursuit import numba_backend, torch_backend
 from itda_core.pursuit.protocol import encode
 from itda_core.pursuit.reference import plain_pursuit
 from tests.support.reference import pursue
@@ -337,9 +336,3 @@ def test_bad_activations_are_refused(x: torch.Tensor, message: str) -> None:
 def test_an_l0_below_one_is_refused() -> None:
     with pytest.raises(ValueError, match="at least 1"):
         dictionary([[1.0, 0]]).encode(torch.ones(1, 2), 0)
-
-
-def test_the_compiled_loops_know_the_vectors_that_they_were_made_of() -> None:
-    # numba's cache on disk would go on running old vectors: change VECTORS in kernels.py together with simd.py
-    written = hashlib.sha256(Path(simd.__file__).read_bytes()).hexdigest()
-    assert written.startswith(kernels.VECTORS)
