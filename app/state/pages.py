@@ -1,6 +1,7 @@
 """State of each page: one frozen dataclass per URL."""
 
-from dataclasses import dataclass, field
+from dataclasses import MISSING, dataclass, field
+from typing import Any
 
 from app.state.codec import (
     Polygon,
@@ -20,13 +21,20 @@ from app.state.codec import (
     text_value,
     whole_value,
 )
-from itda_core.common.settings import DTYPES, ERRORS, INITS, METHODS, RECIPES, SCANS, WINDOWS
+from itda_core.common.options import options_of
+from itda_core.common.settings import (
+    SAE_KINDS,
+    BuildSettings,
+    CorpusSettings,
+    DictionarySettings,
+    ModelSettings,
+    WindowSettings,
+)
 from itda_core.common.types import HOOKS
 from itda_core.queries.filters import SCOPES, AtomFilter
 from itda_core.queries.pair_filters import PARTITION, PairFilter
 from itda_core.reports.layers import LAYER_MEASURES
 from itda_core.reports.quality import QUALITY_METRICS
-from itda_core.reports.sae import SAE_KINDS
 
 MEASURES = ("error", "atoms", "density", "tokens")
 """Measures that can colour the library's grid."""
@@ -227,69 +235,65 @@ class QualityState:
     """Name of the property whose probes are shown; empty for the average of all of them."""
 
 
+_OPTIONS = {
+    each.name: each
+    for settings in (ModelSettings, CorpusSettings, WindowSettings, BuildSettings, DictionarySettings)
+    for each in options_of(settings)
+}
+
+
+def _option(name: str, default: Any = MISSING, is_blank_kept: bool = False) -> Any:
+    """Return the field of the build form for an option of `itda build`, with its default unless another is passed."""
+    each = _OPTIONS[name]
+    if default is MISSING:
+        default = "" if each.kind is str and each.default is None else each.default
+    if each.choices:
+        return field(default=default, metadata=param(name, one_of(each.choices)))
+    parse, show = {
+        bool: (flag_value, show_flag),
+        int: (whole_value(0), str),
+        float: (number_value, short),
+        str: (path_value if name == "corpus" else text_value, str),
+    }[each.kind]
+    return field(default=default, metadata=param(name, parse, show, is_blank_kept))
+
+
 @dataclass(frozen=True)
 class BuildState:
     """State of the form of the build page, `/build`.
 
-    Each field is named as the option of `itda build` that it stands for. The default form is a working build: a model
-    that comes with the project, on the installed documentation.
+    Each field but the first and the last is the option of `itda build` of its name. The default form is a working
+    build: a model that comes with the project, on the installed documentation.
     """
 
     model: str = field(default="docs-a", metadata=param("model", path_value, is_blank_kept=True))
     """A demo model's name, a folder, or an id of the Hub."""
-    revision: str = field(default="", metadata=param("revision", text_value))
-    """Branch, tag or commit on the Hub."""
-    corpus: str = field(default="docs", metadata=param("corpus", path_value, is_blank_kept=True))
-    """Corpus: `docs`, a file, a folder, or a dataset's id on the Hub."""
-    layers: str = field(default="2", metadata=param("layers", text_value, is_blank_kept=True))
-    """Layers (blocks), as typed."""
-    hook: str = field(default="resid", metadata=param("hook", text_value, is_blank_kept=True))
-    """Hooks in each block, as typed."""
-    l0: int = field(default=20, metadata=param("l0", whole_value(0)))
-    """Pursuit steps for one activation."""
-    threshold: float = field(default=0.2, metadata=param("threshold", number_value, short))
-    """Error above which an activation becomes an atom."""
-    error: str = field(default="relative", metadata=param("error", one_of(ERRORS)))
-    """Unit of that error."""
-    tokens: int = field(default=40_000, metadata=param("tokens", whole_value(0)))
-    """Tokens to capture at most."""
-    device: str = field(default="", metadata=param("device", text_value))
-    """Device that the model runs on; empty takes what there is."""
-    dtype: str = field(default="float32", metadata=param("dtype", one_of(DTYPES)))
-    """Number type that the model computes in."""
-    remote: bool = field(default=False, metadata=param("remote", flag_value, show_flag))
-    """Whether the model runs on NDIF."""
-    column: str = field(default="text", metadata=param("column", text_value))
-    """Field that holds the text."""
-    split: str = field(default="train", metadata=param("split", text_value))
-    """Split of a dataset of the Hub."""
-    config: str = field(default="", metadata=param("config", text_value))
-    """Configuration of a dataset of the Hub."""
-    corpus_revision: str = field(default="", metadata=param("corpus_revision", text_value))
-    """Revision of a dataset of the Hub."""
-    documents: int | None = field(default=None, metadata=param("documents", whole_value(0)))
-    """Documents to read at most."""
-    context: int = field(default=128, metadata=param("context", whole_value(0)))
-    """Tokens in a window."""
-    windows: str = field(default="first", metadata=param("windows", one_of(WINDOWS)))
-    """Windows to read of each document: the first, or all."""
-    keep_first: bool = field(default=False, metadata=param("keep_first", flag_value, show_flag))
-    """Whether a window's first token is captured too."""
-    batch: int = field(default=16, metadata=param("batch", whole_value(0)))
-    """Windows in one pass of the model."""
-    keep_activations: bool = field(default=False, metadata=param("keep_activations", flag_value, show_flag))
-    """Whether the activations stay in the library."""
-    no_holdout: bool = field(default=False, metadata=param("no_holdout", flag_value, show_flag))
-    """Whether the dictionary is built from every document, with none held out."""
-    scan: str = field(default="sequential", metadata=param("scan", one_of(SCANS)))
-    """Scan of the activations: row by row, or by batches."""
-    init: str = field(default="empty", metadata=param("init", one_of(INITS)))
-    """Initial atoms of the dictionary: none, or frequent rows."""
-    method: str = field(default="matching", metadata=param("method", one_of(METHODS)))
-    """Method of pursuit."""
-    recipe: str = field(default="published", metadata=param("recipe", one_of(RECIPES)))
-    """Recipe that selects which activations become the atoms."""
-    max_atoms: int | None = field(default=None, metadata=param("max_atoms", whole_value(0)))
-    """Atoms at most."""
+    revision: str = _option("revision")
+    corpus: str = _option("corpus", "docs", is_blank_kept=True)
+    layers: str = _option("layers", "2", is_blank_kept=True)
+    hook: str = _option("hook", "resid", is_blank_kept=True)
+    l0: int = _option("l0", 20)
+    threshold: float = _option("threshold", 0.2)
+    error: str = _option("error")
+    tokens: int = _option("tokens", 40_000)
+    device: str = _option("device")
+    dtype: str = _option("dtype")
+    remote: bool = _option("remote")
+    column: str = _option("column")
+    split: str = _option("split")
+    config: str = _option("config")
+    corpus_revision: str = _option("corpus_revision")
+    documents: int | None = _option("documents")
+    context: int = _option("context")
+    windows: str = _option("windows")
+    keep_first: bool = _option("keep_first")
+    batch: int = _option("batch")
+    keep_activations: bool = _option("keep_activations")
+    no_holdout: bool = _option("no_holdout")
+    scan: str = _option("scan")
+    init: str = _option("init")
+    method: str = _option("method")
+    recipe: str = _option("recipe")
+    max_atoms: int | None = _option("max_atoms")
     job: str = field(default="", metadata=param("job", text_value))
     """Id of the job that is followed here; empty for none."""

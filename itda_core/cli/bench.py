@@ -11,7 +11,7 @@ from typing import Any
 from itda_core.cli.options import json_option, quiet
 
 
-def add_options(name: str, parser: argparse.ArgumentParser) -> None:
+def bench_options(name: str, parser: argparse.ArgumentParser) -> None:
     """Give a bench's parser the options that it takes beside the library."""
     if name in _MEASURES_ACTIVATIONS:
         parser.add_argument(
@@ -126,7 +126,7 @@ _FULL = {
     "pursuit": "add 100,000 atoms, and the memory of a million rows",
     "scale": "20,000 atoms, in about a quarter of an hour on two cores",
     "sae": "three models, and SAEs that learn from the whole corpus, in about 50 minutes",
-    "layers": "more tokens, thresholds and draws than the README's figures come from",
+    "layers": "more tokens, thresholds and draws than the published figures come from",
 }
 BENCHES: tuple[tuple[str, str, Callable[[argparse.Namespace], int]], ...] = (
     ("pursuit", "build and encode against the plain algorithm", _pursuit),

@@ -9,16 +9,17 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any, NoReturn
 
-from itda_core.cli.bench import BENCHES, add_options
+from itda_core.cli.bench import BENCHES, bench_options
 from itda_core.cli.build import build_options, run_build, run_demo
 from itda_core.cli.compare import run_compare, run_similarity, run_transplant
 from itda_core.cli.evaluate import COMMANDS as EVALUATION
 from itda_core.cli.interop import COMMANDS as INTEROP
 from itda_core.cli.library import run_cancel, run_jobs, run_list, run_map, run_verify
-from itda_core.cli.options import BROKEN_PIPE, INTERRUPTED, MISTAKE, default_text, json_option
+from itda_core.cli.options import BROKEN_PIPE, INTERRUPTED, MISTAKE, json_option
 from itda_core.cli.output import printing, say
 from itda_core.common.disk_errors import telling
 from itda_core.common.errors import UserError, check_argument
+from itda_core.common.options import add_options
 from itda_core.common.settings import LayersSettings
 from itda_core.jobs.control import fail_unstarted
 from itda_core.jobs.job import JOB_VARIABLE
@@ -117,23 +118,18 @@ def _parser() -> argparse.ArgumentParser:
     similarity = _command(commands, "similarity", run_similarity, "compare all layers of two dictionaries' models")
     similarity.add_argument("a", metavar="A", help="id of a dictionary of the one model")
     similarity.add_argument("b", metavar="B", help="id of a dictionary of the other, on the same corpus")
-    for name, kind, text in (
-        ("tokens", int, "tokens that each model reads"),
-        ("threshold", float, "relative error above which one of them becomes an atom"),
-        ("l0", int, "pursuit steps per activation"),
-    ):
-        similarity.add_argument(f"--{name}", type=kind, default=default_text(LayersSettings, name), help=text)
+    add_options(similarity, LayersSettings)
     json_option(similarity)
 
     for name, text, options, run in (*EVALUATION, *INTEROP):
         options(_command(commands, name, run, text))
 
     bench = commands.add_parser(
-        "bench", help="measure this machine's speed", description="Measure the README's figures."
+        "bench", help="measure this machine's speed", description="Measure the published figures."
     )
     benches = bench.add_subparsers(title="benchmarks", required=True, metavar="BENCHMARK", parser_class=_Parser)
     for name, text, run in BENCHES:
-        add_options(name, _command(benches, name, run, text))
+        bench_options(name, _command(benches, name, run, text))
     return parser
 
 

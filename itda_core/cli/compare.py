@@ -5,6 +5,7 @@ import json
 from dataclasses import asdict
 
 from itda_core.cli.options import DONE, command_job, quiet
+from itda_core.common.options import settings_from
 from itda_core.common.settings import LayersSettings
 from itda_core.common.text import one_line
 from itda_core.library.library import Library
@@ -64,7 +65,7 @@ def run_similarity(given: argparse.Namespace) -> int:
     from itda_core.comparison.layers import compare_layers
     from itda_core.reports.layers import LAYER_MEASURES, OLD_REPORT
 
-    settings = LayersSettings(given.tokens, given.threshold, given.l0)
+    settings = settings_from(LayersSettings, given)
     with command_job(given, f"Layers of the models of {given.a} and {given.b}") as job:
         quiet()
         found = compare_layers(Library(given.library), given.a, given.b, job, settings)

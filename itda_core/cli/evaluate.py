@@ -4,16 +4,16 @@ import argparse
 import json
 import os
 from collections.abc import Callable
-from dataclasses import asdict, fields
+from dataclasses import asdict
 
 from itda_core.cli.options import json_option, quiet
 from itda_core.common.errors import UserError
-from itda_core.common.settings import MeasureSettings
+from itda_core.common.options import add_options, settings_from
+from itda_core.common.settings import MeasureSettings, ProbingSettings, SaeSettings
 from itda_core.jobs.job import JOB_VARIABLE, running_job
 from itda_core.library.library import Library
-from itda_core.reports.probing import ProbingSettings
 from itda_core.reports.quality import QUALITY_METRICS, Quality, read_quality
-from itda_core.reports.sae import SAE_KINDS, SaeSettings, sae_folder
+from itda_core.reports.sae import sae_folder
 
 _SHOWN = ("ce_loss_score", "variance_explained", "relative_error", "kl", "dead")
 _TRAINING = ("kind", "width", "k", "tokens", "batch", "lr", "seed")
@@ -21,13 +21,12 @@ _TRAINING = ("kind", "width", "k", "tokens", "batch", "lr", "seed")
 
 def _measure_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("id", metavar="ID", help="a dictionary's id, as itda list shows it")
-    most = MeasureSettings().tokens
-    parser.add_argument("--tokens", type=int, default=most, help=f"tokens to measure on at most (default: {most})")
+    add_options(parser, MeasureSettings)
     json_option(parser)
 
 
 def _measure(given: argparse.Namespace) -> int:
-    settings = MeasureSettings(tokens=given.tokens)
+    settings = settings_from(MeasureSettings, given)
     with running_job(given.library, f"Measure {given.id}", os.environ.get(JOB_VARIABLE)) as job:
         quiet()
         from itda_core.evaluation.evaluate import measure
@@ -60,19 +59,9 @@ def _short(name: str) -> str:
 def _sae_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("id", metavar="ID", help="a dictionary's id, as itda list shows it")
     training = parser.add_argument_group("trained on the dictionary's activations")
-    told = {field.name: field.default for field in fields(SaeSettings)}
-    training.add_argument(
-        "--kind", choices=SAE_KINDS, help=f"TopK, or ReLU with an L1 penalty (default: {told['kind']})"
-    )
     training.add_argument("--width", type=int, help="latents (default: the dictionary's atoms)")
     training.add_argument("--k", type=int, help="active latents at a token (default: the dictionary's L0)")
-    for name, kind, text in (
-        ("tokens", int, "activations that it sees, those seen again counted again"),
-        ("batch", int, "activations in a step"),
-        ("lr", float, "learning rate"),
-        ("seed", int, "of the weights and the order"),
-    ):
-        training.add_argument(f"--{name}", type=kind, help=f"{text} (default: {told[name]:,})")
+    add_options(training, SaeSettings, are_optional=True)
     pretrained = parser.add_argument_group("or pretrained")
     pretrained.add_argument("--release", help="SAELens' name of a release, or a repository of the Hub in its format")
     pretrained.add_argument("--sae-id", help="the SAE's id in the release")
@@ -86,7 +75,7 @@ def _sae(given: argparse.Namespace) -> int:
     if given.release is not None and training:
         raise UserError(f"--release names an SAE that is trained already: leave --{next(iter(training))} out")
     width, k = training.pop("width", None), training.pop("k", None)
-    settings = SaeSettings(**training)
+    settings = settings_from(SaeSettings, training)
     library = Library(given.library)
     title = f"SAE for {given.id}" if given.release is None else f"SAE {given.release} {given.sae_id} for {given.id}"
     with running_job(given.library, title, os.environ.get(JOB_VARIABLE)) as job:
@@ -112,8 +101,7 @@ def _sae(given: argparse.Namespace) -> int:
 
 def _probe_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("id", metavar="ID", help="a dictionary's id, as itda list shows it")
-    most = ProbingSettings().tokens
-    parser.add_argument("--tokens", type=int, default=most, help=f"tokens to read at most (default: {most})")
+    add_options(parser, ProbingSettings)
     json_option(parser)
 
 
@@ -123,7 +111,7 @@ def _probe(given: argparse.Namespace) -> int:
         from itda_core.cli.probing_table import probing_table
         from itda_core.evaluation.probing.run import probe
 
-        found = probe(Library(given.library), given.id, job, ProbingSettings(given.tokens))
+        found = probe(Library(given.library), given.id, job, settings_from(ProbingSettings, given))
     print(json.dumps(asdict(found)) if given.json else probing_table(found))
     return 0
 

@@ -10,7 +10,8 @@ from typing import Any
 
 from itda_core.cli.options import json_option, quiet
 from itda_core.common.errors import UserError
-from itda_core.common.settings import DTYPES, CorpusSettings
+from itda_core.common.options import add_options, settings_from
+from itda_core.common.settings import BuildSettings, CorpusSettings, ModelSettings, WindowSettings
 from itda_core.jobs.job import JOB_VARIABLE, running_job
 from itda_core.library.library import Library
 
@@ -53,20 +54,13 @@ def _pull_options(parser: argparse.ArgumentParser) -> None:
 
 def _reading_options(parser: argparse.ArgumentParser) -> None:
     group = parser.add_argument_group("to know its sources and where it fires, both of")
-    group.add_argument("--model", help="the model's folder, or its id on the Hub")
-    group.add_argument("--corpus", metavar="C", help="the texts, as itda build takes them")
-    more = parser.add_argument_group("and where they differ from what is said")
-    more.add_argument("--revision", help="branch, tag or commit of the model on the Hub")
-    more.add_argument("--device", help="cpu, cuda, mps, or auto (default: cuda where there is one)")
-    more.add_argument("--dtype", default="float32", choices=DTYPES, help="what the model computes in")
-    more.add_argument("--column", default="text", help="field that holds the text")
-    more.add_argument("--split", default="train", help="split of a Hub dataset")
-    more.add_argument("--config", help="configuration of a Hub dataset, where it has several")
-    more.add_argument("--corpus-revision", help="revision of a Hub dataset")
-    more.add_argument("--documents", type=int, help="read this many documents at most")
-    more.add_argument("--tokens", type=int, default=200_000, help="stop after so many tokens")
-    more.add_argument("--context", type=int, help="tokens in a window (default: as the dictionary says)")
-    more.add_argument("--keep-first", action="store_true", help="capture each window's first token too")
+    group.add_argument("--model", help="folder of the model, or its id on the Hub")
+    add_options(group, CorpusSettings, ("corpus",), corpus=None)
+    more = parser.add_argument_group("and where they differ from what the dictionary states")
+    add_options(more, ModelSettings, ("revision", "device", "dtype"))
+    add_options(more, CorpusSettings, ("column", "split", "config", "corpus_revision", "documents"))
+    add_options(more, BuildSettings, ("tokens",))
+    add_options(more, WindowSettings, ("context", "keep_first"), context=None)
     json_option(parser)
 
 
@@ -81,7 +75,7 @@ def _reading(given: argparse.Namespace) -> Any:
 
     return Reading(
         given.model,
-        CorpusSettings(given.corpus, given.column, given.split, given.config, given.corpus_revision, given.documents),
+        settings_from(CorpusSettings, given),
         given.context,
         given.keep_first,
         given.tokens,

@@ -2,7 +2,6 @@
 
 import argparse
 import os
-from dataclasses import fields
 from typing import Any
 
 from itda_core.jobs.job import JOB_VARIABLE, running_job
@@ -20,11 +19,6 @@ def quiet() -> None:
     from transformers.utils import logging
 
     logging.disable_progress_bar()
-
-
-def default_text(settings: type, name: str) -> Any:
-    """Default of a field of settings."""
-    return next(field.default for field in fields(settings) if field.name == name)
 
 
 def command_job(given: argparse.Namespace, title: str) -> Any:

@@ -1,23 +1,36 @@
-"""Settings, each a frozen dataclass that refuses what cannot work. Nothing here imports torch."""
+"""Settings: frozen dataclasses that refuse values that cannot work. Nothing here imports torch.
 
-from dataclasses import asdict, dataclass
+A field's docstring is also the help of its option, in the terminal and in the form: see `itda_core.common.options`.
+"""
+
+from dataclasses import KW_ONLY, asdict, dataclass
 from numbers import Real
-from typing import Any
+from typing import Any, Literal, get_args
 
 from itda_core.common.arguments import count
 from itda_core.common.errors import UserError
+from itda_core.common.options import option
 from itda_core.common.types import HOOKS
 from itda_core.common.validate import MOST, is_number
 
-ERRORS = ("relative", "squared", "cosine")
-SCANS = ("sequential", "batch")
-INITS = ("empty", "frequent")
-WINDOWS = ("first", "all")
-METHODS = ("matching", "orthogonal", "nonnegative", "refitted")
-RECIPES = ("published", "pruned", "random")
+ErrorUnit = Literal["relative", "squared", "cosine"]
+Scan = Literal["sequential", "batch"]
+Init = Literal["empty", "frequent"]
+Windows = Literal["first", "all"]
+Method = Literal["matching", "orthogonal", "nonnegative", "refitted"]
+Recipe = Literal["published", "pruned", "random"]
+Dtype = Literal["float32", "bfloat16", "float16"]
+SaeKind = Literal["topk", "standard"]
+ERRORS: tuple[ErrorUnit, ...] = get_args(ErrorUnit)
+SCANS: tuple[Scan, ...] = get_args(Scan)
+INITS: tuple[Init, ...] = get_args(Init)
+WINDOWS: tuple[Windows, ...] = get_args(Windows)
+METHODS: tuple[Method, ...] = get_args(Method)
+RECIPES: tuple[Recipe, ...] = get_args(Recipe)
+DTYPES: tuple[Dtype, ...] = get_args(Dtype)
+SAE_KINDS: tuple[SaeKind, ...] = get_args(SaeKind)
 RESERVOIR_ROWS = 32_768
 """Activations that a recipe other than the published one keeps a sample of."""
-DTYPES = ("float32", "bfloat16", "float16")
 NDIF_KEY_VARIABLE = "NDIF_API_KEY"
 """Environment variable that holds the key of NDIF; it is never written or printed."""
 
@@ -51,25 +64,67 @@ def _one_of(name: str, value: str, choices: tuple[str, ...]) -> None:
         raise UserError(f"{name} is {value!r}: choose one of {', '.join(choices)}")
 
 
+def parse_layers(text: str) -> tuple[int, ...]:
+    """`2,4-6` → (2, 4, 5, 6). Raises UserError for what is no list of layers."""
+    layers: set[int] = set()
+    for part in text.split(","):
+        first, dash, last = (each.strip() for each in part.partition("-"))
+        is_number = first.isdecimal() and (last.isdecimal() or not dash)
+        if not is_number or (dash and int(last) < int(first)):
+            raise UserError(f"layers are {text!r}: write a list such as 2,4-6")
+        if int(last or first) > DEEPEST:
+            raise UserError(f"layers are {text!r}: no model has a layer {last or first}")
+        layers.update(range(int(first), int(last or first) + 1))
+    return tuple(sorted(layers))
+
+
+def parse_hooks(text: str) -> tuple[str, ...]:
+    """`resid,mlp` → ("resid", "mlp"). Raises UserError for a place that there is not."""
+    hooks = tuple(dict.fromkeys(part.strip() for part in text.split(",")))
+    for hook in hooks:
+        _one_of("hook", hook, HOOKS)
+    return hooks
+
+
+@dataclass(frozen=True)
+class ModelSettings:
+    """Model to load, and how it runs."""
+
+    _: KW_ONLY
+    revision: str | None = None
+    """Branch, tag or commit of the model on the Hub."""
+    device: str | None = None
+    """cpu, cuda, mps, or auto to spread the model with accelerate; CUDA if there is one unless set."""
+    dtype: Dtype = "float32"
+    """Number type that the model computes in."""
+    remote: bool = False
+    """Run the model on NDIF, with the key in NDIF_API_KEY: for models too large for any machine here."""
+
+    def __post_init__(self) -> None:
+        if self.remote and (self.device or self.dtype != "float32"):
+            raise UserError("--remote runs the model where it is: leave out --device and --dtype")
+
+
 @dataclass(frozen=True)
 class CorpusSettings:
-    """Which texts."""
+    """Texts to read."""
 
-    spec: str
-    """`docs` (the installed documentation), a text file, a folder of .txt and .md files, a .jsonl, .ndjson, .json,
-    .csv, .tsv or .parquet file, or a Hub id. All but Parquet may be compressed with gzip, bz2 or zst. A text file, or a
-    folder of fewer than ten, is cut into passages of about a window each: see
-    `itda_core.corpus.readers.read_documents`."""
+    spec: str = option(name="corpus")
+    """docs (the installed documentation), a text file, a folder of .txt and .md files, a .jsonl, .ndjson, .json, .csv,
+    .tsv or .parquet file, or the id of a dataset on the Hub. All but Parquet may be compressed with gzip, bz2 or zst. A
+    text file, or a folder of fewer than ten, is cut into passages of about a window each, so that every tenth can be
+    held out; a row of a table, and a file of a larger folder, is one document."""
+    _: KW_ONLY
     column: str = "text"
-    """The field that holds the text, in JSON, CSV, TSV, Parquet and Hub datasets."""
+    """Field that holds the text, in JSON, CSV, TSV, Parquet and datasets of the Hub."""
     split: str = "train"
-    """The split of a Hub dataset."""
-    name: str | None = None
-    """The configuration of a Hub dataset, where it has several."""
-    revision: str | None = None
-    """The revision of a Hub dataset."""
+    """Split of a dataset of the Hub."""
+    name: str | None = option(None, name="config")
+    """Configuration of a dataset of the Hub, where it has several."""
+    revision: str | None = option(None, name="corpus_revision")
+    """Branch, tag or commit of a dataset of the Hub."""
     documents: int | None = None
-    """Read this many documents at most; None reads all, or the first 10,000 of a Hub dataset."""
+    """Documents to read at most; all unless set, and the first 10,000 of a dataset of the Hub."""
 
     def __post_init__(self) -> None:
         if not self.spec:
@@ -80,14 +135,14 @@ class CorpusSettings:
 
 @dataclass(frozen=True)
 class WindowSettings:
-    """How documents are cut into the windows that a model reads."""
+    """Windows of tokens that documents are cut into."""
 
     context: int = 128
-    """Tokens in a window, the document's own."""
-    windows: str = "first"
-    """`first` takes one window a document, as the paper does; `all` goes on to the document's end."""
+    """Tokens of the document in a window."""
+    windows: Windows = "first"
+    """Windows of each document: the first, as in the paper, or all of them."""
     keep_first: bool = False
-    """Whether a window's first token, where attention sinks, is captured too."""
+    """Capture each window's first token too, an attention sink."""
 
     def __post_init__(self) -> None:
         _set_whole(self, "context", 2)
@@ -95,33 +150,34 @@ class WindowSettings:
         _is_bool("keep_first", self.keep_first)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class DictionarySettings:
-    """How a dictionary is built (paper, Algorithm 1) and how activations are decomposed with it (Algorithm 2)."""
+    """Building of a dictionary (paper, Algorithm 1) and decomposition with it (Algorithm 2)."""
 
     l0: int = 40
-    """Pursuit steps for one activation; an atom may be picked twice, so this bounds the non-zeros."""
+    """Pursuit steps for one activation. An atom may be picked twice, so this bounds the non-zeros."""
     threshold: float = 0.3
-    """Reconstruction error above which an activation is admitted as an atom, in the unit of `error`."""
-    error: str = "relative"
-    """`relative` |x-x'|²/|x|²; `squared` |x-x'|², the paper's Eq. 6; `cosine` mean over dimensions of the squared
-    difference of the normalised vectors, what the published code thresholds (at most 4/d)."""
-    scan: str = "sequential"
-    """`sequential` judges each row by a dictionary that holds the rows admitted before it; `batch` judges a whole batch
-    by the dictionary as it stood before the batch, as the published code does."""
-    init: str = "empty"
-    """`empty` starts from nothing; `frequent` first takes the batch's most frequent distinct rows, up to d_model atoms,
-    as the published code does. It depends on the batches, so it needs `scan="batch"`."""
+    """Reconstruction error above which an activation is admitted as an atom, in the unit of the error. Lower gives more
+    atoms."""
+    error: ErrorUnit = "relative"
+    """Unit of the error: relative, |x-x'|²/|x|²; squared, |x-x'|², Eq. 6 of the paper; cosine, the mean over dimensions
+    of the squared difference of the normalised vectors, as the published code has it (at most 4/d)."""
+    scan: Scan = "sequential"
+    """Order of judgement: sequential judges each activation by a dictionary that holds those admitted before it; batch
+    judges a batch by the dictionary before the batch, as the published code does."""
+    init: Init = "empty"
+    """Initial atoms: none (empty), or each batch's most frequent distinct activations, up to d_model atoms, as in the
+    published code (frequent); the latter depends on the batches and needs the scan by batches."""
     max_atoms: int | None = None
-    """Admission stops at this many atoms."""
-    method: str = "matching"
-    """`matching` pursuit, as the paper; `orthogonal` matching pursuit, which fits all coefficients anew at every step
-    and takes far longer; `nonnegative` matching pursuit, which only ever adds atoms; `refitted`, matching pursuit whose
-    coefficients are fitted anew together at the end (what is admitted is judged before that)."""
-    recipe: str = "published"
-    """Which activations become the atoms. `published`: those over the threshold when they come. `pruned` and `random`
-    have as many atoms as that gives: `pruned` keeps those that carry most of other activations, among the published
-    ones and up to three times as many random ones; `random` draws them."""
+    """Atoms at which admission stops."""
+    method: Method = "matching"
+    """Pursuit: matching, as in the paper; orthogonal, which fits all coefficients again at every step and takes far
+    longer; nonnegative, which only adds atoms; refitted, matching whose coefficients are fitted together at the end
+    (admission is decided before that)."""
+    recipe: Recipe = "published"
+    """Selection strategy. published: activations over the threshold. pruned: as many atoms, those used most of the
+    published ones and up to three times as many random ones; they explain more of the variance, predictions lose about
+    as much, and building takes longer. random: as many, drawn at random, to compare the others with."""
 
     def __post_init__(self) -> None:
         _set_whole(self, "l0", 1, _MOST_STEPS)
@@ -154,19 +210,20 @@ class DictionarySettings:
 
 @dataclass(frozen=True)
 class BuildSettings:
-    """What is captured for a build."""
+    """Activations that are captured for a build."""
 
-    layers: tuple[int, ...]
-    """Block indices, from 0."""
-    hooks: tuple[str, ...] = ("resid",)
-    """Places in each block: `resid`, `mlp`, `attn`."""
+    layers: tuple[int, ...] = option(parse=parse_layers)
+    """Layers (blocks), counted from 0, such as 2,4-6. Each gives a dictionary of its own."""
+    _: KW_ONLY
+    hooks: tuple[str, ...] = option(("resid",), name="hook", parse=parse_hooks)
+    """Places in each block, such as resid,mlp: resid (the block's output), mlp, attn."""
     tokens: int = 200_000
-    """Stop after this many captured tokens, held-out ones included."""
-    holdout: bool = True
-    """Keep every tenth document (ordinal ending in 9) out of building and measure on it."""
+    """Tokens to capture, held-out ones included."""
+    holdout: bool = option(True, negation="no_holdout")
+    """Hold out every tenth document (ordinal ending in 9) to measure on."""
     keep_activations: bool = False
-    """Keep the captured activations in the library, as fp16 shards with a checksum."""
-    batch_windows: int = 16
+    """Keep the activations in the library, in fp16: the model then reads the texts only once."""
+    batch_windows: int = option(16, name="batch")
     """Windows in one forward pass."""
 
     def __post_init__(self) -> None:
@@ -178,32 +235,32 @@ class BuildSettings:
 
 @dataclass(frozen=True)
 class LayersSettings:
-    """What the layers of two models are compared on."""
+    """Comparison of the layers of two models."""
 
     tokens: int = 3_000
     """Tokens of the corpus that each model reads."""
     threshold: float = 0.1
-    """Relative error above which one of them becomes an atom."""
+    """Relative error above which a token becomes an atom."""
     l0: int = 40
     """Pursuit steps for one activation."""
 
     def __post_init__(self) -> None:
         _set_whole(self, "tokens", 100)
-        DictionarySettings(self.l0, self.threshold)  # says what is wrong with them
+        DictionarySettings(l0=self.l0, threshold=self.threshold)  # raises for values that cannot be
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class MeasureSettings:
-    """What a dictionary is measured at, beside its own L0."""
+    """Grid that a dictionary is measured on, beside its own L0."""
 
-    l0s: tuple[int, ...] = (10, 20, 40, 80)
+    l0s: tuple[int, ...] = option((10, 20, 40, 80), hidden=True)
     """Pursuit steps for one activation."""
-    shares: tuple[float, ...] = (0.125, 0.25, 0.5, 1.0)
+    shares: tuple[float, ...] = option((0.125, 0.25, 0.5, 1.0), hidden=True)
     """Sizes, by cropping: shares of its atoms, in order of admission."""
     tokens: int = 10_000
-    """Held-out tokens at most, the first ones."""
-    seed: int = 0
-    """Of the lot that the random atoms are drawn by."""
+    """Held-out tokens to measure on at most, the first ones."""
+    seed: int = option(0, hidden=True)
+    """Seed of the draw of random atoms."""
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "l0s", tuple(_whole("L0", l0, 1, _MOST_STEPS) for l0 in self.l0s))
@@ -216,23 +273,43 @@ class MeasureSettings:
         _set_whole(self, "seed", 0)
 
 
-def parse_layers(text: str) -> tuple[int, ...]:
-    """`2,4-6` → (2, 4, 5, 6). Raises UserError for what is no list of layers."""
-    layers: set[int] = set()
-    for part in text.split(","):
-        first, dash, last = (each.strip() for each in part.partition("-"))
-        is_number = first.isdecimal() and (last.isdecimal() or not dash)
-        if not is_number or (dash and int(last) < int(first)):
-            raise UserError(f"layers are {text!r}: write a list such as 2,4-6")
-        if int(last or first) > DEEPEST:
-            raise UserError(f"layers are {text!r}: no model has a layer {last or first}")
-        layers.update(range(int(first), int(last or first) + 1))
-    return tuple(sorted(layers))
+@dataclass(frozen=True, kw_only=True)
+class SaeSettings:
+    """Training of a sparse autoencoder."""
+
+    kind: SaeKind = "topk"
+    """Architecture: topk, whose k strongest latents stay (Gao et al. 2025); standard, ReLU with an L1 penalty that is
+    steered to the requested L0 (Bricken et al. 2023)."""
+    tokens: int = 2_000_000
+    """Activations to train on; those seen again count again."""
+    batch: int = 1_024
+    """Activations in a step."""
+    lr: float = 4e-3
+    """Learning rate, at its highest."""
+    seed: int = 0
+    """Seed of the weights and of the order of the activations."""
+
+    def __post_init__(self) -> None:
+        _one_of("kind", self.kind, SAE_KINDS)
+        for name, lowest in (("tokens", 1), ("batch", 2), ("seed", 0)):
+            _set_whole(self, name, lowest)
+        if not is_number(self.lr) or self.lr <= 0:
+            raise UserError(f"lr is {str(self.lr)[:40]}: it must be a finite number above 0")
+        if self.tokens < self.batch:
+            raise UserError(f"tokens are {self.tokens:,}, less than one step of {self.batch:,}: raise --tokens")
 
 
-def parse_hooks(text: str) -> tuple[str, ...]:
-    """`resid,mlp` → ("resid", "mlp"). Raises UserError for a place that there is not."""
-    hooks = tuple(dict.fromkeys(part.strip() for part in text.split(",")))
-    for hook in hooks:
-        _one_of("hook", hook, HOOKS)
-    return hooks
+@dataclass(frozen=True)
+class ProbingSettings:
+    """Probing of atoms for properties of tokens."""
+
+    tokens: int = 40_000
+    """Tokens to read at most."""
+    seed: int = option(0, hidden=True)
+    """Seed of the split, of random atoms and of random directions."""
+
+    def __post_init__(self) -> None:
+        if not 1000 <= self.tokens < 2**31:
+            raise UserError(f"tokens is {self.tokens}: probes need 1000 or more, and take fewer than 2^31")
+        if not 0 <= self.seed < 2**32:
+            raise UserError(f"seed is {self.seed}: give a whole number from 0 to 2^32 − 1")

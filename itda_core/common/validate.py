@@ -1,7 +1,7 @@
-"""Values out of JSON that may be a stranger's, each checked to be what it has to be.
+"""Validation of values from untrusted JSON.
 
-`parse` reads a whole object as a dataclass, whose fields say what each value has to be. The others read one value;
-ValueError says what is not as it should be.
+`parse` reads a complete object as a dataclass, whose fields define the valid values. `whole`, `number` and `plain_text`
+read one value each, and raise ValueError, which describes the problem, for an invalid one.
 """
 
 import json
@@ -14,58 +14,62 @@ from pydantic import Field, TypeAdapter, ValidationError
 from itda_core.common.errors import DamagedError, NewerError, UserError
 
 MOST = 2**63 - 1
-"""The largest count there is."""
+"""Largest valid count."""
 Count = Annotated[int, Field(ge=0, le=MOST)]
-"""A count."""
+"""Count, 0 or more."""
 Finite = Annotated[float, Field(allow_inf_nan=False)]
-"""A number that is finite as a float."""
+"""Finite number, as a float."""
 Share = Annotated[float, Field(ge=0, le=1)]
-"""A number from 0 to 1."""
+"""Number from 0 to 1."""
 Positive = Annotated[int, Field(ge=1, le=MOST)]
-"""A count of 1 or more."""
+"""Count of 1 or more."""
 
 _Kind = TypeVar("_Kind")
 
 
 def parse(kind: type[_Kind], value: Any, what: str, remedy: str) -> _Kind:
-    """Read a value out of JSON as a dataclass, each field strictly of its type; names that it lacks are passed over.
+    """Parse a value from JSON as a dataclass.
+
+    Each field must strictly have its type; names that are not fields of the dataclass are ignored.
 
     Args:
         kind: the dataclass.
-        value: what a file holds.
-        what: what is read, to begin the message with.
-        remedy: what to do about damage, to end it with.
+        value: content of a file.
+        what: name of the file or object, with which the error message begins.
+        remedy: instruction for fixing damage, with which the error message ends.
 
-    Raises DamagedError for the first field that cannot be, in one line.
+    Raises DamagedError, with a one-line message, for the first invalid field.
     """
     try:
-        # Text, since a strict adapter takes objects for dataclasses and arrays for tuples out of JSON alone.
+        # As text, since a strict adapter accepts objects for dataclasses and arrays for tuples only from JSON.
         return _adapter(kind).validate_json(json.dumps(value, allow_nan=False), strict=True)
     except ValidationError as error:
         first = error.errors(include_url=False, include_context=False, include_input=False)[0]
         where = ".".join(str(part)[:40] for part in first["loc"])
         raise damaged(what, f"{where}: {first['msg']}" if where else first["msg"], remedy) from error
-    except (UserError, ValueError) as error:  # what the dataclass itself refuses, or JSON has no word for
+    except (UserError, ValueError) as error:  # rejected by the dataclass itself, or not representable in JSON
         raise damaged(what, str(error), remedy) from error
 
 
 def damaged(what: str, why: str, remedy: str) -> DamagedError:
-    """The error that says of a file what is wrong with it and what to do."""
+    """Return the error for a damaged file, with the problem and a remedy."""
     return DamagedError(f"{what} is damaged ({why[:200]}): {remedy}")
 
 
 def check_format(value: Any, known: int, what: str, remedy: str) -> int:
-    """The number of the format that a file says it is written in: the one that is known here, or an earlier one.
+    """Return the format number stated in a file, if the format is known.
+
+    Formats up to `known` are known.
 
     Args:
-        value: the number.
-        known: the latest that is known.
-        what: what is read, to begin the message with.
-        remedy: what to do about damage, to end it with.
+        value: the stated number.
+        known: the latest known format.
+        what: name of the file or object, with which the error message begins.
+        remedy: instruction for fixing damage, with which the error message ends.
 
     Raises:
-        NewerError: it is of a format that came later.
-        DamagedError: it is no such number.
+        NewerError: it is the number of a later format.
+        DamagedError: it is not a format number.
     """
     if not isinstance(value, int) or isinstance(value, bool) or value < 1:
         raise damaged(what, f"{str(value)[:40]!r} is no number of a format", remedy)
@@ -80,12 +84,18 @@ def _adapter(kind: type[_Kind]) -> TypeAdapter[_Kind]:
 
 
 def is_number(value: Any) -> TypeGuard[int | float]:
-    """Whether a value is a number that is finite as a float: neither 10**400 nor a boolean is."""
+    """Return whether a value is a number that is finite as a float.
+
+    Neither 10**400 nor a boolean is.
+    """
     return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) <= float_info.max
 
 
 def whole(value: Any, lowest: int = 0, highest: int = MOST) -> int:
-    """A count within bounds, 64 bits at the most."""
+    """Return a value if it is a count within bounds, of at most 64 bits.
+
+    Raises ValueError otherwise.
+    """
     if not isinstance(value, int) or isinstance(value, bool):
         raise ValueError(f"{str(value)[:40]!r} is not a count")
     if not lowest <= value <= highest:
@@ -95,14 +105,20 @@ def whole(value: Any, lowest: int = 0, highest: int = MOST) -> int:
 
 
 def number(value: Any) -> float:
-    """A number that is finite."""
+    """Return a value as a float if it is a finite number.
+
+    Raises ValueError otherwise.
+    """
     if not is_number(value):
         raise ValueError(f"{str(value)[:40]!r} is not a number")
     return float(value)
 
 
 def plain_text(value: Any) -> str:
-    """Text."""
+    """Return a value if it is text.
+
+    Raises ValueError otherwise.
+    """
     if not isinstance(value, str):
         raise ValueError(f"{str(value)[:40]!r} is not text")
     return value

@@ -115,7 +115,7 @@ def _measure(
     for side in layers:
         chosen.append([])
         for x in side:
-            builder = DictionaryBuilder(DictionarySettings(settings.l0, settings.threshold))
+            builder = DictionaryBuilder(DictionarySettings(l0=settings.l0, threshold=settings.threshold))
             try:
                 builder.add(x, sources)
             except ValueError as error:  # values that are not finite

@@ -248,7 +248,18 @@ def build_dictionary(
     Warns with MeanWarning if most of the activations' energy is in one vector, so that relative errors are
     uninformative.
     """
-    builder = DictionaryBuilder(DictionarySettings(l0, threshold, error, scan, init, max_atoms, method, recipe))
+    builder = DictionaryBuilder(
+        DictionarySettings(
+            l0=l0,
+            threshold=threshold,
+            error=error,
+            scan=scan,
+            init=init,
+            max_atoms=max_atoms,
+            method=method,
+            recipe=recipe,
+        )
+    )
     for activations, sources in batches:
         builder.add(activations, sources)
     dictionary = builder.finish()

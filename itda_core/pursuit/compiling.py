@@ -21,7 +21,7 @@ def compiled(**options: Any) -> Callable[[Callable[..., Any]], Any]:
 
     def decorate(function: Callable[..., Any]) -> Any:
         try:
-            found = numba.njit(cache=True, **options)(function)
+            found: Any = numba.njit(cache=True, **options)(function)
         except RuntimeError:  # numba found no such folder
             return numba.njit(**options)(function)
         index = found._cache._cache_file

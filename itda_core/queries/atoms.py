@@ -15,30 +15,30 @@ from itda_core.queries.single import plain_value
 
 @dataclass(frozen=True)
 class Atom:
-    """One atom with its statistics over the captured tokens."""
+    """Atom with its statistics over the captured tokens."""
 
     atom: int
-    """0-based, in order of admission."""
+    """Number of the atom from 0, in order of admission."""
     label: str
-    """Text of the source token; UNKNOWN_SOURCE where that is not known."""
+    """Text of the source token; UNKNOWN_SOURCE if it is unknown."""
     before: str
-    """Text of up to 16 tokens before it."""
+    """Text of up to 16 tokens before the source token."""
     after: str
-    """Text of up to 16 tokens after it."""
+    """Text of up to 16 tokens after the source token."""
     document: int
-    """Ordinal of the source document; −1 where it is not known."""
+    """Ordinal of the source document; −1 if it is unknown."""
     document_name: str
-    """Its name; empty where it is not known."""
+    """Name of the source document; empty if it is unknown."""
     position: int
-    """Position of the source token; −1 where it is not known."""
+    """Position of the source token; −1 if it is unknown."""
     token: int
-    """Ordinal of the source token in the index; −1 where it is not known."""
+    """Ordinal of the source token in the index; −1 if it is unknown."""
     count: int
-    """Tokens it fires on."""
+    """Number of tokens on which it fires."""
     density: float
-    """Share of the captured tokens that it fires on."""
+    """Share of the captured tokens on which it fires."""
     mean: float | None
-    """Mean coefficient where it fires; None when it never does."""
+    """Mean coefficient over the tokens on which it fires; None if it never fires."""
     maximum: float | None
     """Largest coefficient."""
     minimum: float | None
@@ -46,26 +46,29 @@ class Atom:
     strongest: float | None
     """Largest absolute coefficient."""
     admission_error: float | None
-    """The error that admitted it; None when the frequent start took it."""
+    """Reconstruction error that led to its admission; None if it was admitted as a frequent token at the start."""
 
     @property
     def has_source(self) -> bool:
-        """Whether it is known where it came from."""
+        """True if its source is known."""
         return self.token >= 0
 
 
 class Index(ActivationQueries, PassageQueries):
-    """A dictionary's index: its atoms, where they fire, and the texts around."""
+    """Index of a dictionary: atoms, their activations, and the surrounding texts."""
 
     def count(self, where: AtomFilter) -> int:
-        """How many atoms pass a filter."""
+        """Count the atoms that pass a filter."""
         condition, values = condition_of(where)
         return int(self._value(f"SELECT count(*) FROM atoms a WHERE {condition}", values))
 
     def page(
         self, where: AtomFilter, sort: str = "admission", descending: bool = False, offset: int = 0, limit: int = 50
     ) -> pd.DataFrame:
-        """One page of the atoms that pass a filter: the columns of `Atom` but token and document_name."""
+        """Return one page of the atoms that pass a filter.
+
+        The columns are the fields of `Atom` except token and document_name.
+        """
         condition, values = condition_of(where)
         direction = "DESC" if descending else "ASC"
         return self._frame(
@@ -78,7 +81,10 @@ class Index(ActivationQueries, PassageQueries):
         )
 
     def matching(self, where: AtomFilter) -> pd.DataFrame:
-        """All atoms that pass a filter, with what a map colours by: atom, density, strongest, admission_error."""
+        """Return all atoms that pass a filter, with the values that colour a map.
+
+        Columns: atom, density, strongest, admission_error.
+        """
         condition, values = condition_of(where)
         return self._frame(
             f"SELECT atom, density, strongest, admission_error FROM atoms a WHERE {condition} ORDER BY atom",
@@ -87,7 +93,10 @@ class Index(ActivationQueries, PassageQueries):
         )
 
     def ranges(self) -> dict[str, tuple[float, float]]:
-        """Lowest and highest value of density, strongest and error over all atoms; (0, 0) where no atom has one."""
+        """Return the ranges of density, strongest and error over all atoms.
+
+        Each is (lowest, highest), or (0, 0) if no atom has a value.
+        """
         row = self._frame(
             """
             SELECT coalesce(min(density), 0), coalesce(max(density), 0), coalesce(min(strongest), 0),
@@ -99,7 +108,10 @@ class Index(ActivationQueries, PassageQueries):
         return dict(zip(("density", "strongest", "error"), zip(values[::2], values[1::2], strict=True), strict=True))
 
     def atom(self, atom: int) -> Atom:
-        """One atom. Raises UserError for a number that no atom has."""
+        """Return one atom.
+
+        Raises UserError for a number that no atom has.
+        """
         if not 0 <= atom < self.n_atoms:
             raise UserError(f"there is no atom {atom}: this dictionary has atoms 0 to {self.n_atoms - 1}")
         rows = self._frame(
@@ -113,16 +125,20 @@ class Index(ActivationQueries, PassageQueries):
         return Atom(**{str(key): plain_value(value) for key, value in rows.iloc[0].items()})
 
     def atom_from(self, document: int, position: int) -> int | None:
-        """The atom whose source is this token, or None; a place below 0 is that of no token."""
+        """Return the atom whose source is a token, or None if there is none.
+
+        No token has a document or position below 0.
+        """
         if document < 0 or position < 0:
             return None
         rows = self._frame("SELECT atom FROM atoms WHERE document = ? AND position = ?", [document, position])
         return None if rows.empty else int(rows["atom"].tolist()[0])
 
     def sources(self, atoms: Sequence[int]) -> pd.DataFrame:
-        """Where some atoms came from, in their order: atom, document, position, stop, label, before, after.
+        """Return the sources of some atoms, in the order given.
 
-        `stop` is the character of the document at which the source token ends, missing where that is not known.
+        Columns: atom, document, position, stop, label, before, after. `stop` is the character of the document at which
+        the source token ends, missing if it is unknown.
         """
         asked = [int(atom) for atom in atoms]
         found = self._frame(
@@ -139,7 +155,10 @@ class Index(ActivationQueries, PassageQueries):
         return found
 
     def neighbours(self, atom: int) -> pd.DataFrame:
-        """Atoms most alike by cosine: rank, cosine, and the columns of `page`."""
+        """Return an atom's nearest atoms by cosine.
+
+        Columns: rank, cosine, and those of `page`.
+        """
         return self._frame(
             f"""
             SELECT rank, cosine, {prefixed("b")}
@@ -150,10 +169,11 @@ class Index(ActivationQueries, PassageQueries):
         )
 
     def cofiring(self, atom: int) -> pd.DataFrame:
-        """Atoms that fire on the same tokens: rank, together (tokens), jaccard, lift, and the columns of `page`.
+        """Return the atoms that fire on the same tokens.
 
-        Jaccard is the tokens with both over the tokens with either; lift is how many times more often the two fire
-        together than they would by chance.
+        Columns: rank, together (number of tokens on which both fire), jaccard, lift, and those of `page`. Jaccard is
+        the number of tokens with both over the number of tokens with either; lift is the number of tokens with both
+        over the number expected by chance.
         """
         return self._frame(
             f"""
@@ -167,15 +187,21 @@ class Index(ActivationQueries, PassageQueries):
             MEASURED,
         )
 
-    # For other tools
+    # For other tools.
 
     def check(self) -> None:
-        """Raises DamagedError where any row says what cannot be; takes seconds for a large index."""
+        """Check every row of the index; takes seconds for a large one.
+
+        Raises DamagedError if any row is invalid.
+        """
         (path,) = self._files.values()
         self._ask(lambda cursor: check_index(cursor, path, "main"))
 
     def check_numbers(self) -> None:
-        """Raises DamagedError unless atoms, tokens and documents are numbered from 0 on, each there once."""
+        """Check that atoms, tokens and documents are numbered consecutively from 0.
+
+        Raises DamagedError if a number is missing or occurs twice.
+        """
         for name, table in (("atom", "atoms"), ("token", "tokens"), ("document", "documents")):
             sql = f"""
                 SELECT count(*) = count(DISTINCT {name}) AND coalesce(min({name}), 0) = 0
@@ -186,10 +212,10 @@ class Index(ActivationQueries, PassageQueries):
                 raise self._spoilt(f"{table} that are not numbered")
 
     def origins(self) -> pd.DataFrame:
-        """Where all atoms came from, in their order.
+        """Return the sources of all atoms, in order of atoms.
 
-        Columns: atom, document, position (−1 where they are not known), document_name, start, stop (the characters of
-        the document that the token is, missing where they are not known), before, label, after, admission_error.
+        Columns: atom, document, position (−1 if unknown), document_name, start, stop (the range of characters of the
+        source token in the document, missing if unknown), before, label, after, admission_error.
         """
         return self._frame(
             """
@@ -202,9 +228,10 @@ class Index(ActivationQueries, PassageQueries):
         )
 
     def codes(self, first: int, stop: int) -> pd.DataFrame:
-        """The codes of tokens from `first` to and without `stop`: token, document, position, atom, coefficient.
+        """Return the codes of the tokens from `first` (included) to `stop` (excluded).
 
-        In order of tokens, and of each token the largest coefficient first, the sign left out.
+        Columns: token, document, position, atom, coefficient. In order of tokens, and within a token of descending
+        absolute coefficient.
         """
         return self._frame(
             """

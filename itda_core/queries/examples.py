@@ -1,4 +1,4 @@
-"""Queries on where an atom fires: histogram, examples, tokens."""
+"""Queries on the activations of an atom: histogram, examples, tokens."""
 
 import pandas as pd
 
@@ -7,14 +7,17 @@ from itda_core.queries.single import SingleIndex, plain_value
 
 INTERVALS = 5
 INTERVAL_EXAMPLES = 5
-_CANDIDATES = 200  # activations looked at for examples that read differently
+_CANDIDATES = 200  # activations searched for examples with distinct passages
 
 
 class ActivationQueries(SingleIndex):
-    """Where the atoms of a dictionary fire."""
+    """Queries on the activations of a dictionary's atoms."""
 
     def histogram(self, atom: int) -> pd.DataFrame:
-        """The atom's coefficients in 50 bins: low, high, count; empty when it never fires."""
+        """Return the histogram of the atom's coefficients in 50 bins.
+
+        Columns: low, high, count. Empty if the atom never fires.
+        """
         bins = self._frame(
             f"""
             WITH
@@ -35,18 +38,22 @@ class ActivationQueries(SingleIndex):
         return bins
 
     def top_examples(self, atom: int, limit: int = 20, without: int | None = None) -> pd.DataFrame:
-        """The tokens with the largest coefficients, strongest first; see `_examples` for the columns and `without`."""
+        """Return the tokens with the largest coefficients, the largest first.
+
+        See `_examples` for the columns and `without`.
+        """
         return self._examples(atom, "coefficient DESC", limit, without)
 
     def lowest_examples(self, atom: int, limit: int = 5) -> pd.DataFrame:
-        """The tokens with the smallest coefficients, the most negative first."""
+        """Return the tokens with the smallest coefficients, the most negative first."""
         return self._examples(atom, "coefficient ASC", limit)
 
     def interval_examples(self, atom: int) -> pd.DataFrame:
-        """Examples from five equal intervals of the coefficient, the highest interval first.
+        """Return examples from five equal intervals of the coefficient.
 
-        Columns: interval (0 is the highest), low, high, share (of the tokens that it fires on), token, coefficient;
-        within an interval the examples are spread evenly over its ranks. An empty interval has no rows.
+        The highest interval is first. Columns: interval (0 is the highest), low, high, share (of the tokens on which
+        the atom fires), token, coefficient; within an interval the examples are spread evenly over its ranks. An empty
+        interval has no rows.
         """
         return self._frame(
             f"""
@@ -77,14 +84,17 @@ class ActivationQueries(SingleIndex):
         )
 
     def strongest(self, atom: int, without: int) -> float | None:
-        """Its largest absolute coefficient on tokens other than one, such as its source; None where it has none."""
+        """Return the atom's largest absolute coefficient on tokens other than `without`.
+
+        `without` may be its source. None if it fires on no other token.
+        """
         sql = "SELECT max(abs(coefficient)) AS strongest FROM activations WHERE atom = ? AND token <> ?"
         return plain_value(self._frame(sql, [atom, without], ("strongest",)).iat[0, 0])
 
     def activations(self, atom: int, limit: int = 100_000, without: int | None = None) -> pd.DataFrame:
-        """Where the atom fires, strongest first: document, name, position, text, coefficient. For downloads.
+        """Return the atom's activations for download, the largest coefficient first.
 
-        `without` is a token to leave out, such as its source.
+        Columns: document, name, position, text, coefficient. `without` is a token to leave out, such as its source.
         """
         return self._frame(
             """
@@ -96,11 +106,11 @@ class ActivationQueries(SingleIndex):
         )
 
     def token_shares(self, atom: int, limit: int = 10) -> pd.DataFrame:
-        """The tokens it fires on, those with the largest share first.
+        """Return the kinds of token on which the atom fires, the largest share first.
 
-        Columns: text; count (tokens of this kind that it fires on); share (of all the tokens that it fires on);
-        weight_share (the same, each token weighted by its absolute coefficient; the order); occurrences (captured
-        tokens of this kind); fires_on (share of these on which it fires).
+        Columns: text; count (number of tokens of this kind on which it fires); share (of all the tokens on which it
+        fires); weight_share (share with each token weighted by its absolute coefficient, by which the rows are
+        ordered); occurrences (captured tokens of this kind); fires_on (share of these on which it fires).
         """
         return self._frame(
             """
@@ -120,12 +130,14 @@ class ActivationQueries(SingleIndex):
         )
 
     def label_prediction(self, atom: int) -> pd.DataFrame:
-        """How well the source's own token, the token before it, and both, predict that the atom fires.
+        """Return the accuracy with which the source's tokens predict that the atom fires.
 
-        One row each for `token`, `previous`, `both`, the source itself left out: tokens (captured tokens that match),
-        fires (of those, how many it fires on), all_fires (how many it fires on at all), probability, chance, covered
-        (share of its firing that falls on the matching ones), and the same for firing at half of its strongest or
-        more: all_strong, strong, strong_chance, strong_covered. What would be a share of nothing is missing.
+        One row for each rule: `token` (a token equals the source token), `previous` (the token before it equals the one
+        before the source), `both`. The source itself is left out. Columns: rule, tokens (captured tokens that match),
+        fires (matching tokens on which the atom fires), all_fires (all tokens on which it fires), probability (share of
+        the matching tokens on which it fires), chance (share of all tokens on which it fires), covered (share of
+        its firing tokens that match), and for firing with at least half of its largest absolute coefficient: all_strong
+        (number), strong, strong_chance, strong_covered (shares). A share of zero tokens is missing.
         """
         return self._frame(
             """
@@ -174,9 +186,10 @@ class ActivationQueries(SingleIndex):
         )
 
     def _examples(self, atom: int, order: str, limit: int, without: int | None = None) -> pd.DataFrame:
-        """Example tokens whose passages differ: token, coefficient, repeats (candidates that read exactly the same).
+        """Return example tokens with distinct passages.
 
-        `without` is a token to leave out before those that read the same become one, such as the atom's source.
+        Columns: token, coefficient, repeats (number of candidates with exactly the same passage). `without` is a token
+        to leave out before identical passages are merged, such as the atom's source.
         """
         return self._frame(
             f"""

@@ -16,9 +16,9 @@ SORTS = {
     "minimum": "minimum",
     "error": "admission_error",
 }
-"""What atoms can be sorted by → its column."""
+"""Sort order of atoms → column."""
 SCOPES = ("source", "token", "context")
-"""Where a search looks: the passage an atom came from, its own token, or the passages it fires in most."""
+"""Scopes of a search: the source passage of an atom, its source token, or the passages of its top examples."""
 MEASURED = MAY_MISS["atoms"]
 LISTED = (
     "atom, label, before, after, document, position, count, density, mean, maximum, minimum, strongest, admission_error"
@@ -27,22 +27,25 @@ LISTED = (
 
 @dataclass(frozen=True)
 class AtomFilter:
-    """Which atoms are listed. Every condition that is given must hold."""
+    """Filter of listed atoms.
+
+    Every condition that is given must hold.
+    """
 
     text: str = ""
-    """Text to find, whatever its case."""
+    """Text to search for, regardless of case."""
     scope: str = "source"
-    """Where to find it: one of SCOPES."""
+    """Scope of the search: one of SCOPES."""
     density: tuple[float, float] | None = None
-    """Lowest and highest share of tokens that the atom fires on."""
+    """Lowest and highest share of tokens on which the atom fires."""
     strongest: tuple[float, float] | None = None
-    """Lowest and highest of the largest absolute coefficient."""
+    """Lowest and highest value of the largest absolute coefficient."""
     error: tuple[float, float] | None = None
-    """Lowest and highest error at admission; atoms that no error admitted are then left out."""
+    """Lowest and highest error at admission; if given, atoms without such an error are left out."""
     atoms: tuple[int, ...] | None = field(default=None)
     """Only these atoms, such as those selected on the map."""
     first: int | None = None
-    """Only the atoms that were admitted among the first so many, as cropping the dictionary to them leaves it."""
+    """Only this number of atoms, in order of admission, as in a dictionary cropped to them."""
 
     def __post_init__(self) -> None:
         if self.scope not in SCOPES:
@@ -52,19 +55,22 @@ class AtomFilter:
 
 
 def sort_column_of(sort: str) -> str:
-    """SQL of a sort order. Raises UserError for an unknown one."""
+    """Return the SQL of a sort order.
+
+    Raises UserError for an unknown one.
+    """
     if sort not in SORTS:
         raise UserError(f"no sort by {sort!r}: choose one of {', '.join(SORTS)}")
     return SORTS[sort]
 
 
 def prefixed(alias: str) -> str:
-    """Listed columns with a table's alias before each."""
+    """Return the columns LISTED, each with a table's alias as prefix."""
     return ", ".join(f"{alias}.{column}" for column in LISTED.split(", "))
 
 
 def condition_of(where: AtomFilter) -> tuple[str, list[Any]]:
-    """SQL condition on the table `atoms a`, and its values."""
+    """Return a filter's SQL condition on the table `atoms a`, and its values."""
     conditions, values = ["true"], []
     if where.text:
         searched = {

@@ -7,28 +7,29 @@ from itda_core.common.errors import UserError
 from itda_core.common.text import has_half_characters
 
 PARTITION = ("both", "a", "b")
-"""The atoms of two dictionaries: those with a twin, and those that only A, or only B, has."""
+"""Parts of the atoms of two dictionaries: those with a twin, and those that only A, or only B, has."""
 PAIR_SORTS = ("admission", "strongest", "density", "error", "weight", "match", "change")
-"""What pairs can be sorted by. Of two twins the larger value counts, and A's order of admission; `weight` (the share
-of all absolute coefficients), `match` (the correlation of the best match) and `change` (weight in B less weight in A)
-need the job's measures, and are missing before."""
+"""Sort orders of pairs. For twins the larger value counts, and A's order of admission; `weight` (the share of all
+absolute coefficients), `match` (the correlation of the best match) and `change` (weight in B minus weight in A) require
+the job's measures, and are missing before the job."""
 MATCH_COLUMNS = ("atom", "other", "correlation", "together", "weight")
-"""Columns of a side's measures, one row an atom: its best match on the other side, the correlation of the two, the
-tokens on which both fire, and its weight. `other` to `together` are missing where no atom matches."""
+"""Columns of a side's measures, one row per atom: the atom, its best match on the other side, the correlation of the
+two, the number of tokens on which both fire, and the atom's weight. `other` to `together` are missing if no atom
+matches."""
 LEAST_TOGETHER = 5
-"""Tokens on which two atoms must both fire to match: of thousands of atoms, one that fires together with a rare one on
-fewer is easily found by chance."""
+"""Minimum number of tokens on which two atoms must both fire to match: among thousands of atoms, one that fires
+together with a rare atom on fewer tokens is easily found by chance."""
 _STATISTICS = ("label", "before", "after", "count", "density", "strongest", "admission_error")
 
 
 @dataclass(frozen=True)
 class PairFilter:
-    """Which pairs are listed."""
+    """Filter of listed pairs."""
 
     part: str = "both"
     """One of PARTITION."""
     text: str = ""
-    """Text to find in the source passage of either side, whatever its case."""
+    """Text to search for in the source passage of either side, regardless of case."""
 
     def __post_init__(self) -> None:
         if self.part not in PARTITION:
@@ -53,7 +54,7 @@ _SORT_COLUMNS = {
 
 
 def columns_of(side: str) -> str:
-    """SQL of one side's columns."""
+    """Return the SQL of one side's columns."""
     atom, measured = {"a": ("x", "m"), "b": ("y", "o")}[side]
     columns = [f'{atom}."{name}" AS {side}_{name}' for name in _STATISTICS]
     columns += [f"{measured}.{name} AS {side}_{name}" for name in ("weight", "other", "correlation", "together")]
@@ -61,21 +62,27 @@ def columns_of(side: str) -> str:
 
 
 def sides_of(side: str) -> tuple[str, str]:
-    """A side and the other one. Raises ValueError for an unknown one."""
+    """Return a side and the other one.
+
+    Raises ValueError for an unknown side.
+    """
     if side not in ("a", "b"):
         raise ValueError(f"no side {side!r}: a or b")
     return side, "b" if side == "a" else "a"
 
 
 def sort_column_of(sort: str) -> str:
-    """SQL of a sort order. Raises UserError for an unknown one."""
+    """Return the SQL of a sort order.
+
+    Raises UserError for an unknown one.
+    """
     if sort not in PAIR_SORTS:
         raise UserError(f"no order by {sort!r}: choose one of {', '.join(PAIR_SORTS)}")
     return _SORT_COLUMNS[sort]
 
 
 def condition_of(where: PairFilter) -> tuple[str, list[Any]]:
-    """SQL condition on LISTED, without the part, and its values."""
+    """Return a filter's SQL condition on LISTED, without the part, and its values."""
     if not where.text:
         return "true", []
     sides = [f"contains(lower({side}.before || {side}.label || {side}.after), lower(?))" for side in ("x", "y")]

@@ -1,4 +1,4 @@
-"""Two dictionaries' indexes joined on their common tokens."""
+"""Join of two dictionaries' indexes on their common tokens."""
 
 import threading
 from collections.abc import Callable, Iterator
@@ -17,8 +17,8 @@ from itda_core.queries.pair_filters import (
 )
 
 KEYS = ("token", "characters")
-"""What makes two sources the same: document and position, or document and the character where the token ends."""
-_TOKENS_AT_ONCE = 1 << 20  # of both sides, joined
+"""Criteria for equal sources: document and position, or document and the character at which the token ends."""
+_TOKENS_AT_ONCE = 1 << 20  # tokens of both sides that are joined at once
 _TYPES = {"atom": "INTEGER", "other": "INTEGER", "correlation": "FLOAT", "together": "INTEGER", "weight": "DOUBLE"}
 _TWINS = {
     "token": "x.document = y.document AND x.position = y.position",
@@ -27,42 +27,45 @@ _TWINS = {
 
 
 class Measures(NamedTuple):
-    """What a job measured of the atoms of two dictionaries: two tables of MATCH_COLUMNS, in order of atoms."""
+    """Measures of the atoms of two dictionaries, computed by a job.
+
+    Two tables with the columns MATCH_COLUMNS, in order of atoms.
+    """
 
     a: pd.DataFrame
-    """Of A's atoms."""
+    """Measures of A's atoms."""
     b: pd.DataFrame
-    """Of B's."""
+    """Measures of B's atoms."""
 
 
 class Coverage(NamedTuple):
-    """How far two dictionaries saw the same tokens."""
+    """Overlap of the captured tokens of two dictionaries."""
 
     a: float
-    """Share of A's captured tokens that B captured too."""
+    """Share of A's captured tokens that B also captured."""
     b: float
-    """Share of B's captured tokens that A captured too."""
+    """Share of B's captured tokens that A also captured."""
     candidates: int
-    """Tokens that could have become an atom of either: captured on both sides, in documents that neither held out."""
+    """Number of possible sources for either: captured on both sides, in documents that neither held out."""
 
 
 class CommonPlaces(NamedTuple):
-    """The tokens that both captured, in B's order: [n] arrays."""
+    """Tokens that both captured, in B's order, as [n] arrays."""
 
     token_a: np.ndarray
     """int32 ordinals in A's index."""
     token_b: np.ndarray
-    """int32 ordinals in B's index, rising."""
+    """int32 ordinals in B's index, in ascending order."""
     key: np.ndarray
-    """int64 document and position of B's token as one rising number (`similarity.sources.row_keys`)."""
+    """int64 document and position of B's token as one number (`common.keys.row_keys`), in ascending order."""
     atom: np.ndarray
-    """int32 atom of A whose source it is; -1 where it is none's."""
+    """int32 atom of A whose source the token is; -1 if there is none."""
 
 
 class PairTokens(IndexReader):
-    """Two indexes, open for reading; safe to share between threads, since every query has its own cursor.
+    """Read-only access to two indexes and their common tokens.
 
-    The same index may be given twice.
+    Safe to share between threads, since every query has its own cursor. The same index may be given twice.
     """
 
     _MEMORY = "1GB"
@@ -73,7 +76,7 @@ class PairTokens(IndexReader):
         Args:
             path_a, path_b: their files.
             key: one of KEYS.
-            measures: what a job measured, where it has.
+            measures: the measures computed by a job, if any.
 
         Raises:
             DamagedError: a file is missing or not an index.
@@ -87,14 +90,15 @@ class PairTokens(IndexReader):
             columns = ", ".join(f"{name} {_TYPES[name]}" for name in MATCH_COLUMNS)
             connection.execute(f"CREATE SCHEMA {side}; CREATE TABLE {side}.measures ({columns})")
             if self._measures is not None:
-                given = getattr(self._measures, side)[list(MATCH_COLUMNS)]  # found by its name in the statement
+                given = getattr(self._measures, side)[list(MATCH_COLUMNS)]  # DuckDB finds it by name
                 connection.execute(f"INSERT INTO {side}.measures SELECT * FROM given")
                 del given
 
     def _derive(self, connection: Connection) -> None:
         for side in ("a", "b"):
-            # Of several tokens that end at one character (the bytes of it) the last stands for it: it alone has read it
-            # whole. And of several atoms with one source, which only a foreign dictionary has, the first.
+            # If several tokens end at the same character (as its bytes do), the last one represents it, since the
+            # complete character is read only up to there. If several atoms have the same source, which occurs only in
+            # dictionaries of other tools, the first one represents it.
             is_standing = "token = source" + ("" if self._key == "token" else " AND is_last")
             connection.execute(
                 f"""
@@ -130,7 +134,10 @@ class PairTokens(IndexReader):
         )
 
     def _of_common(self, work: Callable[[Connection], T]) -> T:
-        """What some work gives for which `common` has to be there: the tokens that both captured."""
+        """Return the result of `work`, which requires the table `common`.
+
+        The table holds the tokens that both captured, and is created first if it does not exist.
+        """
 
         def joined(cursor: Connection) -> T:
             self._join_tokens(cursor)
@@ -140,10 +147,11 @@ class PairTokens(IndexReader):
             return self._ask(joined)
 
     def _join_tokens(self, cursor: Connection) -> None:
-        """Make `common`, unless it is there: some documents at a time, so that memory holds their join and its result.
+        """Create the table `common`, unless it exists.
 
-        There may be many of them: it is made when it is asked for. `candidate` where either dictionary could have taken
-        the token as a source.
+        Joins some documents at a time, so that memory holds their join and its result. It is created only on request,
+        since there may be many common tokens. `candidate` is true if either dictionary could have taken the token as a
+        source.
         """
         if cursor.execute("SELECT 1 FROM duckdb_tables() WHERE table_name = 'common' AND NOT internal").fetchall():
             return
@@ -163,7 +171,10 @@ class PairTokens(IndexReader):
         cursor.execute("ALTER TABLE part_of_common RENAME TO common")
 
     def _document_ranges(self, cursor: Connection) -> Iterator[tuple[int, int]]:
-        """Ranges of documents, the last not included, with so many tokens of both at most each, or of one document."""
+        """Yield ranges of documents, each as its first document and its excluded end.
+
+        Each range has about _TOKENS_AT_ONCE tokens of both sides at most, or is one document.
+        """
         counts = self._arrays(
             """
             SELECT document, sum(n)::BIGINT AS n FROM (
@@ -178,7 +189,7 @@ class PairTokens(IndexReader):
         yield from pairwise([*starts, *(each + 1 for each in document[-1:])])
 
     def coverage(self) -> Coverage:
-        """How far the two saw the same tokens."""
+        """Return the overlap of the captured tokens."""
         sql = """
             SELECT (SELECT count(*) FROM common) AS common,
                 (SELECT count(*) FROM a.tokens WHERE error IS NOT NULL) AS n_a,
@@ -189,10 +200,11 @@ class PairTokens(IndexReader):
         return Coverage(row["common"] / max(1, row["n_a"]), row["common"] / max(1, row["n_b"]), int(row["candidates"]))
 
     def strata(self) -> pd.DataFrame:
-        """The candidates by how frequent their token is: n, a, b, both (of these, sources of A, of B, of both).
+        """Count the candidates by the frequency of their token.
 
-        Two tokens are as frequent where the base-2 logarithms of their counts among the candidates round down to the
-        same, on either side.
+        Columns: n (number of candidates), and among them a, b, both (number of sources of A, of B, of both). Two tokens
+        are in the same stratum if the base-2 logarithms of their counts among the candidates round down to the same
+        number, on each side.
         """
         sql = """
             WITH
@@ -212,7 +224,10 @@ class PairTokens(IndexReader):
         return self._of_common(lambda cursor: cursor.execute(sql).df())
 
     def documents(self) -> pd.DataFrame:
-        """Documents that either side could take sources from: document, and how many pairs of each of PARTS it gave."""
+        """Return the documents from which either side could take sources.
+
+        Columns: document, and for each part of PARTITION the number of pairs whose source is in it.
+        """
         return self._frame(
             """
             WITH
@@ -235,14 +250,20 @@ class PairTokens(IndexReader):
         )
 
     def common_tokens(self) -> tuple[np.ndarray, np.ndarray]:
-        """Ordinals of the tokens that both captured, in A's index and in B's, in B's order: two [n] int32 arrays."""
+        """Return the ordinals of the tokens that both captured, in A's index and in B's.
+
+        Two [n] int32 arrays, in B's order.
+        """
         sql = "SELECT token_a, token_b FROM common"
         found = self._of_common(lambda cursor: self._arrays(sql, cursor=cursor))
         order = np.argsort(found["token_b"], kind="stable")
         return found["token_a"][order].astype(np.int32), found["token_b"][order].astype(np.int32)
 
     def common_places(self) -> CommonPlaces:
-        """The tokens that both captured, with what finds them in B's model and which of them are A's sources."""
+        """Return the tokens that both captured, with their keys in B and A's atoms.
+
+        The keys locate their activations in B's model; the atoms are those of A whose source they are.
+        """
         token_a, token_b = self.common_tokens()
         sources = self._arrays("SELECT token, atom FROM a.sources")
         _, at, of = np.intersect1d(token_a, sources["token"], assume_unique=True, return_indices=True)
@@ -251,7 +272,11 @@ class PairTokens(IndexReader):
         return CommonPlaces(token_a, token_b, self._keys_of_b(token_b), atom)
 
     def _keys_of_b(self, tokens: np.ndarray) -> np.ndarray:
-        """[n] int64 `row_keys` of some of B's tokens, rising; a range of them at a time, unsorted, to bound memory."""
+        """Return the `row_keys` of some of B's tokens.
+
+        `tokens` are in ascending order, and so are the keys, [n] int64. The tokens are read a range at a time,
+        unsorted, to bound memory.
+        """
         keys = np.empty(len(tokens), np.int64)
         begin = 0
         while begin < len(tokens):
@@ -268,12 +293,18 @@ class PairTokens(IndexReader):
         return keys
 
     def fires(self, side: str) -> np.ndarray:
-        """[n_atoms] int64: on how many captured tokens each atom of a side fires."""
+        """Return the number of captured tokens on which each atom of a side fires.
+
+        [n_atoms] int64.
+        """
         side, _ = sides_of(side)
         return self._arrays(f'SELECT "count" AS fires FROM {side}.atoms ORDER BY atom')["fires"].astype(np.int64)
 
     def codes_of_atoms(self, side: str, first: int, stop: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Atom, token and coefficient of the codes of atoms from `first` to `stop`, in order of atoms."""
+        """Return atom, token and coefficient of the codes of a range of atoms.
+
+        The range is from `first` (included) to `stop` (excluded); the codes are in order of atoms.
+        """
         side, _ = sides_of(side)
         found = self._arrays(
             f"SELECT atom, token, coefficient FROM {side}.activations WHERE atom >= ? AND atom < ? ORDER BY atom",
@@ -284,12 +315,14 @@ class PairTokens(IndexReader):
     def codes_of_tokens(
         self, side: str, tokens: tuple[int, int], atoms: tuple[int, int]
     ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Token, atom and coefficient of the codes on some tokens that belong to some atoms, in order of tokens.
+        """Return token, atom and coefficient of the codes of a range of tokens and atoms.
+
+        The codes are in order of tokens.
 
         Args:
             side: `a` or `b`.
-            tokens: first and behind the last of their ordinals.
-            atoms: the same of the atoms.
+            tokens: range of ordinals of tokens: the first, and the excluded end.
+            atoms: range of atoms: the first, and the excluded end.
         """
         side, _ = sides_of(side)
         found = self._arrays(
@@ -303,7 +336,10 @@ class PairTokens(IndexReader):
 
 
 def _captured(side: str) -> str:
-    """SQL of the captured tokens in a range of documents: of A for side `x`, of B for `y`."""
+    """Return the SQL of the captured tokens in a range of documents.
+
+    Those of A for side `x`, of B for side `y`.
+    """
     schema = {"x": "a", "y": "b"}[side]
     return f"""
         SELECT * FROM (

@@ -18,35 +18,41 @@ from itda_core.queries.pair_tokens import PairTokens
 
 
 class PartCounts(NamedTuple):
-    """How many atoms, or pairs of twins, there are."""
+    """Number of atoms, or of pairs of twins, in each part."""
 
     both: int
-    """Pairs with the same source."""
+    """Number of pairs with the same source."""
     a: int
-    """Atoms that only A has."""
+    """Number of atoms that only A has."""
     b: int
-    """Atoms that only B has."""
+    """Number of atoms that only B has."""
 
     @property
     def jaccard(self) -> float:
-        """Shared sources over all sources of either; 0 where there is none."""
+        """Number of shared sources over that of sources of either; 0 if there are none."""
         return self.both / max(1, self.both + self.a + self.b)
 
 
 class WeightShares(NamedTuple):
-    """What the atoms without a twin carry: their share of the sum of all absolute coefficients of their side."""
+    """Weight shares of the atoms without a twin.
+
+    Their share of the sum of all absolute coefficients of their side.
+    """
 
     a: float
-    """Those that only A has, of A's."""
+    """Share of the atoms that only A has, in A's sum."""
     b: float
-    """Those that only B has, of B's."""
+    """Share of the atoms that only B has, in B's sum."""
 
 
 class Pair(PairTokens):
-    """Two dictionaries' indexes: lists of atoms that one or both have, and what jobs need of both."""
+    """Queries over two dictionaries' indexes.
+
+    They list the atoms that one or both have, and return the data that jobs need of both.
+    """
 
     def counts(self, text: str = "") -> PartCounts:
-        """How many atoms each part has, of those whose source passage holds a text."""
+        """Count the atoms of each part whose source passage contains a text."""
         condition, values = condition_of(PairFilter(text=text))
         found = self._frame(f"SELECT part, count(*) AS n FROM {LISTED} WHERE {condition} GROUP BY part", values)
         by_part = dict(zip(found["part"], found["n"], strict=True))
@@ -55,10 +61,10 @@ class Pair(PairTokens):
     def page(
         self, where: PairFilter, sort: str = "admission", descending: bool = False, offset: int = 0, limit: int = 50
     ) -> pd.DataFrame:
-        """One page of a part's pairs.
+        """Return one page of a part's pairs.
 
-        Columns: a, b (the atoms; one is missing but among twins), and for either side, after `a_` and `b_`: label,
-        before, after, count, density, strongest, admission_error, weight, other, correlation, together.
+        Columns: a, b (the atoms; one is missing except for twins), and for each side, with the prefix `a_` or `b_`:
+        label, before, after, count, density, strongest, admission_error, weight, other, correlation, together.
         """
         condition, values = condition_of(where)
         return self._frame(
@@ -70,23 +76,29 @@ class Pair(PairTokens):
         )
 
     def twin(self, atom: int, side: str = "a") -> int | None:
-        """The atom of the other side with the same source as an atom of this one, or None."""
+        """Return the twin of an atom of one side, or None if it has none.
+
+        The twin is the atom of the other side with the same source.
+        """
         side, other = sides_of(side)
         found = self._frame(f"SELECT {other} AS twin FROM pairs WHERE part = 'both' AND {side} = ?", [atom])
         return None if found.empty else int(found["twin"].tolist()[0])
 
     def twins(self) -> dict[int, int]:
-        """For every atom of A with a twin, that atom of B."""
+        """Return the twin in B of every atom of A that has one."""
         found = self._arrays("SELECT a, b FROM pairs WHERE part = 'both'")
         return dict(zip(found["a"].tolist(), found["b"].tolist(), strict=True))
 
     def measured(self, atom: int, side: str = "a") -> pd.DataFrame:
-        """What the job measured of an atom, one row with the columns MATCH_COLUMNS; none before the job."""
+        """Return the job's measures of an atom.
+
+        One row with the columns MATCH_COLUMNS; no row before the job.
+        """
         side, _ = sides_of(side)
         return self._frame(f"SELECT {', '.join(MATCH_COLUMNS)} FROM {side}.measures WHERE atom = ?", [atom])
 
     def carried(self) -> WeightShares:
-        """What the atoms without a twin carry; 0 before the job."""
+        """Return the weight shares of the atoms without a twin; 0 before the job."""
         row = self._frame(
             """
             SELECT coalesce(sum(m.weight) FILTER (part = 'a'), 0) AS a,
@@ -97,9 +109,10 @@ class Pair(PairTokens):
         return WeightShares(float(row["a"]), float(row["b"]))
 
     def matches(self, limit: int = 50) -> pd.DataFrame:
-        """Best matches of the atoms without a twin, of either side, the best first; two that are each other's once.
+        """Return the best matches of the atoms without a twin, of either side.
 
-        Columns: a, b, correlation, together, and after `a_` and `b_` the source passages: label, before, after.
+        The best is first; two atoms that are each other's best match are listed once. Columns: a, b, correlation,
+        together, and the source passages with the prefix `a_` or `b_`: label, before, after.
         """
         return self._frame(
             """

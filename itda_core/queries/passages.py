@@ -1,4 +1,4 @@
-"""Queries on text around tokens: contexts and documents."""
+"""Queries on the text around tokens: contexts and documents."""
 
 from collections.abc import Sequence
 
@@ -10,13 +10,13 @@ from itda_core.queries.single import SingleIndex
 
 
 class PassageQueries(SingleIndex):
-    """Texts that the model of a dictionary read, with an atom's coefficients."""
+    """Queries on the texts that the model read, with an atom's coefficients."""
 
     def contexts(self, tokens: Sequence[int], atom: int, radius: int = CONTEXT_RADIUS) -> pd.DataFrame:
-        """The passages around some tokens, token by token, with the atom's coefficient on each.
+        """Return the passages around some tokens, with the atom's coefficients.
 
-        Columns: centre (the token asked for), token, text, coefficient (missing where the atom does not fire),
-        is_centre, document, name, position. A token that the index does not hold has no rows.
+        One row per token of a passage. Columns: centre (the requested token), token, text, coefficient (missing if the
+        atom does not fire), is_centre, document, name, position. A requested token outside the index has no rows.
         """
         return self._frame(
             """
@@ -41,17 +41,20 @@ class PassageQueries(SingleIndex):
         )
 
     def passages(self, tokens: Sequence[int], atom: int, radius: int = CONTEXT_RADIUS) -> dict[int, pd.DataFrame]:
-        """The `contexts` of tokens that the index itself names, by token. Raises DamagedError where one is missing."""
+        """Return the `contexts` of tokens that the index itself refers to, by token.
+
+        Raises DamagedError if one is missing.
+        """
         found = {int(str(centre)): rows for centre, rows in self.contexts(tokens, atom, radius).groupby("centre")}
         if missing := set(tokens) - found.keys():
             raise self._spoilt(f"no token {min(missing)}, which it names")
         return found
 
     def document(self, document: int, atom: int) -> pd.DataFrame:
-        """A whole document as read: the columns of `contexts` but centre and is_centre, and its unread rest.
+        """Return a complete document as it was read, and its unread rest.
 
-        Text beyond the tokens that were read comes as one last row with no token. Raises UserError for a document that
-        the index does not hold.
+        The columns are those of `contexts` except centre and is_centre. Text beyond the tokens that were read is one
+        last row without a token. Raises UserError for a document that is not in the index.
         """
         rows = self._frame("SELECT name, text FROM documents WHERE document = ?", [document])
         if rows.empty:

@@ -11,13 +11,16 @@ from itda_core.index.connection import IndexReader
 
 
 class SingleIndex(IndexReader):
-    """One dictionary's index, opened read-only; every query has a cursor of its own, so threads may share it."""
+    """Read-only access to one dictionary's index.
+
+    Safe to share between threads, since every query has a cursor of its own.
+    """
 
     def __init__(self, path: Path) -> None:
         """Open an index.
 
         Raises:
-            DamagedError: the file is missing, or not an index, or says of an atom what cannot be.
+            DamagedError: the file is missing, or not an index, or has invalid values for an atom.
             EngineError: DuckDB failed.
         """
         super().__init__({"main": path})
@@ -26,11 +29,14 @@ class SingleIndex(IndexReader):
 
     @property
     def n_read(self) -> int:
-        """Tokens that were read, captured or not: the ordinal of each is below it."""
+        """Number of tokens that were read, captured or not: ordinals are below it."""
         return int(self._value("SELECT coalesce(max(token), -1) + 1 FROM tokens"))
 
     def _frame(self, sql: str, values: Sequence[Any] = (), may_miss: Collection[str] = ()) -> pd.DataFrame:
-        """What a question gives: every number finite, and no value missing but in the columns in which one may be."""
+        """Return the result of a query, with every number finite.
+
+        No value is missing, except in the columns `may_miss`. Raises DamagedError otherwise.
+        """
         found = super()._frame(sql, values)
         for name, column in found.items():
             if name not in may_miss and column.isna().any():
@@ -44,7 +50,7 @@ class SingleIndex(IndexReader):
 
 
 def plain_value(value: Any) -> Any:
-    """A cell as a plain Python value, None where there is none."""
+    """Return a table cell as a plain Python value, or None if it is missing."""
     if pd.isna(value):
         return None
     return value.item() if hasattr(value, "item") else value

@@ -1,1 +1,1 @@
-"""What jobs leave behind: dataclass, parse, read, write; no torch."""
+"""Stored reports of jobs: dataclasses, parsers, readers and writers; no torch."""

@@ -1,4 +1,4 @@
-"""The stored comparison of two dictionaries; untrusted when read."""
+"""Stored comparison of two dictionaries; untrusted when read."""
 
 import hashlib
 from collections.abc import Iterable, Sequence
@@ -32,26 +32,31 @@ _SCHEMA = pa.schema(
 )
 SUMMARY_FILE = "comparison.json"
 SIDE_FILES = {"a": "a.parquet", "b": "b.parquet"}
-VERSION = 1  # of what is measured: a comparison by another version is no comparison
+VERSION = 1  # of the measured values: a comparison of another version is ignored
 Key = Literal["token", "characters"]
-"""What makes sources the same: `token` (document and position) or `characters` (where in the text it ends)."""
+"""Criterion for equal sources: `token` (document and position) or `characters` (document and end in the text)."""
 
 
 def write_side(frame: pd.DataFrame, path: Path) -> None:
-    """Write a side's measures, the columns MEASURES, with checksums. Raises OSError where it cannot be written."""
+    """Write the measures of one side, with checksums.
+
+    The columns are MATCH_COLUMNS. Raises OSError if the file cannot be written.
+    """
     write_table(frame, path, _SCHEMA)
 
 
 def read_side(path: Path, n_atoms: int, n_other: int) -> pd.DataFrame:
-    """Read a side's measures: the columns MEASURES, a row an atom, missing where an atom has no match.
+    """Read the measures of one side.
+
+    The columns are MATCH_COLUMNS, with one row per atom; values are missing if an atom has no match.
 
     Args:
         path: the file.
-        n_atoms: atoms of this side.
-        n_other: atoms of the other side.
+        n_atoms: number of atoms of this side.
+        n_other: number of atoms of the other side.
 
     Raises:
-        DamagedError: the file cannot be read, or does not hold what can be measured of these atoms.
+        DamagedError: the file cannot be read, or its values are not valid for these atoms.
     """
     try:
         frame = read_table(path, _SCHEMA, n_atoms)
@@ -62,7 +67,10 @@ def read_side(path: Path, n_atoms: int, n_other: int) -> pd.DataFrame:
 
 
 def _check(frame: pd.DataFrame, n_atoms: int, n_other: int) -> None:
-    """Raises ValueError, as `read_table` does, for values of the right kinds that cannot be."""
+    """Check the values of a table whose column types are valid.
+
+    Raises ValueError for invalid values, as `read_table` does.
+    """
     if not is_numbered(frame, "atom", np.arange(n_atoms)):
         raise ValueError("is not of these dictionaries")
     missing = frame[["other", "correlation", "together"]].isna()
@@ -86,47 +94,50 @@ def _check_shares(interval: Interval) -> Interval:
 
 
 ShareInterval = Annotated[Interval, AfterValidator(_check_shares)]
-"""An interval of a share, its ends in order."""
+"""Interval of a share: its ends are from 0 to 1, and in order."""
 
 
 @dataclass(frozen=True)
 class Comparison:
-    """What is known of two dictionaries together."""
+    """Comparison of the sources of two dictionaries."""
 
     a: str
-    """Id of the one on the left."""
+    """Id of the dictionary on the left."""
     b: str
-    """Id of the one on the right."""
+    """Id of the dictionary on the right."""
     jaccard: Share
-    """Sources of both over sources of either, of all atoms."""
+    """Number of sources of both over that of sources of either, for all atoms."""
     shared: Count
-    """Sources of both."""
+    """Number of sources of both."""
     only_a: Count
-    """Atoms that only A has."""
+    """Number of atoms that only A has."""
     only_b: Count
-    """Atoms that only B has."""
+    """Number of atoms that only B has."""
     key: Key
-    """What makes sources the same: `token` (document and position) or `characters` (where in the text it ends)."""
+    """Criterion for equal sources: `token` (document and position) or `characters` (document and end in the text)."""
     coverage: Share
-    """Share of captured tokens that the other side captured too, of the side where it is less."""
+    """Share of captured tokens that the other side also captured: the smaller of the two sides' shares."""
     coverage_a: Share
-    """The same of A's tokens."""
+    """Share of A's captured tokens that B also captured."""
     coverage_b: Share
-    """The same of B's tokens."""
+    """Share of B's captured tokens that A also captured."""
     candidates: Count
-    """Tokens that both captured in documents that neither held out; chance is drawn from these."""
+    """Number of tokens that both captured in documents that neither held out; the basis of the chance values."""
     chance: Share
-    """The Jaccard similarity to expect if each had chosen its sources blindly among the candidates."""
+    """Expected Jaccard similarity if each had chosen its sources at random among the candidates."""
     chance_frequency: Share
-    """The same if each had chosen blindly among tokens that are as frequent as those that it did choose."""
+    """Expected Jaccard similarity if each had chosen at random among tokens as frequent as those that it chose."""
     interval: ShareInterval
     """95 % bootstrap interval of `jaccard` over documents."""
     documents: Count
-    """Documents that it was drawn from."""
+    """Number of documents that the bootstrap draws from."""
 
     @property
     def mirrored(self) -> "Comparison":
-        """The same with the two sides swapped: every other number is the same in either order."""
+        """Comparison with the two sides swapped.
+
+        Values that do not belong to one side are the same in either order.
+        """
         return replace(
             self,
             a=self.b,
@@ -139,17 +150,20 @@ class Comparison:
 
     @classmethod
     def parse(cls, said: Any) -> "Comparison":
-        """Read what may come from a stranger's library. Raises DamagedError, or NewerError."""
+        """Parse a summary, which may be untrusted.
+
+        Raises DamagedError, or NewerError for a later version.
+        """
         what, remedy = f"{SUMMARY_FILE} of a comparison", "delete its folder"
         if isinstance(said, dict):
-            check_format(said.get("version", 1), VERSION, what, remedy)  # the first one did not say its version
+            check_format(said.get("version", 1), VERSION, what, remedy)  # version 1 did not store its number
         return parse(cls, said, what, remedy)
 
 
 def key_of(a: DictionaryManifest, b: DictionaryManifest) -> Key:
-    """What makes a source of A and one of B the same.
+    """Return the criterion for equal sources of A and B.
 
-    Raises UserError, with the reason, for dictionaries whose sources cannot be the same.
+    Raises UserError, with the reason, for dictionaries whose sources cannot be equal.
     """
     for each in (a, b):
         if not each.has_text:
@@ -166,12 +180,18 @@ def key_of(a: DictionaryManifest, b: DictionaryManifest) -> Key:
 
 
 def folder_of(library: Library, a: DictionaryManifest, b: DictionaryManifest) -> Path:
-    """Where a comparison of A with B is written, in this order; another place once either is built anew."""
+    """Return the folder of a comparison of A with B, in this order.
+
+    The folder is another one after either dictionary is built again.
+    """
     return library.comparisons / f"{a.id}--{b.id}-{digest_of(a, b)}"
 
 
 def kept_summary(library: Library, a: DictionaryManifest, b: DictionaryManifest) -> Path | None:
-    """The summary of the comparison of two dictionaries, in whichever order it was made; None while there is none."""
+    """Return the path of the summary of a comparison of two dictionaries.
+
+    The comparison may have been made in either order. None if there is none.
+    """
     for first, second in ((a, b), (b, a)):
         summary = folder_of(library, first, second) / SUMMARY_FILE
         if is_file(summary):
@@ -180,7 +200,10 @@ def kept_summary(library: Library, a: DictionaryManifest, b: DictionaryManifest)
 
 
 def read_comparison(library: Library, a: DictionaryManifest, b: DictionaryManifest) -> Comparison | None:
-    """The comparison of two dictionaries, None while there is none. Raises DamagedError."""
+    """Return the comparison of two dictionaries, or None if there is none.
+
+    Raises DamagedError, or NewerError for one of a later version.
+    """
     summary = kept_summary(library, a, b)
     if summary is None:
         return None
@@ -192,7 +215,10 @@ def read_comparison(library: Library, a: DictionaryManifest, b: DictionaryManife
 
 
 def read_measures(library: Library, a: DictionaryManifest, b: DictionaryManifest) -> Measures | None:
-    """What was measured of the atoms of two dictionaries, None while nothing was. Raises DamagedError."""
+    """Return the measures of the atoms of two dictionaries, or None if there are none.
+
+    Raises DamagedError.
+    """
     summary = kept_summary(library, a, b)
     if summary is None:
         return None
@@ -206,12 +232,15 @@ def read_measures(library: Library, a: DictionaryManifest, b: DictionaryManifest
 def kept_pairs(
     library: Library, records: Sequence[DictionaryManifest], summary: str = SUMMARY_FILE
 ) -> dict[str, tuple[DictionaryManifest, DictionaryManifest]]:
-    """Which pairs of these dictionaries are compared, by the name of the comparison's folder, in order of the records.
+    """Return the compared pairs of dictionaries, by name of the comparison's folder.
+
+    They are in order of the records.
 
     Args:
-        library: where.
+        library: the library that holds them.
         records: the dictionaries.
-        summary: the file that a folder of such a pair has: that of a comparison, or of a transplant.
+        summary: name of the file that the folder of a pair must contain: the summary of a comparison, or of a
+            transplant.
     """
     try:
         names = [path.parent.name for path in library.comparisons.glob(f"*/{summary}")]
@@ -223,20 +252,21 @@ def kept_pairs(
 def named_pairs(
     library: Library, records: Sequence[DictionaryManifest], names: Iterable[str]
 ) -> dict[str, tuple[DictionaryManifest, DictionaryManifest]]:
-    """Which pairs of these dictionaries folders of comparisons are named for, in order of the records.
+    """Return the pairs of dictionaries that folder names refer to, by name.
 
-    What is left of dictionaries that are not among them, or were built anew since, is passed over.
+    They are in order of the records. Folders of dictionaries that are not in the records, or that were built again
+    since the comparison, are ignored.
 
     Args:
-        library: where.
+        library: the library that holds them.
         records: the dictionaries.
-        names: of the folders.
+        names: names of the folders of comparisons.
     """
     places = {record.id: place for place, record in enumerate(records)}
     found = {}
     for name in names:
         ids = name.rpartition("-")[0]
-        for at in range(len(ids)):  # an id may hold two dashes itself
+        for at in range(len(ids)):  # an id may itself contain two dashes
             a, b = places.get(ids[:at]), places.get(ids[at + 2 :])
             if a is not None and b is not None and name == folder_of(library, records[a], records[b]).name:
                 found[name] = a, b
@@ -244,6 +274,6 @@ def named_pairs(
 
 
 def digest_of(a: DictionaryManifest, b: DictionaryManifest) -> str:
-    """Hash of the two indexes and the report's version, for its folder's name."""
+    """Return a hash of the two indexes and the version, for the folder's name."""
     identity = [str(VERSION), a.files[INDEX_FILE], b.files[INDEX_FILE]]
     return hashlib.sha256("\n".join(identity).encode()).hexdigest()[:10]

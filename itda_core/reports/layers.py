@@ -1,4 +1,4 @@
-"""The stored layer similarity of two models; untrusted when read."""
+"""Stored layer similarity of two models; untrusted when read."""
 
 import hashlib
 from collections.abc import Mapping
@@ -24,69 +24,75 @@ LAYER_MEASURES = {
     "svcca_directions": "SVCCA, 20 directions",
     "linear_regression": "Linear regression",
 }
-"""Measures by their name in `itda_core.similarity` (and what is not its default) → their name for people; those on
-dictionaries first. A report of before there was one of them lacks it."""
+"""Name of a measure in `itda_core.similarity` (with any parameter that is not the default) → displayed name; measures
+on dictionaries first. A report that is older than a measure does not contain it."""
 BENCHED = LAYER_MEASURES | {"error_correlation": "ITDA: correlation of errors", "transplant": "ITDA: transplanting"}
-"""Those that `itda bench layers` holds against each other, likewise."""
+"""Measures that `itda bench layers` compares, in the same form."""
 OLD_REPORT = (
     "not measured, since the report was made before there was this measure; delete it from comparisons/ to measure anew"
 )
-"""What is said of measures that a report says nothing of."""
+"""Message for measures that a report does not contain."""
 REPORTS = "layers--*.json"
-"""Which files in comparisons/ are reports on layers."""
+"""Pattern of the files in comparisons/ that are reports on layers."""
 DEFAULT = LayersSettings()
-"""What layers are compared on unless something else is asked for."""
-VERSION = 2  # of what is measured: a report by an earlier version has another name
+"""Default settings for the comparison of layers."""
+VERSION = 2  # of the measured values: a report of an earlier version has another file name
 _REMEDY = "delete its file in comparisons/"
 
 
 @dataclass(frozen=True)
 class LayerSimilarity:
-    """What is known of the layers of two models. Lists of lists are [layers of A][layers of B]."""
+    """Similarity of the layers of two models.
+
+    Nested tuples are indexed [layer of A][layer of B].
+    """
 
     a: str
-    """Name of the one on the left."""
+    """Name of the model on the left."""
     b: str
-    """Name of the one on the right."""
+    """Name of the model on the right."""
     hooks: tuple[str, str]
-    """The place in the blocks, of each."""
+    """Position within the blocks at which activations are captured, for each model."""
     corpus: str
     """Id of the corpus that both read."""
     key: Key
-    """What makes tokens the same: `token` (document and position) or `characters` (where in the text it ends)."""
+    """Criterion for equal tokens: `token` (document and position) or `characters` (document and end in the text)."""
     tokens: Count
-    """Tokens that are compared."""
+    """Number of tokens that are compared."""
     coverage: tuple[Share, Share]
-    """Share of the tokens that each read which the other has too."""
+    """For each model, the share of the tokens it read that the other also read."""
     l0: Positive
     """Pursuit steps of the dictionaries."""
     threshold: Finite
     """Relative error above which a token became an atom."""
     atoms: tuple[tuple[Count, ...], tuple[Count, ...]]
-    """Atoms of each layer's dictionary, of each model."""
+    """Number of atoms of each layer's dictionary, for each model."""
     union: Share
-    """Jaccard of the sources of all layers together (the paper, §5.2)."""
+    """Jaccard similarity of the sources of all layers together (ITDA paper, §5.2)."""
     union_interval: ShareInterval
     """95 % bootstrap interval of `union` over documents."""
     union_chance: Share
-    """The union to expect if each model had chosen as many sources blindly among the tokens compared."""
+    """Expected `union` if each model had chosen as many sources at random among the compared tokens."""
     union_sources: tuple[Count, Count]
-    """Distinct sources of all layers together, of each model."""
+    """Number of distinct sources of all layers together, for each model."""
     values: Mapping[str, tuple[tuple[Finite, ...], ...]]
-    """By measure; larger is more alike."""
+    """Matrix of similarities, by measure; a larger value is more similar."""
     left_out: Mapping[str, str]
-    """By measure: why it has no values."""
+    """Reason for missing values, by measure."""
     cautions: Mapping[str, str] = field(default_factory=dict)
-    """By measure: what is to be borne in mind about its values."""
+    """Caution about the values, by measure."""
 
     @property
     def unmeasured(self) -> list[str]:
-        """Measures that the report says nothing of, since it was made before there were such."""
+        """Measures that the report does not contain, since it is older than them."""
         return [name for name in LAYER_MEASURES if name not in self.values and name not in self.left_out]
 
     @classmethod
     def parse(cls, raw: Any) -> "LayerSimilarity":
-        """Read a report, which may be untrusted. Raises DamagedError, or NewerError for a later version."""
+        """Parse a report, which may be untrusted.
+
+        Raises DamagedError, or NewerError for a later version.
+        """
         what = "a report on layers"
         if isinstance(raw, dict):
             check_format(raw.get("version", VERSION), VERSION, what, _REMEDY)
@@ -106,7 +112,10 @@ class LayerSimilarity:
 
 
 def path_of(library: Library, a: DictionaryManifest, b: DictionaryManifest, settings: LayersSettings) -> Path:
-    """Where the report on the models of two dictionaries lies, or would."""
+    """Return the path of the report on the models of two dictionaries.
+
+    The report may not exist.
+    """
     identity = [VERSION, asdict(settings)]
     for each in (a, b):
         identity += [each.weights_sha256, each.tokenizer_sha256, each.site.hook, each.corpus, asdict(each.cut)]
@@ -117,6 +126,9 @@ def path_of(library: Library, a: DictionaryManifest, b: DictionaryManifest, sett
 def read_layers(
     library: Library, a: DictionaryManifest, b: DictionaryManifest, settings: LayersSettings = DEFAULT
 ) -> LayerSimilarity | None:
-    """The report on the models of two dictionaries, None while there is none. Raises DamagedError."""
+    """Return the report on the models of two dictionaries, or None if there is none.
+
+    Raises DamagedError, or NewerError for one of a later version.
+    """
     path = path_of(library, a, b, settings)
     return LayerSimilarity.parse(read_json(path)) if is_file(path) else None

@@ -1,6 +1,7 @@
-"""What a job is asked for and found of how much single latents tell of a token: the report lies beside the dictionary.
+"""Stored report of probing single latents for token properties.
 
-Nothing here imports torch: pages read reports. `itda_core.evaluation.probing.probe` makes them.
+The report is stored beside the dictionary. Nothing here imports torch, since pages read reports;
+`itda_core.evaluation.probing` makes them.
 """
 
 from dataclasses import asdict, dataclass
@@ -9,7 +10,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator
 
-from itda_core.common.errors import DamagedError, UserError
+from itda_core.common.errors import DamagedError
 from itda_core.common.files import is_file, read_json, write_sealed
 from itda_core.common.layout import ATOMS_FILE
 from itda_core.common.validate import Count, Finite, Positive, Share, check_format, damaged, parse
@@ -17,8 +18,8 @@ from itda_core.library.manifest import DictionaryManifest
 from itda_core.reports.quality import Measured, OrderedMeasured
 
 PROBING_FILE = "probing.json"
-"""A report's name in the folder of the dictionary."""
-_VERSION = 1  # of what is measured: a report of an earlier version is measured anew
+"""Name of the report in the dictionary's folder."""
+_VERSION = 1  # of the measured values: a report of an earlier version is measured again
 _REMEDY = "delete it and probe again"
 
 ITDA, RANDOM_ATOMS, DIMENSIONS, DIRECTIONS, SAE = "itda", "random", "raw", "directions", "sae:"
@@ -28,39 +29,23 @@ CODER_WORDS = {
     DIMENSIONS: "the model's own dimensions",
     DIRECTIONS: "random directions",
 }
-"""What is probed, by the name that it has in a report; an SAE's name is `sae:` and its id."""
-
-
-@dataclass(frozen=True)
-class ProbingSettings:
-    """How much is probed."""
-
-    tokens: int = 40_000
-    """Tokens to read at most."""
-    seed: int = 0
-    """Of the split, of random atoms and of random directions."""
-
-    def __post_init__(self) -> None:
-        if not 1000 <= self.tokens < 2**31:
-            raise UserError(f"tokens is {self.tokens}: probes need 1000 or more, and take fewer than 2^31")
-        if not 0 <= self.seed < 2**32:
-            raise UserError(f"seed is {self.seed}: give a whole number from 0 to 2^32 − 1")
+"""Name of a coder in a report → displayed name; an SAE's name is `sae:` and its id."""
 
 
 @dataclass(frozen=True)
 class ProbedCoder:
-    """Something whose latents were probed."""
+    """Coder whose latents were probed."""
 
     name: str
     """One of CODER_WORDS, or `sae:` and an SAE's id."""
     latents: Count
-    """How many latents it has."""
+    """Number of its latents."""
     active: Finite
-    """How many of them a token has, on average, that are not zero."""
+    """Mean number of nonzero latents per token."""
 
     @property
     def words(self) -> str:
-        """What it is called on a page."""
+        """Displayed name."""
         is_sae = self.name.startswith(SAE)
         return f"SAE {self.name.removeprefix(SAE)}" if is_sae else CODER_WORDS.get(self.name, self.name)
 
@@ -72,96 +57,99 @@ def _check_shares(found: Measured) -> Measured:
 
 
 SharesMeasured = Annotated[OrderedMeasured, AfterValidator(_check_shares)]
-"""A mean of shares with its interval."""
+"""Mean of shares, with its interval."""
 
 
 @dataclass(frozen=True)
 class Score:
-    """How well a property is told from k latents of a coder, or all properties on average."""
+    """Accuracy of probes on k latents of a coder, for a property or a mean over all."""
 
     coder: str
     """Name of the coder."""
     k: Positive | None
-    """Latents that the probe reads; None for all."""
+    """Number of latents that the probe reads; None for all."""
     accuracy: SharesMeasured
-    """Balanced accuracy on the test tokens: the mean of the shares of those with and of those without the property
-    that are told right. 0.5 is what any guess has that does not look. With its 95 % bootstrap interval over test
-    documents."""
+    """Balanced accuracy on the test tokens, with its 95 % bootstrap interval over test documents: the mean of the
+    shares of correctly classified tokens among those with and among those without the property. A guess that ignores
+    the token has 0.5."""
     lead: OrderedMeasured | None
-    """By how much that is more than the dictionary's own atoms have with as many latents, the same documents drawn for
-    both; None for the atoms themselves."""
+    """Difference from the accuracy of the dictionary's own atoms with as many latents, with its interval from the same
+    draws of documents for both; None for the atoms themselves."""
 
 
 @dataclass(frozen=True)
 class Probe(Score):
-    """A probe for one property."""
+    """Probe for one property."""
 
     auc: Share
     """Area under the ROC curve on the test tokens."""
     precision: Share | None
-    """Of the test tokens that the probe says have it, the share that does; None where it says so of none."""
+    """Share of the test tokens classified as positive that have the property; None if none is classified so."""
     recall: Share
-    """Of the test tokens that have the property, the share that the probe says so of."""
+    """Share of the test tokens with the property that are classified as positive."""
     latents: tuple[Count, ...]
-    """The latents that it reads, the one with the largest difference between the classes first; empty where all."""
+    """Latents that it reads, that with the largest difference between the classes first; empty if it reads all."""
     signs: tuple[Literal[-1, 1], ...]
-    """Of each: 1 where it is larger on tokens that have the property, −1 where it is smaller."""
+    """For each latent: 1 if it is larger on tokens with the property, −1 if it is smaller."""
 
 
 @dataclass(frozen=True)
 class ProbedProperty:
-    """One property, and every probe for it."""
+    """Property with all of its probes."""
 
     name: str
-    """Its name, see `evaluation.labels.property_of`."""
+    """Name of the property, see `itda_core.reports.properties.property_of`."""
     tokens: Count
-    """Tokens that have it."""
+    """Number of tokens with the property."""
     documents: Count
-    """Documents that those are of."""
+    """Number of documents that contain those tokens."""
     test_tokens: Count
-    """Those among the test tokens."""
+    """Number of test tokens with the property."""
     by_position: Share
-    """Balanced accuracy from nothing but the token's position in its document."""
+    """Balanced accuracy from the token's position in its document alone."""
     by_token: Share
-    """Balanced accuracy from nothing but which token it is."""
+    """Balanced accuracy from the token's identity alone."""
     probes: tuple[Probe, ...]
-    """By coder and k."""
+    """Probes, by coder and k."""
 
 
 @dataclass(frozen=True)
 class Probing:
-    """How much single latents tell, for a dictionary and what it is held against."""
+    """Report on probing a dictionary and the coders that it is compared with."""
 
     id: str
     """Id of the dictionary."""
     atoms_sha256: str
-    """Hash of its atoms: a dictionary that was built anew has no report."""
+    """Hash of its atoms; the report does not apply to a dictionary that was built again."""
     asked: Count
-    """Tokens that were asked for."""
+    """Number of tokens requested."""
     seed: Count
-    """Of the split, of random atoms and of random directions."""
+    """Seed of the split, of random atoms and of random directions."""
     tokens: Count
-    """Tokens that were probed: none of white space, all of documents that the dictionary was not built from."""
+    """Number of probed tokens: none is white space, and all are in documents that the dictionary was not built from."""
     documents: Count
-    """Documents that they are of."""
+    """Number of documents that contain them."""
     test_tokens: Count
-    """Those that no probe was trained on."""
+    """Number of tokens that no probe was trained on."""
     test_documents: Count
-    """Documents that those are of; none has tokens on both sides."""
+    """Number of documents that contain the test tokens; no document has both training and test tokens."""
     coders: tuple[ProbedCoder, ...]
-    """What was probed, the dictionary first."""
+    """Coders that were probed, the dictionary first."""
     properties: tuple[ProbedProperty, ...]
-    """Those that enough tokens have, and enough lack."""
+    """Properties that enough tokens have and enough tokens lack."""
     means: tuple[Score, ...]
-    """By coder and k, the mean over all properties."""
+    """Mean over all properties, by coder and k."""
     left_out: dict[str, str]
-    """Properties that could not be probed → why."""
+    """Property that could not be probed → reason."""
     seconds: Finite
-    """Time that it took."""
+    """Duration of probing."""
 
     @classmethod
     def parse(cls, raw: Any) -> "Probing":
-        """Read a report, which may be untrusted. Raises DamagedError."""
+        """Parse a report, which may be untrusted.
+
+        Raises DamagedError.
+        """
         report = parse(cls, raw, PROBING_FILE, _REMEDY)
         try:
             report._check()
@@ -198,14 +186,17 @@ class Probing:
 
 
 def write_probing(report: Probing, folder: Path) -> None:
-    """Keep a report in the folder of its dictionary. Raises OSError where it cannot be written."""
+    """Write a report to the folder of its dictionary.
+
+    Raises OSError if it cannot be written.
+    """
     write_sealed(folder / PROBING_FILE, {"version": _VERSION, **asdict(report)})
 
 
 def read_probing(record: DictionaryManifest, folder: Path) -> Probing | None:
-    """The report on a dictionary, which lies in its folder.
+    """Return the report on a dictionary, which is stored in its folder.
 
-    None while there is none: never made, of an earlier version, or made before the dictionary was built anew. Raises
+    None if there is none: never made, of an earlier version, or made before the dictionary was built again. Raises
     DamagedError, or NewerError for one of a later version.
     """
     path = folder / PROBING_FILE

@@ -1,4 +1,4 @@
-"""Token properties that are probed for, by name."""
+"""Token properties that are probed, by name."""
 
 from typing import NamedTuple
 
@@ -6,12 +6,12 @@ from itda_core.common.packages import PACKAGES
 
 
 class Property(NamedTuple):
-    """Something that holds of a token or does not."""
+    """Property that a token either has or lacks."""
 
     words: str
-    """What it is called on a page: `in code`."""
+    """Displayed name, such as `in code`."""
     said: str
-    """What it means, in a sentence."""
+    """Definition, in a sentence."""
 
 
 PROPERTIES = {
@@ -30,14 +30,17 @@ PROPERTIES = {
         "start of a sentence", "The token holds the capital letter that a sentence of prose begins with."
     ),
 }
-"""What is read from the text, by the name that it has in a report."""
+"""Properties that are derived from the text, by name in a report."""
 STANDARD_LIBRARY = "python"
 _PACKAGE_NAMES = {STANDARD_LIBRARY: "Python itself", "sklearn": "scikit-learn"}
 _PACKAGE = "package:"
 
 
 def property_of(name: str) -> Property:
-    """The property with a name that a report uses; one that nobody knows is shown by its name."""
+    """Return the property with a name from a report.
+
+    An unknown property is displayed by its name.
+    """
     if name.startswith(_PACKAGE):
         package = name.removeprefix(_PACKAGE)
         shown = _PACKAGE_NAMES.get(package, package)
@@ -46,6 +49,9 @@ def property_of(name: str) -> Property:
 
 
 def package_of(name: str) -> str:
-    """The name of the property that a document of the installed documentation has by its own name: `package:numpy`."""
+    """Return the name of a document's package property, such as `package:numpy`.
+
+    It is derived from the name of a document of the installed documentation.
+    """
     package = name.split(".", 1)[0]
     return _PACKAGE + (package if package in PACKAGES else STANDARD_LIBRARY)

@@ -1,6 +1,7 @@
-"""What a job measured of how good a dictionary, or a sparse autoencoder, is: the report, kept beside it as JSON.
+"""Stored report on the quality of a dictionary or a sparse autoencoder.
 
-Nothing here imports torch: pages read reports. `itda_core.evaluation` makes them.
+It is stored beside the dictionary or SAE as JSON. Nothing here imports torch, since pages read reports;
+`itda_core.evaluation` makes them.
 """
 
 from collections.abc import Mapping
@@ -21,8 +22,8 @@ from itda_core.library.library import Library
 from itda_core.library.manifest import DictionaryManifest
 
 QUALITY_FILE = "quality.json"
-"""A report's name in the folder of what it is of."""
-_VERSION = 2  # of what is measured: a report of an earlier version is no report
+"""Name of the report in the folder of the dictionary or SAE."""
+_VERSION = 2  # of the measured values: a report of an earlier version is ignored
 _REMEDY = "delete it and measure again"
 
 QUALITY_METRICS = {
@@ -37,24 +38,24 @@ QUALITY_METRICS = {
     "negative": "negative coefficients",
     "large_negative": "large negative coefficients",
 }
-"""What is measured, by the name it has in a report → its words on a page; `evaluation.measures` defines each."""
+"""Name of a measure in a report → displayed name; `evaluation.measures` defines each."""
 PAIRED = ("ce_loss_score", "variance_explained")
-"""Measures that are kept by document too, so that two settings can be compared on the same draws of documents; larger
-is better for each."""
+"""Measures that are also stored by document, so that two settings can be compared on the same draws of documents; a
+larger value is better for each."""
 _SHARES = {"density", "dead", "negative", "large_negative"}
 _AT_MOST_ONE = {*_SHARES, "variance_explained"}
 _AT_LEAST_ZERO = {*_SHARES, "relative_error", "ce_loss", "kl", "l0"}
 
 
 class Measured(NamedTuple):
-    """A mean and its 95 % interval."""
+    """Mean with its 95 % interval."""
 
     value: Finite
-    """The mean over the measured tokens."""
+    """Mean over the measured tokens."""
     low: Finite
-    """Lower end of its 95 % interval over documents: a bootstrap's, for density and dead latents a jackknife's."""
+    """Lower end of its 95 % interval over documents: bootstrap, or jackknife for density and dead latents."""
     high: Finite
-    """Upper end."""
+    """Upper end of the interval."""
 
 
 def _check_order(found: Measured) -> Measured:
@@ -75,71 +76,74 @@ def _known_sums(found: dict[str, tuple[float, ...]]) -> dict[str, tuple[float, .
 
 
 OrderedMeasured = Annotated[Measured, AfterValidator(_check_order)]
-"""A mean whose interval is not upside down."""
+"""Mean whose interval has its ends in order."""
 DocumentSums = Annotated[dict[str, tuple[Finite, ...]], AfterValidator(_known_sums)]
-"""Of each of PAIRED: one value for each document."""
+"""One value per document, by measure of PAIRED."""
 
 
 @dataclass(frozen=True)
 class Point:
-    """One setting: so many latents, so many of them at a token."""
+    """Measures at one setting: number of latents, and of active ones per token."""
 
     latents: Count
-    """Latents that could be used: of a dictionary the first so many atoms, in order of admission."""
+    """Number of available latents; for a dictionary its first atoms, in order of admission."""
     l0: Count
-    """Pursuit steps; of an SAE the active latents that it allows, or the mean where it allows any number."""
+    """Pursuit steps; for an SAE the number of active latents that it allows, or the mean if it allows any number."""
     measured: Annotated[dict[str, OrderedMeasured], AfterValidator(_known_metrics)]
-    """By name, of QUALITY_METRICS; what cannot be measured is left out."""
+    """Measures by name in QUALITY_METRICS; those that cannot be measured are left out."""
     by_document: DocumentSums = field(default_factory=dict)
-    """Of each of PAIRED that was measured: what each document adds to its numerator."""
+    """Each document's contribution to the numerator, for each of PAIRED that was measured."""
 
 
 @dataclass(frozen=True)
 class Series:
-    """One way to code the same activations, at several settings."""
+    """Measures of one coder on the same activations, at several settings."""
 
     name: str
-    """`itda`: the dictionary's own atoms; `random`: as many activations drawn at random; `sae`: an SAE's latents."""
+    """`itda`: the dictionary's own atoms; `random`: as many randomly drawn activations; `sae`: an SAE's latents."""
     points: tuple[Point, ...]
-    """In order of latents and L0."""
+    """Points, in order of latents and L0."""
 
 
 @dataclass(frozen=True)
 class Quality:
-    """How good a dictionary or an SAE is, on tokens that it was not built from, if there are any."""
+    """Quality of a dictionary or SAE, on tokens not used to build it if there are any."""
 
     id: str
     """Id of the dictionary or the SAE."""
     tokens: Count
-    """Tokens measured."""
+    """Number of measured tokens."""
     documents: Count
-    """Documents that they are of; the intervals draw these anew."""
+    """Number of documents that contain them; the intervals are computed by resampling these."""
     ce_original: Finite | None
     """Mean next-token cross-entropy of the unchanged model, in nats, over the predictions made at these tokens; None
-    where the model could not be run on."""
+    if the model was not run on them or makes no predictions."""
     ce_zero: Finite | None
-    """The same with the site's activation at these tokens replaced by zeros."""
+    """Cross-entropy as in `ce_original`, with the site's activations at these tokens replaced by zeros."""
     series: tuple[Series, ...]
-    """Ways to code them, the dictionary's or the SAE's own first."""
+    """Measures by coder, the dictionary's or the SAE's own first."""
     seconds: Finite
-    """Time that measuring took."""
+    """Duration of measuring."""
     with_model: bool = True
-    """Whether the model was run. Where it makes no predictions, they are not measured all the same."""
+    """True if the model was run; its predictions are still not measured if it makes none."""
     is_seen: bool = False
-    """Whether the dictionary was built from the measured tokens: nothing was held out, and there is no other text. Such
-    figures flatter, random atoms as well."""
+    """True if the dictionary was built from the measured tokens, since nothing was held out and there is no other text.
+    Such values are optimistic, also for random atoms."""
     sources: tuple[Count, ...] = ()
-    """The documents, by their ordinals in the corpus, rising."""
+    """Ordinals of the documents in the corpus, in ascending order."""
     by_document: DocumentSums = field(default_factory=dict)
-    """Of each of PAIRED: what each document adds to its denominator, which is the same for all points."""
+    """Each document's contribution to the denominator, for each of PAIRED; it is the same for all points."""
     of_sha256: str = ""
-    """SHA-256 of the file of its vectors: of a dictionary `atoms.safetensors`, of an SAE its weights."""
+    """SHA-256 of the file of its vectors: `atoms.safetensors` of a dictionary, the weights of an SAE."""
     settings: MeasureSettings = field(default_factory=MeasureSettings)
-    """What a dictionary was asked to be measured at; of an SAE its tokens alone."""
+    """Requested settings; for an SAE only the number of tokens is used."""
 
     @classmethod
     def parse(cls, raw: Any) -> "Quality":
-        """Read a report, which may be untrusted. Raises DamagedError."""
+        """Parse a report, which may be untrusted.
+
+        Raises DamagedError.
+        """
         found = parse(cls, raw, QUALITY_FILE, _REMEDY)
         sums = [found.by_document, *(point.by_document for series in found.series for point in series.points)]
         if any(len(values) != len(found.sources) for each in sums for values in each.values()):
@@ -148,14 +152,18 @@ class Quality:
 
 
 def write_quality(quality: Quality, folder: Path) -> None:
-    """Keep a report in the folder of what it is of. Raises OSError where it cannot be written."""
+    """Write a report to the folder of its dictionary or SAE.
+
+    Raises OSError if it cannot be written.
+    """
     write_sealed(folder / QUALITY_FILE, {"version": _VERSION, **asdict(quality)})
 
 
 def read_quality(folder: Path) -> Quality | None:
-    """The report on what lies in a folder; None while there is none but of an earlier version.
+    """Return the report on the dictionary or SAE that is stored in a folder.
 
-    Raises DamagedError, or NewerError for one of a later version.
+    None if there is none, or only one of an earlier version. Raises DamagedError, or NewerError for one of a later
+    version.
     """
     path = folder / QUALITY_FILE
     if not is_file(path):
@@ -167,7 +175,7 @@ def read_quality(folder: Path) -> Quality | None:
 
 
 def dictionary_quality(library: Library, record: DictionaryManifest) -> Quality | None:
-    """The report on a dictionary of a library; None while there is none.
+    """Return the report on a dictionary of a library, or None if there is none.
 
     Raises:
         DamagedError: it is damaged, or of another dictionary.
@@ -182,30 +190,30 @@ def dictionary_quality(library: Library, record: DictionaryManifest) -> Quality 
 
 
 class ByDocument(Protocol):
-    """What points were measured on, as `Quality` has it."""
+    """Protocol of the documents that points were measured on, as in `Quality`."""
 
     @property
     def sources(self) -> tuple[int, ...]:
-        """The documents."""
+        """Ordinals of the documents in the corpus."""
         ...
 
     @property
     def by_document(self) -> Mapping[str, tuple[float, ...]]:
-        """Of each of PAIRED: what each document adds to its denominator."""
+        """Each document's contribution to the denominator, for each of PAIRED."""
         ...
 
 
 def paired_differences(one: Point, of_one: ByDocument, other: Point, of_other: ByDocument) -> dict[str, Measured]:
-    """By how much one point is above another, in each of PAIRED, with the 95 % interval of the difference.
+    """Return the difference of two points in each of PAIRED, with its 95 % interval.
 
-    Both are drawn the same documents. A measure that either lacks is left out; all are where they were not measured on
-    the same documents.
+    The difference is `one` minus `other`. The same draws of documents are used for both. A measure that either lacks is
+    left out; all are left out if the points were not measured on the same documents.
 
     Args:
         one: a point.
-        of_one: what it was measured on.
+        of_one: the documents that it was measured on.
         other: another point.
-        of_other: what that was measured on.
+        of_other: the documents that `other` was measured on.
     """
     if of_one.sources != of_other.sources:
         return {}

@@ -1,4 +1,4 @@
-"""The stored transplant of a dictionary; untrusted when read."""
+"""Stored transplant of a dictionary; untrusted when read."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,7 +18,7 @@ from itda_core.queries.atoms import Index
 from itda_core.reports.comparison import Key, folder_of
 
 CONTEXTS = 16
-"""Tokens kept of each transplanted atom: its largest coefficients. Some of them read the same, and are shown once."""
+"""Tokens stored for each transplanted atom, those with its largest coefficients. Identical passages are shown once."""
 ATOM_SCHEMA = pa.schema(
     {
         "atom": pa.int32(),
@@ -30,29 +30,30 @@ ATOM_SCHEMA = pa.schema(
         "correlation": pa.float32(),
     }
 )
-"""Of each atom of A: its source's ordinal in B's index; on how many common tokens its transplant fires, the atom
-itself, and both; the transplant's largest absolute coefficient; and the correlation of the two's coefficients. All but
-`atom` are missing where it has no transplant; the correlation is, too, where either never fires."""
+"""For each atom of A: its source's ordinal in B's index; the numbers of common tokens on which its transplant, the atom
+itself, and both fire; the transplant's largest absolute coefficient; and the correlation of their coefficients. All but
+`atom` are missing if it has no transplant; the correlation is also missing if either never fires."""
 CONTEXT_SCHEMA = pa.schema({"atom": pa.int32(), "rank": pa.int32(), "token": pa.int32(), "coefficient": pa.float32()})
-"""Of each token that a transplant fires on most: the atom of A, its place from 0, its ordinal in B's index."""
+"""For each of a transplant's strongest tokens: atom of A, rank from 0, ordinal in B's index, coefficient."""
 SUMMARY_FILE = "transplant.json"
 ATOMS_FILE, CONTEXTS_FILE = "transplant-atoms.parquet", "transplant-contexts.parquet"
-VERSION = 2  # of what is measured: what an earlier version kept is not read
+VERSION = 2  # of the measured values: data of an earlier version is not read
 ATOM_COLUMNS = tuple(ATOM_SCHEMA.names)
 CONTEXT_COLUMNS = tuple(CONTEXT_SCHEMA.names)
 
 
 def read_atoms(path: Path, n_atoms: int, n_read: int, n_common: int) -> pd.DataFrame:
-    """Read the table of A's atoms: ATOM_COLUMNS.
+    """Read the table of A's atoms, with the columns ATOM_COLUMNS.
 
     Args:
         path: the file.
-        n_atoms: atoms of A.
-        n_read: tokens in B's index.
-        n_common: tokens that both captured.
+        n_atoms: number of atoms of A.
+        n_read: number of tokens in B's index.
+        n_common: number of tokens that both captured.
 
     Raises:
-        ValueError: the file cannot be read, or holds what cannot be; it says what the file does, to follow its name.
+        ValueError: the file cannot be read, or holds invalid values; the message is a predicate, to follow the file's
+            name.
     """
     frame = read_table(path, ATOM_SCHEMA, n_atoms)
     if not is_numbered(frame, "atom", np.arange(n_atoms)):
@@ -64,7 +65,7 @@ def read_atoms(path: Path, n_atoms: int, n_read: int, n_common: int) -> pd.DataF
     if not found["token"].between(0, n_read - 1).all():
         raise ValueError("names tokens that there are not")
     fires, fires_a, together = (found[name].to_numpy(np.int64) for name in ("fires", "fires_a", "together"))
-    # An atom's own source is a common token, and left out.
+    # An atom's own source is a common token that is not counted.
     fires_on = np.maximum(fires, fires_a)
     if not ((together >= 0) & (together <= np.minimum(fires, fires_a)) & (fires_on < n_common)).all():
         raise ValueError("has counts that cannot be")
@@ -79,15 +80,17 @@ def read_atoms(path: Path, n_atoms: int, n_read: int, n_common: int) -> pd.DataF
 
 
 def read_contexts(path: Path, atoms: pd.DataFrame, n_read: int) -> pd.DataFrame:
-    """Read the table of tokens, by atom and rank: CONTEXT_COLUMNS, with nothing missing.
+    """Read the table of tokens, by atom and rank, with the columns CONTEXT_COLUMNS.
+
+    No value is missing.
 
     Args:
         path: the file.
-        atoms: what `read_atoms` gave, which says how many tokens there are of each atom.
-        n_read: tokens in B's index.
+        atoms: the result of `read_atoms`, which determines the number of tokens of each atom.
+        n_read: number of tokens in B's index.
 
     Raises:
-        ValueError: as `read_atoms` does.
+        ValueError: as in `read_atoms`.
     """
     kept = np.minimum(atoms["fires"].fillna(0).to_numpy(np.int64), CONTEXTS)
     frame = read_table(path, CONTEXT_SCHEMA, int(kept.sum()))
@@ -111,76 +114,79 @@ _REMEDY = f"delete its {SUMMARY_FILE} and compute it again"
 
 @dataclass(frozen=True)
 class TransplantSummary:
-    """What is known of A's dictionary in B as a whole."""
+    """Summary of the transplant of A's dictionary to B."""
 
     a: str
-    """Id of the dictionary whose atoms they are."""
+    """Id of the dictionary whose atoms are transplanted."""
     b: str
-    """Id of a dictionary of the model that they are carried over to."""
+    """Id of a dictionary of the model to which they are transplanted."""
     key: Key
-    """What makes a token of B the same as A's: `token` (document and position) or `characters` (where it ends)."""
+    """Criterion for equal tokens of A and B: `token` (document and position) or `characters` (document and end)."""
     atoms: Count
-    """Atoms of A."""
+    """Number of atoms of A."""
     transplanted: Count
-    """Those that have a transplant."""
+    """Number of those that have a transplant."""
     tokens: Count
-    """Tokens that both captured."""
+    """Number of tokens that both captured."""
     l0: Count
-    """Pursuit steps: A's."""
+    """Pursuit steps, those of A."""
     compared: Count
-    """Atoms whose coefficients correlate with their transplant's: those of which both fire."""
+    """Number of atoms with a correlation between their and their transplant's coefficients: both of them fire."""
     silent: Count
-    """Transplants that never fire."""
+    """Number of transplants that never fire."""
     correlation: Annotated[float, Field(ge=-1, le=1)] | None
-    """Median of the correlation over the atoms `compared`; None where there are none."""
+    """Median correlation over the `compared` atoms; None if there are none."""
     relative_error: Annotated[Finite, Field(ge=0)] | None
-    """Mean relative error of B's activations as A's sources decompose them, over common tokens that are no source;
-    None where all of them are sources."""
+    """Mean relative error of the decomposition of B's activations by A's sources, over common tokens that are not a
+    source; None if all of them are sources."""
 
     @classmethod
     def parse(cls, said: Any) -> "TransplantSummary":
-        """Read what may come from a stranger's library. Raises DamagedError."""
+        """Parse a summary, which may be untrusted.
+
+        Raises DamagedError.
+        """
         return parse(cls, said, "the transplant", _REMEDY)
 
 
 class TransplantedAtom(NamedTuple):
-    """What became of one atom of A in B, over the tokens that both captured without its source."""
+    """Statistics of one atom of A in B, over common tokens other than its source."""
 
     token: int
     """Its source's ordinal in B's index."""
     fires: int
-    """Tokens that its transplant fires on."""
+    """Number of tokens on which its transplant fires."""
     fires_a: int
-    """Tokens that the atom itself fires on."""
+    """Number of tokens on which the atom itself fires."""
     together: int
-    """Tokens that both fire on."""
+    """Number of tokens on which both fire."""
     strongest: float
-    """The transplant's largest absolute coefficient; 0 where it never fires."""
+    """Largest absolute coefficient of the transplant; 0 if it never fires."""
     correlation: float | None
-    """Pearson correlation of their coefficients, 0 where one does not fire; None where either never fires."""
+    """Pearson correlation of their coefficients, which are 0 on tokens without firing; None if either never fires."""
 
 
 @dataclass(frozen=True)
 class _Kept:
-    """What a summary says of the tables beside it."""
+    """Part of a summary that describes the tables beside it."""
 
     files: dict[str, str]
-    """SHA-256 of each."""
+    """SHA-256 of each table."""
 
 
 @dataclass(frozen=True)
 class Transplant:
-    """A's dictionary carried over to B."""
+    """Transplant of A's dictionary to B."""
 
     summary: TransplantSummary
-    """The whole of it."""
+    """Summary over all atoms."""
     atoms: pd.DataFrame
-    """A row for each atom of A: ATOM_COLUMNS."""
+    """One row per atom of A, with the columns ATOM_COLUMNS."""
     contexts: pd.DataFrame
-    """By atom and rank: CONTEXT_COLUMNS."""
+    """Strongest tokens by atom and rank, with the columns CONTEXT_COLUMNS."""
 
     def atom(self, atom: int) -> TransplantedAtom | None:
-        """What became of an atom of A; None where it has no transplant."""
+        """Return the statistics of an atom of A, or None if it has no transplant."""
         found = {name: self.atoms[name].tolist()[atom] for name in ATOM_COLUMNS}
         if pd.isna(found["token"]):
             return None
@@ -194,13 +200,19 @@ class Transplant:
         )
 
     def examples(self, atom: int) -> pd.DataFrame:
-        """Where an atom's transplant has its largest coefficients, the largest first: token (of B), coefficient."""
+        """Return the tokens with the largest coefficients of an atom's transplant.
+
+        Columns: token (of B), coefficient; the largest first.
+        """
         first, stop = np.searchsorted(self.contexts["atom"].to_numpy(), [atom, atom + 1])
         return self.contexts.iloc[first:stop][["token", "coefficient"]].reset_index(drop=True)
 
 
 def read_transplant(library: Library, a: DictionaryManifest, b: DictionaryManifest) -> Transplant | None:
-    """A's dictionary carried over to B's model, None while it is not. Raises DamagedError, or NewerError."""
+    """Return the transplant of A's dictionary to B's model, or None if there is none.
+
+    One of an earlier version counts as none. Raises DamagedError, or NewerError for one of a later version.
+    """
     folder = folder_of(library, a, b)
     if not is_file(folder / SUMMARY_FILE):
         return None
@@ -222,7 +234,10 @@ def read_transplant(library: Library, a: DictionaryManifest, b: DictionaryManife
 def _read_tables(
     library: Library, a: DictionaryManifest, b: DictionaryManifest, summary: TransplantSummary, folder: Path
 ) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """Both tables of a transplant. Raises ValueError for what is not of these dictionaries, or cannot be."""
+    """Read both tables of a transplant: those of atoms and of contexts.
+
+    Raises ValueError if they are not of these dictionaries, or hold invalid values.
+    """
     expected = (a.id, b.id, a.n_atoms, a.settings.l0)
     if (summary.a, summary.b, summary.atoms, summary.l0) != expected:
         raise ValueError(f"{SUMMARY_FILE} is of other dictionaries")
@@ -246,7 +261,7 @@ def _read_tables(
 
 
 def told_by(atoms: pd.DataFrame) -> dict[str, Any]:
-    """What of a summary follows from the table of A's atoms."""
+    """Return the fields of a summary that follow from the table of A's atoms."""
     correlations = atoms["correlation"].dropna().to_numpy(np.float64)
     return {
         "transplanted": int(np.count_nonzero(atoms["token"].notna())),

@@ -94,7 +94,7 @@ def prepare(x: Any, atoms: Any, steps: int = STEPS) -> Prepared:
         raise TooFewTokens(
             f"{int(others.sum())} tokens are left beside {len(rows)} atoms: give more tokens, or fewer atoms"
         )
-    dictionary = Dictionary(unit[rows], torch.zeros(len(rows), 2), DictionarySettings(count(steps, "steps")))
+    dictionary = Dictionary(unit[rows], torch.zeros(len(rows), 2), DictionarySettings(l0=count(steps, "steps")))
     rest = unit[others]
     left = (rest - dictionary.decode(dictionary.encode(rest), len(rest))).norm(dim=1)
     spread = rest[:: -(-rest.shape[0] * len(rows) // _CELLS)]

@@ -23,11 +23,11 @@ from tests.support.shown_pages import labels, shown, strips
 
 PAGE = """
 import streamlit as st
-from app import parts
+from app.shell import chrome
 from app.panels.quality.probing import show_probing
 def go(probed):
     st.session_state["gone"] = probed
-show_probing(next(each for each in parts.sound_records() if each.id == {id!r}), {chosen!r}, go, {saes!r})
+show_probing(next(each for each in chrome.sound_records() if each.id == {id!r}), {chosen!r}, go, {saes!r})
 st.text("what follows on the page")
 """
 HOSTILE = "<script>window.hacked=1</script> ![x](http://outside.invalid/x.png)"

@@ -12,10 +12,10 @@ from app import resources
 from app.panels.quality.recipes import recipes_table
 from itda_core.cli.command_line import parse
 from itda_core.common.layout import ATOMS_FILE
+from itda_core.common.settings import SaeSettings
 from itda_core.library.library import Library
 from itda_core.library.manifest import DictionaryManifest
 from itda_core.reports.quality import QUALITY_METRICS, Quality, Series, write_quality
-from itda_core.reports.sae import SaeSettings
 from tests.support.page_fixtures import OpenPage, records
 from tests.support.quality_fixtures import L0S, SAE_ID, sizes_of, write_sae
 

@@ -1,6 +1,6 @@
 """`itda verify` finds what was changed in any file of a library, blames nothing else, and goes on after each problem.
 
-`python tests/test_verification.py` prints how many of 100 flipped bits are found, by kind of file.
+`python -m tests.cli.test_verify` prints how many of 100 flipped bits are found, by kind of file.
 """
 
 import json

@@ -166,7 +166,8 @@ SETTINGS = [
 def test_a_builder_goes_on_from_its_state_to_the_same_dictionary(
     activations: torch.Tensor, sources: torch.Tensor, scan: str, method: str
 ) -> None:
-    settings = DictionarySettings(8, 0.05, scan=scan, init="frequent" if scan == "batch" else "empty", method=method)
+    init = "frequent" if scan == "batch" else "empty"
+    settings = DictionarySettings(l0=8, threshold=0.05, scan=scan, init=init, method=method)
     whole, stopped = DictionaryBuilder(settings), DictionaryBuilder(settings)
     for x, labels in batches(activations, sources, 70):
         whole.add(x, labels)
@@ -447,7 +448,7 @@ def test_the_share_of_the_mean_by_its_definition(
     activations: torch.Tensor, sources: torch.Tensor, scale: float
 ) -> None:
     x = (activations + 2) * scale
-    settings = DictionarySettings(6, 0.5)
+    settings = DictionarySettings(l0=6, threshold=0.5)
     builder = DictionaryBuilder(settings)
     for part, labels in batches(x, sources, 70):
         builder = DictionaryBuilder.resume(settings, builder.state(), torch.device("cpu"))

@@ -1,6 +1,6 @@
 """Damaged files of every kind: what pages read says so in one line, and never raises anything else.
 
-`ITDA_MUTATIONS=3000` tries as many of each kind; `python tests/test_file_mutations.py` prints how many raise.
+`ITDA_MUTATIONS=3000` tries as many of each kind; `python -m tests.library.test_file_mutations` prints how many raise.
 """
 
 import json

@@ -1,7 +1,7 @@
-"""Sixty architectures of transformers as tiny random models, and what `load_model` and capture make of each.
+"""99 architectures of transformers as tiny random models, and what `load_model` and capture make of each.
 
-`python tests/architectures.py [NAME…]` prints a table: each architecture, and whether the activations that are captured
-at every layer equal transformers' own `hidden_states` to 1e-5, or the line with which the model is refused.
+`python -m tests.support.architectures [NAME…]` prints a table: each architecture, and whether the captured activations
+of every layer equal transformers' own `hidden_states` to 1e-5, or the line with which the model is refused.
 """
 
 import sys

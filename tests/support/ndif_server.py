@@ -1,6 +1,6 @@
 """A deep-inference server on the loopback interface that speaks nnsight's protocol and truly runs what it is sent.
 
-Run as a process of its own: `python tests/ndif_server.py PORT NAME=FOLDER…` serves each model folder under the
+Run as a process of its own: `python -m tests.support.ndif_server PORT NAME=FOLDER…` serves each model folder under the
 repository id NAME until it is stopped. The project's own package is hidden from it, as it is from a real server, so a
 request that needs it fails here too. `POST /faults` says what is to go wrong next: a list of {"at", "kind"}, each used
 once.

@@ -11,10 +11,11 @@ import pytest
 
 from itda_core.common.files import sha256_of, write_json
 from itda_core.common.layout import ATOMS_FILE, MANIFEST_FILE
+from itda_core.common.settings import SaeSettings
 from itda_core.library.library import Library
 from itda_core.library.manifest import DictionaryManifest
 from itda_core.reports.quality import PAIRED, Measured, Point, Quality, Series, write_quality
-from itda_core.reports.sae import SAE_FILES, WEIGHTS_FILE, SaeRecord, SaeSettings
+from itda_core.reports.sae import SAE_FILES, WEIGHTS_FILE, SaeRecord
 from tests.support.page_fixtures import records
 
 L0S = (4, 8, 16)

@@ -1,4 +1,4 @@
-"""Measures comparing at full size: `python tests/scale_pair.py FOLDER` (from the repository's root; minutes, 2 GB).
+"""Measures comparing at full size: `python -m tests.support.scale_pair FOLDER` (minutes, 2 GB).
 
 Makes a library of two dictionaries of 20,000 atoms over 1,000,000 tokens and 40 codes a token in FOLDER, unless it is
 there, and prints in JSON what `itda compare` takes in time and memory, and how soon the Compare page stands: before the

@@ -1,8 +1,8 @@
 """A small index with everything odd in it, and its tables as they were first written.
 
 `index_tables.json` holds every row of every table, in order, as the first version of `IndexWriter` wrote them: how the
-writer works may change, what it writes may not. `python tests/small_index.py` (from the repository's root) writes the
-file anew, for a change that is meant.
+writer works may change, what it writes may not. `python -m tests.support.small_index` writes the file
+again, for a change that is meant.
 """
 
 import json

@@ -14,7 +14,7 @@ from itda_core.capture.store import pack, record_activations
 from itda_core.common.bootstrap import Interval
 from itda_core.common.files import read_json, sha256_of, write_hash, write_sealed
 from itda_core.common.layout import ATOMS_FILE, MANIFEST_FILE
-from itda_core.common.settings import CorpusSettings, WindowSettings
+from itda_core.common.settings import CorpusSettings, SaeSettings, WindowSettings
 from itda_core.common.types import Site
 from itda_core.comparison.compare import summarise
 from itda_core.comparison.transplant import _write
@@ -29,7 +29,7 @@ from itda_core.reports.comparison import SUMMARY_FILE as COMPARISON_FILE
 from itda_core.reports.layers import DEFAULT, LAYER_MEASURES, LayerSimilarity, path_of
 from itda_core.reports.probing import ITDA, Probe, ProbedCoder, ProbedProperty, Probing, Score, write_probing
 from itda_core.reports.quality import PAIRED, Measured, Point, Quality, Series, write_quality
-from itda_core.reports.sae import SAE_FILES, WEIGHTS_FILE, SaeRecord, SaeSettings
+from itda_core.reports.sae import SAE_FILES, WEIGHTS_FILE, SaeRecord
 from itda_core.reports.transplant import ATOM_SCHEMA, CONTEXT_SCHEMA, CONTEXTS_FILE, TransplantSummary
 from itda_core.reports.transplant import ATOMS_FILE as TRANSPLANTED_FILE
 from tests.support.small_library import CODES, ID, sign, write_library

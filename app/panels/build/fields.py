@@ -11,7 +11,21 @@ from app.panels.build.form import Checked
 from app.shell import chrome
 from app.state import codec
 from app.state.pages import BuildState
-from itda_core.common.settings import DTYPES, ERRORS, INITS, METHODS, RECIPES, SCANS, WINDOWS
+from itda_core.common.options import options_of
+from itda_core.common.settings import (
+    DTYPES,
+    ERRORS,
+    INITS,
+    METHODS,
+    RECIPES,
+    SCANS,
+    WINDOWS,
+    BuildSettings,
+    CorpusSettings,
+    DictionarySettings,
+    ModelSettings,
+    WindowSettings,
+)
 from itda_core.common.types import HOOKS
 from itda_core.corpus.store import Corpus
 from itda_core.models.bundled import demo_models
@@ -36,12 +50,12 @@ RECIPE_NAMES = {
     "pruned": "pruned: those used most",
     "random": "random",
 }
-RECIPE_HELP = (
-    "Over the threshold: an activation becomes an atom when those before it explain it badly. Pruned: as many atoms, "
-    "those used most of the published ones and three times as many random ones; they explain more of the "
-    "variance, predictions lose about as much, and building takes longer. Random: as many, drawn at random, to compare "
-    "the others with."
-)
+HELP = {
+    each.name: each.help
+    for settings in (ModelSettings, CorpusSettings, WindowSettings, BuildSettings, DictionarySettings)
+    for each in options_of(settings)
+}
+"""Help of each option of `itda build`, which is the docstring of its setting."""
 DEVICES = ("", "cpu", "cuda", "mps", "auto")
 MORE = (
     "column", "split", "config", "corpus_revision", "documents", "context", "windows", "batch", "keep_first",
@@ -67,6 +81,7 @@ class Form:
         """Draw the widget of a field, set to its value in the URL."""
         key = f"build_{name}"
         st.session_state[key] = getattr(self._form, name)
+        options = {"help": HELP.get(name)} | options
         draw(*given, key=key, on_change=lambda: self._take(name, st.session_state[key]), **options)
         self.complain(name)
 
@@ -105,16 +120,15 @@ def show_form(form: BuildState, checked: Checked, corpora: list[Corpus]) -> None
             "layers",
             st.text_input,
             "Layers",
-            help="Blocks, counted from 0, such as 2,4-6. Each gives a dictionary of its own.",
             max_chars=200,
         )
     with right:
         show_hooks(form, put)
     left, right = st.columns(2)
     with left:
-        put("tokens", st.number_input, "Tokens", min_value=0, step=10_000, help="Stop after so many activations.")
+        put("tokens", st.number_input, "Tokens", min_value=0, step=10_000)
     with right:
-        put("l0", st.number_input, "L0", min_value=0, step=1, help="Pursuit steps for one activation.")
+        put("l0", st.number_input, "L0", min_value=0, step=1)
     left, right = st.columns(2)
     with left:
         put(
@@ -123,8 +137,6 @@ def show_form(form: BuildState, checked: Checked, corpora: list[Corpus]) -> None
             "Threshold",
             step=0.05,
             format="%g",
-            help="An activation that the dictionary reconstructs with a larger error becomes an atom: lower gives "
-            "more atoms.",
         )
     with right:
         put("error", st.selectbox, "The threshold is an error of", ERRORS, format_func=ERROR_NAMES.__getitem__)
@@ -169,11 +181,7 @@ def show_corpus(form: BuildState, put: Form, corpora: list[Corpus]) -> None:
         accept_new_options=True,
         key=key,
         on_change=changed,
-        help="Texts: docs, a text file, a folder of .txt and .md files, a .jsonl, .ndjson, .json, .csv, .tsv or "
-        ".parquet file, or the id of a dataset on the Hub; all but Parquet may be compressed with gzip, bz2 or zst. "
-        "Every tenth document is held out to measure on, so a text, or a folder of fewer than ten, is cut into "
-        "passages of about a window each; a row of a table, and a file of a larger folder, is one document. Type "
-        "anything that is not in the list.",
+        help=HELP["corpus"],
     )
     put.complain("corpus")
 
@@ -192,6 +200,7 @@ def show_hooks(form: BuildState, put: Form) -> None:
         format_func=HOOK_NAMES.__getitem__,
         key=key,
         on_change=lambda: go(hook=",".join(st.session_state[key])),
+        help=HELP["hook"],
     )
     put.complain("hook")
 
@@ -207,7 +216,6 @@ def show_more(put: Form) -> None:
             "column",
             st.text_input,
             "Field with the text",
-            help="In JSON, CSV, TSV, Parquet and datasets.",
             max_chars=200,
         )
         put("split", st.text_input, "Split of a dataset", max_chars=200)
@@ -215,11 +223,11 @@ def show_more(put: Form) -> None:
         put("corpus_revision", st.text_input, "Revision of a dataset", max_chars=200)
         put("context", st.number_input, "Tokens in a window", min_value=0, step=1)
         put("windows", st.selectbox, "Windows", WINDOWS, format_func=WINDOW_NAMES.__getitem__)
-        put("keep_first", st.checkbox, "Capture each window's first token", help="Attention sinks there.")
+        put("keep_first", st.checkbox, "Capture each window's first token")
     with dictionary:
         put("max_atoms", st.number_input, "Atoms at most", min_value=0, step=1000, placeholder="no limit")
         put("method", st.selectbox, "Method", METHODS, format_func=METHOD_NAMES.__getitem__)
-        put("recipe", st.selectbox, "Recipe", RECIPES, format_func=RECIPE_NAMES.__getitem__, help=RECIPE_HELP)
+        put("recipe", st.selectbox, "Recipe", RECIPES, format_func=RECIPE_NAMES.__getitem__)
         put("scan", st.selectbox, "Scan", SCANS, format_func=SCAN_NAMES.__getitem__)
         put("init", st.selectbox, "Start", INITS, format_func=INIT_NAMES.__getitem__)
         put("batch", st.number_input, "Windows in a pass", min_value=0, step=1)
@@ -227,7 +235,6 @@ def show_more(put: Form) -> None:
             "remote",
             st.checkbox,
             "Run the model on NDIF",
-            help="For models too large for any machine here, such as Llama-3.1 405B. It needs a key of NDIF.",
         )
         put(
             "device",
@@ -236,13 +243,11 @@ def show_more(put: Form) -> None:
             DEVICES,
             format_func=lambda name: name or "CUDA, or else the CPU",
             accept_new_options=True,
-            help="auto spreads a large model over all there is, and needs accelerate.",
         )
-        put("dtype", st.selectbox, "Numbers", DTYPES, help="What the model computes in.")
+        put("dtype", st.selectbox, "Numbers", DTYPES)
         put(
             "no_holdout",
             st.checkbox,
             "Build from every document",
-            help="Every tenth is held out otherwise, to measure the error on.",
         )
-        put("keep_activations", st.checkbox, "Keep the activations", help="The model then reads the texts once only.")
+        put("keep_activations", st.checkbox, "Keep the activations")

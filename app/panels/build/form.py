@@ -4,7 +4,7 @@ import os
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, fields
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -12,13 +12,13 @@ from app.state.pages import BuildState
 from itda_core.build.estimate import BuildRequest
 from itda_core.cli.command_line import parse
 from itda_core.common.errors import UserError
+from itda_core.common.options import options_of, settings_from
 from itda_core.common.settings import (
     NDIF_KEY_VARIABLE,
     BuildSettings,
     CorpusSettings,
     DictionarySettings,
     WindowSettings,
-    parse_hooks,
     parse_layers,
 )
 from itda_core.corpus.readers import check_corpus
@@ -103,21 +103,19 @@ def check(form: BuildState) -> Checked:
             problems[each.name] = "there are characters in it that cannot be seen: type it again"
     shape = attempt("model", lambda: model_shape(model_path(form.model), form.revision or None))
     layers = attempt("layers", lambda: parse_layers(form.layers))
-    hooks = attempt("hook", lambda: parse_hooks(form.hook))
     if shape is not None and layers and shape.n_layers is not None and layers[-1] >= shape.n_layers:
         problems["layers"] = f"the model has layers 0 to {shape.n_layers - 1}: there is no layer {layers[-1]}"
-    for name, make in (
-        ("documents", lambda: CorpusSettings("docs", documents=form.documents)),
-        ("corpus", lambda: check_corpus(CorpusSettings(form.corpus))),
-        ("context", lambda: WindowSettings(form.context)),
-        ("tokens", lambda: BuildSettings((0,), tokens=form.tokens)),
-        ("batch", lambda: BuildSettings((0,), batch_windows=form.batch)),
-        ("l0", lambda: DictionarySettings(l0=form.l0)),
-        ("threshold", lambda: DictionarySettings(threshold=form.threshold)),
-        ("max_atoms", lambda: DictionarySettings(max_atoms=form.max_atoms, recipe=form.recipe)),
-        ("init", lambda: _check_scan(form)),
-    ):
-        attempt(name, make)
+    values = {each.name: getattr(form, each.name) for each in fields(form)}
+    required = {"corpus": "docs", "layers": "0"}
+    for settings in (CorpusSettings, WindowSettings, BuildSettings, DictionarySettings):
+        for each in options_of(settings):
+            own = required | {each.name: values[each.name]}
+            attempt(each.name, partial(settings_from, settings, own))
+    attempt("corpus", lambda: check_corpus(CorpusSettings(form.corpus)))
+    attempt(
+        "max_atoms", lambda: settings_from(DictionarySettings, {"max_atoms": form.max_atoms, "recipe": form.recipe})
+    )
+    attempt("init", lambda: _check_scan(form))
     if form.documents is not None and 0 < form.documents < HOLDOUT and not form.no_holdout:
         problems["documents"] = f"so few have no tenth to hold out: {HOLDOUT} at least, or build from every document"
     attempt("device", lambda: _check_device(form.device))
@@ -131,14 +129,10 @@ def check(form: BuildState) -> Checked:
         Path(model_path(form.model)).expanduser().resolve().name if is_folder else form.model,
         shape,
         form.dtype,
-        CorpusSettings(
-            form.corpus, form.column, form.split, form.config or None, form.corpus_revision or None, form.documents
-        ),
-        WindowSettings(form.context, form.windows, form.keep_first),
-        BuildSettings(layers, hooks, form.tokens, not form.no_holdout, form.keep_activations, form.batch),
-        DictionarySettings(
-            form.l0, form.threshold, form.error, form.scan, form.init, form.max_atoms, form.method, form.recipe
-        ),
+        settings_from(CorpusSettings, values),
+        settings_from(WindowSettings, values),
+        settings_from(BuildSettings, values),
+        settings_from(DictionarySettings, values),
         form.remote,
     )
     return Checked({}, asked, shape)
@@ -162,7 +156,7 @@ def _check_remote(form: BuildState, shape: ModelShape | None) -> None:
 
 def _check_scan(form: BuildState) -> None:
     try:
-        DictionarySettings(scan=form.scan, init=form.init).check_scan()
+        settings_from(DictionarySettings, {"scan": form.scan, "init": form.init}).check_scan()
     except ValueError as error:
         raise UserError("a frequent start depends on the batches: choose the scan by batches for it") from error
 

@@ -18,9 +18,10 @@ from app.resources import SaeRecord
 from app.shell import urls
 from app.state import pages
 from itda_core.common.errors import UserError
+from itda_core.common.options import settings_from
+from itda_core.common.settings import SaeSettings
 from itda_core.library.manifest import DictionaryManifest, InvalidDictionary
 from itda_core.reports.quality import QUALITY_METRICS
-from itda_core.reports.sae import SaeSettings
 
 KINDS = {"topk": "TopK", "standard": "ReLU"}
 """Kinds of SAEs that can be trained here, by their names in `itda sae --kind`."""
@@ -128,7 +129,7 @@ def show_saes(dictionary: DictionaryManifest, now: pages.QualityState, saes: dic
             key="quality_kind",
             on_change=lambda: go(sae_kind=st.session_state["quality_kind"]),
         )
-    settings = SaeSettings(kind=now.sae_kind)
+    settings = settings_from(SaeSettings, {"kind": now.sae_kind})
     if any((each.settings, each.dictionary) == (settings, dictionary.id) for each in here):
         st.text(
             f"This dictionary has a {KINDS[now.sae_kind]} SAE. The command itda sae trains others (wider, of another "

@@ -79,7 +79,7 @@ def _measure(file: Path, l0: int, rows: int) -> dict[str, float] | None:
     import time
 
     x = _repeated(load_file(file)["x"].clone(), rows)
-    settings = DictionarySettings(l0)
+    settings = DictionarySettings(l0=l0)
     small = torch.nn.functional.normalize(x[:64], dim=1)
     Dictionary(small, torch.zeros(len(small), 2), settings).encode(x[:300])  # compiles the loops
     before = restart_peak()

@@ -194,7 +194,7 @@ def encode_speed(
 
     plain_x is [m, d]. The keys are the fields of `SizeResult`.
     """
-    fresh = Dictionary(dictionary.atoms, dictionary.sources, DictionarySettings(settings.l0))
+    fresh = Dictionary(dictionary.atoms, dictionary.sources, DictionarySettings(l0=settings.l0))
     first_seconds, _ = timed(lambda: fresh.encode(x[:1]))
     row_seconds, _ = timed(lambda: fresh.encode(x[:1]), settings.repeats)
     fast_seconds, plain_seconds = timed_by_turns(
@@ -223,7 +223,7 @@ def _atoms_at(x: torch.Tensor, sources: torch.Tensor, threshold: float, most: in
 
     A build that exceeds `most` is stopped early, since it only gets slower.
     """
-    builder = DictionaryBuilder(DictionarySettings(settings.l0, threshold, "relative", "batch", "frequent"))
+    builder = DictionaryBuilder(DictionarySettings(l0=settings.l0, threshold=threshold, scan="batch", init="frequent"))
     for batch, labels in batches_of(x, sources, settings.batch_rows):
         builder.add(batch, labels)
         if builder.n_atoms > most:

@@ -105,7 +105,7 @@ def bench_full(data: Activations, settings: PursuitBench, full: WideBench, say: 
         raise UserError(f"{data.origin} has {len(data.x):,} activations: give more than {settings.encode_rows + 1:,}")
     say(f"{full.atoms:,} atoms: encoding")
     atoms, made = wide_atoms(own, full.atoms)
-    dictionary = Dictionary(atoms, torch.zeros(len(atoms), 2, dtype=torch.int64), DictionarySettings(settings.l0))
+    dictionary = Dictionary(atoms, torch.zeros(len(atoms), 2, dtype=torch.int64), DictionarySettings(l0=settings.l0))
     speed = encode_speed(dictionary, held_back[: full.rows], held_back[: full.plain_rows], settings)
     wide = WideResult(len(atoms), made, **speed)
     say(f"{full.memory_rows:,} rows: the memory of encoding them")

@@ -36,7 +36,7 @@ from itda_core.benchmarks.sae.results import (
 from itda_core.capture.local import Capture
 from itda_core.common.errors import UserError
 from itda_core.common.files import read_json
-from itda_core.common.settings import BuildSettings, DictionarySettings
+from itda_core.common.settings import BuildSettings, DictionarySettings, SaeSettings
 from itda_core.common.types import Site
 from itda_core.corpus.store import Corpus
 from itda_core.corpus.windows import Window, is_held_out, make_windows
@@ -48,7 +48,6 @@ from itda_core.evaluation.sae.saelens import new_sae, new_trainer, require_saele
 from itda_core.evaluation.sae.training import Mark, train
 from itda_core.models.bundled import model_folder
 from itda_core.models.model import Model, load_model
-from itda_core.reports.sae import SaeSettings
 
 Say = Callable[[str], None]
 """Function that receives a progress message."""
@@ -215,7 +214,7 @@ def _build(given: _Given, site: BenchSite, settings: SaeBench, compiling: float,
 
     At a point the dictionary consists of the atoms admitted so far.
     """
-    how = DictionarySettings(settings.l0, site.threshold)
+    how = DictionarySettings(l0=settings.l0, threshold=site.threshold)
     build = DictionaryBuilder(how)
     warm = DictionaryBuilder(how)  # loads or compiles the loops, whose compilation time is measured separately
     warm.add(given.x[: settings.build_rows], given.sources[: settings.build_rows])
@@ -269,7 +268,7 @@ def _train(
 def _settings(kind: str, tokens: float, lr: float, settings: SaeBench) -> SaeSettings:
     """Return the training settings of an SAE for about this number of tokens."""
     steps = max(_FEWEST_STEPS, round(tokens / settings.batch))
-    return SaeSettings(kind, steps * settings.batch, settings.batch, lr, settings.seed)
+    return SaeSettings(kind=kind, tokens=steps * settings.batch, batch=settings.batch, lr=lr, seed=settings.seed)
 
 
 def _tokens_per_second(x: torch.Tensor, kind: str, width: int, settings: SaeBench) -> float:

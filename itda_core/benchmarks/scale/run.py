@@ -78,7 +78,7 @@ def bench_scale(data: Activations, settings: ScaleBench, say: Say) -> ScaleRepor
 
 def _measure(data: Activations, name: str, width: int, settings: ScaleBench, say: Say) -> ScaleResult:
     space = WideSpace(data.x.shape[1], width, settings.noise)
-    how = DictionarySettings(settings.l0, settings.threshold, max_atoms=settings.atoms)
+    how = DictionarySettings(l0=settings.l0, threshold=settings.threshold, max_atoms=settings.atoms)
     before, rows, building = restart_peak(), 0, 0.0
     builder = DictionaryBuilder(how)
     for x, sources in batches_of(

@@ -9,6 +9,7 @@ import torch
 from itda_core.common.disk_errors import writing
 from itda_core.common.errors import DamagedError
 from itda_core.common.layout import ATOMS_FILE
+from itda_core.common.settings import ProbingSettings
 from itda_core.common.types import Codes
 from itda_core.corpus.store import Corpus
 from itda_core.dictionary.dictionary import Dictionary
@@ -31,7 +32,6 @@ from itda_core.reports.probing import (
     SAE,
     ProbedCoder,
     Probing,
-    ProbingSettings,
     read_probing,
     write_probing,
 )

@@ -25,7 +25,7 @@ from itda_core.common.keys import row_keys
 from itda_core.common.layout import MANIFEST_FILE
 from itda_core.common.machine import machine_memory
 from itda_core.common.parts import part_beside
-from itda_core.common.settings import MeasureSettings
+from itda_core.common.settings import MeasureSettings, SaeSettings
 from itda_core.common.versions import versions
 from itda_core.evaluation.held_out import SiteTokens, may_run, open_tokens
 from itda_core.evaluation.sae.coder import SaeCoder
@@ -38,7 +38,7 @@ from itda_core.jobs.locks import build_lock
 from itda_core.library.library import Library
 from itda_core.library.manifest import DictionaryManifest
 from itda_core.reports.quality import Quality
-from itda_core.reports.sae import SAE_FILES, SaeRecord, SaeSettings, sae_folder, sae_ids, sae_quality, sae_record
+from itda_core.reports.sae import SAE_FILES, SaeRecord, sae_folder, sae_ids, sae_quality, sae_record
 
 
 def train_sae(

@@ -21,8 +21,8 @@ from typing import Any, NamedTuple
 import torch
 
 from itda_core.common.errors import UserError
+from itda_core.common.settings import SaeSettings
 from itda_core.evaluation.sae.saelens import new_sae, new_trainer, trained
-from itda_core.reports.sae import SaeSettings
 
 _WARM_UP, _DECAY, _DEAD_AFTER = 0.05, 0.2, 0.05  # shares of the steps
 _FIRST_L1 = 0.3  # with inputs of norm √d_model

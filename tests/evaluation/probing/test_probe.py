@@ -14,6 +14,7 @@ from sklearn.metrics import balanced_accuracy_score, roc_auc_score
 from itda_core.cli.command_line import main
 from itda_core.cli.verify import verify_library
 from itda_core.common.errors import DamagedError, UserError
+from itda_core.common.settings import ProbingSettings
 from itda_core.common.types import Codes, Document
 from itda_core.corpus.store import Corpus
 from itda_core.dictionary.dictionary import Dictionary
@@ -24,7 +25,7 @@ from itda_core.evaluation.probing.probe import KS, ProbeDataset, _Sides, choose,
 from itda_core.jobs.job import running_job
 from itda_core.library.library import Library
 from itda_core.models.locate import open_model
-from itda_core.reports.probing import PROBING_FILE, Probe, Probing, ProbingSettings, read_probing
+from itda_core.reports.probing import PROBING_FILE, Probe, Probing, read_probing
 from itda_core.reports.sae import sae_folder, sae_ids
 from tests.support.builder import LibraryBuilder
 from tests.support.places import MODEL_A

@@ -18,13 +18,13 @@ from itda_core.common.errors import DamagedError, UserError
 from itda_core.common.files import read_json, write_json
 from itda_core.common.keys import sources_of
 from itda_core.common.layout import MANIFEST_FILE
-from itda_core.common.settings import MeasureSettings
+from itda_core.common.settings import MeasureSettings, SaeSettings
 from itda_core.common.types import Site
 from itda_core.evaluation.metrics import HeldOut
 from itda_core.jobs.job import running_job
 from itda_core.library.library import Library
 from itda_core.reports.quality import QUALITY_FILE, read_quality, write_quality
-from itda_core.reports.sae import SaeRecord, SaeSettings, sae_folder, sae_ids, sae_record, sae_records
+from itda_core.reports.sae import SaeRecord, sae_folder, sae_ids, sae_record, sae_records
 from tests.support.hub_server import Hub, hub_environment, serve
 from tests.support.places import REPOSITORY
 
@@ -148,7 +148,7 @@ def test_the_same_training_gives_the_same_sae(kind: str, activations: torch.Tens
 
 
 def test_a_standard_sae_is_steered_to_the_l0_wanted(activations: torch.Tensor) -> None:
-    settings = SaeSettings("standard", tokens=80_000, batch=100, lr=2e-3)
+    settings = SaeSettings(kind="standard", tokens=80_000, batch=100, lr=2e-3)
     for wanted in (4, 12):
         found = train(activations, settings, 48, wanted, {})
         assert len(SaeCoder(found.sae).encode(activations).row) / 600 == pytest.approx(wanted, rel=0.25)
