@@ -123,7 +123,7 @@ def settings_from(settings: type[_Settings], values: Mapping[str, Any] | argpars
     found = {}
     for each in options_of(settings):
         value = given.get(each.name)
-        if value is None or (value == "" and each.default is not MISSING):
+        if value is None or (value == "" and each.default is None):
             continue
         if each.is_negated:
             value = not value
