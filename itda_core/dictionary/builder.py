@@ -9,7 +9,7 @@ import torch
 
 from itda_core.common.arguments import sources_array
 from itda_core.common.errors import MeanWarning, UserError
-from itda_core.common.settings import DictionarySettings
+from itda_core.common.settings import DictionarySettings, ErrorUnit, Init, Method, Recipe, Scan
 from itda_core.common.types import GrowthPoint
 from itda_core.dictionary.admission import AdmissionRule
 from itda_core.dictionary.dictionary import Dictionary
@@ -216,12 +216,12 @@ def build_dictionary(
     batches: Iterable[tuple[Any, Any]],
     l0: int = 40,
     threshold: float = 0.3,
-    error: str = "relative",
-    scan: str = "sequential",
-    init: str = "empty",
+    error: ErrorUnit = "relative",
+    scan: Scan = "sequential",
+    init: Init = "empty",
     max_atoms: int | None = None,
-    method: str = "matching",
-    recipe: str = "published",
+    method: Method = "matching",
+    recipe: Recipe = "published",
 ) -> Dictionary:
     """Build a dictionary from activations, greedily or by another recipe.
 

@@ -70,7 +70,8 @@ def test_nothing_that_a_living_process_makes_is_cleared(tmp_path: Path) -> None:
     folder = tmp_path / "jobs" / "one"
     folder.mkdir(parents=True)
     with part_beside(folder / "state.json") as file, part_beside(tmp_path / "corpora", Path.mkdir) as made:
-        code = f"from pathlib import Path; from itda_core.common.parts import *; clear_library(Path({str(tmp_path)!r}))\n"
+        code = "from pathlib import Path; from itda_core.common.parts import *\n"
+        code += f"clear_library(Path({str(tmp_path)!r}))\n"
         code += f"clear_parts(Path({str(tmp_path)!r}))"
         subprocess.run([sys.executable, "-c", code], check=True)
         assert file.exists() and made.exists()

@@ -19,7 +19,7 @@ from tests.support.reference import pursue
 
 def dictionary(rows: list[list[float]], l0: int = 2) -> Dictionary:
     atoms = torch.nn.functional.normalize(torch.tensor(rows), dim=1)
-    return Dictionary(atoms, torch.zeros(len(atoms), 2), DictionarySettings(l0))
+    return Dictionary(atoms, torch.zeros(len(atoms), 2), DictionarySettings(l0=l0))
 
 
 def codes_of(d: Dictionary, x: list[float], l0: int | None = None) -> dict[int, float]:
@@ -66,7 +66,7 @@ def test_no_rows_give_empty_codes() -> None:
 
 def of_rows(x: torch.Tensor, l0: int = 8, method: str = "matching") -> Dictionary:
     atoms = torch.nn.functional.normalize(x, dim=1)
-    return Dictionary(atoms, torch.zeros(len(x), 2), DictionarySettings(l0, method=method))
+    return Dictionary(atoms, torch.zeros(len(x), 2), DictionarySettings(l0=l0, method=method))
 
 
 def dense(codes: Codes, n: int, n_atoms: int) -> np.ndarray:
@@ -158,7 +158,7 @@ def test_a_machine_without_its_instructions_gets_the_same_picks(activations: tor
         "import sys, numpy, torch; from safetensors.torch import load_file; from itda_core import *\n"
         "from itda_core.common.settings import DictionarySettings as S\n"
         "t = load_file(sys.argv[1]); d = Dictionary(torch.nn.functional.normalize(t['atoms'], dim=1), "
-        "torch.zeros(100, 2), S(8))\n"
+        "torch.zeros(100, 2), S(l0=8))\n"
         "numpy.savez(sys.argv[2], *d.encode(t['x']))"
     )
     environment = os.environ | {"NUMBA_CPU_NAME": "generic", "NUMBA_CACHE_DIR": str(tmp_path)}

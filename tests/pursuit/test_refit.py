@@ -12,7 +12,7 @@ from itda_core.pursuit.refit import RIDGE, _fit_on_device, refit
 
 def dictionary(atoms: torch.Tensor, l0: int) -> Dictionary:
     unit = torch.nn.functional.normalize(atoms, dim=1)
-    return Dictionary(unit, torch.zeros(len(unit), 2), DictionarySettings(l0))
+    return Dictionary(unit, torch.zeros(len(unit), 2), DictionarySettings(l0=l0))
 
 
 def test_two_oblique_atoms_by_hand() -> None:

@@ -226,11 +226,13 @@ def _build(
     """
     built: dict[str, list[Dictionary]] = {}
     seconds: dict[str, float] = {}
-    for recipe in ("published", "pruned", "random"):
+    for recipe in RECIPES:
         parts = [(x[draw:], sources[draw:]) for draw in range(1 if recipe == "published" else draws)]
         most = len(built["published"][0]) if built else None
 
-        def build(part: tuple[torch.Tensor, torch.Tensor], recipe: str = recipe, most: int | None = most) -> Dictionary:
+        def build(
+            part: tuple[torch.Tensor, torch.Tensor], recipe: Recipe = recipe, most: int | None = most
+        ) -> Dictionary:
             return build_dictionary([part], l0, threshold, max_atoms=most, recipe=recipe)
 
         seconds[recipe], first = timed(lambda build=build, parts=parts: build(parts[0]))

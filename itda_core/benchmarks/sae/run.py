@@ -36,7 +36,7 @@ from itda_core.benchmarks.sae.results import (
 from itda_core.capture.local import Capture
 from itda_core.common.errors import UserError
 from itda_core.common.files import read_json
-from itda_core.common.settings import BuildSettings, DictionarySettings, SaeSettings
+from itda_core.common.settings import BuildSettings, DictionarySettings, SaeKind, SaeSettings
 from itda_core.common.types import Site
 from itda_core.corpus.store import Corpus
 from itda_core.corpus.windows import Window, is_held_out, make_windows
@@ -238,7 +238,7 @@ def _build(given: _Given, site: BenchSite, settings: SaeBench, compiling: float,
 
 
 def _train(
-    x: torch.Tensor, kind: str, seconds: float, width: int, settings: SaeBench, judge: _Judge, say: Say
+    x: torch.Tensor, kind: SaeKind, seconds: float, width: int, settings: SaeBench, judge: _Judge, say: Say
 ) -> Contestant:
     """Train an SAE for a given time at the best learning rate.
 
@@ -265,13 +265,13 @@ def _train(
     return Contestant(kind, tuple(curve), lr, {f"{each:g}": score for each, score in tried.items()})
 
 
-def _settings(kind: str, tokens: float, lr: float, settings: SaeBench) -> SaeSettings:
+def _settings(kind: SaeKind, tokens: float, lr: float, settings: SaeBench) -> SaeSettings:
     """Return the training settings of an SAE for about this number of tokens."""
     steps = max(_FEWEST_STEPS, round(tokens / settings.batch))
     return SaeSettings(kind=kind, tokens=steps * settings.batch, batch=settings.batch, lr=lr, seed=settings.seed)
 
 
-def _tokens_per_second(x: torch.Tensor, kind: str, width: int, settings: SaeBench) -> float:
+def _tokens_per_second(x: torch.Tensor, kind: SaeKind, width: int, settings: SaeBench) -> float:
     """Measure the training speed of an SAE, by some steps of another.
 
     The auxiliary loss for dead latents is not included.

@@ -118,7 +118,7 @@ def test_training_is_saelens_own_and_lowers_the_error(kind: str, activations: to
         time.sleep(0.3)
         looked.append(mark)
 
-    settings = SaeSettings(kind, tokens=60_000, batch=100, lr=3e-3)
+    settings = SaeSettings(kind=kind, tokens=60_000, batch=100, lr=3e-3)
     start = time.perf_counter()
     found = train(x, settings, 48, 6, {}, (100, 150, 10_000, 60_000), look)
     whole = time.perf_counter() - start
@@ -138,12 +138,12 @@ def test_training_is_saelens_own_and_lowers_the_error(kind: str, activations: to
 
 @pytest.mark.parametrize("kind", ["topk", "standard"])
 def test_the_same_training_gives_the_same_sae(kind: str, activations: torch.Tensor) -> None:
-    settings = SaeSettings(kind, tokens=1_000, batch=100, lr=3e-3)
+    settings = SaeSettings(kind=kind, tokens=1_000, batch=100, lr=3e-3)
     one, other = (train(activations[:570], settings, 48, 6, {}) for _ in range(2))
     assert all(torch.equal(a, b) for a, b in zip(one.sae.parameters(), other.sae.parameters(), strict=True))
     # Two passes of 500 each, of which 70 are left out of the first and others, most of them, of the second.
     assert one.tokens == 1_000 and 500 < one.distinct <= 570
-    few = train(activations, SaeSettings(kind, tokens=250, batch=100), 48, 6, {})
+    few = train(activations, SaeSettings(kind=kind, tokens=250, batch=100), 48, 6, {})
     assert (few.tokens, few.distinct) == (300, 300)
 
 
