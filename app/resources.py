@@ -92,7 +92,7 @@ def records() -> list[DictionaryManifest | InvalidDictionary]:
     here = library()
     folders = [here.dictionaries / each for each in here.ids()]
     state = tuple((str(folder), *(_modified(folder / name) for name in _RECORD_FILES)) for folder in folders)
-    return _records(str(here.root), state)
+    return list(_records(str(here.root), state))
 
 
 def index(dictionary_id: str) -> Index:
@@ -347,7 +347,8 @@ def _transplanted(root: str, a: str, b: str, written: int) -> Transplant | None:
     return read_transplant(here, here.record(a), here.record(b))
 
 
-@st.cache_data(max_entries=_KEPT_RECORDS, show_spinner=False)
+# A resource: manifests are frozen, and copying their histories at every call would take longer than all else.
+@st.cache_resource(max_entries=_KEPT_RECORDS, show_spinner=False)
 def _records(root: str, state: tuple) -> list[DictionaryManifest | InvalidDictionary]:
     return Library(Path(root)).records()
 

@@ -37,7 +37,7 @@ SAME = 1e-3  # that a logit may be off by, of logits of some tens
 
 
 def hooked(folder: Path) -> HookedTransformer:
-    """A Llama of a folder in TransformerLens, nothing folded; raises RuntimeError where it computes anything else."""
+    """Load a folder's Llama in TransformerLens, nothing folded; raises RuntimeError where it computes anything else."""
     network = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32).eval()
     tokenizer = AutoTokenizer.from_pretrained(folder)
     config = network.config

@@ -79,7 +79,7 @@ class Recipe:
 
 
 def tokenizer_of(texts: list[str], recipe: Recipe) -> PreTrainedTokenizerFast:
-    """A byte-level BPE tokenizer trained on the texts: every string has tokens, and nothing is added to it."""
+    """Train a byte-level BPE tokenizer on the texts: every string has tokens, and nothing is added to it."""
     bpe = Tokenizer(models.BPE())
     bpe.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     bpe.decoder = decoders.ByteLevel()
@@ -100,7 +100,7 @@ def tokenizer_of(texts: list[str], recipe: Recipe) -> PreTrainedTokenizerFast:
 
 
 def token_stream(texts: list[str], tokenizer: PreTrainedTokenizerFast) -> np.ndarray:
-    """The documents' tokens one after another, each closed by the end-of-text token."""
+    """Return the documents' tokens one after another, each closed by the end-of-text token."""
     encoded = tokenizer.backend_tokenizer.encode_batch(texts)
     end = tokenizer.eos_token_id
     return np.concatenate([np.array([*one.ids, end], dtype=np.int64) for one in encoded])
@@ -150,7 +150,7 @@ def save(model: LlamaForCausalLM, tokenizer: PreTrainedTokenizerFast, folder: Pa
 
 
 def new_model(recipe: Recipe, tokenizer: PreTrainedTokenizerFast) -> LlamaForCausalLM:
-    """A model of the recipe's shape with random weights."""
+    """Return a model of the recipe's shape with random weights."""
     heads = recipe.width // HEAD
     return LlamaForCausalLM(
         LlamaConfig(
@@ -247,7 +247,7 @@ def train(recipe: Recipe, folder: Path, tokenizer_folder: Path | None, start: Pa
 
 
 def card(folder: Path, result: dict) -> str:
-    """The model card, every figure of it from `training.json`; the folder as it was given."""
+    """Write the model card, every figure of it from `training.json`; the folder as it was given."""
     rows = "\n".join(
         f"| {model} | {loss:.3f} | {math.exp(loss):.1f} |" for model, loss in result["held_out_loss"].items()
     )

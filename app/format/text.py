@@ -58,9 +58,12 @@ def number(value: float | None, digits: int = 3) -> str:
     """Format a number with `digits` significant digits; a missing one gives –."""
     if value is None or pd.isna(value):
         return "–"
-    if abs(value) >= 1000:
-        return f"{value:,.0f}"
-    shown = f"{value:#.{digits}g}".rstrip(".")
+    if abs(value) >= 999.5:
+        shown = f"{value:,.0f}"
+    else:
+        shown = f"{value:#.{digits}g}".rstrip(".")
+        if "e+" in shown:  # rounded up to more digits than it may have
+            shown = f"{float(shown):,.0f}"
     return re.sub("e-0?", "e-", shown).replace("-", "\N{MINUS SIGN}")
 
 

@@ -1,6 +1,6 @@
 """URLs of pages."""
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any
 from urllib.parse import urlencode
 
@@ -17,6 +17,30 @@ def change(kind: type[codec.PageState], **changes: Any) -> None:
     """Change some fields of a page's state, which is stored in the URL."""
     here = codec.decode(kind, st.query_params)
     st.query_params.from_dict(codec.encode(replace(here, **changes)))
+
+
+@dataclass(frozen=True)
+class Binding:
+    """Binding of a page's widgets to its state in the URL."""
+
+    kind: type[codec.PageState]
+    """Class of the state."""
+    name: str
+    """Prefix of the widgets' keys."""
+    unpaged: frozenset[str] | None = None
+    """Fields whose change leaves the list on its page, where the state has a list: any other shows its first one."""
+
+    def go(self, **changes: Any) -> None:
+        """Change some fields of the state."""
+        if self.unpaged is not None and "page" not in changes and not changes.keys() <= self.unpaged:
+            changes["page"] = 1
+        change(self.kind, **changes)
+
+    def widget(self, name: str, value: Any) -> dict[str, Any]:
+        """Return key and callback of a widget that shows a field and is set to the field's value."""
+        key = f"{self.name}_{name}"
+        st.session_state[key] = value
+        return {"key": key, "on_change": lambda: self.go(**{name: st.session_state[key]})}
 
 
 def atoms_address(dictionary_id: str, first: int | None = None) -> str:

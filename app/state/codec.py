@@ -80,7 +80,8 @@ def flag_value(value: str) -> bool:
 
 def number_value(value: str) -> float:
     """Parse a finite number."""
-    number = float(value) if re.fullmatch(r"[-+0-9.eE]{1,24}", value) else math.nan
+    is_number = len(value) <= 24 and re.fullmatch(r"[-+]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][-+]?[0-9]{1,3})?", value)
+    number = float(value) if is_number else math.nan
     if not math.isfinite(number):
         raise ValueError("must be made of plain numbers")
     return number

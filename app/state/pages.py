@@ -69,7 +69,7 @@ PAIR_SORTS: dict[str, tuple[str, bool]] = {
 RANKINGS = ("heaviest", "surprising", "strongest")
 """Rankings of the atoms that appeared or disappeared: those sort orders that express an atom's importance."""
 BESIDES = ("match", "a", "b")
-"""What is shown beside an atom: its twin or best match, or, for the atom of A or of B, its transplant."""
+"""Panel beside an atom: its twin or best match, or, for the atom of A or of B, its transplant."""
 LINES = ("own", "all")
 """Lines of the Quality page: those of the settings that a dictionary was built with, or one for each setting."""
 CLICKS = ("open", "compare")

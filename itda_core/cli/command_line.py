@@ -62,7 +62,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
-    """What a command line asks for, by the names of its options. Raises UserError for one that cannot be."""
+    """Parse a command line. Raises UserError for values that cannot be."""
     given = _parser().parse_args(arguments)
     for value in vars(given).values():
         if isinstance(value, str | Path):

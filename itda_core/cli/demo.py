@@ -1,5 +1,8 @@
-"""The demo library: dictionaries of the small models in `data/` over the installed documentation, what comparing them
-finds, and how good the first one is. No network needed."""
+"""Build the demo library, with no network.
+
+It has dictionaries of the small models in `data/` over the installed documentation, comparisons of them, and a quality
+report on the first one.
+"""
 
 from itda_core.build.build import Request, add_maps, build
 from itda_core.common.errors import PlaceError, UserError

@@ -1,4 +1,4 @@
-"""Evaluation as commands: what each takes, runs and prints. What needs torch is imported by the one that runs."""
+"""The `itda measure`, `sae` and `probe` commands."""
 
 import argparse
 import json
@@ -37,7 +37,7 @@ def _measure(given: argparse.Namespace) -> int:
 
 
 def quality_table(report: Quality) -> str:
-    """The most telling measures of every point as lines of a terminal, with what they were measured on."""
+    """Format the main metrics of every point for a terminal."""
     seen = ", which it was made from: the figures flatter" if report.is_seen else ""
     lines = [f"{report.id}: {report.tokens:,} tokens of {report.documents:,} documents{seen}"]
     if report.ce_original is not None and report.ce_zero is not None:

@@ -1,4 +1,4 @@
-"""`itda import`, `export`, `push` and `pull`: what each takes, runs and prints. What needs torch is imported there."""
+"""The `itda import`, `export`, `push` and `pull` commands."""
 
 import argparse
 import json
@@ -65,7 +65,7 @@ def _reading_options(parser: argparse.ArgumentParser) -> None:
 
 
 def _reading(given: argparse.Namespace) -> Any:
-    """What to read an imported dictionary with; None where neither model nor corpus is given."""
+    """Return how to encode an imported dictionary; None without a model and a corpus."""
     missing = [name for name in _READING if getattr(given, name) is None]
     if len(missing) == len(_READING):
         return None

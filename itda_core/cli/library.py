@@ -53,7 +53,7 @@ def run_jobs(given: argparse.Namespace) -> int:
 
 
 def _job_line(job: JobState) -> str:
-    """A job in one line; what it says of itself may come from a stranger's library."""
+    """Format a job, which may be untrusted, as one line."""
     said = [f"{job.id}  {job.status:9}  {job.title}"]
     if job.status == "running":
         of = "" if job.total is None else f" of {job.total:,}"

@@ -1,4 +1,4 @@
-"""What commands print, where it may not be printable: no reader, no room, another encoding, no stream at all."""
+"""Print to a terminal that may be closed, full, of another encoding, or missing."""
 
 import io
 import os

@@ -1,4 +1,4 @@
-"""What probes found, as lines of a terminal."""
+"""Terminal tables of `itda probe`."""
 
 from itda_core.reports.probing import Probing
 from itda_core.reports.properties import property_of

@@ -1,5 +1,8 @@
-"""What of a library is not as it was written: its dictionaries, its SAEs and the reports on them, its corpora, kept
-activations and jobs, and what jobs kept of two dictionaries. Every problem is listed: none hides another."""
+"""Verify a library's files against their recorded hashes and schemas.
+
+Covered are dictionaries, SAEs and the reports on them, corpora, stored activations, jobs, comparisons and transplants.
+Every problem is listed: none hides another.
+"""
 
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
@@ -30,14 +33,14 @@ _KEPT = (
     ),
     (transplant.SUMMARY_FILE, (transplant.ATOMS_FILE, transplant.CONTEXTS_FILE), (transplant.read_transplant,)),
 )
-"""What is kept of two dictionaries: the summary, which is written last; the tables beside it; what reads them."""
+"""Files of two dictionaries: the summary, which is written last; the tables beside it; their readers."""
 
 
 class _Problems(dict[str, list[str]]):
-    """Problems by name. Two of one name, which a stranger may give them, hide nothing of each other."""
+    """Problems by name; those of two things of one name, which may be untrusted, add up."""
 
     def add(self, name: str, tell: Callable[..., Iterable[str]], *of: Any) -> None:
-        """Add what there is to tell of a name; what cannot be read is a problem, and what was told before it stays."""
+        """Add the problems of a name; one that cannot be read is a problem too."""
         own = self.setdefault(name, [])
         try:
             for line in tell(*of):
@@ -48,7 +51,7 @@ class _Problems(dict[str, list[str]]):
             own.append(f"{Path(error.filename or name).name} cannot be read: {error.strerror or error}")
 
     def inside(self, folder: Path) -> dict[str, Path]:
-        """The folders within a folder of the library by their names, but for those that are made at this moment."""
+        """Return the folders within a folder of the library by name, without temporary ones."""
         try:
             return {path.name: path for path in self.paths(folder) if path.is_dir() and path.name[0] != "."}
         except OSError as error:
@@ -56,7 +59,7 @@ class _Problems(dict[str, list[str]]):
             return {}
 
     def paths(self, folder: Path) -> list[Path]:
-        """What lies in a folder of the library, sorted; a folder that cannot be read is a problem."""
+        """List a folder of the library, sorted; record a problem if it cannot be read."""
         try:
             return sorted(folder.iterdir()) if folder.is_dir() else []
         except OSError as error:
@@ -120,7 +123,7 @@ def _of_dictionaries(library: Library, problems: _Problems) -> tuple[list[Dictio
 
 
 def _against_files(library: Library, record: DictionaryManifest, known: list[str]) -> Iterator[str]:
-    """What a manifest says of its files and is not so; of files that are not as they were built nothing is asked."""
+    """Compare a manifest with its files, except those whose hash is known to be wrong."""
     folder = library.folder(record.id)
     found: dict[str, tuple[str, int, int]] = {}
     if not any(line.startswith(ATOMS_FILE) for line in known):
@@ -150,7 +153,7 @@ def _against_files(library: Library, record: DictionaryManifest, known: list[str
 
 
 def _of_map(path: Path, n_atoms: int | None) -> Iterator[str]:
-    """What is wrong with a map, of as many atoms where their number can be trusted."""
+    """Yield the problems of a map; `n_atoms` is None if the manifest cannot be trusted."""
     if is_file(path) and has_other_hash(path):
         yield f"{path.name} is not as it was written: delete it and compute the map again"
     elif n_atoms is not None:
@@ -158,7 +161,7 @@ def _of_map(path: Path, n_atoms: int | None) -> Iterator[str]:
 
 
 def _of_report(path: Path, read: Callable[[], Any] | None = None) -> Iterator[str]:
-    """What is wrong with a report: what `read` raises, or that it is not as it was written."""
+    """Yield the problems of a report: what `read` raises, or a changed digest."""
     if is_file(path):
         if read is not None:
             read()
@@ -174,7 +177,7 @@ def _of_pair(
     a: DictionaryManifest,
     b: DictionaryManifest,
 ) -> Iterator[str]:
-    """What is wrong with one of _KEPT of a pair of dictionaries; the readers are asked where the pair is trusted."""
+    """Yield the problems of one of _KEPT; it is parsed only if both manifests are sound."""
     summary, tables, reads = kept
     path = folder / summary
     if not is_file(path):

@@ -40,7 +40,7 @@ _MOST_STEPS = 10_000  # of pursuit: each takes room for every activation
 
 
 def _whole(name: str, value: Any, lowest: int, highest: int = MOST) -> int:
-    """A whole number of any integer type as Python's own, which JSON has a word for."""
+    """Convert an integer of any type to Python's own, which JSON can hold."""
     try:
         found = count(value, name, lowest)
     except ValueError as error:
@@ -196,7 +196,9 @@ class DictionarySettings:
                 raise UserError(f"max_atoms is {self.max_atoms}: {RESERVOIR_ROWS} random atoms are the most")
 
     def described(self) -> dict[str, Any]:
-        """The settings as manifests and ids have them: as before there were recipes, where it is the published one."""
+        """Return the settings as manifests and ids have them.
+
+        Those of the published recipe are as they were before there were others."""
         said = asdict(self)
         if self.recipe == "published":
             del said["recipe"]

@@ -54,6 +54,8 @@ def compare_layers(
 
     path = path_of(library, a, b, settings)
     with build_lock(library.root, f"layers-{path.stem[-10:]}"):
+        if (found := read_layers(library, a, b, settings)) is not None:  # by a process that held the lock just before
+            return found
         sides = [_read(library, record, settings.tokens, job) for record in (a, b)]
         keys = [side.sources if key == "token" else side.ends for side in sides]
         rows = common_rows(*keys)

@@ -18,6 +18,7 @@ from itda_core.common.layout import JOBS
 from itda_core.common.parts import clear_library, part_beside
 from itda_core.common.text import one_line
 from itda_core.common.types import GrowthPoint
+from itda_core.jobs.read import prune_jobs
 from itda_core.jobs.state import LOCK_FILE, RESERVE_FILE, JobState, Status, new_id, timestamp, write_state
 
 JOB_VARIABLE = "ITDA_JOB"
@@ -120,6 +121,7 @@ def running_job(root: Path, title: str, job_id: str | None = None) -> Iterator[J
                 folder.mkdir(parents=True, exist_ok=True)
                 held.enter_context(FileLock(folder / LOCK_FILE))
                 clear_library(root)
+                prune_jobs(root)
                 reserve = held.enter_context(part_beside(folder / RESERVE_FILE, _fill))
                 job = Job(folder, title)
         except BaseException:

@@ -1,5 +1,8 @@
 """List a library's jobs, their problems and their logs."""
 
+import shutil
+import time
+from dataclasses import replace
 from pathlib import Path
 
 from itda_core.common.errors import DamagedError
@@ -18,6 +21,11 @@ from itda_core.jobs.state import (
     unreadable_job,
 )
 
+_ENDED = ("done", "failed", "cancelled")
+_KEPT, _KEPT_FOR = 200, 90 * 86400  # jobs, and seconds
+_MOST_CACHED = 10_000
+_cached: dict[Path, tuple[tuple, JobState]] = {}
+
 
 def read_jobs(root: Path) -> list[JobState]:
     """Read all jobs of a library, newest first.
@@ -33,10 +41,44 @@ def read_jobs(root: Path) -> list[JobState]:
         return [unreadable_job(folder.name, unreadable(folder, error))]
     found = []
     for path in paths:
-        state = read_state(path)
+        state = _state(path)
         if state is not None:
             found.append(state)
     return found
+
+
+def prune_jobs(root: Path) -> None:
+    """Remove jobs that ended long ago, except the newest, and builds, whose commands state where models are stored."""
+    for job in read_jobs(root)[_KEPT:]:
+        folder = root / JOBS / job.id
+        try:
+            age = time.time() - (folder / STATE_FILE).stat().st_mtime
+        except OSError:
+            continue
+        if job.status in _ENDED and job.title != UNREADABLE and age > _KEPT_FOR and job.arguments[:1] != ["build"]:
+            shutil.rmtree(folder, ignore_errors=True)
+
+
+def _state(folder: Path) -> JobState | None:
+    """Read a job's state; one that has ended is read again only if its files have changed."""
+    stamp = tuple(_stamp(folder / name) for name in (STATE_FILE, COMMAND_FILE))
+    known = _cached.get(folder)
+    if known is not None and known[0] == stamp:
+        return replace(known[1])
+    state = read_state(folder)
+    if state is not None and state.status in _ENDED and state.title != UNREADABLE:
+        if len(_cached) >= _MOST_CACHED:
+            _cached.clear()
+        _cached[folder] = (stamp, replace(state))
+    return state
+
+
+def _stamp(path: Path) -> tuple[int, int] | None:
+    try:
+        found = path.stat()
+    except OSError:
+        return None
+    return found.st_mtime_ns, found.st_size
 
 
 def verify_jobs(root: Path) -> dict[str, list[str]]:

@@ -130,7 +130,7 @@ def _greater(builder, a, b):
 
 
 def _size(builder, values, signed):
-    """What counts of correlations: how large they are, or of those that may not be negative, how far above 0."""
+    """Return absolute correlations, or those above 0 if coefficients may not be negative."""
     if signed:
         absolute = _function(builder, f"llvm.abs.v{2 * LANES}i16", _SHORTS, _SHORTS, ir.IntType(1))
         return builder.call(absolute, [values, ir.Constant(ir.IntType(1), 0)])
@@ -234,7 +234,7 @@ def subtract_and_peak(typing, a, row, up, gram, other, ahead, c, signed, peaks):
 
 @intrinsic
 def next_chunk(typing, peaks, row, start, low):
-    """The first chunk from `start` on of which a peak in peaks[row] is at least `low`, or the number of chunks."""
+    """Return the first chunk from `start` on with a peak of at least `low`, or their number."""
 
     def generate(context, builder, signature, arguments):
         peaks, row, start, low = arguments
@@ -255,7 +255,9 @@ def next_chunk(typing, peaks, row, start, low):
 
 @intrinsic
 def at_least(typing, values, row, start, low, signed):
-    """A bit for each of values[row, start : start + WORD]: whether it, or its size if `signed`, is at least `low`."""
+    """Return a bit for each of values[row, start : start + WORD]: if it is at least `low`.
+
+    Absolute values are compared if `signed`."""
 
     def generate(context, builder, signature, arguments):
         values, row, start, low, signed = arguments
@@ -275,7 +277,7 @@ def at_least(typing, values, row, start, low, signed):
 
 @intrinsic
 def first_bit(typing, word):
-    """Where the lowest bit of a word that is not 0 stands."""
+    """Return the index of the lowest set bit of a word that is not 0."""
 
     def generate(context, builder, signature, arguments):
         return builder.cttz(arguments[0], ir.Constant(ir.IntType(1), 1))

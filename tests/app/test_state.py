@@ -89,6 +89,8 @@ def test_parameters_of_other_pages_are_passed_over() -> None:
         (AtomsState, "region", "~".join(["0,0"] * (MOST_CORNERS + 1))),
         (BuildState, "tokens", "-1"),
         (BuildState, "threshold", "nan"),
+        (BuildState, "threshold", "1e5e"),
+        (BuildState, "threshold", "1e999"),
         (BuildState, "error", "absolute"),
         (BuildState, "dtype", "int8"),
         (BuildState, "keep_first", "yes"),

@@ -68,6 +68,11 @@ def test_numbers_stay_numbers_in_csv() -> None:
         (12345.6, "12,346"),
         (None, "–"),
         (100.0, "100"),
+        (999.4, "999"),
+        (999.6, "1,000"),
+        (-999.6, "\N{MINUS SIGN}1,000"),
+        (-1234.5, "\N{MINUS SIGN}1,234"),
+        (1.2e-9, "1.20e\N{MINUS SIGN}9"),
     ],
 )
 def test_numbers(value: float | None, shown: str) -> None:

@@ -13,11 +13,13 @@ import pytest
 
 from itda_core.cli.command_line import main
 from itda_core.common.errors import UserError
+from itda_core.common.files import write_sealed
 from itda_core.common.types import GrowthPoint
+from itda_core.jobs import read
 from itda_core.jobs.control import cancel, start_detached
 from itda_core.jobs.job import running_job
 from itda_core.jobs.read import read_jobs, read_log
-from itda_core.jobs.state import JobState
+from itda_core.jobs.state import UNREADABLE, JobState, read_state
 from tests.support.places import MODEL_A
 
 
@@ -42,6 +44,35 @@ def test_a_job_says_how_far_it_is(tmp_path: Path) -> None:
         job.finished("some-id")
     (seen,) = read_jobs(tmp_path)
     assert (seen.status, seen.finished, seen.growth) == ("done", ["some-id"], {})
+
+
+def test_an_ended_job_is_read_again_only_where_it_changed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for number in range(5):
+        with running_job(tmp_path, f"Job {number}"):
+            pass
+    assert {job.title for job in read_jobs(tmp_path)} == {f"Job {number}" for number in range(5)}
+    parsed = []
+    monkeypatch.setattr(read, "read_state", lambda folder: parsed.append(folder) or read_state(folder))
+    first = read_jobs(tmp_path)[0]
+    assert parsed == []
+    first.title = "changed by who asked"
+    (tmp_path / "jobs" / first.id / "state.json").write_text("{}")
+    assert read_jobs(tmp_path)[0].title == UNREADABLE
+    assert parsed == [tmp_path / "jobs" / first.id]
+
+
+def test_jobs_that_ended_long_ago_are_removed_but_the_newest_and_builds(tmp_path: Path) -> None:
+    ids = [f"20260101-0000{number:02d}-{number:06x}" for number in range(6)]
+    for job_id in ids:
+        with running_job(tmp_path, "Old", job_id):
+            pass
+        os.utime(tmp_path / "jobs" / job_id / "state.json", (1, 1))
+    write_sealed(tmp_path / "jobs" / ids[0] / "command.json", {"arguments": ["build", "docs-a"]})
+    os.utime(tmp_path / "jobs" / ids[1] / "state.json")  # ended just now
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(read, "_KEPT", 3)
+        read.prune_jobs(tmp_path)
+    assert [job.id for job in read_jobs(tmp_path)] == [*reversed(ids[3:]), ids[1], ids[0]]
 
 
 def test_no_terminal_obeys_what_a_job_says(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

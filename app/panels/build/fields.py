@@ -1,7 +1,7 @@
 """Build page: the form's fields."""
 
 from collections.abc import Callable
-from dataclasses import fields, replace
+from dataclasses import fields
 from typing import Any
 
 import streamlit as st
@@ -9,7 +9,7 @@ import streamlit as st
 from app.format.text import inert
 from app.panels.build.form import Checked
 from app.shell import chrome
-from app.state import codec
+from app.shell.urls import Binding
 from app.state.pages import BuildState
 from itda_core.common.options import options_of
 from itda_core.common.settings import (
@@ -30,6 +30,7 @@ from itda_core.common.types import HOOKS
 from itda_core.corpus.store import Corpus
 from itda_core.models.bundled import demo_models
 
+go = Binding(BuildState, "build").go
 HOOK_NAMES = {"resid": "block output", "mlp": "MLP", "attn": "attention"}
 ERROR_NAMES = {
     "relative": "relative: |x−x̂|²/|x|²",
@@ -62,12 +63,6 @@ MORE = (
     "keep_activations", "no_holdout", "scan", "init", "method", "recipe", "max_atoms", "remote", "device", "dtype",
 )  # fmt: skip
 """Fields that most builds leave at their defaults."""
-
-
-def go(**changes: Any) -> None:
-    """Change the form's state in the URL."""
-    here = codec.decode(BuildState, st.query_params)
-    st.query_params.from_dict(codec.encode(replace(here, **changes)))
 
 
 class Form:

@@ -1,7 +1,5 @@
 """Quality page: choice of a dictionary, and of one to compare it with."""
 
-from typing import Any
-
 import streamlit as st
 
 from app import resources
@@ -12,10 +10,7 @@ from app.state import pages
 from itda_core.common.errors import DamagedError, UserError
 from itda_core.library.manifest import DictionaryManifest
 
-
-def go(**changes: Any) -> None:
-    """Change the page's state."""
-    urls.change(pages.QualityState, **changes)
+go = urls.Binding(pages.QualityState, "quality").go
 
 
 def show_chooser(shown: pages.QualityState, saes: dict[str, SaeRecord]) -> None:

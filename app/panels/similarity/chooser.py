@@ -1,17 +1,12 @@
 """Similarity page: choice of two models."""
 
-from typing import Any
-
 import streamlit as st
 
 from app.shell import chrome, urls
 from app.state import pages
 from itda_core.library.manifest import DictionaryManifest
 
-
-def go(**changes: Any) -> None:
-    """Change the page's state."""
-    urls.change(pages.SimilarityState, **changes)
+go = urls.Binding(pages.SimilarityState, "similarity").go
 
 
 def models() -> dict[str, DictionaryManifest]:

@@ -14,6 +14,7 @@ import torch
 from itda_core.benchmarks.machine import timed
 from itda_core.capture.local import Capture
 from itda_core.common.errors import UserError
+from itda_core.common.settings import RECIPES, Recipe
 from itda_core.common.types import Site
 from itda_core.corpus.store import Corpus
 from itda_core.corpus.windows import is_held_out, make_windows

@@ -5,6 +5,7 @@ from typing import Any, NamedTuple
 
 from itda_core.benchmarks.machine import Machine
 from itda_core.common.errors import UserError
+from itda_core.common.settings import SaeKind
 
 
 class BenchSite(NamedTuple):
@@ -37,7 +38,7 @@ class SaeBench:
     corpus has fewer. Also without every tenth document."""
     measured_tokens: int = 3_000
     """Minimum number of evaluation tokens, out of `tokens`, completed to a batch of windows."""
-    sae_seconds: tuple[tuple[str, float], ...] = (("topk", 220.0), ("standard", 40.0))
+    sae_seconds: tuple[tuple[SaeKind, float], ...] = (("topk", 220.0), ("standard", 40.0))
     """Approximate training time in seconds of an SAE, by kind: some steps are timed first, and the number of training
     tokens is set accordingly. The learning rate decays at their end."""
     batch: int = 1_024
