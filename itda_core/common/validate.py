@@ -5,9 +5,10 @@ read one value each, and raise ValueError, which describes the problem, for an i
 """
 
 import json
+from dataclasses import fields
 from functools import cache
 from sys import float_info
-from typing import Annotated, Any, TypeGuard, TypeVar
+from typing import Annotated, Any, TypeGuard, TypeVar, cast
 
 from pydantic import Field, TypeAdapter, ValidationError
 
@@ -27,7 +28,7 @@ Positive = Annotated[int, Field(ge=1, le=MOST)]
 _Kind = TypeVar("_Kind")
 
 
-def parse(kind: type[_Kind], value: Any, what: str, remedy: str) -> _Kind:
+def parse(kind: type[_Kind], value: Any, what: str, remedy: str, has_all: bool = False) -> _Kind:
     """Parse a value from JSON as a dataclass.
 
     Each field must strictly have its type; names that are not fields of the dataclass are ignored.
@@ -37,9 +38,14 @@ def parse(kind: type[_Kind], value: Any, what: str, remedy: str) -> _Kind:
         value: content of a file.
         what: name of the file or object, with which the error message begins.
         remedy: instruction for fixing damage, with which the error message ends.
+        has_all: whether fields with a default have to be there too.
 
     Raises DamagedError, with a one-line message, for the first invalid field.
     """
+    if has_all and isinstance(value, dict):
+        missing = [each.name for each in fields(cast(Any, kind)) if each.name not in value]
+        if missing:
+            raise damaged(what, f"it has no {missing[0]}", remedy)
     try:
         # As text, since a strict adapter accepts objects for dataclasses and arrays for tuples only from JSON.
         return _adapter(kind).validate_json(json.dumps(value, allow_nan=False), strict=True)
@@ -102,16 +108,6 @@ def whole(value: Any, lowest: int = 0, highest: int = MOST) -> int:
         bounds = f"a count of {lowest} or more" if highest == MOST else f"between {lowest} and {highest}"
         raise ValueError(f"{str(value)[:40]} is not {bounds}")
     return value
-
-
-def number(value: Any) -> float:
-    """Return a value as a float if it is a finite number.
-
-    Raises ValueError otherwise.
-    """
-    if not is_number(value):
-        raise ValueError(f"{str(value)[:40]!r} is not a number")
-    return float(value)
 
 
 def plain_text(value: Any) -> str:

@@ -144,7 +144,7 @@ class Quality:
 
         Raises DamagedError.
         """
-        found = parse(cls, raw, QUALITY_FILE, _REMEDY)
+        found = parse(cls, raw, QUALITY_FILE, _REMEDY, has_all=True)
         sums = [found.by_document, *(point.by_document for series in found.series for point in series.points)]
         if any(len(values) != len(found.sources) for each in sums for values in each.values()):
             raise damaged(QUALITY_FILE, "it has not one value for each document", _REMEDY)
