@@ -150,7 +150,7 @@ def _field_docs(settings: type) -> dict[str, str]:
     (tree,) = ast.parse(textwrap.dedent(inspect.getsource(settings))).body
     assert isinstance(tree, ast.ClassDef)
     docs = {}
-    for named, doc in zip(tree.body, tree.body[1:], strict=False):
+    for named, doc in zip(tree.body, [*tree.body[1:], None], strict=True):
         if isinstance(named, ast.AnnAssign) and isinstance(named.target, ast.Name) and named.target.id != "_":
             if not (isinstance(doc, ast.Expr) and isinstance(doc.value, ast.Constant)):
                 raise TypeError(f"{settings.__name__}.{named.target.id} has no docstring")

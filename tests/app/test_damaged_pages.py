@@ -6,18 +6,17 @@
 import json
 import shutil
 import zlib
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from itda_core.library.library import Library
 from tests.support.mutations import asked, mutations, put
-from tests.support.other_user import closed, open_copy, run_as_other
+from tests.support.other_user import closed, run_as_other
 from tests.support.page_fixtures import OpenPage
 from tests.support.shown_pages import shown
 from tests.support.small_library import ID
-from tests.support.whole_library import OTHER, files_of, write_whole_library
+from tests.support.whole_library import OTHER, files_of
 
 PAGES: dict[str, dict[str, str]] = {
     "/": {},
@@ -43,18 +42,6 @@ READ_BY = {
     "SAE report": ["/quality"],
 }
 """Which pages read which kind of file."""
-
-
-@pytest.fixture(scope="module")
-def whole(tmp_path_factory: pytest.TempPathFactory) -> Library:
-    return write_whole_library(tmp_path_factory.mktemp("whole") / "library")
-
-
-@pytest.fixture
-def opened(whole: Library) -> Iterator[Library]:
-    """The library where others may read it."""
-    with open_copy(whole.root) as root:
-        yield Library(root)
 
 
 @pytest.fixture

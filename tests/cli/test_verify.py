@@ -6,7 +6,6 @@
 import json
 import shutil
 import zlib
-from collections.abc import Iterator
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -21,7 +20,7 @@ from itda_core.reports.comparison import SIDE_FILES, folder_of
 from itda_core.reports.transplant import ATOMS_FILE as TRANSPLANTED_FILE
 from itda_core.reports.transplant import CONTEXTS_FILE
 from tests.support.mutations import asked, flipped
-from tests.support.other_user import closed, open_copy, run_as_other
+from tests.support.other_user import closed, run_as_other
 from tests.support.small_library import ID
 from tests.support.whole_library import OTHER, SAE, files_of, write_whole_library
 
@@ -67,18 +66,6 @@ def missed(library: Library, path: Path, kind: str, n: int) -> list[bytes]:
             found.append(content)
     path.write_bytes(sound)
     return found
-
-
-@pytest.fixture(scope="module")
-def whole(tmp_path_factory: pytest.TempPathFactory) -> Library:
-    return write_whole_library(tmp_path_factory.mktemp("whole") / "library")
-
-
-@pytest.fixture
-def opened(whole: Library) -> Iterator[Library]:
-    """The library where others may read it."""
-    with open_copy(whole.root) as root:
-        yield Library(root)
 
 
 @pytest.fixture

@@ -2,11 +2,13 @@
 
 import json
 import shutil
+from collections.abc import Iterator
 from dataclasses import asdict, replace
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
+import pytest
 import torch
 
 from itda_core.capture.local import Batch
@@ -32,6 +34,7 @@ from itda_core.reports.quality import PAIRED, Measured, Point, Quality, Series, 
 from itda_core.reports.sae import SAE_FILES, WEIGHTS_FILE, SaeRecord
 from itda_core.reports.transplant import ATOM_SCHEMA, CONTEXT_SCHEMA, CONTEXTS_FILE, TransplantSummary
 from itda_core.reports.transplant import ATOMS_FILE as TRANSPLANTED_FILE
+from tests.support.other_user import open_copy
 from tests.support.small_library import CODES, ID, sign, write_library
 from tests.support.small_pair import DOCUMENTS
 
@@ -174,3 +177,15 @@ def whole_library(folder: Path) -> Library:
     library = write_whole_library(folder / "library")
     export(library, ID, "safetensors", library.root / "exported")
     return library
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory: pytest.TempPathFactory) -> Library:
+    return write_whole_library(tmp_path_factory.mktemp("whole") / "library")
+
+
+@pytest.fixture
+def opened(whole: Library) -> Iterator[Library]:
+    """The library where others may read it."""
+    with open_copy(whole.root) as root:
+        yield Library(root)
