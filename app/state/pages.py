@@ -290,6 +290,7 @@ class BuildState:
     batch: int = _option("batch")
     keep_activations: bool = _option("keep_activations")
     no_holdout: bool = _option("no_holdout")
+    no_map: bool = _option("no_map")
     scan: str = _option("scan")
     init: str = _option("init")
     method: str = _option("method")

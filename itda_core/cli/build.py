@@ -56,5 +56,6 @@ def run_build(args: argparse.Namespace) -> int:
             Request(args.model, corpus, captured, how, **asdict(model)),
             job,
         )
-        add_maps(library, ids, job)
+        if captured.maps:
+            add_maps(library, ids, job)
     return print_dictionaries([library.record(i) for i in ids], args.json)

@@ -227,6 +227,8 @@ class BuildSettings:
     """Keep the activations in the library, in fp16: the model then reads the texts only once."""
     batch_windows: int = option(16, name="batch")
     """Windows in one forward pass."""
+    maps: bool = option(True, negation="no_map")
+    """Compute a map of each dictionary's atoms."""
 
     def __post_init__(self) -> None:
         if not self.layers:

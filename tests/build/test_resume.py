@@ -38,7 +38,7 @@ KILLS = 5
 
 
 def build(library: Path, corpus: Path, kill_after: float, *more: str) -> subprocess.CompletedProcess[str]:
-    arguments = ["build", str(MODEL_A), "--corpus", str(corpus), "--layers", "1,3", "--tokens", "6000"]
+    arguments = ["build", str(MODEL_A), "--corpus", str(corpus), "--layers", "1,3", "--tokens", "6000", "--no-map"]
     return subprocess.run(
         [sys.executable, "-c", PROGRAM, *arguments, "--threshold", "0.25", *more, "--library", str(library)],
         capture_output=True,

@@ -108,7 +108,7 @@ class Far:
 
     def build(self, library: Path, *more: str) -> tuple[str, ...]:
         arguments = ("build", NAME, "--remote", "--corpus", str(self.corpus), "--layers", "1,3", "--tokens", "4000")
-        return (*arguments, "--threshold", "0.25", "--context", "64", *more, "--library", str(library))
+        return (*arguments, "--no-map", "--threshold", "0.25", "--context", "64", *more, "--library", str(library))
 
     @property
     def accepted(self) -> int:

@@ -245,7 +245,7 @@ def test_keys_never_reach_a_file_or_the_output(tmp_path: Path) -> None:
     keys = {"HF_TOKEN": "hf_secretsecretsecret", "NDIF_API_KEY": "ndif-secretsecret"}
     done = subprocess.run(
         [sys.executable, "-m", "itda_core.cli", "build", str(MODEL_A), "--corpus", str(corpus), "--layers", "0",
-         "--no-holdout", "--tokens", "60", "--library", str(tmp_path / "library")],
+         "--no-holdout", "--no-map", "--tokens", "60", "--library", str(tmp_path / "library")],
         capture_output=True, text=True, env={**os.environ, **keys},
     )  # fmt: skip
     assert done.returncode == 0, done.stderr

@@ -197,7 +197,7 @@ def long_build(tmp_path: Path) -> tuple[Path, list[str]]:
     lines = [json.dumps({"text": " ".join(words[at % 500 : at % 500 + 300])}) for at in range(40_000)]
     corpus.write_text("\n".join(lines))
     options = ["--layers", "0-5", "--tokens", "4000000", "--l0", "8"]
-    return tmp_path / "library", ["build", str(MODEL_A), "--corpus", str(corpus), *options]
+    return tmp_path / "library", ["build", str(MODEL_A), "--corpus", str(corpus), "--no-map", *options]
 
 
 def test_a_running_build_is_listed_and_cancelled(tmp_path: Path) -> None:

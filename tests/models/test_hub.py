@@ -56,7 +56,7 @@ def hub(tmp_path_factory: pytest.TempPathFactory, language_reference: list[Docum
 
 
 def build(hub: Hub, home: Path, model: str, *more: str, **environment: str) -> subprocess.CompletedProcess[str]:
-    arguments = ["build", model, "--corpus", "tests/reference", "--layers", "2", "--tokens", "3000", *more]
+    arguments = ["build", model, "--corpus", "tests/reference", "--layers", "2", "--tokens", "3000", "--no-map", *more]
     return subprocess.run(
         [sys.executable, "-m", "itda_core.cli", *arguments, "--library", str(home / "library"), "--json"],
         capture_output=True,

@@ -60,7 +60,8 @@ HELP = {
 DEVICES = ("", "cpu", "cuda", "mps", "auto")
 MORE = (
     "column", "split", "config", "corpus_revision", "documents", "context", "windows", "batch", "keep_first",
-    "keep_activations", "no_holdout", "scan", "init", "method", "recipe", "max_atoms", "remote", "device", "dtype",
+    "keep_activations", "no_holdout",
+    "no_map", "scan", "init", "method", "recipe", "max_atoms", "remote", "device", "dtype",
 )  # fmt: skip
 """Fields that most builds leave at their defaults."""
 
@@ -240,9 +241,6 @@ def show_more(put: Form) -> None:
             accept_new_options=True,
         )
         put("dtype", st.selectbox, "Numbers", DTYPES)
-        put(
-            "no_holdout",
-            st.checkbox,
-            "Build from every document",
-        )
+        put("no_holdout", st.checkbox, "Build from every document")
+        put("no_map", st.checkbox, "Leave out the map")
         put("keep_activations", st.checkbox, "Keep the activations")

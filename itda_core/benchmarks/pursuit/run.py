@@ -16,7 +16,7 @@ from itda_core.benchmarks.machine import Machine, measure_machine, timed, timed_
 from itda_core.benchmarks.pursuit.memory import encode_memory
 from itda_core.benchmarks.pursuit.results import PursuitBench, PursuitReport, SequentialResult, SizeResult
 from itda_core.common.errors import UserError
-from itda_core.common.settings import DictionarySettings
+from itda_core.common.settings import DictionarySettings, Scan
 from itda_core.dictionary.builder import DictionaryBuilder, build_dictionary
 from itda_core.dictionary.dictionary import Dictionary
 from itda_core.pursuit.reference import plain_build, plain_pursuit
@@ -105,7 +105,7 @@ def bench_sequential(
     The sequential scan is also compared with itself at several batch sizes.
     """
 
-    def build(scan: str, batch_rows: int, n: int = len(x)) -> Dictionary:
+    def build(scan: Scan, batch_rows: int, n: int = len(x)) -> Dictionary:
         batches = batches_of(x[:n], sources[:n], batch_rows)
         return build_dictionary(batches, settings.l0, threshold, scan=scan, init="empty")
 
