@@ -4,11 +4,13 @@ import argparse
 import json
 import sys
 from collections.abc import Callable
+from contextlib import nullcontext
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from itda_core.cli.options import json_option, quiet
+from itda_core.common.columns import in_markdown
 
 
 def bench_options(name: str, parser: argparse.ArgumentParser) -> None:
@@ -22,30 +24,39 @@ def bench_options(name: str, parser: argparse.ArgumentParser) -> None:
         )
     if name in _FULL:
         parser.add_argument("--full", action="store_true", help=_FULL[name])
-    json_option(parser)
+    shape = parser.add_mutually_exclusive_group()
+    json_option(shape)
+    shape.add_argument("--markdown", action="store_true", help="print the tables in Markdown, as in data/results/")
+
+
+def _print(args: argparse.Namespace, report: dict[str, Any], table: Callable[[], str]) -> int:
+    """Print a report as JSON, as Markdown or for a terminal; returns the exit code."""
+    if args.json:
+        print(json.dumps(report))
+        return 0
+    with in_markdown() if args.markdown else nullcontext():
+        print(table())
+    return 0
 
 
 def _say(line: str) -> None:
     print(line, file=sys.stderr, flush=True)
 
 
-def _pursuit(given: argparse.Namespace) -> int:
+def _pursuit(args: argparse.Namespace) -> int:
     from itda_core.benchmarks.pursuit.results import PursuitBench
     from itda_core.benchmarks.pursuit.run import bench_pursuit
     from itda_core.benchmarks.pursuit.table import pursuit_table
     from itda_core.benchmarks.pursuit.wide import WideBench, bench_full
 
-    data, settings = _activations(given), PursuitBench()
+    data, settings = _activations(args), PursuitBench()
     report = bench_pursuit(data, settings, _say)
-    full = bench_full(data, settings, WideBench(), _say) if given.full else None
-    if given.json:
-        print(json.dumps({**report.as_json(), **({} if full is None else asdict(full))}))
-    else:
-        print(pursuit_table(report, full))
-    return 0
+    full = bench_full(data, settings, WideBench(), _say) if args.full else None
+    found = {**report.as_json(), **({} if full is None else asdict(full))}
+    return _print(args, found, lambda: pursuit_table(report, full))
 
 
-def _capture(given: argparse.Namespace) -> int:
+def _capture(args: argparse.Namespace) -> int:
     quiet()
     from itda_core.benchmarks.activations import documentation
     from itda_core.benchmarks.capture.results import CaptureBench
@@ -55,21 +66,19 @@ def _capture(given: argparse.Namespace) -> int:
     _say("reading the installed documentation")
     with documentation() as corpus:
         report = bench_capture(corpus, CaptureBench(), _say)
-    print(json.dumps(report.as_json()) if given.json else capture_table(report))
-    return 0
+    return _print(args, report.as_json(), lambda: capture_table(report))
 
 
-def _scale(given: argparse.Namespace) -> int:
+def _scale(args: argparse.Namespace) -> int:
     from itda_core.benchmarks.scale.results import FULL_SCALE, ScaleBench
     from itda_core.benchmarks.scale.run import bench_scale
     from itda_core.benchmarks.scale.table import scale_table
 
-    report = bench_scale(_activations(given), FULL_SCALE if given.full else ScaleBench(), _say)
-    print(json.dumps(report.as_json()) if given.json else scale_table(report))
-    return 0
+    report = bench_scale(_activations(args), FULL_SCALE if args.full else ScaleBench(), _say)
+    return _print(args, report.as_json(), lambda: scale_table(report))
 
 
-def _layers(given: argparse.Namespace) -> int:
+def _layers(args: argparse.Namespace) -> int:
     quiet()
     from itda_core.benchmarks.activations import documentation
     from itda_core.benchmarks.layers.results import FULL_LAYERS, LayersBench
@@ -79,12 +88,11 @@ def _layers(given: argparse.Namespace) -> int:
     models = find_models(_say)
     _say("reading the installed documentation")
     with documentation() as corpus:
-        report = bench_layers(models, corpus, FULL_LAYERS if given.full else LayersBench(), _say)
-    print(json.dumps(report.as_json()) if given.json else layers_table(report))
-    return 0
+        report = bench_layers(models, corpus, FULL_LAYERS if args.full else LayersBench(), _say)
+    return _print(args, report.as_json(), lambda: layers_table(report))
 
 
-def _sae(given: argparse.Namespace) -> int:
+def _sae(args: argparse.Namespace) -> int:
     quiet()
     from itda_core.benchmarks.activations import documentation
     from itda_core.benchmarks.sae.results import FULL_SAE, SaeBench
@@ -95,12 +103,11 @@ def _sae(given: argparse.Namespace) -> int:
     require_saelens()
     _say("reading the installed documentation")
     with documentation() as corpus:
-        report = bench_sae(corpus, FULL_SAE if given.full else SaeBench(), _say)
-    print(json.dumps(report.as_json()) if given.json else sae_table(report))
-    return 0
+        report = bench_sae(corpus, FULL_SAE if args.full else SaeBench(), _say)
+    return _print(args, report.as_json(), lambda: sae_table(report))
 
 
-def _recipes(given: argparse.Namespace) -> int:
+def _recipes(args: argparse.Namespace) -> int:
     quiet()
     from itda_core.benchmarks.activations import documentation
     from itda_core.benchmarks.recipes.run import RecipesBench, bench_recipes
@@ -109,16 +116,15 @@ def _recipes(given: argparse.Namespace) -> int:
     _say("reading the installed documentation")
     with documentation() as corpus:
         report = bench_recipes(corpus, RecipesBench(), _say)
-    print(json.dumps(report.as_json()) if given.json else recipes_table(report))
-    return 0
+    return _print(args, report.as_json(), lambda: recipes_table(report))
 
 
-def _activations(given: argparse.Namespace) -> Any:
-    if given.activations is None:
+def _activations(args: argparse.Namespace) -> Any:
+    if args.activations is None:
         quiet()  # a model may have to be loaded
     from itda_core.benchmarks.activations import find_activations
 
-    return find_activations(given.activations, _say)
+    return find_activations(args.activations, _say)
 
 
 _MEASURES_ACTIVATIONS = {"pursuit", "scale"}

@@ -9,7 +9,7 @@ from itda_core.jobs.job import JOB_VARIABLE, running_job
 DONE, FAULT, MISTAKE, INTERRUPTED, BROKEN_PIPE = 0, 1, 2, 130, 141
 
 
-def json_option(parser: argparse.ArgumentParser) -> None:
+def json_option(parser: Any) -> None:
     """Let a command print one JSON document on stdout."""
     parser.add_argument("--json", action="store_true", help="print one JSON document on stdout, and nothing else there")
 

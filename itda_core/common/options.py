@@ -75,7 +75,7 @@ def options_of(settings: type) -> tuple[Option, ...]:
         kind, choices = _kind_of(hints[each.name], parse)
         default = each.default if not is_negated else not each.default
         text = docs[each.name]
-        if is_negated:
+        if is_negated and text:
             text = f"Do not {text[0].lower()}{text[1:]}"
         found.append(Option(name or each.name, each.name, kind, default, choices, parse, text, is_negated))
     return tuple(found)
@@ -147,7 +147,11 @@ def _kind_of(hint: Any, parse: Any) -> tuple[type, tuple[str, ...]]:
 
 def _field_docs(settings: type) -> dict[str, str]:
     """Return the docstring under each field of a dataclass as one line, without backquotes."""
-    (tree,) = ast.parse(textwrap.dedent(inspect.getsource(settings))).body
+    try:
+        source = inspect.getsource(settings)
+    except OSError:  # installed without sources: options then have no help
+        return {each.name: "" for each in fields(settings)}
+    (tree,) = ast.parse(textwrap.dedent(source)).body
     assert isinstance(tree, ast.ClassDef)
     docs = {}
     for named, doc in zip(tree.body, [*tree.body[1:], None], strict=True):

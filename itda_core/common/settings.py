@@ -7,6 +7,8 @@ from dataclasses import KW_ONLY, asdict, dataclass
 from numbers import Real
 from typing import Any, Literal, get_args
 
+from pydantic import ConfigDict
+
 from itda_core.common.arguments import count
 from itda_core.common.errors import UserError
 from itda_core.common.options import option
@@ -34,6 +36,8 @@ RESERVOIR_ROWS = 32_768
 NDIF_KEY_VARIABLE = "NDIF_API_KEY"
 """Environment variable that holds the key of NDIF; it is never written or printed."""
 
+_STRICT = ConfigDict(extra="forbid")
+"""Of settings that files state: under a name that is unknown here, a setting would silently take its default."""
 DEEPEST = 9999
 """The last layer that any model has."""
 _MOST_STEPS = 10_000  # of pursuit: each takes room for every activation
@@ -137,6 +141,8 @@ class CorpusSettings:
 class WindowSettings:
     """Windows of tokens that documents are cut into."""
 
+    __pydantic_config__ = _STRICT
+
     context: int = 128
     """Tokens of the document in a window."""
     windows: Windows = "first"
@@ -153,6 +159,8 @@ class WindowSettings:
 @dataclass(frozen=True, kw_only=True)
 class DictionarySettings:
     """Building of a dictionary (paper, Algorithm 1) and decomposition with it (Algorithm 2)."""
+
+    __pydantic_config__ = _STRICT
 
     l0: int = 40
     """Pursuit steps for one activation. An atom may be picked twice, so this bounds the non-zeros."""
@@ -256,6 +264,8 @@ class LayersSettings:
 @dataclass(frozen=True, kw_only=True)
 class MeasureSettings:
     """Grid that a dictionary is measured on, beside its own L0."""
+
+    __pydantic_config__ = _STRICT
 
     l0s: tuple[int, ...] = option((10, 20, 40, 80), hidden=True)
     """Pursuit steps for one activation."""

@@ -53,7 +53,7 @@ def parse(kind: type[_Kind], value: Any, what: str, remedy: str, has_all: bool =
         first = error.errors(include_url=False, include_context=False, include_input=False)[0]
         where = ".".join(str(part)[:40] for part in first["loc"])
         raise damaged(what, f"{where}: {first['msg']}" if where else first["msg"], remedy) from error
-    except (UserError, ValueError) as error:  # rejected by the dataclass itself, or not representable in JSON
+    except (UserError, ValueError, RecursionError) as error:  # refused by the dataclass, or no JSON
         raise damaged(what, str(error), remedy) from error
 
 

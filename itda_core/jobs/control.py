@@ -101,11 +101,11 @@ def cancel(root: Path, job_id: str, patience: float = _PATIENCE) -> JobState:
         raise UserError(f"job {job_id} runs on another machine, {one_line(state.host) or 'unknown'}: cancel it there")
     if not os.access(folder / LOCK_FILE, os.W_OK) or not (folder / LOCK_FILE).is_file():
         raise UserError(f"job {job_id} cannot be told from others here: its lock cannot be asked for")
-    if state.pid is None or not is_held(folder / LOCK_FILE):
+    if state.pid is None or not _holds_lock(folder):
         raise UserError(f"job {job_id} has not begun: try again in a moment")
 
     def has_ended() -> bool:
-        return not is_held(folder / LOCK_FILE)
+        return not _holds_lock(folder)
 
     _send(state.pid, signal.SIGTERM, job_id)
     note = None
@@ -122,6 +122,14 @@ def cancel(root: Path, job_id: str, patience: float = _PATIENCE) -> JobState:
             state.status, state.error, state.updated = "cancelled", note, timestamp()
             write_state(folder, state)
     return state
+
+
+def _holds_lock(folder: Path) -> bool:
+    """Return whether a process holds a job's lock. Raises UserError where that cannot be seen."""
+    try:
+        return is_held(folder / LOCK_FILE)
+    except OSError as error:
+        raise UserError(f"job {folder.name} cannot be cancelled: its lock cannot be read, {error.strerror}") from error
 
 
 def _send(pid: int, what: signal.Signals, job_id: str) -> None:

@@ -4,6 +4,7 @@ import shutil
 import time
 from dataclasses import replace
 from pathlib import Path
+from uuid import uuid4
 
 from itda_core.common.errors import DamagedError
 from itda_core.common.files import is_changed, read_json, unreadable
@@ -33,30 +34,36 @@ def read_jobs(root: Path) -> list[JobState]:
     A job whose process is gone without a recorded end is `lost`. One that cannot be read is `failed`, with the title
     UNREADABLE, and does not prevent the others from being read.
     """
-    folder = root / JOBS
     try:
-        paths = sorted(folder.iterdir(), reverse=True) if folder.is_dir() else []
-        paths = [path for path in paths if JOB_ID.fullmatch(path.name)]
+        folders = _folders(root)
     except OSError as error:
-        return [unreadable_job(folder.name, unreadable(folder, error))]
-    found = []
-    for path in paths:
-        state = _state(path)
-        if state is not None:
-            found.append(state)
-    return found
+        return [unreadable_job(JOBS, unreadable(root / JOBS, error))]
+    return [state for folder in folders if (state := _state(folder)) is not None]
 
 
 def prune_jobs(root: Path) -> None:
     """Remove jobs that ended long ago, except the newest, and builds, whose commands state where models are stored."""
-    for job in read_jobs(root)[_KEPT:]:
-        folder = root / JOBS / job.id
-        try:
-            age = time.time() - (folder / STATE_FILE).stat().st_mtime
-        except OSError:
+    try:
+        old = _folders(root)[_KEPT:]
+    except OSError:  # reported by whatever reads them
+        return
+    for folder in old:
+        job = _state(folder)
+        if job is None or job.status not in _ENDED or job.title == UNREADABLE or job.arguments[:1] == ["build"]:
             continue
-        if job.status in _ENDED and job.title != UNREADABLE and age > _KEPT_FOR and job.arguments[:1] != ["build"]:
-            shutil.rmtree(folder, ignore_errors=True)
+        try:
+            if time.time() - (folder / STATE_FILE).stat().st_mtime > _KEPT_FOR:
+                # Under a name that no reader takes for a job, and that is cleared if this process is killed.
+                shutil.rmtree(folder.rename(folder.with_name(f".{folder.name}.{uuid4().hex}")), ignore_errors=True)
+        except OSError:  # of another user, or removed by another process
+            continue
+
+
+def _folders(root: Path) -> list[Path]:
+    """List the folders of jobs, newest first."""
+    folder = root / JOBS
+    paths = sorted(folder.iterdir(), reverse=True) if folder.is_dir() else []
+    return [path for path in paths if JOB_ID.fullmatch(path.name)]
 
 
 def _state(folder: Path) -> JobState | None:

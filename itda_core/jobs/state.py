@@ -12,7 +12,7 @@ from uuid import uuid4
 from pydantic import Field
 
 from itda_core.common.errors import DamagedError
-from itda_core.common.files import read_json, unreadable, write_sealed
+from itda_core.common.files import is_file, read_json, unreadable, write_sealed
 from itda_core.common.layout import JOBS
 from itda_core.common.text import one_line
 from itda_core.common.validate import Count, Finite, parse
@@ -172,7 +172,7 @@ def read_command(path: Path) -> list[str]:
 
     Empty for a job that was started in a terminal. Raises DamagedError.
     """
-    if not path.exists():
+    if not is_file(path):
         return []
     said = read_json(path)
     said = {"arguments": said} if isinstance(said, list) else said  # an earlier form of the file

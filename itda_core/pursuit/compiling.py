@@ -24,8 +24,9 @@ def compiled(**options: Any) -> Callable[[Callable[..., Any]], Any]:
             found: Any = numba.njit(cache=True, **options)(function)
         except RuntimeError:  # numba found no such folder
             return numba.njit(**options)(function)
-        index = found._cache._cache_file
-        index._source_stamp = (index._source_stamp, _package_stamp())
+        index = getattr(getattr(found, "_cache", None), "_cache_file", None)
+        if index is not None:  # there is none where NUMBA_DISABLE_JIT is set
+            index._source_stamp = (index._source_stamp, _package_stamp())
         return found
 
     return decorate

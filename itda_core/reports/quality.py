@@ -145,6 +145,8 @@ class Quality:
         Raises DamagedError.
         """
         found = parse(cls, raw, QUALITY_FILE, _REMEDY, has_all=True)
+        if any("by_document" not in point for series in raw["series"] for point in series["points"]):
+            raise damaged(QUALITY_FILE, "a point has no by_document", _REMEDY)
         sums = [found.by_document, *(point.by_document for series in found.series for point in series.points)]
         if any(len(values) != len(found.sources) for each in sums for values in each.values()):
             raise damaged(QUALITY_FILE, "it has not one value for each document", _REMEDY)

@@ -16,6 +16,7 @@ from itda_core.benchmarks.layers.table import layers_table
 from itda_core.benchmarks.layers.trial import Trial
 from itda_core.capture.layers import LayerActivations
 from itda_core.cli.command_line import main
+from itda_core.common.columns import in_markdown
 from itda_core.common.settings import CorpusSettings, WindowSettings
 from itda_core.common.types import Document
 from itda_core.corpus.store import Corpus, ingest
@@ -107,6 +108,11 @@ def test_convergence_is_that_of_the_first_seed_with_checkpoints(corpus: Corpus) 
 
 
 def test_the_table_has_all_measures_and_the_papers_figures(report: LayersReport) -> None:
+    with in_markdown():
+        lines = layers_table(report).splitlines()
+        head = next(number for number, line in enumerate(lines) if line.startswith("| measure |"))
+        assert lines[head - 1] == "" and set(lines[head + 1]) == set("| -:")
+        assert lines[head].count("|") == lines[head + 2].count("|")
     table = layers_table(report)
     for title in BENCHED.values():
         assert title in table

@@ -59,6 +59,9 @@ def test_an_empty_library_says_how_to_begin(tmp_path: Path) -> None:
         lambda m: m.update(n_atoms=2.5),
         lambda m: m.update(hook="nose"),
         lambda m: m.update(settings={"l0": -1}),
+        lambda m: m["settings"].update(lO=m["settings"].pop("l0")),
+        lambda m: m["cut"].update(surprise=1),
+        lambda m: m.update(more=json.loads("[" * 900 + "]" * 900), n_atoms="many"),
         lambda m: m.update(history=[[1, 2]]),
         lambda m: m.update(files={"../../etc/passwd": "x"}),
         lambda m: m.update(files={}),
@@ -94,7 +97,7 @@ def test_a_damaged_manifest_is_listed_with_the_reason(copy: Library, change) -> 
 
 def test_what_a_manifest_says_beyond_its_fields_is_passed_over(copy: Library) -> None:
     sound = copy.record(copy.ids()[0])
-    damage_manifest(copy, lambda m: (m.update(more=1), m["settings"].update(surprise=1), m["cut"].update(other=[])))
+    damage_manifest(copy, lambda m: m.update(more=1, others=[]))
     assert copy.record(copy.ids()[0]) == sound
 
 
@@ -140,6 +143,16 @@ def test_what_is_no_number_is_refused(value: object) -> None:
     for name in ("finite", "share"):
         with pytest.raises(DamagedError, match="numbers is damaged"):
             parse(Numbers, {name: value}, "numbers", "write them again")
+
+
+def test_what_is_nested_too_deep_is_damage() -> None:
+    deep: list = []
+    for _ in range(100_000):
+        deep = [deep]
+    with pytest.raises(DamagedError, match="numbers is damaged"):
+        parse(Numbers, {"more": deep}, "numbers", "write them again")
+    while deep:  # or its own end would be too deep
+        deep = deep.pop()
 
 
 def test_numbers_are_what_their_fields_say() -> None:
