@@ -235,7 +235,7 @@ def write_sae_folder(source: Exported, folder: Path, prefix: int) -> None:
     (folder / CONFIG_FILE).write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
 
 
-def from_foreign(foreign: ExternalDictionary) -> ItdaSae:
+def from_external(foreign: ExternalDictionary) -> ItdaSae:
     """Wrap a dictionary in another tool's format as an SAE, without a library."""
     dictionary = Dictionary(foreign.atoms, foreign.sources, foreign.settings)
     prefix = foreign.special or 0  # unknown if positions, and the context, count special tokens too

@@ -14,7 +14,7 @@ from itda_core.cli.command_line import main
 from itda_core.common.layout import ATOMS_FILE, MANIFEST_FILE
 from itda_core.interop.exporter import export
 from itda_core.interop.importer import read_any
-from itda_core.interop.saelens import ItdaSae, from_foreign
+from itda_core.interop.saelens import ItdaSae, from_external
 from itda_core.library.library import Library
 from tests.support.places import MODEL_A
 
@@ -145,7 +145,7 @@ def test_code_for_saes_is_told_of_the_token_that_begins_a_text(with_model: Libra
     record = with_model.record(with_model.ids()[0])
     assert (record.prefix, record.cut.context) == (1, 64)
     sae = ItdaSae.of(record, atoms_of(with_model))
-    foreign = from_foreign(read_any(written(with_model, "parquet", tmp_path / "parquet"))[1])
+    foreign = from_external(read_any(written(with_model, "parquet", tmp_path / "parquet"))[1])
     for each in (sae, foreign):
         assert (each.cfg.context_size, each.cfg.prepend_bos) == (65, True)
     said = json.loads((written(with_model, "saelens", tmp_path / "sae") / "cfg.json").read_text())["metadata"]

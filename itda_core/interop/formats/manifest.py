@@ -79,7 +79,7 @@ class Exported:
         return bool((is_atom & np.isfinite(codes["coefficient"])).all())
 
     def about(self, form: str) -> dict[str, Any]:
-        """Return the metadata beside its tables, as `foreign_of` reads it."""
+        """Return the metadata beside its tables, as `external_of` reads it."""
         record = self.record
         return {
             "format": f"itda {form} {FORMAT}",
@@ -162,7 +162,7 @@ def moved(sources: torch.Tensor, by: int) -> torch.Tensor:
     return sources + torch.stack([torch.zeros_like(is_known), is_known], dim=1).long() * by
 
 
-def foreign_of(about: Any, tensors: dict[str, torch.Tensor], where: str) -> ExternalDictionary:
+def external_of(about: Any, tensors: dict[str, torch.Tensor], where: str) -> ExternalDictionary:
     """Build a dictionary from an export's metadata and tensors.
 
     The tensors are the atoms, their sources, and the errors at admission.
@@ -233,7 +233,7 @@ def read_folder(folder: Path) -> ExternalDictionary:
         "admission_errors": dictionary.admission_errors,
     }
     said = {"revision": revision} if isinstance(revision, str) else {}
-    return replace(foreign_of(about, tensors, ATOMS_FILE), said=said)
+    return replace(external_of(about, tensors, ATOMS_FILE), said=said)
 
 
 def _special(value: Any) -> int | None:

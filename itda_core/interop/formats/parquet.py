@@ -21,7 +21,7 @@ from pyarrow import parquet
 from itda_core.common.errors import DamagedError, UserError
 from itda_core.common.files import write_json
 from itda_core.interop.external import MOST_ATOMS, WIDEST, ExternalDictionary
-from itda_core.interop.formats.manifest import ABOUT_FILE, Exported, foreign_of, read_about
+from itda_core.interop.formats.manifest import ABOUT_FILE, Exported, external_of, read_about
 
 ATOMS_TABLE, CODES_TABLE = "atoms.parquet", "codes.parquet"
 _READ = {"document": pa.int64(), "position": pa.int64(), "admission_error": pa.float64()}
@@ -86,7 +86,7 @@ def read_tables(folder: Path) -> ExternalDictionary:
         "sources": torch.from_numpy(sources.copy()),
         "admission_errors": torch.from_numpy(errors.copy()),
     }
-    return foreign_of(about, tensors, ATOMS_TABLE)
+    return external_of(about, tensors, ATOMS_TABLE)
 
 
 def read_codes(folder: Path) -> Iterator[pd.DataFrame]:

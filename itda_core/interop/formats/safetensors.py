@@ -19,7 +19,7 @@ from safetensors.torch import load_file, save
 from itda_core.common.errors import UserError
 from itda_core.common.files import write_json
 from itda_core.interop.external import ExternalDictionary
-from itda_core.interop.formats.manifest import ABOUT_FILE, CODE_KINDS, Exported, foreign_of, read_about
+from itda_core.interop.formats.manifest import ABOUT_FILE, CODE_KINDS, Exported, external_of, read_about
 
 TENSORS_FILE = "dictionary.safetensors"
 _CODES = "codes-{:05}.safetensors"
@@ -48,7 +48,7 @@ def read_tensors(folder: Path) -> ExternalDictionary:
 
     Raises UserError if they cannot be read.
     """
-    return foreign_of(read_about(folder, "safetensors"), _load(folder / TENSORS_FILE), TENSORS_FILE)
+    return external_of(read_about(folder, "safetensors"), _load(folder / TENSORS_FILE), TENSORS_FILE)
 
 
 def read_codes(folder: Path) -> Iterator[dict[str, np.ndarray]]:
