@@ -61,6 +61,7 @@ def test_svcca_is_there_in_both_forms_and_said_apart(measured: Path, open_page: 
     (table,) = (each.value for each in page.dataframe if "right" in each.value)
     paper = dict(zip(table["measure"], table["paper, GPT-2 small"], strict=True))
     assert paper["SVCCA, 99 % of the variance"] == "–"
+    assert paper["SVCCA, 20 directions"] == "0.50"
     assert "what its 0.50 and 0.44 are of" in text(page)
 
 
