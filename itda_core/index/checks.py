@@ -55,6 +55,9 @@ _ROWS = {
 }
 """Table → description of invalid rows → condition that every valid row meets."""
 _TOGETHER = {
+    "tokens that are at one place": """
+        SELECT count(*) = count(DISTINCT (document::BIGINT << 32) + position) FROM {schema}.tokens
+        """,
     "atoms whose source is another token": """
         SELECT count(*) = 0 FROM {schema}.atoms a JOIN {schema}.tokens t USING (token)
         WHERE (a.document, a.position, a.token_id) <> (t.document, t.position, t.token_id)
@@ -66,6 +69,10 @@ _TOGETHER = {
     "histograms of other activations": """
         SELECT bool_and(a.count = coalesce(n, 0)) FROM {schema}.atoms a
             LEFT JOIN (SELECT atom, sum(count) AS n FROM {schema}.histograms GROUP BY atom) USING (atom)
+        """,
+    "cofiring of atoms that fire less often": """
+        SELECT bool_and(together <= least(a.count, b.count)) FROM {schema}.cofiring c
+            JOIN {schema}.atoms a ON a.atom = c.atom JOIN {schema}.atoms b ON b.atom = c.other
         """,
     "codes that are other activations": """
         SELECT (SELECT (count(*), bit_xor(hash(atom, token, coefficient))) FROM {schema}.codes)

@@ -252,12 +252,17 @@ class PairTokens(IndexReader):
     def common_tokens(self) -> tuple[np.ndarray, np.ndarray]:
         """Return the ordinals of the tokens that both captured, in A's index and in B's.
 
-        Two [n] int32 arrays, in B's order.
+        Two [n] int32 arrays, in B's order, each without repetitions.
+
+        Raises DamagedError for an index whose tokens or documents are not unique.
         """
         sql = "SELECT token_a, token_b FROM common"
         found = self._of_common(lambda cursor: self._arrays(sql, cursor=cursor))
         order = np.argsort(found["token_b"], kind="stable")
-        return found["token_a"][order].astype(np.int32), found["token_b"][order].astype(np.int32)
+        token_a, token_b = (found[name][order].astype(np.int32) for name in ("token_a", "token_b"))
+        if (np.diff(token_b) <= 0).any() or (np.diff(np.sort(token_a)) <= 0).any():
+            raise self._spoilt("tokens that are joined twice")
+        return token_a, token_b
 
     def common_places(self) -> CommonPlaces:
         """Return the tokens that both captured, with their keys in B and A's atoms.
@@ -288,7 +293,10 @@ class PairTokens(IndexReader):
             )
             order = np.argsort(found["token"])
             rows = order[np.searchsorted(found["token"], tokens[begin:end], sorter=order)]
-            keys[begin:end] = row_keys(np.stack([found["document"][rows], found["position"][rows]], 1))
+            try:
+                keys[begin:end] = row_keys(np.stack([found["document"][rows], found["position"][rows]], 1))
+            except ValueError as error:
+                raise self._spoilt("tokens at places that cannot be") from error
             begin = end
         return keys
 

@@ -209,6 +209,7 @@ IMPOSSIBLE = {
     "a count of others": ("UPDATE atoms SET count = count + 1 WHERE atom = 0", "counts of other activations"),
     "a token without text": ("UPDATE tokens SET text = NULL WHERE token = 5", "tokens without a text"),
     "a token out of its text": ("UPDATE tokens SET stop = start - 1 WHERE token = 5", "tokens at places"),
+    "two tokens at one place": ("UPDATE tokens SET position = 2 WHERE token = 5", "tokens that are at one place"),
     "a token of no document": ("UPDATE tokens SET document = 400 WHERE token = 5", "tokens of documents"),
     "a token left out": ("DELETE FROM tokens WHERE token = 5", "tokens that are not numbered"),
     "a document left out": ("DELETE FROM documents WHERE document = 11", "tokens of documents"),
@@ -225,6 +226,7 @@ IMPOSSIBLE = {
     "a neighbour that is none": ("UPDATE neighbours SET other = 3", "neighbours of atoms"),
     "too near a neighbour": ("UPDATE neighbours SET cosine = 7", "neighbours that cannot be"),
     "firing with none": ("UPDATE cofiring SET other = 3", "cofiring of atoms"),
+    "firing together more than alone": ("UPDATE cofiring SET together = 40 WHERE rank = 1", "fire less often"),
     "more alike than the same": ("UPDATE cofiring SET jaccard = 1.5", "cofiring that cannot be"),
 }
 
@@ -250,6 +252,21 @@ def test_what_is_said_of_atoms_is_seen_when_an_index_is_opened(what: str, folder
         Index(folder / INDEX_FILE)
     with pytest.raises(DamagedError, match=line):
         Pair(sound, folder / INDEX_FILE, "token")
+
+
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "UPDATE documents SET document = 7 WHERE rowid % 3 = 0",
+        "INSERT INTO tokens SELECT * FROM tokens WHERE token < 9",
+    ],
+)
+def test_tokens_that_would_be_joined_twice_are_damage(statement: str, folder: Path, tmp_path: Path) -> None:
+    sound = write_library(tmp_path / "sound").folder(ID) / INDEX_FILE
+    assert len(Pair(sound, sound, "token").common_places().token_b) > 9
+    spoil_index(folder, statement)
+    with pytest.raises(DamagedError, match="joined twice"):
+        Pair(folder / INDEX_FILE, sound, "token").common_places()
 
 
 NUMBERED_WRONG = {
