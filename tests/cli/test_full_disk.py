@@ -96,7 +96,7 @@ def test_a_build_on_a_full_disk_is_told_and_goes_on(
         assert (code, lines) == (2, [f"itda: the disk that holds {root} {FULL}"])
         # A job that could not begin is none; of any other the reason is kept, however full the disk is.
         assert [(job.status, job.error) for job in jobs] in ([], [("failed", lines[0].removeprefix("itda: "))])
-    assert bool(jobs) == (stage != "start" or code == 0)
+    assert jobs or stage == "start"
     assert main([*command, "--library", str(root)]) == 0
     assert built(root) == whole
     assert not [path for path in root.rglob(".*") if path.name != ".locks"]
@@ -148,7 +148,6 @@ COMMANDS = [
 ]
 SLOW = [
     (["measure", "A", "--tokens", "300"], "itda_core.evaluation.evaluate:write_quality"),
-    (["probe", "A", "--tokens", "2000"], "itda_core.evaluation.probing.run:write_probing"),
     (["sae", "A", "--tokens", "4096", "--batch", "1024"], "itda_core.evaluation.sae.run:save_sae"),
     (["transplant", "A", "B"], "itda_core.comparison.transplant:_write"),
     (["similarity", "A", "B", "--tokens", "600"], "itda_core.comparison.layers:write_sealed"),
