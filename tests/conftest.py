@@ -1,6 +1,5 @@
 """Fixtures: small real libraries, built through the whole pipeline from the models that come with the project."""
 
-import json
 import os
 from collections.abc import Iterable
 from pathlib import Path
@@ -19,6 +18,7 @@ import torch
 from itda_core.cli.command_line import main
 from itda_core.common.types import Document
 from itda_core.pursuit import numba_backend
+from tests.support.corpora import write_documents
 
 pytest_plugins = [
     f"tests.support.{name}"
@@ -26,14 +26,8 @@ pytest_plugins = [
 ]
 
 
-def _write_corpus(path: Path, documents: Iterable[Document]) -> Path:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text("".join(json.dumps({"text": document.text}) + "\n" for document in documents))
-    return path
-
-
 def _build(root: Path, documents: Iterable[Document], model: Path, layers: str, *more: str) -> Path:
-    corpus = _write_corpus(root.parent / f"{root.name}.jsonl", documents)
+    corpus = write_documents(root.parent / f"{root.name}.jsonl", documents)
     options = ["--corpus", str(corpus), "--layers", layers, "--l0", "8", "--threshold", "0.25", *more]
     assert main(["build", str(model), *options, "--library", str(root), "--json"]) == 0
     return root

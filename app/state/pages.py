@@ -235,16 +235,17 @@ class QualityState:
     """Name of the property whose probes are shown; empty for the average of all of them."""
 
 
-_OPTIONS = {
+BUILD_OPTIONS = {
     each.name: each
     for settings in (ModelSettings, CorpusSettings, WindowSettings, BuildSettings, DictionarySettings)
     for each in options_of(settings)
 }
+"""Options of `itda build` by name, each with its help."""
 
 
 def _option(name: str, default: Any = MISSING, is_blank_kept: bool = False) -> Any:
     """Return the field of the build form for an option of `itda build`, with its default unless another is passed."""
-    each = _OPTIONS[name]
+    each = BUILD_OPTIONS[name]
     if default is MISSING:
         default = "" if each.kind is str and each.default is None else each.default
     if each.choices:

@@ -6,7 +6,8 @@ from dataclasses import asdict, dataclass
 
 from itda_core.build.pipeline import Pipeline, Plan
 from itda_core.build.projection import SMALLEST_MAP, compute_map
-from itda_core.common.files import short_hash, slug, write_hash
+from itda_core.capture.replay import hash_of_sites
+from itda_core.common.files import slug, write_hash
 from itda_core.common.settings import BuildSettings, DictionarySettings
 from itda_core.common.types import Site
 from itda_core.common.versions import versions
@@ -82,7 +83,7 @@ def build(library: Library, request: Request, job: Job) -> list[str]:
         "half_precision": kept,  # kept activations are stored in float16
     }
     identity = {**captured, "holdout": request.build.holdout, "settings": request.dictionary.described()}
-    ids = {site: f"{slug(model.name)}-l{site.layer}-{site.hook}-{short_hash(identity, [site])}" for site in sites}
+    ids = {site: f"{slug(model.name)}-l{site.layer}-{site.hook}-{hash_of_sites(identity, [site])}" for site in sites}
     with ExitStack() as locks:
         for dictionary_id in ids.values():
             locks.enter_context(build_lock(library.root, dictionary_id))
@@ -95,7 +96,7 @@ def build(library: Library, request: Request, job: Job) -> list[str]:
                 # All sites of the request, not only the missing ones, so that activations kept by an earlier
                 # run, when fewer dictionaries were complete, can be reused.
                 made_by = {} if request.remote else {"device": model.device, "versions": versions()}
-                activations = f"{corpus.id}-{short_hash(captured | made_by, sorted(sites))}"
+                activations = f"{corpus.id}-{hash_of_sites(captured | made_by, sorted(sites))}"
                 locks.enter_context(build_lock(library.root, activations))
             plan = Plan(
                 missing, sorted(sites), identity, request.build, request.dictionary, activations, request.remote

@@ -1,5 +1,6 @@
 """Read a site's activations for a given text: from disk, or from the model."""
 
+import json
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
@@ -103,6 +104,11 @@ def no_activations(record: DictionaryManifest) -> UserError:
     )
 
 
+def hash_of_sites(identity: dict, sites: list[Site]) -> str:
+    """Hash an identity and its sites for the name of a folder of activations, or of a dictionary."""
+    return short_hash(json.dumps([identity, [[site.layer, site.hook] for site in sites]], sort_keys=True))
+
+
 def kept_activations(library: Library, record: DictionaryManifest) -> Path | None:
     """Find the folder with the activations that a dictionary was built from.
 
@@ -127,7 +133,7 @@ def kept_activations(library: Library, record: DictionaryManifest) -> Path | Non
         except UserError as error:
             damaged = error if named in (None, name) else damaged
             continue
-        names = [f"{corpus}-{short_hash(captured | each, sites)}" for each in made_by]
+        names = [f"{corpus}-{hash_of_sites(captured | each, sites)}" for each in made_by]
         if record.site in sites and name in ([named] if named else names):
             return folder.parent
     if damaged is not None:

@@ -2,21 +2,20 @@
 
 import argparse
 import json
-import os
 from collections.abc import Callable
 from dataclasses import asdict
 
-from itda_core.cli.options import json_option, quiet
+from itda_core.cli.options import command_job, json_option, quiet
 from itda_core.common.errors import UserError
-from itda_core.common.options import add_options, settings_from
+from itda_core.common.options import add_options, options_of, settings_from
 from itda_core.common.settings import MeasureSettings, ProbingSettings, SaeSettings
-from itda_core.jobs.job import JOB_VARIABLE, running_job
 from itda_core.library.library import Library
 from itda_core.reports.quality import QUALITY_METRICS, Quality, read_quality
 from itda_core.reports.sae import sae_folder
 
 _SHOWN = ("ce_loss_score", "variance_explained", "relative_error", "kl", "dead")
-_TRAINING = ("kind", "width", "k", "tokens", "batch", "lr", "seed")
+_TRAINING = tuple(dict.fromkeys(("kind", "width", "k", *(each.name for each in options_of(SaeSettings)))))
+"""Options of training, in the order in which one is named that does not go with a pretrained SAE."""
 
 
 def _measure_options(parser: argparse.ArgumentParser) -> None:
@@ -27,7 +26,7 @@ def _measure_options(parser: argparse.ArgumentParser) -> None:
 
 def _measure(given: argparse.Namespace) -> int:
     settings = settings_from(MeasureSettings, given)
-    with running_job(given.library, f"Measure {given.id}", os.environ.get(JOB_VARIABLE)) as job:
+    with command_job(given, f"Measure {given.id}") as job:
         quiet()
         from itda_core.evaluation.evaluate import measure
 
@@ -78,7 +77,7 @@ def _sae(given: argparse.Namespace) -> int:
     settings = settings_from(SaeSettings, training)
     library = Library(given.library)
     title = f"SAE for {given.id}" if given.release is None else f"SAE {given.release} {given.sae_id} for {given.id}"
-    with running_job(given.library, title, os.environ.get(JOB_VARIABLE)) as job:
+    with command_job(given, title) as job:
         quiet()
         from itda_core.evaluation.sae.run import adopt_sae, train_sae
 
@@ -106,7 +105,7 @@ def _probe_options(parser: argparse.ArgumentParser) -> None:
 
 
 def _probe(given: argparse.Namespace) -> int:
-    with running_job(given.library, f"Probe {given.id}", os.environ.get(JOB_VARIABLE)) as job:
+    with command_job(given, f"Probe {given.id}") as job:
         quiet()
         from itda_core.cli.probing_table import probing_table
         from itda_core.evaluation.probing.run import probe

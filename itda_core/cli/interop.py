@@ -2,17 +2,15 @@
 
 import argparse
 import json
-import os
 import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from itda_core.cli.options import json_option, quiet
+from itda_core.cli.options import command_job, json_option, quiet
 from itda_core.common.errors import UserError
 from itda_core.common.options import add_options, settings_from
 from itda_core.common.settings import BuildSettings, CorpusSettings, ModelSettings, WindowSettings
-from itda_core.jobs.job import JOB_VARIABLE, running_job
 from itda_core.library.library import Library
 
 _FORMATS = ("published", "parquet", "safetensors", "saelens")
@@ -85,13 +83,9 @@ def _reading(given: argparse.Namespace) -> Any:
     )
 
 
-def _job(given: argparse.Namespace, title: str) -> Any:
-    return running_job(given.library, title, os.environ.get(JOB_VARIABLE))
-
-
 def _import(given: argparse.Namespace) -> int:
     reading = _reading(given)
-    with _job(given, f"Import {given.path.name}") as job:
+    with command_job(given, f"Import {given.path.name}") as job:
         quiet()
         from itda_core.interop.importer import import_folder
 
@@ -117,7 +111,7 @@ def _report_import(given: argparse.Namespace, found: Any) -> int:
 
 def _export(given: argparse.Namespace) -> int:
     folder = given.to or Path(f"{given.id}-{given.format}")
-    with _job(given, f"Export {given.id} as {given.format}") as job:
+    with command_job(given, f"Export {given.id} as {given.format}") as job:
         from itda_core.interop.exporter import export
 
         job.stage(f"writing {folder.name}", unit="")
@@ -130,7 +124,7 @@ def _export(given: argparse.Namespace) -> int:
 
 
 def _push(given: argparse.Namespace) -> int:
-    with _job(given, f"Push {given.id} to {given.repo}") as job:
+    with command_job(given, f"Push {given.id} to {given.repo}") as job:
         quiet()
         from itda_core.interop.hub import push
 
@@ -147,7 +141,7 @@ def _push(given: argparse.Namespace) -> int:
 def _pull(given: argparse.Namespace) -> int:
     reading = _reading(given)
     repo, _, revision = given.repo.partition("@")
-    with _job(given, f"Pull {given.repo}") as job:
+    with command_job(given, f"Pull {given.repo}") as job:
         quiet()
         from itda_core.interop.hub import pull
 

@@ -2,9 +2,10 @@
 
 import argparse
 import os
+from contextlib import AbstractContextManager
 from typing import Any
 
-from itda_core.jobs.job import JOB_VARIABLE, running_job
+from itda_core.jobs.job import JOB_VARIABLE, Job, running_job
 
 DONE, FAULT, MISTAKE, INTERRUPTED, BROKEN_PIPE = 0, 1, 2, 130, 141
 
@@ -21,6 +22,6 @@ def quiet() -> None:
     logging.disable_progress_bar()
 
 
-def command_job(given: argparse.Namespace, title: str) -> Any:
+def command_job(given: argparse.Namespace, title: str) -> AbstractContextManager[Job]:
     """Run a command's work as a job of its library."""
     return running_job(given.library, title, os.environ.get(JOB_VARIABLE))

@@ -13,7 +13,6 @@ from typing import Any, NoReturn
 
 from itda_core.common.errors import DamagedError
 from itda_core.common.parts import part_beside
-from itda_core.common.types import Site
 
 DIGEST = "digest"
 """Key under which `write_sealed` stores the SHA-256 of the rest of the object."""
@@ -197,7 +196,6 @@ def _finite(text: str) -> float:
     return value if math.isfinite(value) else _refuse(text)
 
 
-def short_hash(identity: dict, sites: list[Site]) -> str:
-    """Hash an identity and its sites to ten hexadecimal digits for a folder name."""
-    text = json.dumps([identity, [[site.layer, site.hook] for site in sites]], sort_keys=True)
+def short_hash(text: str) -> str:
+    """Hash a text to ten hexadecimal digits for a folder name."""
     return hashlib.sha256(text.encode()).hexdigest()[:10]

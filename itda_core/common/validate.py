@@ -1,16 +1,17 @@
 """Validation of values from untrusted JSON.
 
-`parse` reads a complete object as a dataclass, whose fields define the valid values. `whole`, `number` and `plain_text`
-read one value each, and raise ValueError, which describes the problem, for an invalid one.
+`parse` reads a complete object as a dataclass, whose fields define the valid values. `whole` and `plain_text` read one
+value each, and raise ValueError, which describes the problem, for an invalid one.
 """
 
 import json
+from collections.abc import Collection
 from dataclasses import fields
 from functools import cache
 from sys import float_info
 from typing import Annotated, Any, TypeGuard, TypeVar, cast
 
-from pydantic import Field, TypeAdapter, ValidationError
+from pydantic import AfterValidator, Field, TypeAdapter, ValidationError
 
 from itda_core.common.errors import DamagedError, NewerError, UserError
 
@@ -26,6 +27,11 @@ Positive = Annotated[int, Field(ge=1, le=MOST)]
 """Count of 1 or more."""
 
 _Kind = TypeVar("_Kind")
+
+
+def only(names: Collection[str]) -> AfterValidator:
+    """Return a validator that drops the entries of a dictionary whose name is not one of `names`."""
+    return AfterValidator(lambda found: {name: value for name, value in found.items() if name in names})
 
 
 def parse(kind: type[_Kind], value: Any, what: str, remedy: str, has_all: bool = False) -> _Kind:

@@ -20,7 +20,7 @@ import torch
 
 from itda_core.build.build import add_maps
 from itda_core.common.errors import UserError
-from itda_core.common.files import sha256_of, slug, write_sealed
+from itda_core.common.files import sha256_of, short_hash, slug, write_sealed
 from itda_core.common.layout import ATOMS_FILE, INDEX_FILE, MANIFEST_FILE
 from itda_core.common.settings import WindowSettings
 from itda_core.common.versions import versions
@@ -177,7 +177,7 @@ class _Import:
         foreign = self._foreign
         atoms = hashlib.sha256(foreign.atoms.numpy().tobytes() + foreign.sources.numpy().tobytes()).hexdigest()
         told = json.dumps([identity, atoms, asdict(foreign.settings), foreign.said], sort_keys=True)
-        digest = hashlib.sha256(told.encode()).hexdigest()[:10]
+        digest = short_hash(told)
         dictionary_id = f"{slug(model)}-l{foreign.site.layer}-{foreign.site.hook}-{digest}"
         self._id = dictionary_id
         with build_lock(self._library.root, dictionary_id):

@@ -1,6 +1,5 @@
 """Stored comparison of two dictionaries; untrusted when read."""
 
-import hashlib
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -13,7 +12,7 @@ from pydantic import AfterValidator
 
 from itda_core.common.bootstrap import Interval
 from itda_core.common.errors import DamagedError, UserError
-from itda_core.common.files import is_file, read_json, unreadable
+from itda_core.common.files import is_file, read_json, short_hash, unreadable
 from itda_core.common.layout import INDEX_FILE
 from itda_core.common.parquet import are_within_one, is_numbered, read_table, write_table
 from itda_core.common.validate import Count, Share, check_format, parse
@@ -276,4 +275,4 @@ def named_pairs(
 def digest_of(a: DictionaryManifest, b: DictionaryManifest) -> str:
     """Return a hash of the two indexes and the version, for the folder's name."""
     identity = [str(VERSION), a.files[INDEX_FILE], b.files[INDEX_FILE]]
-    return hashlib.sha256("\n".join(identity).encode()).hexdigest()[:10]
+    return short_hash("\n".join(identity))

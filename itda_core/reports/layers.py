@@ -1,14 +1,13 @@
 """Stored layer similarity of two models; untrusted when read."""
 
-import hashlib
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
-from itda_core.common.files import is_file, read_json, slug
+from itda_core.common.files import is_file, read_json, short_hash, slug
 from itda_core.common.settings import LayersSettings
-from itda_core.common.validate import Count, Finite, Positive, Share, check_format, damaged, parse
+from itda_core.common.validate import Count, Finite, Positive, Share, check_format, damaged, only, parse
 from itda_core.library.library import Library
 from itda_core.library.manifest import DictionaryManifest
 from itda_core.reports.comparison import Key, ShareInterval
@@ -75,11 +74,11 @@ class LayerSimilarity:
     """Expected `union` if each model had chosen as many sources at random among the compared tokens."""
     union_sources: tuple[Count, Count]
     """Number of distinct sources of all layers together, for each model."""
-    values: Mapping[str, tuple[tuple[Finite, ...], ...]]
+    values: Annotated[Mapping[str, tuple[tuple[Finite, ...], ...]], only(LAYER_MEASURES)]
     """Matrix of similarities, by measure; a larger value is more similar."""
-    left_out: Mapping[str, str]
+    left_out: Annotated[Mapping[str, str], only(LAYER_MEASURES)]
     """Reason for missing values, by measure."""
-    cautions: Mapping[str, str] = field(default_factory=dict)
+    cautions: Annotated[Mapping[str, str], only(LAYER_MEASURES)] = field(default_factory=dict)
     """Caution about the values, by measure."""
 
     @property
@@ -98,17 +97,12 @@ class LayerSimilarity:
             check_format(raw.get("version", VERSION), VERSION, what, _REMEDY)
         found = parse(cls, raw, what, _REMEDY)
         shape = tuple(map(len, found.atoms))
-        known = {name: rows for name, rows in found.values.items() if name in LAYER_MEASURES}
-        if not known:
+        if not found.values:
             raise damaged(what, "it has no values of a known measure", _REMEDY)
-        for rows in known.values():
+        for rows in found.values.values():
             if (len(rows), {len(row) for row in rows}) != (shape[0], {shape[1]}):
                 raise damaged(what, "a matrix has another shape than the models", _REMEDY)
-        left_out, cautions = (
-            {name: why for name, why in each.items() if name in LAYER_MEASURES}
-            for each in (found.left_out, found.cautions)
-        )
-        return replace(found, values=known, left_out=left_out, cautions=cautions)
+        return found
 
 
 def path_of(library: Library, a: DictionaryManifest, b: DictionaryManifest, settings: LayersSettings) -> Path:
@@ -119,7 +113,7 @@ def path_of(library: Library, a: DictionaryManifest, b: DictionaryManifest, sett
     identity = [VERSION, asdict(settings)]
     for each in (a, b):
         identity += [each.weights_sha256, each.tokenizer_sha256, each.site.hook, each.corpus, asdict(each.cut)]
-    digest = hashlib.sha256("\n".join(map(str, identity)).encode()).hexdigest()[:10]
+    digest = short_hash("\n".join(map(str, identity)))
     return library.comparisons / f"layers--{slug(a.model)}--{slug(b.model)}-{digest}.json"
 
 

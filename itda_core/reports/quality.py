@@ -17,7 +17,7 @@ from itda_core.common.errors import DamagedError
 from itda_core.common.files import is_file, read_json, write_sealed
 from itda_core.common.layout import ATOMS_FILE
 from itda_core.common.settings import MeasureSettings
-from itda_core.common.validate import Count, Finite, check_format, damaged, parse
+from itda_core.common.validate import Count, Finite, check_format, damaged, only, parse
 from itda_core.library.library import Library
 from itda_core.library.manifest import DictionaryManifest
 
@@ -64,20 +64,16 @@ def _check_order(found: Measured) -> Measured:
     return found
 
 
-def _known_metrics(found: dict[str, Measured]) -> dict[str, Measured]:
+def _check_bounds(found: dict[str, Measured]) -> dict[str, Measured]:
     for name, measured in found.items():
         if (name in _AT_LEAST_ZERO and measured.value < 0) or (name in _AT_MOST_ONE and measured.value > 1):
             raise ValueError(f"{QUALITY_METRICS[name]} is {measured.value:g}")
-    return {name: measured for name, measured in found.items() if name in QUALITY_METRICS}
-
-
-def _known_sums(found: dict[str, tuple[float, ...]]) -> dict[str, tuple[float, ...]]:
-    return {name: values for name, values in found.items() if name in PAIRED}
+    return found
 
 
 OrderedMeasured = Annotated[Measured, AfterValidator(_check_order)]
 """Mean whose interval has its ends in order."""
-DocumentSums = Annotated[dict[str, tuple[Finite, ...]], AfterValidator(_known_sums)]
+DocumentSums = Annotated[dict[str, tuple[Finite, ...]], only(PAIRED)]
 """One value per document, by measure of PAIRED."""
 
 
@@ -89,9 +85,9 @@ class Point:
     """Number of available latents; for a dictionary its first atoms, in order of admission."""
     l0: Count
     """Pursuit steps; for an SAE the number of active latents that it allows, or the mean if it allows any number."""
-    measured: Annotated[dict[str, OrderedMeasured], AfterValidator(_known_metrics)]
+    measured: Annotated[dict[str, OrderedMeasured], only(QUALITY_METRICS), AfterValidator(_check_bounds)]
     """Measures by name in QUALITY_METRICS; those that cannot be measured are left out."""
-    by_document: DocumentSums = field(default_factory=dict)
+    by_document: DocumentSums
     """Each document's contribution to the numerator, for each of PAIRED that was measured."""
 
 
@@ -145,8 +141,6 @@ class Quality:
         Raises DamagedError.
         """
         found = parse(cls, raw, QUALITY_FILE, _REMEDY, has_all=True)
-        if any("by_document" not in point for series in raw["series"] for point in series["points"]):
-            raise damaged(QUALITY_FILE, "a point has no by_document", _REMEDY)
         sums = [found.by_document, *(point.by_document for series in found.series for point in series.points)]
         if any(len(values) != len(found.sources) for each in sums for values in each.values()):
             raise damaged(QUALITY_FILE, "it has not one value for each document", _REMEDY)

@@ -1,6 +1,5 @@
 """Pages of dictionaries that were imported: with sources that are not known, and with no text at all."""
 
-import json
 from pathlib import Path
 
 import pytest
@@ -11,6 +10,7 @@ from itda_core.cli.command_line import main
 from itda_core.common.types import Document
 from itda_core.index.schema import UNKNOWN_SOURCE
 from itda_core.library.library import Library
+from tests.support.corpora import write_documents
 from tests.support.page_fixtures import OpenPage
 from tests.support.places import MODEL_A
 from tests.support.shown_pages import passages, shown
@@ -23,7 +23,7 @@ def imported(tmp_path_factory: pytest.TempPathFactory, language_reference: list[
     """A library, and in it a dictionary of which two sources are not known, and one without a text."""
     base = tmp_path_factory.mktemp("imported")
     texts = base / "reference.jsonl"
-    texts.write_text("".join(json.dumps({"text": document.text}) + "\n" for document in language_reference[:40]))
+    write_documents(texts, language_reference[:40])
     build = ["build", str(MODEL_A), "--corpus", str(texts), "--layers", "3", "--l0", "6", *FEW]
     assert main([*build, "--library", str(base / "library")]) == 0
     library = Library(base / "library")

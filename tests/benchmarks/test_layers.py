@@ -25,6 +25,7 @@ from itda_core.reports.layers import BENCHED
 from itda_core.similarity import jaccard, layer_matching, linear_cka
 from itda_core.similarity.matching import both_ways
 from itda_core.similarity.overlap import rows_of, union_keys
+from tests.support.corpora import write_documents
 
 SMALL = LayersBench(
     tokens=400, thresholds=(0.3, 0.15), budgets=(60, 150), draws=2, transplant_tokens=300, union_sources=(120,)
@@ -39,7 +40,7 @@ def ignored(line: str) -> None:
 def corpus(tmp_path_factory: pytest.TempPathFactory, language_reference: list[Document]) -> Corpus:
     root = tmp_path_factory.mktemp("corpus")
     file = root / "reference.jsonl"
-    file.write_text("".join(json.dumps({"text": document.text}) + "\n" for document in language_reference))
+    write_documents(file, language_reference)
     return ingest(CorpusSettings(str(file)), WindowSettings(context=64), root / "corpora")
 
 

@@ -35,6 +35,7 @@ from itda_core.corpus.windows import make_windows
 from itda_core.models.bundled import model_folder
 from itda_core.models.model import load_model
 from itda_core.pursuit.reference import plain_build, plain_pursuit
+from tests.support.corpora import write_documents
 
 SMALL = PursuitBench(
     sizes=(60, 150),
@@ -286,7 +287,7 @@ def test_the_command(
 def corpus(tmp_path_factory: pytest.TempPathFactory, language_reference: list[Document]) -> Corpus:
     root = tmp_path_factory.mktemp("corpus")
     file = root / "reference.jsonl"
-    file.write_text("".join(json.dumps({"text": document.text}) + "\n" for document in language_reference))
+    write_documents(file, language_reference)
     return ingest(CorpusSettings(str(file)), WindowSettings(context=32), root / "corpora")
 
 

@@ -9,6 +9,7 @@ import torch
 from itda_core.benchmarks.sae.results import PAPER, BenchSite, Contestant, CurvePoint, SaeBench
 from itda_core.common.errors import UserError
 from itda_core.common.types import Document
+from tests.support.corpora import write_documents
 
 pytest.importorskip("sae_lens", reason="SAELens is not installed: pip install -e '.[sae]'")
 
@@ -84,7 +85,7 @@ def test_settings_that_cannot_be_are_refused() -> None:
 def small_run(tmp_path_factory: pytest.TempPathFactory, language_reference: list[Document]):
     folder: Path = tmp_path_factory.mktemp("bench")
     path = folder / "reference.jsonl"
-    path.write_text("".join(json.dumps({"text": document.text}) + "\n" for document in language_reference))
+    write_documents(path, language_reference)
     corpus = ingest(CorpusSettings(str(path)), WindowSettings(), folder / "corpora")
     settings = SaeBench(
         sites=(BenchSite("docs-a", 3, 0.4),),

@@ -2,7 +2,6 @@
 
 import os
 import re
-import shutil
 import signal
 import time
 from pathlib import Path
@@ -10,10 +9,9 @@ from pathlib import Path
 import pytest
 
 from itda_core.jobs.read import read_jobs
-from tests.support.browser import ARGUMENTS, served
+from tests.support.browser import ARGUMENTS, CHROMIUM, served
 
 playwright = pytest.importorskip("playwright.sync_api")
-CHROMIUM = shutil.which("chromium")
 pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="no chromium here")
 PATIENCE = 300_000
 

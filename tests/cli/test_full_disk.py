@@ -20,6 +20,7 @@ from itda_core.common.types import Codes, Document
 from itda_core.index.writer import IndexWriter
 from itda_core.jobs.read import read_jobs
 from itda_core.library.library import Library
+from tests.support.corpora import write_documents
 from tests.support.places import MODEL_A, REPOSITORY
 from tests.support.small_disk import SmallDisk, small_disk
 
@@ -50,7 +51,7 @@ def disk(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SmallDisk]:
 @pytest.fixture(scope="module")
 def command(tmp_path_factory: pytest.TempPathFactory, language_reference: list[Document]) -> list[str]:
     corpus = tmp_path_factory.mktemp("texts") / "reference.jsonl"
-    corpus.write_text("".join(json.dumps({"text": document.text}) + "\n" for document in language_reference))
+    write_documents(corpus, language_reference)
     options = ["--layers", "3", "--l0", "4", "--tokens", "1500", "--max-atoms", "7"]  # too few for a map
     return ["build", str(MODEL_A), "--corpus", str(corpus), *options]
 

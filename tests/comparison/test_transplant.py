@@ -42,6 +42,7 @@ from itda_core.reports.transplant import (
     TransplantSummary,
     read_transplant,
 )
+from tests.support.corpora import write_documents
 from tests.support.places import MODEL_A, MODEL_B
 from tests.support.small_pair import Places, windows, write_index
 
@@ -285,7 +286,7 @@ def test_kept_activations_spare_the_model(
     library: Path, tmp_path: Path, language_reference: list, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     corpus = tmp_path / "documents.jsonl"
-    corpus.write_text("".join(json.dumps({"text": document.text}) + "\n" for document in language_reference[:40]))
+    write_documents(corpus, language_reference[:40])
     root = tmp_path / "kept"
     options = ["--corpus", str(corpus), "--layers", "1", "--l0", "8", "--threshold", "0.3", "--tokens", "1500"]
     assert main(["build", str(MODEL_A), *options, "--library", str(root)]) == 0
@@ -326,7 +327,7 @@ def test_kept_activations_spare_the_model(
 
 def test_kept_activations_of_a_dictionary_that_does_not_name_them(tmp_path: Path, language_reference: list) -> None:
     corpus = tmp_path / "documents.jsonl"
-    corpus.write_text("".join(json.dumps({"text": document.text}) + "\n" for document in language_reference[:20]))
+    write_documents(corpus, language_reference[:20])
     root = tmp_path / "kept"
     options = ["--corpus", str(corpus), "--layers", "1", "--l0", "8", "--threshold", "0.3", "--tokens", "900"]
     kept_on = ["--keep-activations", "--no-holdout", "--device", "cpu"]

@@ -33,6 +33,7 @@ from itda_core.reports.quality import (
     read_quality,
     write_quality,
 )
+from tests.support.corpora import write_documents
 from tests.support.families import BERT
 from tests.support.places import MODEL_A
 
@@ -186,7 +187,7 @@ def test_settings_that_cannot_be_are_refused() -> None:
 def kept(tmp_path_factory: pytest.TempPathFactory, language_reference: list[Document]) -> Path:
     """A library whose activations are kept, of a nonnegative dictionary of an MLP, and nothing held out."""
     folder = tmp_path_factory.mktemp("kept")
-    (folder / "texts.jsonl").write_text("".join(json.dumps({"text": d.text}) + "\n" for d in language_reference[:8]))
+    write_documents(folder / "texts.jsonl", language_reference[:8])
     options = ["--layers", "3", "--hook", "mlp", "--l0", "6", "--threshold", "0.4", "--tokens", "5000", "--no-holdout"]
     more = ["--method", "nonnegative", "--keep-activations", "--max-atoms", "120"]
     root = folder / "library"
@@ -214,7 +215,7 @@ def test_where_nothing_was_held_out_the_text_after_what_was_read_is_measured(
     tmp_path: Path, language_reference: list[Document]
 ) -> None:
     texts, root = tmp_path / "texts.jsonl", tmp_path / "library"
-    texts.write_text("".join(json.dumps({"text": document.text}) + "\n" for document in language_reference[:12]))
+    write_documents(texts, language_reference[:12])
     options = ["--layers", "3", "--l0", "6", "--threshold", "0.4", "--tokens", "600", "--no-holdout"]
     assert main(["build", str(MODEL_A), "--corpus", str(texts), *options, "--library", str(root)]) == 0
     found = measure_in(root, MeasureSettings(l0s=(3,), shares=(1.0,), tokens=300))
@@ -289,6 +290,9 @@ def changed_reports(said: dict[str, Any]) -> Iterator[tuple[str, str]]:
         changed = json.loads(text)
         changed["series"][0]["points"][0]["measured"][name] = value
         yield f"{name} {value}", json.dumps(changed)
+    changed = json.loads(text)
+    del changed["series"][0]["points"][0]["by_document"]
+    yield "a point without by_document", json.dumps(changed)
     yield "infinity", text.replace(f'"seconds": {said["seconds"]}', '"seconds": 1e999')
     yield "another's", json.dumps(said | {"of_sha256": "0" * 64})
     yield "of another id", json.dumps(said | {"id": "another"})
@@ -311,7 +315,7 @@ def test_damaged_reports_are_refused_in_one_line_verified_and_measured_anew(
             dictionary_quality(here, record)
         assert "\n" not in str(refused.value), what
         ways += 1
-    assert ways == 2 + len(said) + 14 + 6 + 4
+    assert ways == 2 + len(said) + 14 + 6 + 5
     assert main(["verify", "--library", str(copy)]) == 1
     assert f"{record.id}: quality.json of {record.id} is of another dictionary" in capsys.readouterr().out
     again = measure_in(copy)
@@ -332,7 +336,7 @@ def test_an_earlier_report_is_none_and_no_damage(copy: Path, capsys: pytest.Capt
 
 def test_a_report_without_predictions_is_a_report(tmp_path: Path, report: Quality) -> None:
     points = tuple(
-        point.__class__(point.latents, point.l0, {"l0": point.measured["l0"]}) for point in report.series[0].points
+        point.__class__(point.latents, point.l0, {"l0": point.measured["l0"]}, {}) for point in report.series[0].points
     )
     bare = Quality("x", 1, 1, None, None, (Series("sae", points),), 0.5)
     write_quality(bare, tmp_path)
@@ -346,7 +350,7 @@ def test_of_a_model_that_predicts_nothing_reconstruction_is_measured(
     folder = BERT.save(tmp_path / "models" / "small-bert")
     monkeypatch.setenv("ITDA_MODELS", str(folder.parent))
     root, texts = tmp_path / "library", tmp_path / "texts.jsonl"
-    texts.write_text("".join(json.dumps({"text": document.text}) + "\n" for document in language_reference[:20]))
+    write_documents(texts, language_reference[:20])
     options = ["--layers", "1", "--l0", "4", "--context", "40", "--tokens", "600", "--library", str(root)]
     assert main(["build", str(folder), "--corpus", str(texts), *options]) == 0
     (dictionary_id,) = Library(root).ids()

@@ -23,6 +23,7 @@ from itda_core.interop.importer import read_any
 from itda_core.interop.saelens import ItdaSae, hook_name
 from itda_core.library.library import Library
 from itda_core.queries.atoms import Index
+from tests.support.corpora import write_documents
 from tests.support.places import MODEL_A
 
 FEW = ["--tokens", "1500", "--l0", "6", "--threshold", "0.25", "--max-atoms", "60"]
@@ -31,7 +32,7 @@ FEW = ["--tokens", "1500", "--l0", "6", "--threshold", "0.25", "--max-atoms", "6
 @pytest.fixture(scope="module")
 def texts(tmp_path_factory: pytest.TempPathFactory, language_reference: list[Document]) -> Path:
     path = tmp_path_factory.mktemp("texts") / "reference.jsonl"
-    path.write_text("".join(json.dumps({"text": document.text}) + "\n" for document in language_reference[:40]))
+    write_documents(path, language_reference[:40])
     return path
 
 

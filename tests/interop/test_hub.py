@@ -19,6 +19,7 @@ from itda_core.common.types import Document, Site
 from itda_core.interop.card import card, inert
 from itda_core.library.library import Library
 from itda_core.reports.quality import Measured, Point, Quality, Series, write_quality
+from tests.support.corpora import write_documents
 from tests.support.hub_server import UNKNOWN_TOKEN, Hub, hub_environment, serve
 from tests.support.places import MODEL_A
 from tests.support.small_library import spoil_atoms, write_library
@@ -40,7 +41,7 @@ FEW = [
 @pytest.fixture(scope="module")
 def texts(tmp_path_factory: pytest.TempPathFactory, language_reference: list[Document]) -> Path:
     path = tmp_path_factory.mktemp("texts") / "secret-name.jsonl"
-    path.write_text("".join(json.dumps({"text": document.text}) + "\n" for document in language_reference[:40]))
+    write_documents(path, language_reference[:40])
     return path
 
 
@@ -265,8 +266,8 @@ def test_a_dictionary_that_was_changed_is_not_pushed(hub: Hub, small: Library, t
 
 def test_a_card_has_the_figures_and_a_strangers_text_is_no_markup(small: Library) -> None:
     record = small.record(small.ids()[0])
-    own = Point(7, 6, {"ce_loss_score": Measured(0.91234, 0.9, 0.92), "relative_error": Measured(0.1, 0.1, 0.1)})
-    other = Point(3, 6, {"ce_loss_score": Measured(0.5, 0.4, 0.6)})
+    own = Point(7, 6, {"ce_loss_score": Measured(0.91234, 0.9, 0.92), "relative_error": Measured(0.1, 0.1, 0.1)}, {})
+    other = Point(3, 6, {"ce_loss_score": Measured(0.5, 0.4, 0.6)}, {})
     quality = Quality(record.id, 100, 10, 3.0, 9.0, (Series("itda", (other, own)),), 1.0)
     write_quality(quality, small.folder(record.id))
     (small.folder(record.id) / "quality.json").unlink()
@@ -293,7 +294,7 @@ def test_a_card_has_the_figures_and_a_strangers_text_is_no_markup(small: Library
 def test_figures_of_another_dictionary_are_not_on_a_card(hub: Hub, tmp_path: Path) -> None:
     small = write_library(tmp_path / "small")
     (dictionary_id,) = small.ids()
-    point = Point(3, 2, {"ce_loss_score": Measured(0.9, 0.8, 1.0)})
+    point = Point(3, 2, {"ce_loss_score": Measured(0.9, 0.8, 1.0)}, {})
     write_quality(Quality("another", 100, 10, 3.0, 9.0, (Series("itda", (point,)),), 1.0), small.folder(dictionary_id))
     arguments = ["push", dictionary_id, "me/figures", "--library", str(small.root)]
     assert "is of another dictionary" in refused(hub, tmp_path, *arguments, HF_TOKEN=WRITER)

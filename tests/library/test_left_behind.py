@@ -23,6 +23,7 @@ from itda_core.common.types import Document
 from itda_core.comparison import matching  # noqa: F401 - what it compiles is kept where another user could not
 from itda_core.jobs.job import running_job
 from itda_core.jobs.read import read_jobs
+from tests.support.corpora import write_documents
 from tests.support.places import MODEL_A
 
 
@@ -134,7 +135,7 @@ def another_user() -> Iterator[None]:
 
 def test_all_of_a_library_can_be_read_by_others(open_to_all: Path, language_reference: list[Document]) -> None:
     corpus = open_to_all / "texts.jsonl"
-    corpus.write_text("".join(json.dumps({"text": document.text}) + "\n" for document in language_reference))
+    write_documents(corpus, language_reference)
     root = open_to_all / "library"
     options = ["--layers", "1", "--l0", "4", "--tokens", "1500", "--max-atoms", "7", "--keep-activations"]
     before = os.umask(0o022)

@@ -1,5 +1,7 @@
 """Write small corpora of every format, and read them."""
 
+import json
+from collections.abc import Iterable
 from pathlib import Path
 
 import pyarrow as pa
@@ -9,6 +11,7 @@ from hypothesis import strategies as st
 
 from itda_core.common.errors import UserError
 from itda_core.common.settings import CorpusSettings
+from itda_core.common.types import Document
 from itda_core.corpus.readers import read_documents
 
 unicode_text = st.text(st.characters(exclude_categories=["Cs"]))
@@ -30,6 +33,11 @@ def write(path: Path, content: str | bytes) -> Path:
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_bytes(content.encode() if isinstance(content, str) else content)
     return path
+
+
+def write_documents(path: Path, documents: Iterable[Document]) -> Path:
+    """Write documents as a .jsonl file."""
+    return write(path, "".join(json.dumps({"text": document.text}) + "\n" for document in documents))
 
 
 def write_parquet(path: Path, **columns) -> Path:

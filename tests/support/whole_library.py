@@ -1,6 +1,5 @@
 """A small library with one of everything that a library can hold."""
 
-import json
 import shutil
 from collections.abc import Iterator
 from dataclasses import asdict, replace
@@ -34,6 +33,7 @@ from itda_core.reports.quality import PAIRED, Measured, Point, Quality, Series, 
 from itda_core.reports.sae import SAE_FILES, WEIGHTS_FILE, SaeRecord
 from itda_core.reports.transplant import ATOM_SCHEMA, CONTEXT_SCHEMA, CONTEXTS_FILE, TransplantSummary
 from itda_core.reports.transplant import ATOMS_FILE as TRANSPLANTED_FILE
+from tests.support.corpora import write_documents
 from tests.support.other_user import open_copy
 from tests.support.small_library import CODES, ID, sign, write_library
 from tests.support.small_pair import DOCUMENTS
@@ -97,7 +97,7 @@ def files_of(library: Library) -> dict[str, Path]:
 
 def _corpus(library: Library) -> Corpus:
     texts = library.root.parent / f"{library.root.name}.jsonl"
-    texts.write_text("".join(json.dumps({"text": document.text}) + "\n" for document in DOCUMENTS))
+    write_documents(texts, DOCUMENTS)
     return ingest(CorpusSettings(str(texts)), WindowSettings(4), library.corpora)
 
 
@@ -161,7 +161,7 @@ def _sae(library: Library, a: DictionaryManifest) -> None:
         a.tokenizer_sha256, a.site, a.id, a.corpus, a.cut, True, "2026-11-26T20:00:00+00:00", {"torch": "2"}, files,
     )  # fmt: skip
     write_sealed(folder / MANIFEST_FILE, record.manifest())
-    points = (Point(3, 2, {"ce_loss_score": _SHARE}),)
+    points = (Point(3, 2, {"ce_loss_score": _SHARE}, {}),)
     quality = Quality(SAE, 6, 2, 2.5, 7.5, (Series("sae", points),), 1.0, sources=(9, 19))
     write_quality(replace(quality, of_sha256=files[WEIGHTS_FILE]), folder)
 

@@ -10,22 +10,8 @@ from app.format.text import inert
 from app.panels.build.form import Checked
 from app.shell import chrome
 from app.shell.urls import Binding
-from app.state.pages import BuildState
-from itda_core.common.options import options_of
-from itda_core.common.settings import (
-    DTYPES,
-    ERRORS,
-    INITS,
-    METHODS,
-    RECIPES,
-    SCANS,
-    WINDOWS,
-    BuildSettings,
-    CorpusSettings,
-    DictionarySettings,
-    ModelSettings,
-    WindowSettings,
-)
+from app.state.pages import BUILD_OPTIONS, BuildState
+from itda_core.common.settings import DTYPES, ERRORS, INITS, METHODS, RECIPES, SCANS, WINDOWS
 from itda_core.common.types import HOOKS
 from itda_core.corpus.store import Corpus
 from itda_core.models.bundled import demo_models
@@ -51,17 +37,11 @@ RECIPE_NAMES = {
     "pruned": "pruned: those used most",
     "random": "random",
 }
-HELP = {
-    each.name: each.help
-    for settings in (ModelSettings, CorpusSettings, WindowSettings, BuildSettings, DictionarySettings)
-    for each in options_of(settings)
-}
-"""Help of each option of `itda build`, which is the docstring of its setting."""
 DEVICES = ("", "cpu", "cuda", "mps", "auto")
 MORE = (
     "column", "split", "config", "corpus_revision", "documents", "context", "windows", "batch", "keep_first",
-    "keep_activations", "no_holdout",
-    "no_map", "scan", "init", "method", "recipe", "max_atoms", "remote", "device", "dtype",
+    "keep_activations", "no_holdout", "no_map", "scan", "init", "method", "recipe", "max_atoms", "remote", "device",
+    "dtype",
 )  # fmt: skip
 """Fields that most builds leave at their defaults."""
 
@@ -77,7 +57,8 @@ class Form:
         """Draw the widget of a field, set to its value in the URL."""
         key = f"build_{name}"
         st.session_state[key] = getattr(self._form, name)
-        options = {"help": HELP.get(name)} | options
+        if name in BUILD_OPTIONS:
+            options["help"] = BUILD_OPTIONS[name].help
         draw(*given, key=key, on_change=lambda: self._take(name, st.session_state[key]), **options)
         self.complain(name)
 
@@ -112,12 +93,7 @@ def show_form(form: BuildState, checked: Checked, corpora: list[Corpus]) -> None
     show_corpus(form, put, corpora)
     left, right = st.columns(2)
     with left:
-        put(
-            "layers",
-            st.text_input,
-            "Layers",
-            max_chars=200,
-        )
+        put("layers", st.text_input, "Layers", max_chars=200)
     with right:
         show_hooks(form, put)
     left, right = st.columns(2)
@@ -127,13 +103,7 @@ def show_form(form: BuildState, checked: Checked, corpora: list[Corpus]) -> None
         put("l0", st.number_input, "L0", min_value=0, step=1)
     left, right = st.columns(2)
     with left:
-        put(
-            "threshold",
-            st.number_input,
-            "Threshold",
-            step=0.05,
-            format="%g",
-        )
+        put("threshold", st.number_input, "Threshold", step=0.05, format="%g")
     with right:
         put("error", st.selectbox, "The threshold is an error of", ERRORS, format_func=ERROR_NAMES.__getitem__)
     changed = [name for name in MORE if getattr(form, name) != getattr(BuildState(), name)]
@@ -177,7 +147,7 @@ def show_corpus(form: BuildState, put: Form, corpora: list[Corpus]) -> None:
         accept_new_options=True,
         key=key,
         on_change=changed,
-        help=HELP["corpus"],
+        help=BUILD_OPTIONS["corpus"].help,
     )
     put.complain("corpus")
 
@@ -196,7 +166,7 @@ def show_hooks(form: BuildState, put: Form) -> None:
         format_func=HOOK_NAMES.__getitem__,
         key=key,
         on_change=lambda: go(hook=",".join(st.session_state[key])),
-        help=HELP["hook"],
+        help=BUILD_OPTIONS["hook"].help,
     )
     put.complain("hook")
 
@@ -208,12 +178,7 @@ def show_more(put: Form) -> None:
         put(
             "documents", st.number_input, "Documents", min_value=0, step=1000, placeholder="all, or 10,000 of a dataset"
         )
-        put(
-            "column",
-            st.text_input,
-            "Field with the text",
-            max_chars=200,
-        )
+        put("column", st.text_input, "Field with the text", max_chars=200)
         put("split", st.text_input, "Split of a dataset", max_chars=200)
         put("config", st.text_input, "Configuration of a dataset", max_chars=200)
         put("corpus_revision", st.text_input, "Revision of a dataset", max_chars=200)
@@ -227,11 +192,7 @@ def show_more(put: Form) -> None:
         put("scan", st.selectbox, "Scan", SCANS, format_func=SCAN_NAMES.__getitem__)
         put("init", st.selectbox, "Start", INITS, format_func=INIT_NAMES.__getitem__)
         put("batch", st.number_input, "Windows in a pass", min_value=0, step=1)
-        put(
-            "remote",
-            st.checkbox,
-            "Run the model on NDIF",
-        )
+        put("remote", st.checkbox, "Run the model on NDIF")
         put(
             "device",
             st.selectbox,

@@ -6,7 +6,6 @@ An SAE is stored in `saes/<id>/`: SAELens' own two files, a manifest, and the ev
 to a staging folder beside its final place and renamed into it once complete; the report is written afterwards.
 """
 
-import hashlib
 import json
 import shutil
 from collections.abc import Callable
@@ -20,7 +19,7 @@ import torch
 
 from itda_core.common.disk_errors import writing
 from itda_core.common.errors import DamagedError, UserError
-from itda_core.common.files import place_folder, read_json, sha256_of, slug, write_sealed
+from itda_core.common.files import place_folder, read_json, sha256_of, short_hash, slug, write_sealed
 from itda_core.common.keys import row_keys
 from itda_core.common.layout import MANIFEST_FILE
 from itda_core.common.machine import machine_memory
@@ -174,7 +173,7 @@ def _keep(
 ) -> SaeRecord:
     """Make, store and measure an SAE, as far as this is not done yet."""
     site = record.site
-    hashed = hashlib.sha256(json.dumps([record.id, identity], sort_keys=True).encode()).hexdigest()[:10]
+    hashed = short_hash(json.dumps([record.id, identity], sort_keys=True))
     new_id = f"{slug(record.model)}-l{site.layer}-{site.hook}-{name}-{hashed}"
     tokens: SiteTokens | None = None
     with build_lock(library.root, f"sae-{new_id}"):
