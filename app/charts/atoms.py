@@ -162,16 +162,17 @@ def histogram(bins: pd.DataFrame) -> go.Figure:
     return figure
 
 
-def falling_error(terms: pd.DataFrame) -> go.Figure:
+def falling_error(terms: pd.DataFrame, left_by_mean: float | None = None) -> go.Figure:
     """Draw the reconstruction error as terms are added, the largest first.
 
     Args:
         terms: columns coefficient, left (error with the terms up to this one), label.
+        left_by_mean: error with the mean alone, of a dictionary with centring.
     """
-    left = [1.0, *terms["left"]]
+    left = [1.0 if left_by_mean is None else left_by_mean, *terms["left"]]
     colours = [_GREY, *np.where(terms["coefficient"] >= 0, POSITIVE, NEGATIVE)]
     said = [
-        "no term yet",
+        "no term yet" if left_by_mean is None else "the mean alone",
         *(f"{signed(term.coefficient)} · {in_figure(quoted(term.label))}" for term in each(terms)),
     ]
     figure = go.Figure(

@@ -70,6 +70,7 @@ def _details(record: DictionaryManifest) -> tuple[str, ...]:
         settings.scan,
         settings.init,
         "" if settings.recipe == "published" else settings.recipe,
+        "" if settings.center == "none" else "centred",
         "" if settings.max_atoms is None else f"at most {settings.max_atoms} atoms",
         record.corpus,
         (record.revision or "")[:8],

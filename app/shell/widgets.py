@@ -16,7 +16,10 @@ _UNITS = {"relative": "of |x|²", "squared": "|x−x̂|²", "cosine": "cosine, m
 
 def threshold_of(record: DictionaryManifest) -> str:
     """Format a dictionary's threshold with its unit."""
-    return f"{record.settings.threshold:g} {_UNITS[record.settings.error]}"
+    unit = _UNITS[record.settings.error]
+    if record.settings.center == "mean" and record.settings.error == "relative":
+        unit = "of |x−mean|²"
+    return f"{record.settings.threshold:g} {unit}"
 
 
 def link(text: str, address: str, icon: str = "", *, key: str, is_current: bool = False, side: str = "") -> None:

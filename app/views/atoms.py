@@ -40,7 +40,7 @@ def show_header(record: DictionaryManifest, index: Index) -> None:
         f"{widgets.threshold_of(record)}; with {settings.l0} steps they leave a relative error of "
         f"{number(record.relative_error)} on {record.measured_tokens:,} {held}."
     )
-    if record.energy is not None and (note := record.energy.note()):
+    if record.energy is not None and settings.center == "none" and (note := record.energy.note()):
         st.caption(f"{note}.")
 
 

@@ -48,9 +48,9 @@ def build(library: Library, request: Request, job: Job) -> list[str]:
     The ids include those of dictionaries that were already complete.
 
     Each dictionary is written to a staging folder beside its final place and renamed into it once complete. The model
-    runs twice over the corpus, once to build and once to encode with the finished atoms, unless the activations are
-    kept on disk, as those of a remote model are. Partial output of an interrupted run of the same request is resumed,
-    and gives the same dictionaries.
+    runs once over the corpus if its activations have room on the disk until the run ends; otherwise it runs again to
+    encode with the finished atoms, and before that for the mean if there is centring. Partial output of an interrupted
+    run of the same request is resumed, and gives the same dictionaries.
 
     Raises:
         UserError: any part of the request cannot be carried out.

@@ -27,6 +27,7 @@ REMOTE_PARAMETERS = 30_000_000_000
 _BYTES = {"float32": 4, "bfloat16": 2, "float16": 2}
 _SAME_START = 3.0  # seconds: manifests record end time and duration; sites of one run have almost equal start times
 _RUNS = 8  # number of latest runs used for the estimate
+_FREE_SHARE = 0.5  # of the free disk space, at most, holds the activations of a run
 _IDLE = 4  # a small model utilises the machine up to this factor less than a large one
 
 
@@ -97,6 +98,16 @@ def kept_bytes(tokens: int, sites: int, d_model: int) -> int:
     return tokens * sites * (2 * d_model + 4)
 
 
+def scratch_bytes(tokens: int, sites: int, d_model: int) -> int:
+    """Return the size in bytes of activations that are stored until a run ends, as float32 values."""
+    return tokens * sites * (4 * d_model + 4)
+
+
+def fits(size: int, free: int) -> bool:
+    """Return whether `size` bytes may be stored until a run ends where `free` bytes are free."""
+    return size <= _FREE_SHARE * free
+
+
 @dataclass(frozen=True)
 class Estimate:
     """Estimated cost of a build."""
@@ -109,6 +120,8 @@ class Estimate:
     """Number of dictionaries."""
     passes: int
     """Number of passes of the model over the tokens."""
+    scratch: int
+    """Bytes of disk for activations until the build ends; 0 if they are kept for good, or have no room."""
     seconds: tuple[float, float] | None
     """Lower and upper bound of the seconds for building and encoding; None without comparable runs."""
     runs: tuple[Run, ...]
@@ -156,12 +169,18 @@ def estimate(
     else:
         runs = []
     memory, machine = _memory(asked, tokens, runs), machine_memory()
+    free, scratch = _free(library.root), 0
+    if not _keeps(asked) and width is not None:
+        size = scratch_bytes(tokens, asked.n_sites, width)
+        scratch = size if fits(size, free) else 0
+    again = 3 if asked.dictionary.center == "mean" else 2
     n_parameters = asked.shape.n_parameters or 0
     return Estimate(
         tokens=tokens,
         documents=documents,
         n_sites=asked.n_sites,
-        passes=1 if _keeps(asked) else 2,
+        passes=1 if scratch or _keeps(asked) else again,
+        scratch=scratch,
         seconds=seconds,
         runs=tuple(runs),
         scale=scale,
@@ -169,7 +188,7 @@ def estimate(
         disk=_disk(asked, tokens, library, records),
         transfer=kept_bytes(tokens, asked.n_sites, width) if asked.remote and width else None,
         machine_memory=machine,
-        free_disk=_free(library.root),
+        free_disk=free,
         is_for_remote=not asked.remote
         and (n_parameters >= REMOTE_PARAMETERS or bool(memory and machine and memory > machine)),
     )

@@ -6,16 +6,18 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Protocol
 
 import torch
+from safetensors.torch import load_file, save_file
 
-from itda_core.build.estimate import kept_bytes
+from itda_core.build.estimate import fits, kept_bytes, scratch_bytes
 from itda_core.capture.local import Batch, Capture
 from itda_core.capture.remote import RemoteCapture
+from itda_core.capture.replay import hash_of_sites
+from itda_core.capture.scratch import Batches, ScratchBatches
 from itda_core.capture.store import Packed, pack, record_activations
 from itda_core.common.errors import DamagedError, UserError
-from itda_core.common.files import read_json, sha256_of, write_json, write_sealed
+from itda_core.common.files import read_json, sha256_of, write_json, write_sealed, written_whole
 from itda_core.common.layout import ATOMS_FILE, INDEX_FILE, MANIFEST_FILE
 from itda_core.common.settings import BuildSettings, DictionarySettings
 from itda_core.common.types import Site
@@ -27,6 +29,7 @@ from itda_core.dictionary.builder import DictionaryBuilder
 from itda_core.dictionary.checkpoint import Checkpoint, Progress
 from itda_core.dictionary.dictionary import Dictionary
 from itda_core.dictionary.errors import relative_errors
+from itda_core.dictionary.mean import MeanSums
 from itda_core.index.writer import IndexWriter
 from itda_core.jobs.job import Job
 from itda_core.library.library import Library
@@ -34,17 +37,10 @@ from itda_core.library.staging import part_of, place_finished
 from itda_core.models.model import Model
 
 _BUILDER_FILE, _STAGING_FILE, _ORIGIN_FILE = "builder.safetensors", "staging.duckdb", "origin.json"
+_MEAN_FILE = "mean.safetensors"
 _LEDGER_FILE = "jobs.json"
 _NOTE_EVERY = 5.0
 """Seconds between two updates of the recorded run time."""
-
-
-class Batches(Protocol):
-    """Protocol of a repeatable stream of activation batches."""
-
-    def batches(self, first: int = 0) -> Iterator[Batch]:
-        """Yield the batches from number `first` on."""
-        ...
 
 
 @dataclass(frozen=True)
@@ -62,7 +58,7 @@ class Plan:
     dictionary: DictionarySettings
     """Dictionary-building settings, the same for every site."""
     activations: str | None
-    """Name of the folder of kept activations; None keeps none, and the model runs twice."""
+    """Name of the folder of kept activations; None keeps none after the run."""
     remote: bool
     """Whether the model runs on a server."""
 
@@ -97,11 +93,12 @@ class Pipeline:
     def _activations(self) -> Batches:
         """Return the source of activation batches.
 
-        The source is the model itself, or the disk, in which case the activations are recorded first.
+        The source is the model itself, whose activations are stored as they first pass if the disk has room, or the
+        disk, in which case they are recorded first.
         """
         sites, batch_windows = self._plan.sites, self._plan.build.batch_windows
         if self._plan.activations is None:
-            return Capture(self._model, list(self._plan.ids), self._windows, batch_windows)
+            return self._captured_once(Capture(self._model, list(self._plan.ids), self._windows, batch_windows))
         folder = self._library.activations / self._plan.activations
         self._job.stage("capturing on the server" if self._plan.remote else "capturing", self._table.n_captured)
         if not self._plan.remote:
@@ -120,10 +117,40 @@ class Pipeline:
         far = RemoteCapture(self._model, sites, self._windows, batch_windows, folder / _LEDGER_FILE, say=self._job.say)
         return record_activations(far.packed, folder, self._advance)
 
+    def _captured_once(self, capture: Capture) -> Batches:
+        """Return the batches of a capture, stored until the run ends if the disk has room for them."""
+        sites = sorted(self._plan.ids)
+        size = scratch_bytes(self._table.n_captured, len(sites), self._model.d_model)
+        if not fits(size, shutil.disk_usage(self._library.root).free):
+            self._job.say(f"the disk has no room for {_bytes(size)} of activations: the model reads the texts again")
+            return capture
+        # In a staging folder, which is cleared when its dictionary takes its place.
+        place = next(iter(self._parts.values()))
+        return ScratchBatches(capture, place / f"activations-{hash_of_sites(self._plan.identity, sites)}")
+
+    def _means(self, batches: Batches) -> dict[Site, torch.Tensor | None]:
+        """Return the mean [d_model] of each site's activations, held-out ones left out; None without centring."""
+        if self._plan.dictionary.center == "none":
+            return dict.fromkeys(self._parts)
+        files = {site: part / _MEAN_FILE for site, part in self._parts.items()}
+        if not all(path.is_file() for path in files.values()):
+            self._job.stage("averaging", self._table.n_captured)
+            sums = {site: MeanSums() for site in files}
+            for batch in batches.batches():
+                used = ~self._held_out(batch)
+                for site, each in sums.items():
+                    each.add(batch.activations[site][used])
+                self._advance(len(batch.sources))
+            for site, path in files.items():
+                with written_whole(path) as part:
+                    save_file({"mean": sums[site].mean()}, part)
+        return {site: load_file(path)["mean"] for site, path in files.items()}
+
     def _build(self, batches: Batches) -> dict[Site, Dictionary]:
         settings, device = self._plan.dictionary, torch.device("cpu")  # device of captured activations
+        means = self._means(batches)
         checkpoints = {site: Checkpoint(part / _BUILDER_FILE) for site, part in self._parts.items()}
-        progress = {site: checkpoint.load(settings, device) for site, checkpoint in checkpoints.items()}
+        progress = {site: checkpoint.load(settings, device, means[site]) for site, checkpoint in checkpoints.items()}
         first = min(progress.values(), key=lambda each: each.batches)
         self._job.stage("building", self._table.n_captured, done=first.tokens)
         for number, batch in enumerate(batches.batches(first.batches), first.batches):
@@ -142,7 +169,7 @@ class Pipeline:
         dictionaries = self._finished({site: each.builder for site, each in progress.items()})
         self._spreads = {site: each.builder.energy.spread for site, each in progress.items()}
         for site, spread in self._spreads.items():
-            if spread is not None and (note := spread.note()):
+            if spread is not None and settings.center == "none" and (note := spread.note()):
                 self._job.say(f"layer {site.layer} {site.hook}: {note}")
         for site, dictionary in dictionaries.items():
             if len(dictionary) == 0:

@@ -71,7 +71,7 @@ class RecordedActivations:
                 with safe_open(self._folder / name, "pt") as file:
                     found.append(file.get_tensor("sources"))
             except (OSError, SafetensorError) as error:
-                raise self._damaged(name) from error
+                raise _damaged(self._folder / name) from error
         return torch.cat(found)
 
     def batches(self, first: int = 0, sites: Collection[Site] | None = None) -> Iterator[Batch]:
@@ -79,20 +79,24 @@ class RecordedActivations:
 
         Raises DamagedError for a shard that is missing or was changed.
         """
+        wanted = [site for site in self._sites.values() if sites is None or site in sites]
         for name in self._shards[first:]:
-            path = self._folder / name
-            if not path.is_file() or not is_whole(path):
-                raise self._damaged(name)
-            tensors = load_file(path)
-            activations = {
-                site: tensors[f"{key}.unit"].float() * tensors[f"{key}.norm"][:, None]
-                for key, site in self._sites.items()
-                if sites is None or site in sites
-            }
-            yield Batch(activations, tensors["sources"])
+            yield read_shard(self._folder / name, wanted)
 
-    def _damaged(self, name: str) -> DamagedError:
-        return DamagedError(f"{name} of {self._folder.name} is missing or changed: delete the folder, build again")
+
+def read_shard(path: Path, sites: Collection[Site] | None = None) -> Batch:
+    """Read a stored batch, of all sites by default.
+
+    Raises DamagedError for a shard that is missing or was changed.
+    """
+    if not path.is_file() or not is_whole(path):
+        raise _damaged(path)
+    tensors = load_file(path)
+    if sites is None:
+        sites = list(_named_sites(tensors).values())
+    keys = {site: f"{site.layer}.{site.hook}" for site in sites}
+    activations = {site: tensors[f"{key}.unit"].float() * tensors[f"{key}.norm"][:, None] for site, key in keys.items()}
+    return Batch(activations, tensors["sources"])
 
 
 def record_activations(
@@ -113,20 +117,19 @@ def record_activations(
         return RecordedActivations(folder)
     folder.mkdir(parents=True, exist_ok=True)
     progress = progress or (lambda rows: None)
-    shards = _whole_shards(folder)
+    shards = whole_shards(folder)
     for path in shards:
         progress(len(load_file(path)["sources"]))
     for packed in batches(len(shards)):
-        shards.append(_write(packed, folder, len(shards)))
+        shards.append(write_shard(packed, folder, len(shards)))
         progress(len(packed.sources))
-    sites = [key.removesuffix(".norm") for key in load_file(shards[0]) if key.endswith(".norm")] if shards else []
-    named = {key: [int(key.split(".")[0]), key.split(".")[1]] for key in sites}
+    named = _named_sites(load_file(shards[0])) if shards else {}
     said = {"format": FORMAT, "sites": named, "shards": [path.name for path in shards]}
     write_sealed(folder / MANIFEST_FILE, said)
     return RecordedActivations(folder)
 
 
-def _whole_shards(folder: Path) -> list[Path]:
+def whole_shards(folder: Path) -> list[Path]:
     """Return the leading complete shards of a folder, and remove all other shards."""
     found = {int(match[1]): path for path in folder.iterdir() if (match := SHARD.fullmatch(path.name))}
     shards: list[Path] = []
@@ -138,7 +141,11 @@ def _whole_shards(folder: Path) -> list[Path]:
     return shards
 
 
-def _write(packed: Packed, folder: Path, number: int) -> Path:
+def write_shard(packed: Packed, folder: Path, number: int) -> Path:
+    """Write a batch as the shard of this number, and return its path.
+
+    Raises UserError for a value that is not finite.
+    """
     tensors = {"sources": packed.sources}
     for site, norm in packed.norm.items():
         if not torch.isfinite(norm).all() or not torch.isfinite(packed.unit[site]).all():
@@ -148,3 +155,13 @@ def _write(packed: Packed, folder: Path, number: int) -> Path:
     with written_whole(whole) as part:
         save_file(tensors, part)
     return whole.rename(folder / f"shard-{number:06}-{sha256_of(whole)[:CHECKSUM]}.safetensors")
+
+
+def _named_sites(tensors: dict[str, torch.Tensor]) -> dict[str, Site]:
+    """Return the sites of a shard by their names in it."""
+    keys = [name.removesuffix(".norm") for name in tensors if name.endswith(".norm")]
+    return {key: Site(int(layer), hook) for key in keys for layer, hook in [key.split(".")]}
+
+
+def _damaged(path: Path) -> DamagedError:
+    return DamagedError(f"{path.name} of {path.parent.name} is missing or changed: delete the folder, build again")

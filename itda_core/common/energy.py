@@ -30,8 +30,7 @@ class Spread(NamedTuple):
             where = f" ({100 * self.largest:.0f} % in dimension {self.dimension})" if self.largest >= _MUCH else ""
             return (
                 f"{100 * self.mean:.0f} % of the energy of the activations is their mean vector{where}, so a relative "
-                "error says little of what tells tokens apart: subtract the activations' mean before building, or "
-                "lower the threshold"
+                'error says little of what tells tokens apart: build with the center "mean", or lower the threshold'
             )
         if self.largest >= _MUCH:
             return (

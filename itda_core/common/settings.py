@@ -21,6 +21,7 @@ Init = Literal["empty", "frequent"]
 Windows = Literal["first", "all"]
 Method = Literal["matching", "orthogonal", "nonnegative", "refitted"]
 Recipe = Literal["published", "pruned", "random"]
+Center = Literal["none", "mean"]
 Dtype = Literal["float32", "bfloat16", "float16"]
 SaeKind = Literal["topk", "standard"]
 ERRORS: tuple[ErrorUnit, ...] = get_args(ErrorUnit)
@@ -29,6 +30,7 @@ INITS: tuple[Init, ...] = get_args(Init)
 WINDOWS: tuple[Windows, ...] = get_args(Windows)
 METHODS: tuple[Method, ...] = get_args(Method)
 RECIPES: tuple[Recipe, ...] = get_args(Recipe)
+CENTERS: tuple[Center, ...] = get_args(Center)
 DTYPES: tuple[Dtype, ...] = get_args(Dtype)
 SAE_KINDS: tuple[SaeKind, ...] = get_args(SaeKind)
 RESERVOIR_ROWS = 32_768
@@ -186,6 +188,10 @@ class DictionarySettings:
     """Selection strategy. published: activations over the threshold. pruned: as many atoms, those used most of the
     published ones and up to three times as many random ones; they explain more of the variance, predictions lose about
     as much, and building takes longer. random: as many, drawn at random, to compare the others with."""
+    center: Center = "none"
+    """Vector subtracted from every activation first. mean: the mean of the activations that the dictionary is built
+    from; atoms are then directions of deviation from it, and the threshold applies to what is left of a deviation.
+    none: nothing, as in the paper."""
 
     def __post_init__(self) -> None:
         _set_whole(self, "l0", 1, _MOST_STEPS)
@@ -194,6 +200,7 @@ class DictionarySettings:
         _one_of("init", self.init, INITS)
         _one_of("method", self.method, METHODS)
         _one_of("recipe", self.recipe, RECIPES)
+        _one_of("center", self.center, CENTERS)
         if isinstance(self.threshold, Real) and not isinstance(self.threshold, int | float):
             object.__setattr__(self, "threshold", float(self.threshold))  # numpy's, which JSON has no word for
         if not is_number(self.threshold) or self.threshold < 0:
@@ -206,10 +213,12 @@ class DictionarySettings:
     def described(self) -> dict[str, Any]:
         """Return the settings as manifests and ids have them.
 
-        Those of the published recipe are as they were before there were others."""
+        Those of the published recipe without centring are as they were before there were others."""
         said = asdict(self)
         if self.recipe == "published":
             del said["recipe"]
+        if self.center == "none":
+            del said["center"]
         return said
 
     def check_scan(self) -> None:

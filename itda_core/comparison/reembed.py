@@ -14,6 +14,7 @@ from itda_core.common.settings import DictionarySettings
 from itda_core.comparison.matching import Sums, correlation
 from itda_core.dictionary.dictionary import Dictionary
 from itda_core.dictionary.errors import relative_errors
+from itda_core.dictionary.mean import MeanSums, centered
 from itda_core.queries.pair_tokens import CommonPlaces
 from itda_core.queries.pairs import Pair
 from itda_core.reports.transplant import CONTEXTS
@@ -122,16 +123,24 @@ class _Codes(NamedTuple):
 
 
 def carry(
-    pair: Pair, read: ActivationSource, settings: DictionarySettings, advance: Callable[[str, int, int], None]
+    pair: Pair,
+    read: ActivationSource,
+    settings: DictionarySettings,
+    advance: Callable[[str, int, int], None],
+    mean: torch.Tensor | None = None,
 ) -> TransplantResult:
     """Transplant A's atoms to B.
+
+    If A is centred, so is the transplanted dictionary, by B's own mean.
 
     Args:
         pair: the two indexes.
         read: source of B's activations.
-        settings: A's settings, whose L0 and method decompose B's tokens.
-        advance: called for `sources` that were read, and then for `tokens` that were encoded: the name, the number of
+        settings: A's settings, whose L0, method and centring decompose B's tokens.
+        advance: called for tokens averaged for a `mean`, `sources` read and `tokens` encoded: the name, the number of
             new items, and their total number.
+        mean: [d_model] mean of B's activations, if B's dictionary has one; otherwise, if A is centred, that of the
+            tokens that both captured is computed, for which they are read once more.
 
     Raises:
         UserError: no source of A was captured by B, `read` does not return all requested activations, or a value is
@@ -144,7 +153,11 @@ def carry(
     own[places.atom[has_atom]] = has_atom
     if not len(has_atom):
         raise UserError("B captured none of A's sources: build a dictionary of B from the same tokens")
-    dictionary, numbers = _transplanted(places, read, settings, own, advance)
+    if settings.center == "none":
+        mean = None
+    elif mean is None:
+        mean = _mean(places, read, advance)
+    dictionary, numbers = _transplanted(places, read, settings, mean, own, advance)
     own[np.setdiff1d(np.arange(n_atoms), numbers)] = -1
     agreement, strongest = _Agreement(n_atoms), _Strongest(n_atoms)
     seen, error, measured = 0, 0.0, 0
@@ -171,10 +184,23 @@ def carry(
     )
 
 
+def _mean(places: CommonPlaces, read: ActivationSource, advance: Callable[[str, int, int], None]) -> torch.Tensor:
+    """Return the mean [d_model] of B's activations at the tokens that both captured."""
+    sums = MeanSums()
+    for index, x in read(places.key):
+        try:
+            sums.add(x)
+        except ValueError as refused:  # a value that is not finite
+            raise UserError(f"B's activations cannot be averaged: {refused}") from refused
+        advance("mean", len(index), len(places.key))
+    return sums.mean()
+
+
 def _transplanted(
     places: CommonPlaces,
     read: ActivationSource,
     settings: DictionarySettings,
+    mean: torch.Tensor | None,
     own: np.ndarray,
     advance: Callable[[str, int, int], None],
 ) -> tuple[Dictionary, np.ndarray]:
@@ -193,10 +219,12 @@ def _transplanted(
     atoms = atoms[order]
     if not torch.isfinite(atoms).all():
         raise UserError("B has an activation at one of A's sources that is not finite: build with another --dtype")
+    if mean is not None:
+        atoms = centered(atoms, mean)
     has_direction = atoms.norm(dim=1) > 0  # a zero row is not an atom
     numbers = numbers[has_direction.numpy()]
     sources = torch.from_numpy(sources_of(places.key[own[numbers]]))
-    return Dictionary(unit_rows(atoms[has_direction]), sources, settings), numbers
+    return Dictionary(unit_rows(atoms[has_direction]), sources, settings, mean=mean), numbers
 
 
 def _codes_of_a(pair: Pair, tokens: np.ndarray, n_atoms: int) -> _Codes:

@@ -53,18 +53,24 @@ def _transplant(
     library: Library, a: DictionaryManifest, b: DictionaryManifest, key: Key, job: Job
 ) -> TransplantSummary:
     from itda_core.comparison.reembed import carry
+    from itda_core.dictionary.dictionary import Dictionary
 
     read = _reader(library, b, job)
     pair = Pair(library.index_path(a.id), library.index_path(b.id), key)
-    names = {"sources": f"reading A's sources with {b.model}", "tokens": "encoding with A's sources"}
+    names = {
+        "mean": f"averaging activations of {b.model}",
+        "sources": f"reading A's sources with {b.model}",
+        "tokens": "encoding with A's sources",
+    }
+    mean = Dictionary.load(library.folder(b.id)).mean if b.settings.center == "mean" else None
 
     def advance(what: str, amount: int, total: int) -> None:
         if job.state.stage != names[what]:
-            job.stage(names[what], total, what)
+            job.stage(names[what], total, "sources" if what == "sources" else "tokens")
         job.advance(amount)
 
     try:
-        carried = carry(pair, read, a.settings, advance)
+        carried = carry(pair, read, a.settings, advance, mean)
     finally:
         pair.close()
     summary = TransplantSummary(

@@ -52,9 +52,11 @@ class Decomposer:
         windows = windows_of(text, self._model.tokenizer, self._cut)
         windows = windows[: max(1, MOST_TOKENS // self._cut.context)]
         x = self._activations(windows)
+        dictionary = self._dictionary
         with self._lock:
-            codes = self._dictionary.encode(x)
-        reconstruction = self._dictionary.decode(codes, len(x))
+            codes = dictionary.encode(x)
+        reconstruction = dictionary.decode(codes, len(x))
+        without_atoms = dictionary.mean.expand_as(x)
         order = np.lexsort((-np.abs(codes.coefficient), codes.row))
         atom, coefficient = codes.atom[order], codes.coefficient[order]
         bounds = np.searchsorted(codes.row, np.arange(len(x) + 1))
@@ -66,6 +68,8 @@ class Decomposer:
             terms=Terms(atom, coefficient, self._left(x, bounds, atom, coefficient)),
             norm=x.norm(dim=1).numpy(),
             error=relative_errors(x, reconstruction).numpy(),
+            mean=float(dictionary.mean.norm()) if dictionary.is_centered else None,
+            left_by_mean=relative_errors(x, without_atoms).numpy(),
         )
 
     def _activations(self, windows: list[Window]) -> torch.Tensor:
@@ -85,9 +89,10 @@ class Decomposer:
         """
         atoms = self._dictionary.atoms.numpy()
         left = np.empty(len(atom))
+        mean = self._dictionary.mean.numpy().astype(np.float64)
         for row, vector in enumerate(x.numpy().astype(np.float64)):
             here = slice(bounds[row], bounds[row + 1])
-            rest = vector - np.cumsum(coefficient[here, None].astype(np.float64) * atoms[atom[here]], axis=0)
+            rest = vector - mean - np.cumsum(coefficient[here, None].astype(np.float64) * atoms[atom[here]], axis=0)
             left[here] = np.einsum("kd,kd->k", rest, rest) / (vector @ vector or 1.0)
         return left
 

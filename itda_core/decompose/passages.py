@@ -40,13 +40,13 @@ class Terms(NamedTuple):
     coefficient: np.ndarray
     """[n] float32, signed, in the model's own units, since atoms have unit norm."""
     left: np.ndarray
-    """[n] float64: the reconstruction error |x − x̂|² / |x|² with the terms up to this one. It may rise at a term,
+    """[n] float64: the reconstruction error |x − x̂|² / |x|² with the mean and the terms up to this one. It may rise,
     since atoms are not orthogonal: a later term may correct what an earlier one overshoots."""
 
 
 @dataclass(frozen=True)
 class Decomposition:
-    """A text with the decomposition x = Σ coefficient · atom + residual of its tokens."""
+    """A text with the decomposition x = mean + Σ coefficient · atom + residual of its tokens."""
 
     text: str
     """The complete text; characters after the last token were not read."""
@@ -62,6 +62,10 @@ class Decomposition:
     """[captured] float32 norm |x| of the activation."""
     error: np.ndarray
     """[captured] float32 reconstruction error |x − x̂|² / |x|²: the relative energy of the residual."""
+    mean: float | None
+    """Norm of the dictionary's mean, the same term for every token; None for a dictionary without centring."""
+    left_by_mean: np.ndarray
+    """[captured] float32: the reconstruction error by the mean alone; 1 without centring, or 0 for a zero vector."""
 
     @property
     def read(self) -> int:

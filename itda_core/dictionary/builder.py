@@ -9,11 +9,12 @@ import torch
 
 from itda_core.common.arguments import sources_array
 from itda_core.common.errors import MeanWarning, UserError
-from itda_core.common.settings import DictionarySettings, ErrorUnit, Init, Method, Recipe, Scan
+from itda_core.common.settings import Center, DictionarySettings, ErrorUnit, Init, Method, Recipe, Scan
 from itda_core.common.types import GrowthPoint
 from itda_core.dictionary.admission import AdmissionRule
 from itda_core.dictionary.dictionary import Dictionary
 from itda_core.dictionary.energy_sums import EnergySums
+from itda_core.dictionary.mean import MeanSums, centered, repeatable
 from itda_core.dictionary.reservoir import Reservoir
 from itda_core.dictionary.selection import Admitted, Sample, choose
 from itda_core.pursuit import protocol
@@ -28,9 +29,21 @@ class DictionaryBuilder:
     selection, that of a dictionary of its candidates.
     """
 
-    def __init__(self, settings: DictionarySettings) -> None:
+    def __init__(self, settings: DictionarySettings, mean: torch.Tensor | None = None) -> None:
+        """Begin a dictionary.
+
+        Args:
+            settings: its settings.
+            mean: [d_model] float32, the mean of all activations to come; with settings that centre, and only there.
+
+        Raises ValueError for a start that depends on the batches with a scan that must not, and for a mean that is
+        missing, or not asked for.
+        """
         settings.check_scan()
+        if (mean is None) != (settings.center == "none"):
+            raise ValueError(f"center is {settings.center!r}: give a mean with center 'mean' and none with 'none'")
         self.settings = settings
+        self.mean = mean
         self.history: list[GrowthPoint] = []
         self.energy = EnergySums()
         self._grown: protocol.PursuitBackend | None = None
@@ -64,6 +77,8 @@ class DictionaryBuilder:
         if len(x) == 0:
             return
         self.energy.add(x)
+        if self.mean is not None:
+            x = centered(x, self.mean)
         grown = self._begin(x.shape[1], x.device) if self._grown is None else self._grown
         if self._reservoir is not None:
             self._reservoir.add(x, labels, self._rows)
@@ -100,7 +115,11 @@ class DictionaryBuilder:
 
     @classmethod
     def resume(
-        cls, settings: DictionarySettings, state: dict[str, torch.Tensor], device: torch.device
+        cls,
+        settings: DictionarySettings,
+        state: dict[str, torch.Tensor],
+        device: torch.device,
+        mean: torch.Tensor | None = None,
     ) -> "DictionaryBuilder":
         """Create a builder that continues from a `state`, to the same dictionary.
 
@@ -108,8 +127,9 @@ class DictionaryBuilder:
             settings: those of the original builder.
             state: its state.
             device: the device of the activations to come.
+            mean: that of the original builder.
         """
-        builder = cls(settings)
+        builder = cls(settings, mean)
         builder._rows = int(state["rows"])
         if builder._rows == 0:
             return builder
@@ -141,7 +161,8 @@ class DictionaryBuilder:
         if self._reservoir is not None:
             admitted = Admitted(self._grown.atoms, sources, errors, self._all_numbers().numpy())
             atoms, sources, errors = choose(self.settings, admitted, Sample(*self._reservoir.sample()))
-        return Dictionary(atoms, torch.from_numpy(sources), self.settings, torch.from_numpy(errors), self.history)
+        errors = torch.from_numpy(errors)
+        return Dictionary(atoms, torch.from_numpy(sources), self.settings, errors, self.history, self.mean)
 
     def _begin(self, d_model: int, device: torch.device) -> protocol.PursuitBackend:
         self._grown = protocol.pursuit_backend(d_model, device, self.settings.method)
@@ -222,6 +243,7 @@ def build_dictionary(
     max_atoms: int | None = None,
     method: Method = "matching",
     recipe: Recipe = "published",
+    center: Center = "none",
 ) -> Dictionary:
     """Build a dictionary from activations, greedily or by another recipe.
 
@@ -238,31 +260,39 @@ def build_dictionary(
         max_atoms: number of atoms at which admission stops.
         method: the pursuit method; see `DictionarySettings`.
         recipe: the selection of the atoms; see `DictionarySettings`.
+        center: "mean" subtracts the mean of all activations first, for which the batches are read twice; those of a
+            generator are stored in a temporary file meanwhile.
 
     Raises:
         ValueError: init="frequent" with a sequential scan; activations of a wrong shape, or not real and finite;
-            sources
-            that are not integers of at least 0, one pair for each activation.
+            sources that are not integers of at least 0, one pair for each activation.
         UserError: a setting out of range, or no activations at all.
 
     Warns with MeanWarning if most of the activations' energy is in one vector, so that relative errors are
     uninformative.
     """
-    builder = DictionaryBuilder(
-        DictionarySettings(
-            l0=l0,
-            threshold=threshold,
-            error=error,
-            scan=scan,
-            init=init,
-            max_atoms=max_atoms,
-            method=method,
-            recipe=recipe,
-        )
+    settings = DictionarySettings(
+        l0=l0,
+        threshold=threshold,
+        error=error,
+        scan=scan,
+        init=init,
+        max_atoms=max_atoms,
+        method=method,
+        recipe=recipe,
+        center=center,
     )
+    mean = None
+    if center == "mean":
+        settings.check_scan()
+        batches, sums = repeatable(batches), MeanSums()
+        for activations, _ in batches():
+            sums.add(activations)
+        batches, mean = batches(), sums.mean()
+    builder = DictionaryBuilder(settings, mean)
     for activations, sources in batches:
         builder.add(activations, sources)
     dictionary = builder.finish()
-    if note := builder.energy.note():
+    if mean is None and (note := builder.energy.note()):
         warnings.warn(note, MeanWarning, stacklevel=2)
     return dictionary

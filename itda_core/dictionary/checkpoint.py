@@ -35,14 +35,17 @@ class Checkpoint:
         self._path = path
         self._saved, self._took = time.monotonic(), 0.0
 
-    def load(self, settings: DictionarySettings, device: torch.device) -> Progress:
-        """Read the saved progress; an unreadable or missing file gives a fresh start."""
+    def load(self, settings: DictionarySettings, device: torch.device, mean: torch.Tensor | None = None) -> Progress:
+        """Read the saved progress; an unreadable or missing file gives a fresh start.
+
+        `mean` is that of the activations, for settings with centring.
+        """
         try:
             state = load_file(self._path)
-            builder = DictionaryBuilder.resume(settings, state, device)
+            builder = DictionaryBuilder.resume(settings, state, device, mean)
             return Progress(builder, int(state["batches"]), int(state["tokens"]))
         except (FileNotFoundError, SafetensorError, KeyError):
-            return Progress(DictionaryBuilder(settings), 0, 0)
+            return Progress(DictionaryBuilder(settings, mean), 0, 0)
 
     @property
     def due(self) -> bool:

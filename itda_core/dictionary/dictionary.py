@@ -16,6 +16,7 @@ from itda_core.common.layout import ATOMS_FILE, MANIFEST_FILE
 from itda_core.common.settings import METHODS, DictionarySettings
 from itda_core.common.types import Codes, GrowthPoint
 from itda_core.common.validate import parse
+from itda_core.dictionary.mean import centered
 from itda_core.library.manifest import FORMAT, check_manifest
 from itda_core.pursuit import protocol
 from itda_core.pursuit.refit import refit
@@ -30,12 +31,15 @@ class Dictionary:
 
     A recipe may prune the atoms by their mass. An atom's mass is the sum of its absolute coefficients.
 
+    With `settings.center` "mean" the atoms are directions of activation − mean: activations are encoded after
+    subtraction of the mean, and reconstructions include it.
+
     Attributes:
         atoms: [n_atoms, d_model] float32, unit norm.
         sources: [n_atoms, 2] int64, document and position of each.
         admission_errors: [n_atoms] float64, the error that admitted each in the build's unit; NaN for atoms that no
-            error
-            admitted: those of the frequent start, and those that a recipe took from its sample.
+            error admitted: those of the frequent start, and those that a recipe took from its sample.
+        mean: [d_model] float32, subtracted before encoding; zeros without centring.
         settings: settings of the build, and the default L0 of `encode`.
         history: per batch: rows seen, atoms, mean error before admission.
     """
@@ -47,6 +51,7 @@ class Dictionary:
         settings: DictionarySettings,
         admission_errors: Any = None,
         history: list[GrowthPoint] | None = None,
+        mean: Any = None,
     ) -> None:
         """Create a dictionary from atoms and their metadata.
 
@@ -56,8 +61,10 @@ class Dictionary:
             settings: settings of the build.
             admission_errors: [n_atoms]; NaN by default.
             history: growth per batch; none by default.
+            mean: [d_model], of settings with centring; zeros by default.
 
-        Raises ValueError for wrong shapes, and for an atom that is zero or not finite.
+        Raises ValueError for wrong shapes, for an atom that is zero or not finite, for a mean that is not finite, and
+        for a mean where the settings have no centring, or none where they have it.
         """
         self.atoms = _unit(real_tensor(atoms, "atoms"))
         self.sources = torch.from_numpy(sources_array(sources, "sources")).contiguous()
@@ -70,6 +77,7 @@ class Dictionary:
                 f"atoms are [n_atoms, d_model], sources [n_atoms, 2] and admission errors [n_atoms]; got "
                 f"{list(self.atoms.shape)}, {list(self.sources.shape)} and {list(self.admission_errors.shape)}"
             )
+        self.mean = _checked_mean(mean, self.d_model, settings)
         self.history = history or []
         self._pursuers: dict[tuple[torch.device, str], protocol.PursuitBackend] = {}
 
@@ -83,6 +91,11 @@ class Dictionary:
     def d_model(self) -> int:
         """Width of the activations."""
         return self.atoms.shape[1]
+
+    @property
+    def is_centered(self) -> bool:
+        """Whether a mean is subtracted before encoding."""
+        return self.settings.center == "mean"
 
     def encode(self, x: Any, l0: int | None = None, method: str | None = None) -> Codes:
         """Return the sparse codes of x [n, d_model], computed on the device of x.
@@ -100,6 +113,8 @@ class Dictionary:
         if method not in METHODS:
             raise ValueError(f"method is {method!r}: choose one of {', '.join(METHODS)}")
         x = activations_tensor(x, self.d_model)
+        if self.is_centered:
+            x = centered(x, self.mean)
         is_refitted = method == "refitted"  # pursued by plain matching: one Gram matrix serves both
         codes = protocol.encode(self._pursuer(x.device, "matching" if is_refitted else method), x, steps)
         return refit(codes, x, self.atoms) if is_refitted else codes
@@ -125,7 +140,8 @@ class Dictionary:
         weights = torch.sparse_coo_tensor(
             index, torch.from_numpy(codes.coefficient), (n, len(self.atoms)), check_invariants=True
         )
-        return torch.sparse.mm(weights, self.atoms)
+        found = torch.sparse.mm(weights, self.atoms)
+        return found.add_(self.mean) if self.is_centered else found
 
     def crop(self, n_atoms: int) -> "Dictionary":
         """Return the first n_atoms atoms in order of admission as a dictionary."""
@@ -138,6 +154,7 @@ class Dictionary:
             self.settings,
             self.admission_errors[:n_atoms],
             history,
+            self.mean if self.is_centered else None,
         )
 
     def save(self, folder: str | Path) -> None:
@@ -149,13 +166,17 @@ class Dictionary:
         write_sealed(folder / MANIFEST_FILE, {**self.describe(), "files": files})
 
     def write_atoms(self, folder: Path) -> None:
-        """Write `atoms.safetensors`: atoms, sources, admission errors.
+        """Write `atoms.safetensors`: atoms, sources, admission errors, and the mean if there is centring.
 
         The same dictionary gives the same bytes.
         """
-        tensors = {"atoms": self.atoms, "sources": self.sources, "admission_errors": self.admission_errors}
         with written_whole(folder / ATOMS_FILE) as part:
-            save_file(tensors, part)
+            save_file(self.tensors(), part)
+
+    def tensors(self) -> dict[str, torch.Tensor]:
+        """Return the tensors of `atoms.safetensors` by name."""
+        tensors = {"atoms": self.atoms, "sources": self.sources, "admission_errors": self.admission_errors}
+        return tensors | ({"mean": self.mean} if self.is_centered else {})
 
     def describe(self) -> dict[str, Any]:
         """Return the manifest entries of the dictionary itself: size, settings, growth."""
@@ -185,6 +206,7 @@ class Dictionary:
                 described.settings,
                 tensors["admission_errors"],
                 list(described.history),
+                tensors.get("mean"),
             )
             if not torch.equal(found.atoms, tensors["atoms"]):
                 raise ValueError("its atoms are not of unit norm, as every dictionary writes them")
@@ -201,6 +223,21 @@ class _Described:
     """Settings of the build."""
     history: tuple[GrowthPoint, ...]
     """Growth per batch."""
+
+
+def _checked_mean(mean: Any, d_model: int, settings: DictionarySettings) -> torch.Tensor:
+    """Return a mean [d_model] as float32, zeros if there is no centring.
+
+    Raises ValueError for another shape, a value that is not finite, or a mean that does not fit the settings.
+    """
+    if (mean is None) != (settings.center == "none"):
+        raise ValueError(f"center is {settings.center!r}: {'it needs a mean' if mean is None else 'it has no mean'}")
+    if mean is None:
+        return torch.zeros(d_model)
+    found = real_tensor(mean, "mean").to("cpu", torch.float32).contiguous()
+    if found.shape != (d_model,) or not torch.isfinite(found).all():
+        raise ValueError(f"mean is [d_model] finite numbers, d_model {d_model}; got {list(found.shape)}")
+    return found
 
 
 def _unit(atoms: torch.Tensor) -> torch.Tensor:

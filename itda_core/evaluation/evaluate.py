@@ -65,11 +65,10 @@ def _kept(library: Library, record: DictionaryManifest, job: Job) -> Quality | N
 def _measure(library: Library, record: DictionaryManifest, job: Job, settings: MeasureSettings) -> Quality:
     started = time.perf_counter()
     tokens = open_tokens(library, record, job)
+    dictionary = Dictionary.load(library.folder(record.id))
     job.stage("drawing random atoms")
-    dictionaries = {
-        "itda": Dictionary.load(library.folder(record.id)),
-        "random": random_dictionary(tokens, record, settings.seed),
-    }
+    drawn = random_dictionary(tokens, record, settings.seed, dictionary.mean if dictionary.is_centered else None)
+    dictionaries = {"itda": dictionary, "random": drawn}
     found = {name: _points(name, of, tokens, record, settings, job) for name, of in dictionaries.items()}
     own = found["itda"]
     return Quality(

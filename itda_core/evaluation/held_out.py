@@ -30,6 +30,7 @@ from itda_core.common.keys import row_keys, sources_of
 from itda_core.corpus.store import Corpus
 from itda_core.corpus.windows import Window, is_held_out
 from itda_core.dictionary.dictionary import Dictionary
+from itda_core.dictionary.mean import centered
 from itda_core.evaluation.metrics import HeldOut, read_held_out, without_predictions
 from itda_core.jobs.job import Job
 from itda_core.library.library import Library
@@ -186,11 +187,19 @@ def may_run(library: Library, record: DictionaryManifest) -> bool:
         return False
 
 
-def random_dictionary(tokens: SiteTokens, record: DictionaryManifest, seed: int) -> Dictionary:
+def random_dictionary(
+    tokens: SiteTokens, record: DictionaryManifest, seed: int, mean: torch.Tensor | None = None
+) -> Dictionary:
     """Return a dictionary of as many atoms, sampled at random without replacement.
 
     The atoms are sampled from the tokens that the dictionary was built from, and kept in sampling order, so that the
     first atoms are a smaller random sample.
+
+    Args:
+        tokens: the tokens of its site.
+        record: the dictionary's manifest.
+        seed: seed of the sample.
+        mean: the dictionary's mean [d_model], if it is centred.
 
     Raises:
         UserError: the activations are no longer those of the corpus.
@@ -205,4 +214,5 @@ def random_dictionary(tokens: SiteTokens, record: DictionaryManifest, seed: int)
         seen += len(index)
     if seen != n or not n:
         raise UserError(f"{n:,} activations were asked for and {seen:,} found: build the dictionary again")
-    return Dictionary(torch.nn.functional.normalize(atoms, dim=1), torch.from_numpy(sources_of(drawn)), record.settings)
+    unit = torch.nn.functional.normalize(atoms if mean is None else centered(atoms, mean), dim=1)
+    return Dictionary(unit, torch.from_numpy(sources_of(drawn)), record.settings, mean=mean)

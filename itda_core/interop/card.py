@@ -46,6 +46,7 @@ def card(record: DictionaryManifest, repo: str, has_index: bool, quality: Qualit
         "pursuit": f"{settings.method}, L0 {settings.l0}",
         "scan": f"{settings.scan}, start {settings.init}",
         **({"recipe": settings.recipe} if settings.recipe != "published" else {}),
+        **({"centring": "the mean activation is subtracted first"} if settings.center == "mean" else {}),
         **({"relative error": _error(record)} if record.relative_error is not None else {}),
     }
     measured = {} if quality is None or quality.is_seen else _measured(record, quality)

@@ -22,6 +22,7 @@ from itda_core.corpus.token_table import TokenTable, check_held_out
 from itda_core.corpus.windows import Window, check_documents, make_windows
 from itda_core.dictionary.dictionary import Dictionary
 from itda_core.dictionary.errors import relative_errors
+from itda_core.dictionary.mean import centered
 from itda_core.index.writer import IndexWriter
 from itda_core.interop.external import UNKNOWN
 from itda_core.jobs.job import Job
@@ -93,9 +94,8 @@ class Encoding:
             row = np.minimum(np.searchsorted(here, keys), len(here) - 1)
             at = np.flatnonzero(here[row] == keys)
             if len(at):
-                best[torch.from_numpy(at)] = _cosine(
-                    x[torch.from_numpy(row[at])], dictionary.atoms[torch.from_numpy(at)]
-                )
+                own = centered(x[torch.from_numpy(row[at])], dictionary.mean)
+                best[torch.from_numpy(at)] = _cosine(own, dictionary.atoms[torch.from_numpy(at)])
             job.advance(len(x))
         known = dictionary.sources.clone()
         known[best < _SAME] = torch.tensor(UNKNOWN)

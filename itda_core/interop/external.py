@@ -52,6 +52,8 @@ class ExternalDictionary:
     """Whether every tenth text was held out of building."""
     errors: torch.Tensor | None = None
     """[n_atoms] float64: error at each atom's admission, NaN if unknown; None if all are unknown."""
+    mean: torch.Tensor | None = None
+    """[d_model] float32, subtracted before encoding; None without centring."""
     said: dict[str, Any] = field(default_factory=dict)
     """All plain values of the file's metadata, by name, to be written back on export."""
 
@@ -83,6 +85,28 @@ def checked_atoms(atoms: torch.Tensor, where: str) -> torch.Tensor:
         row = int(off.argmax())
         raise UserError(f"atom {row} in {where} has norm {float(norm[row]):.6g} where atoms have 1: it is not of ITDA")
     return atoms / norm[:, None] if is_half else atoms
+
+
+def checked_mean(mean: Any, width: int, settings: DictionarySettings, where: str) -> torch.Tensor | None:
+    """Return the mean [d_model] as float32; None if the settings have no centring.
+
+    Args:
+        mean: the tensor in a file, if it has one.
+        width: the atoms' dimension.
+        settings: the dictionary's settings.
+        where: the file's name.
+
+    Raises UserError for a mean that is missing, not asked for, of another shape or type, or not finite.
+    """
+    if settings.center == "none":
+        if mean is not None:
+            raise UserError(f"{where} holds a mean, and its settings have no centring")
+        return None
+    if not isinstance(mean, torch.Tensor):
+        raise UserError(f"{where} has no mean, and its settings have centring")
+    if mean.shape != (width,) or not mean.is_floating_point() or not torch.isfinite(mean).all():
+        raise UserError(f"{where} holds {_told(mean)} where a finite mean [{width}] was expected")
+    return mean.to(torch.float32).contiguous()
 
 
 def checked_sources(sources: torch.Tensor, n_atoms: int, where: str, special: int = 0) -> torch.Tensor:

@@ -175,8 +175,10 @@ class _Import:
 
     def _place(self, model: str, identity: dict[str, Any], write: Any) -> Imported:
         foreign = self._foreign
-        atoms = hashlib.sha256(foreign.atoms.numpy().tobytes() + foreign.sources.numpy().tobytes()).hexdigest()
-        told = json.dumps([identity, atoms, asdict(foreign.settings), foreign.said], sort_keys=True)
+        mean = b"" if foreign.mean is None else foreign.mean.numpy().tobytes()
+        atoms = hashlib.sha256(foreign.atoms.numpy().tobytes() + foreign.sources.numpy().tobytes() + mean).hexdigest()
+        settings = foreign.settings.described() | {"recipe": foreign.settings.recipe}  # as in ids of earlier imports
+        told = json.dumps([identity, atoms, settings, foreign.said], sort_keys=True)
         digest = short_hash(told)
         dictionary_id = f"{slug(model)}-l{foreign.site.layer}-{foreign.site.hook}-{digest}"
         self._id = dictionary_id
@@ -199,7 +201,7 @@ class _Import:
     def _write(self, part: Path, identity: dict[str, Any], encoding: "Encoding | None", prefix: int) -> None:
         foreign = self._foreign
         sources = moved(foreign.sources, -prefix) if foreign.prefix is None else foreign.sources
-        dictionary = Dictionary(foreign.atoms, sources, foreign.settings, foreign.errors)
+        dictionary = Dictionary(foreign.atoms, sources, foreign.settings, foreign.errors, mean=foreign.mean)
         writer = IndexWriter(part / _STAGING_FILE)
         if encoding is None:
             table, documents, known = TokenTable.of([], False, self._library.root), iter(()), _none_known(dictionary)
@@ -215,7 +217,7 @@ class _Import:
                 "measured_tokens": measured,
             }
         self._job.stage("indexing", 1, "dictionaries")
-        shown = Dictionary(dictionary.atoms, known, foreign.settings, dictionary.admission_errors)
+        shown = Dictionary(dictionary.atoms, known, foreign.settings, dictionary.admission_errors, mean=foreign.mean)
         writer.write(part / INDEX_FILE, shown, table, documents)
         writer.close()
         dictionary.write_atoms(part)

@@ -3,7 +3,7 @@
 `ItdaSae` works with code that accepts any SAE (SAELens' evaluations, SAEBench, custom hooks), and imports neither.
 Its codes are those of the dictionary, signed; dense tensors are created only on request. For the encoder, which a
 dictionary does not have, `W_enc` is the transpose of `W_dec`, which the first step of pursuit uses but which does not
-determine the codes, and the biases are zero.
+determine the codes; `b_enc` is zero, and `b_dec` the dictionary's mean, or zero without centring.
 
 `write_sae_folder` writes the files that `sae_lens.SAE.load_from_disk` reads, as SAELens' own matching pursuit. That
 one has no negative coefficients, so a dictionary that has them stores each atom twice: latent n_atoms + i is minus
@@ -63,7 +63,7 @@ class SaeConfig:
     normalize_activations: str = "none"
     """Activations are not normalised."""
     apply_b_dec_to_input: bool = False
-    """There is no bias."""
+    """Whether `b_dec`, the dictionary's mean, is subtracted from activations first; it is zero otherwise."""
     reshape_activations: str = "none"
     """Activations are vectors."""
     seqpos_slice: tuple[int | None, ...] = (None,)
@@ -119,7 +119,7 @@ class ItdaSae(torch.nn.Module):
         self._dictionary = dictionary
         n, width = dictionary.atoms.shape
         self.W_dec = torch.nn.Parameter(dictionary.atoms.clone(), requires_grad=False)
-        self.b_dec = torch.nn.Parameter(torch.zeros(width), requires_grad=False)
+        self.b_dec = torch.nn.Parameter(dictionary.mean.clone(), requires_grad=False)
         self.b_enc = torch.nn.Parameter(torch.zeros(n), requires_grad=False)
         self.cfg = SaeConfig(
             width,
@@ -130,6 +130,7 @@ class ItdaSae(torch.nn.Module):
             context,
             dictionary.settings.l0,
             prepend_bos=prepend_bos,
+            apply_b_dec_to_input=dictionary.is_centered,
         )
 
     @classmethod
@@ -185,7 +186,7 @@ class ItdaSae(torch.nn.Module):
 
     def decode(self, feature_acts: torch.Tensor) -> torch.Tensor:
         """Return reconstructions [..., d_in] from codes [..., d_sae]."""
-        return feature_acts.to(self.device, self.dtype) @ self.W_dec
+        return feature_acts.to(self.device, self.dtype) @ self.W_dec + self.b_dec
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """Return reconstructions of x [..., d_in]."""
@@ -215,7 +216,7 @@ def write_sae_folder(source: Exported, folder: Path, prefix: int) -> None:
         "d_sae": len(weights),
         "dtype": "float32",
         "device": "cpu",
-        "apply_b_dec_to_input": False,
+        "apply_b_dec_to_input": source.dictionary.is_centered,
         "normalize_activations": "none",
         "reshape_activations": "none",
         "residual_threshold": 0.0,
@@ -230,13 +231,13 @@ def write_sae_folder(source: Exported, folder: Path, prefix: int) -> None:
             "sae_lens_version": "6.0.0",  # version of the file format
         },
     }
-    tensors = {"W_dec": weights, "b_dec": torch.zeros(atoms.shape[1])}
+    tensors = {"W_dec": weights, "b_dec": source.dictionary.mean}
     (folder / WEIGHTS_FILE).write_bytes(save(tensors))
     (folder / CONFIG_FILE).write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
 
 
 def from_external(foreign: ExternalDictionary) -> ItdaSae:
     """Wrap a dictionary in another tool's format as an SAE, without a library."""
-    dictionary = Dictionary(foreign.atoms, foreign.sources, foreign.settings)
+    dictionary = Dictionary(foreign.atoms, foreign.sources, foreign.settings, mean=foreign.mean)
     prefix = foreign.special or 0  # unknown if positions, and the context, count special tokens too
     return ItdaSae(dictionary, foreign.site, foreign.model, foreign.context + prefix, bool(prefix))

@@ -54,7 +54,8 @@ def tables(index: Path) -> dict[str, list[tuple]]:
 
 
 @pytest.mark.parametrize(
-    "more", [(), ("--recipe", "pruned"), ("--keep-activations", "--scan", "batch", "--init", "frequent")]
+    "more",
+    [(), ("--recipe", "pruned"), ("--keep-activations", "--scan", "batch", "--init", "frequent"), ("--center", "mean")],
 )
 def test_a_killed_build_goes_on_to_the_same_dictionary(
     tmp_path: Path, language_reference: list[Document], more: tuple[str, ...]

@@ -4,7 +4,7 @@ import json
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -111,6 +111,26 @@ def test_in_a_rotation_of_the_model_every_atom_is_itself(tmp_path: Path) -> None
     assert found.atoms["fires"].tolist() == found.atoms["fires_a"].tolist() == found.atoms["together"].tolist()
     codes = codes_over(x, rows_at(windows(1), SOURCES))
     assert found.atoms["fires"].tolist() == (np.count_nonzero(codes, axis=0) - 1).tolist()  # without its source
+
+
+def test_centred_a_shift_of_the_model_changes_nothing_either(tmp_path: Path) -> None:
+    x, cut, settings = activations_of(36) + 5, windows(1), replace(SETTINGS, center="mean")
+    rows = rows_at(cut, SOURCES)
+    mean = x.double().mean(0).float()
+    atoms = torch.nn.functional.normalize(x[rows] - mean, dim=1)
+    dictionary = Dictionary(atoms, torch.zeros(len(rows), 2), settings, mean=mean)
+    a = write_index(tmp_path / "a", cut, SOURCES, dense(dictionary.encode(x), len(x), len(rows)))
+    pair = Pair(a, write_index(tmp_path / "b", cut, [(0, 1)]), "token")
+    rotation = torch.from_numpy(np.linalg.qr(np.random.default_rng(1).normal(size=(8, 8)))[0].astype(np.float32))
+    y, seen = 2 * x @ rotation + 30, []
+    found = carry(pair, reader_of(cut, y), settings, lambda *told: seen.append(told))
+    assert found.atoms["correlation"].to_numpy(float) == pytest.approx(1, abs=1e-4)
+    assert found.relative_error < 0.01  # of |y|², most of which is the shift
+    assert seen[0][0] == "mean"
+    seen.clear()
+    own = carry(pair, reader_of(cut, y), settings, lambda *told: seen.append(told), y.double().mean(0).float())
+    assert own.relative_error == pytest.approx(found.relative_error, rel=1e-4)
+    assert "mean" not in {name for name, _, _ in seen}  # B's dictionary has one: nothing is read for it
 
 
 @pytest.mark.parametrize("pieces", [1, 2])

@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -112,6 +113,25 @@ def test_what_the_terms_leave_is_the_error(
         assert terms.left[-1] == pytest.approx(found.error[row], abs=1e-6)
         first = x - terms.coefficient[0] * atoms[terms.atom[0]]
         assert terms.left[0] == pytest.approx((first @ first) / (x @ x), abs=1e-6)
+
+
+def test_the_mean_is_a_term_of_its_own(record: DictionaryManifest, library: Path) -> None:
+    plain = Dictionary.load(Library(library).folder(record.id))
+    settings = replace(plain.settings, center="mean")
+    x = captured(library, record, TEXTS["english"])
+    dictionary = Dictionary(plain.atoms, plain.sources, settings, mean=x.mean(0))
+    found = Decomposer(record, open_model(record, library), dictionary).decompose(TEXTS["english"])
+    assert found.mean == pytest.approx(float(x.mean(0).norm()))
+    atoms = dictionary.atoms.numpy().astype(np.float64)
+    for row, vector in enumerate(x.numpy().astype(np.float64)):
+        terms = found.terms_of(row + 1)
+        rest = vector - dictionary.mean.numpy()
+        assert found.left_by_mean[row] == pytest.approx((rest @ rest) / (vector @ vector), rel=1e-4)
+        rest -= terms.coefficient @ atoms[terms.atom]
+        assert terms.left[-1] == pytest.approx((rest @ rest) / (vector @ vector), abs=1e-6)
+        assert terms.left[-1] == pytest.approx(found.error[row], abs=1e-6)
+    uncentred = decomposer_of(library, record).decompose(TEXTS["english"])
+    assert uncentred.mean is None and (uncentred.left_by_mean == 1).all()
 
 
 @pytest.mark.parametrize("name", TEXTS)
@@ -271,6 +291,8 @@ def decomposition(text: str, spans: list[tuple[int, int]], terms: list[dict[int,
         Terms(np.array(atoms, np.int64), np.array(coefficients, np.float32), np.zeros(len(atoms))),
         np.full(len(tokens), 2, np.float32),
         np.zeros(len(tokens), np.float32),
+        None,
+        np.ones(len(tokens), np.float32),
     )
 
 

@@ -19,7 +19,7 @@ from itda_core.common.types import Document, Site
 from itda_core.index.schema import UNKNOWN_SOURCE
 from itda_core.interop.formats import parquet, safetensors
 from itda_core.interop.formats.published import read_published
-from itda_core.interop.importer import read_any
+from itda_core.interop.importer import read_any, report_of
 from itda_core.interop.saelens import ItdaSae, hook_name
 from itda_core.library.library import Library
 from itda_core.queries.atoms import Index
@@ -482,6 +482,62 @@ def test_a_dictionary_looks_like_an_sae(small: Library, original: Dictionary) ->
     assert half.encode(x.bfloat16()).dtype == half.dtype == torch.bfloat16 and half.cfg.dtype == "bfloat16"
     with pytest.raises(ValueError, match="192"):
         sae.encode(x[..., :7])
+
+
+# Centring
+
+
+@pytest.fixture(scope="module")
+def centred(tmp_path_factory: pytest.TempPathFactory, texts: Path) -> Library:
+    """A library with one centred dictionary."""
+    root = tmp_path_factory.mktemp("centred") / "library"
+    build = ["build", str(MODEL_A), "--corpus", str(texts), "--layers", "3", *FEW, "--center", "mean", "--no-map"]
+    assert main([*build, "--library", str(root), "--json"]) == 0
+    return Library(root)
+
+
+@pytest.mark.parametrize("form", ["parquet", "safetensors"])
+def test_the_mean_goes_out_and_comes_back(form: str, centred: Library, export: Export, texts: Path, tmp_path: Path):
+    first = Dictionary.load(centred.folder(centred.ids()[0]))
+    folder = export(form, centred)
+    reading = ["--model", str(MODEL_A), "--corpus", str(texts), "--tokens", "1500"]
+    for number, more in enumerate(([], reading)):
+        library = bring(folder, tmp_path / f"library-{number}", *more)
+        (found,) = library.ids()
+        again = Dictionary.load(library.folder(found))
+        assert_same(again, first)
+        assert torch.equal(again.mean, first.mean) and first.mean.any()
+    assert report_of(library, found).confirmed == len(first)
+    assert library.record(found).relative_error == pytest.approx(centred.record(centred.ids()[0]).relative_error)
+
+
+def test_a_mean_that_is_not_as_the_settings_say_is_refused(centred: Library, export: Export, tmp_path: Path, capsys):
+    for number, change in enumerate(({"mean": None}, {"mean": [1.0, 2.0]}, {"mean": "x"}, {"mean": [1e999] * 192})):
+        folder = export("parquet", centred, f"wrong-{number}")
+        about = json.loads((folder / "about.json").read_text()) | change
+        (folder / "about.json").write_text(json.dumps(about))
+        assert main(["import", str(folder), "--library", str(tmp_path / "c")]) == 2
+        assert "mean" in capsys.readouterr().err.splitlines()[-1]
+    assert Library(tmp_path / "c").ids() == []
+
+
+def test_the_published_format_has_no_place_for_a_mean(centred: Library, tmp_path: Path, capsys) -> None:
+    (found,) = centred.ids()
+    export = ["export", found, "--format", "published", "--to", str(tmp_path / "out"), "--library", str(centred.root)]
+    assert main(export) == 2
+    assert "safetensors" in capsys.readouterr().err.splitlines()[-1] and not (tmp_path / "out").exists()
+
+
+def test_the_mean_is_the_bias_of_an_sae(centred: Library, export: Export) -> None:
+    record = centred.record(centred.ids()[0])
+    dictionary = Dictionary.load(centred.folder(record.id))
+    sae = ItdaSae.of(record, dictionary)
+    x = torch.randn(4, 192, generator=torch.Generator().manual_seed(3)) * 4 + dictionary.mean
+    assert torch.equal(sae.b_dec.data, dictionary.mean) and sae.cfg.apply_b_dec_to_input
+    assert torch.allclose(sae(x), dictionary.decode(dictionary.encode(x), 4), atol=1e-4)
+    sae_lens = pytest.importorskip("sae_lens")
+    theirs = sae_lens.SAE.load_from_disk(export("saelens", centred))
+    assert torch.allclose(theirs.decode(theirs.encode(x)), sae(x), atol=1e-3)
 
 
 def test_hook_names_are_those_of_transformerlens() -> None:

@@ -8,6 +8,11 @@ from app.shell import widgets
 from itda_core.library.manifest import DictionaryManifest
 from itda_core.queries.atoms import Atom, Index
 
+_UNIT_WORDS = {
+    ("relative", "none"): "as a share of its length squared",
+    ("relative", "mean"): "as a share of its squared distance from the mean activation",
+}
+
 
 def show_figures(atom: Atom, record: DictionaryManifest) -> None:
     """Show the atom's key figures."""
@@ -25,7 +30,7 @@ def show_figures(atom: Atom, record: DictionaryManifest) -> None:
             number(atom.admission_error),
             border=True,
             help="What the dictionary could not yet say of this activation when it came by, "
-            + ("as a share of its length squared" if record.settings.error == "relative" else "in the build's unit")
+            + _UNIT_WORDS.get((record.settings.error, record.settings.center), "in the build's unit")
             + ". – for an atom that was taken without being judged by its error.",
         )
 

@@ -26,8 +26,7 @@ def show_cost(asked: BuildRequest, cost: Estimate) -> None:
         if cost.transfer is not None:
             st.metric("Transfer", size(cost.transfer))
     made = "one dictionary" if cost.n_sites == 1 else f"{cost.n_sites} dictionaries"
-    read = "once" if cost.passes == 1 else "twice, to build and to encode"
-    st.caption(f"It gives {made}. The model reads the texts {read}.")
+    st.caption(f"It gives {made}. {said_of_passes(cost)}")
     st.caption(inert(said_of_time(asked, cost)))
     st.caption(inert(said_of_room(asked, cost)))
     if cost.documents is not None and cost.documents < HOLDOUT and asked.build.holdout:
@@ -37,7 +36,7 @@ def show_cost(asked: BuildRequest, cost: Estimate) -> None:
             "under More.",
             icon=":material/short_text:",
         )
-    if cost.disk > cost.free_disk:
+    if cost.disk + cost.scratch > cost.free_disk:
         st.warning(f"Only {size(cost.free_disk)} are free where the library is.", icon=":material/hard_drive:")
     if cost.is_for_remote:
         st.warning(
@@ -46,6 +45,15 @@ def show_cost(asked: BuildRequest, cost: Estimate) -> None:
             + ". Models of this size run on NDIF: tick that under More.",
             icon=":material/cloud:",
         )
+
+
+def said_of_passes(cost: Estimate) -> str:
+    """Return how often the model reads the texts, and what that takes, as text."""
+    if cost.passes == 1:
+        scratch = f" Their activations take {size(cost.scratch)} of disk until the build ends." if cost.scratch else ""
+        return f"The model reads the texts once.{scratch}"
+    times = {2: "twice, to build and to encode", 3: "three times, for the mean, to build and to encode"}[cost.passes]
+    return f"The model reads the texts {times}, as the disk has no room for their activations."
 
 
 def said_of_time(asked: BuildRequest, cost: Estimate) -> str:

@@ -46,7 +46,7 @@ def show_passage(record: DictionaryManifest, found: Decomposition, chosen: int |
     threshold = record.settings.threshold
     words = [f"{count(len(captured))} tokens, mean error {number(float(found.error.mean()))}."]
     if record.settings.error == "relative":
-        over = int((found.error > threshold).sum())
+        over = int((found.error > threshold * found.left_by_mean).sum())  # of what the mean leaves
         words.append(
             f"{count(over)} over {threshold:g}, the threshold over which the build made an activation an atom."
         )
@@ -74,15 +74,21 @@ def show_token(record: DictionaryManifest, found: Decomposition, chosen: int) ->
     norm, error = float(found.norm[token.row]), float(found.error[token.row])
     left, right = st.columns([3, 2], gap="large")
     with left:
+        summed = f"these {len(terms)} atoms, each times its coefficient, and the residual"
+        if found.mean is not None:
+            summed = f"the mean activation, {summed}"
         st.caption(
-            f"x, of length {number(norm)}, is the sum of these {len(terms)} atoms, each times its coefficient, and the "
-            "residual. An atom is shown as its source; click it for where else it fires."
+            f"x, of length {number(norm)}, is the sum of {summed}. An atom is shown as its source; click it for where "
+            "else it fires."
         )
         strongest = max(map(abs, terms["coefficient"].tolist()), default=None)
         rows = [
             source_row(record.id, term, term.coefficient, [signed(term.coefficient), number(term.left)], str(term.term))
             for term in each(terms)
         ]
+        left_by_mean = float(found.left_by_mean[token.row])
+        if found.mean is not None:
+            rows.insert(0, Row([Token(f"   mean, of length {number(found.mean)}")], ["", number(left_by_mean)]))
         rows.append(Row([Token(f"   residual, of length {number(norm * error**0.5)}")], ["", number(error)]))
         token_strip(
             rows,
@@ -97,7 +103,7 @@ def show_token(record: DictionaryManifest, found: Decomposition, chosen: int) ->
             st.metric("Length of x", number(norm), border=True, help="In the model's own units, as the coefficients")
         st.caption("How the error falls, term by term")
         widgets.figure(
-            atoms.falling_error(terms),
+            atoms.falling_error(terms, None if found.mean is None else left_by_mean),
             terms.drop(columns=["text", "start", "stop"]),
             key="falling",
             alt=f"Reconstruction error of token {chosen} after each term; the list beside it has the same",

@@ -52,7 +52,7 @@ def show_table(records: list[DictionaryManifest]) -> None:
 def show_damaged(damaged: list[InvalidDictionary]) -> None:
     """Show the dictionaries that cannot be opened, and what to do."""
     is_all_newer = all(each.is_newer for each in damaged)
-    st.subheader("Of a newer version" if is_all_newer else "InvalidDictionary")
+    st.subheader("Of a newer version" if is_all_newer else "Damaged")
     for each in damaged:
         st.error(
             f"**{inert(each.id)}**: {inert(each.reason)}",

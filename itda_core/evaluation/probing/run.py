@@ -108,7 +108,8 @@ def _probe(library: Library, record: DictionaryManifest, job: Job, settings: Pro
     model = open_model(record, library.root)
     tokens = read_tokens(record, corpus, model, settings.tokens, job)
     job.stage("drawing random atoms")
-    drawn = random_dictionary(TokensOfModel(record, model, corpus), record, settings.seed)
+    mean = dictionary.mean if dictionary.is_centered else None
+    drawn = random_dictionary(TokensOfModel(record, model, corpus), record, settings.seed, mean)
     coders: dict[str, Coder] = {
         ITDA: DictionaryCoder(dictionary, record.settings.l0),
         RANDOM_ATOMS: DictionaryCoder(drawn, record.settings.l0),

@@ -8,7 +8,7 @@ keeps its positions: its manifest records that they count all tokens.
 
 import hashlib
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +24,14 @@ from itda_core.common.types import Site
 from itda_core.common.validate import check_format, damaged, plain_text, whole
 from itda_core.corpus.windows import special_tokens_before
 from itda_core.dictionary.dictionary import Dictionary
-from itda_core.interop.external import LONGEST_CONTEXT, UNKNOWN, ExternalDictionary, checked_atoms, checked_sources
+from itda_core.interop.external import (
+    LONGEST_CONTEXT,
+    UNKNOWN,
+    ExternalDictionary,
+    checked_atoms,
+    checked_mean,
+    checked_sources,
+)
 from itda_core.library.library import Library
 from itda_core.library.manifest import MOST_SPECIAL, DictionaryManifest
 from itda_core.models.locate import model_places
@@ -93,7 +100,7 @@ class Exported:
             "holdout": record.holdout,
             "prefix": record.prefix,
             "positions": ALL if self.manifest.get("positions") == ALL else OWN,
-            "settings": asdict(record.settings),
+            "settings": record.settings.described(),
         }
 
 
@@ -130,6 +137,11 @@ def published_form(source: Exported, root: Path) -> ExternalDictionary:
             machine.
     """
     record, prefix = source.record, special_before(source, root)
+    if record.settings.center == "mean":
+        raise UserError(
+            f"{record.id} subtracts a mean, which the published format has no place for: export it as safetensors or "
+            "parquet, or build it with --center none"
+        )
     own: dict[str, Any] = {"model": record.model, "corpus": record.corpus, "context": record.cut.context + prefix}
     imported = source.manifest.get("imported")
     if isinstance(imported, dict):  # its own metadata is written back
@@ -165,7 +177,7 @@ def moved(sources: torch.Tensor, by: int) -> torch.Tensor:
 def external_of(about: Any, tensors: dict[str, torch.Tensor], where: str) -> ExternalDictionary:
     """Build a dictionary from an export's metadata and tensors.
 
-    The tensors are the atoms, their sources, and the errors at admission.
+    The tensors are the atoms, their sources, the errors at admission, and the mean if there is centring.
 
     Raises UserError if the metadata or the tensors are invalid.
     """
@@ -177,10 +189,11 @@ def external_of(about: Any, tensors: dict[str, torch.Tensor], where: str) -> Ext
         if (errors.isinf() | (errors < 0)).any():
             raise ValueError("an atom was admitted by an error that cannot be")
         special = None if about.get("positions") == ALL else _special(about.get("prefix"))
+        settings = DictionarySettings(**about["settings"])
         return ExternalDictionary(
             atoms,
             checked_sources(tensors["sources"], len(atoms), where, special or 0),
-            DictionarySettings(**about["settings"]),
+            settings,
             Site(whole(about["layer"], 0, DEEPEST), plain_text(about["hook"])),
             model=_name(about["model"]),
             corpus=_name(about["corpus"]),
@@ -189,6 +202,7 @@ def external_of(about: Any, tensors: dict[str, torch.Tensor], where: str) -> Ext
             special=special,
             holdout=about["holdout"] is True,
             errors=errors.to(torch.float64),
+            mean=checked_mean(tensors.get("mean"), atoms.shape[1], settings, where),
         )
     except (KeyError, TypeError, ValueError, AttributeError, OverflowError, UserError) as error:
         what = f"it has no {error}" if isinstance(error, KeyError) else str(error)
@@ -226,12 +240,7 @@ def read_folder(folder: Path) -> ExternalDictionary:
     path = folder / ATOMS_FILE
     if named is not None and path.is_file() and named != sha256_of(path):
         raise DamagedError(f"{ATOMS_FILE} of {folder.name!r} is not the file that its manifest names: it is refused")
-    dictionary = Dictionary.load(folder)
-    tensors = {
-        "atoms": dictionary.atoms,
-        "sources": dictionary.sources,
-        "admission_errors": dictionary.admission_errors,
-    }
+    tensors = Dictionary.load(folder).tensors()
     said = {"revision": revision} if isinstance(revision, str) else {}
     return replace(external_of(about, tensors, ATOMS_FILE), said=said)
 

@@ -6,11 +6,12 @@ atoms: atom, vector (d_model float32), document, position (both −1 if unknown)
 token's character range in the document), before, label, after (the passage), admission_error. codes: token (its
 ordinal among the tokens read), document, position, atom, coefficient; in order of tokens. Positions count a
 document's own tokens, those of special tokens before it are negative; `about.json` records if they count all, and the
-dictionary's model, corpus and settings.
+dictionary's model, corpus and settings, and with centring the mean that is subtracted before encoding.
 """
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -60,7 +61,8 @@ def write_tables(source: Exported, folder: Path) -> None:
     with parquet.ParquetWriter(folder / CODES_TABLE, CODE_SCHEMA, write_page_checksum=True) as writer:
         for codes in source.codes():
             writer.write_table(pa.Table.from_pandas(codes, CODE_SCHEMA, preserve_index=False))
-    write_json(folder / ABOUT_FILE, source.about("parquet"))
+    mean = {"mean": source.dictionary.mean.tolist()} if source.dictionary.is_centered else {}
+    write_json(folder / ABOUT_FILE, source.about("parquet") | mean)
 
 
 def read_tables(folder: Path) -> ExternalDictionary:
@@ -85,8 +87,22 @@ def read_tables(folder: Path) -> ExternalDictionary:
         "atoms": torch.from_numpy(atoms.copy()),
         "sources": torch.from_numpy(sources.copy()),
         "admission_errors": torch.from_numpy(errors.copy()),
+        **_mean_of(about),
     }
     return external_of(about, tensors, ATOMS_TABLE)
+
+
+def _mean_of(about: Any) -> dict[str, torch.Tensor]:
+    """Return the mean in the metadata as a tensor, if there is one.
+
+    Raises UserError for one that is no list of numbers.
+    """
+    mean = about.get("mean")
+    if mean is None:
+        return {}
+    if not isinstance(mean, list) or not all(isinstance(value, float) for value in mean):
+        raise UserError(f"{ABOUT_FILE} has a mean that is no list of numbers")
+    return {"mean": torch.tensor(mean, dtype=torch.float32)}
 
 
 def read_codes(folder: Path) -> Iterator[pd.DataFrame]:

@@ -1,8 +1,9 @@
 """Dictionary in safetensors: `dictionary.safetensors`, and codes in other files.
 
 The first has atoms [n_atoms, d_model] float32, sources [n_atoms, 2] int64 (document, position among its own tokens,
-negative for a special token before them; (−1, −1) if unknown) and admission_errors [n_atoms] float64. The codes, in
-order of tokens, are stored in `codes-00000.safetensors` and so on: token, document, position, atom (int32) and
+negative for a special token before them; (−1, −1) if unknown), admission_errors [n_atoms] float64, and with centring
+mean [d_model] float32, which is subtracted from an activation before encoding and added to a reconstruction. The codes,
+in order of tokens, are stored in `codes-00000.safetensors` and so on: token, document, position, atom (int32) and
 coefficient (float32), arrays of equal length, with a bounded number of tokens per file to limit memory. `about.json`
 records the dictionary's model, corpus and settings.
 """
@@ -30,13 +31,9 @@ def write_tensors(source: Exported, folder: Path) -> None:
 
     Raises OSError if they cannot be written.
     """
-    dictionary = source.dictionary
-    tensors = {
-        "atoms": dictionary.atoms,
-        "sources": dictionary.sources,
-        "admission_errors": dictionary.admission_errors,
-    }
-    (folder / TENSORS_FILE).write_bytes(save(tensors))  # save_file would make it readable by its owner alone
+    (folder / TENSORS_FILE).write_bytes(
+        save(source.dictionary.tensors())
+    )  # save_file would make it readable by its owner alone
     for number, codes in enumerate(source.codes()):
         columns = {name: codes[name].to_numpy(kind) for name, kind in CODE_KINDS.items()}
         (folder / _CODES.format(number)).write_bytes(save_arrays(columns))
