@@ -31,14 +31,15 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from itda_core.common.errors import ChanceWarning, DamagedError, MeanWarning, UserError
     from itda_core.common.types import Codes, Document, GrowthPoint, Site
-    from itda_core.dictionary.builder import DictionaryBuilder, build_dictionary
+    from itda_core.dictionary.build import build_dictionary
+    from itda_core.dictionary.builder import DictionaryBuilder
     from itda_core.dictionary.dictionary import Dictionary
     from itda_core.library.library import Library
 
 _HOMES = {
     "Dictionary": "dictionary.dictionary",
     "DictionaryBuilder": "dictionary.builder",
-    "build_dictionary": "dictionary.builder",
+    "build_dictionary": "dictionary.build",
     "Library": "library.library",
     "ChanceWarning": "common.errors",
     "Codes": "common.types",

@@ -9,6 +9,7 @@ import streamlit as st
 from app.charts import atoms
 from app.components.token_strip import Row, Token, token_strip
 from app.format.tables import csv_of
+from app.format.text import number, share
 from itda_core.library.manifest import DictionaryManifest
 
 _UNITS = {"relative": "of |x|²", "squared": "|x−x̂|²", "cosine": "cosine, mean over dimensions"}
@@ -20,6 +21,14 @@ def threshold_of(record: DictionaryManifest) -> str:
     if record.settings.center == "mean" and record.settings.error == "relative":
         unit = "of |x−mean|²"
     return f"{record.settings.threshold:g} {unit}"
+
+
+def explained_of(record: DictionaryManifest) -> str:
+    """Format what a dictionary explains and leaves of activations, as the end of "its atoms …"."""
+    error = f"leave a relative error of {number(record.relative_error)}"
+    if record.variance_explained is None:
+        return error
+    return f"explain {share(record.variance_explained)} of the variance and {error}"
 
 
 def link(text: str, address: str, icon: str = "", *, key: str, is_current: bool = False, side: str = "") -> None:

@@ -36,7 +36,7 @@ from itda_core.queries.pair_filters import PARTITION, PairFilter
 from itda_core.reports.layers import LAYER_MEASURES
 from itda_core.reports.quality import QUALITY_METRICS
 
-MEASURES = ("error", "atoms", "density", "tokens")
+MEASURES = ("error", "explained", "atoms", "density", "tokens")
 """Measures that can colour the library's grid."""
 COLOURS = ("density", "strongest", "error", "admission")
 """Values that can colour the map of atoms."""
@@ -297,5 +297,7 @@ class BuildState:
     method: str = _option("method")
     recipe: str = _option("recipe")
     max_atoms: int | None = _option("max_atoms")
+    atoms: int | None = _option("atoms")
+    center: str = _option("center")
     job: str = field(default="", metadata=param("job", text_value))
     """Id of the job that is followed here; empty for none."""

@@ -5,7 +5,7 @@ from collections.abc import Callable
 import streamlit as st
 
 from app import resources
-from app.format.text import inert, number, visible
+from app.format.text import inert, visible
 from app.panels.atoms.filters import show_filters
 from app.panels.atoms.list import show_list
 from app.panels.atoms.map import selected_on_map, show_map
@@ -37,8 +37,8 @@ def show_header(record: DictionaryManifest, index: Index) -> None:
     held = "held-out tokens" if record.holdout else "tokens"
     st.text(
         f"{record.n_atoms:,} atoms from {record.n_tokens:,} tokens of {record.corpus}, admitted over an error of "
-        f"{widgets.threshold_of(record)}; with {settings.l0} steps they leave a relative error of "
-        f"{number(record.relative_error)} on {record.measured_tokens:,} {held}."
+        f"{widgets.threshold_of(record)}; with {settings.l0} steps they {widgets.explained_of(record)} on "
+        f"{record.measured_tokens:,} {held}."
     )
     if record.energy is not None and settings.center == "none" and (note := record.energy.note()):
         st.caption(f"{note}.")

@@ -27,6 +27,7 @@ REMOTE_PARAMETERS = 30_000_000_000
 _BYTES = {"float32": 4, "bfloat16": 2, "float16": 2}
 _SAME_START = 3.0  # seconds: manifests record end time and duration; sites of one run have almost equal start times
 _RUNS = 8  # number of latest runs used for the estimate
+_TRIALS = 4  # usual number of passes that find the threshold for a number of atoms
 _FREE_SHARE = 0.5  # of the free disk space, at most, holds the activations of a run
 _IDLE = 4  # a small model utilises the machine up to this factor less than a large one
 
@@ -173,7 +174,7 @@ def estimate(
     if not _keeps(asked) and width is not None:
         size = scratch_bytes(tokens, asked.n_sites, width)
         scratch = size if fits(size, free) else 0
-    again = 3 if asked.dictionary.center == "mean" else 2
+    again = 2 + (asked.dictionary.center == "mean") + (asked.dictionary.n_atoms is not None) * _TRIALS
     n_parameters = asked.shape.n_parameters or 0
     return Estimate(
         tokens=tokens,
@@ -291,7 +292,7 @@ def _memory(asked: BuildRequest, tokens: int, runs: Sequence[Run]) -> int | None
     if asked.shape.n_parameters is None and not asked.remote:
         return None
     grown = [round(run.n_atoms * max(1.0, tokens / max(run.n_tokens, 1))) for run in runs]
-    atoms = min(tokens, asked.dictionary.max_atoms or tokens, max(grown, default=0))
+    atoms = asked.dictionary.n_atoms or min(tokens, asked.dictionary.max_atoms or tokens, max(grown, default=0))
     width = asked.shape.d_model or 0
     # Each dictionary: its atoms, and their pairwise products in 16 bits, four GiB of these at most.
     dictionaries = asked.n_sites * (atoms * width * 4 + min(2 * atoms**2, 4 << 30))

@@ -3,7 +3,7 @@
 import shutil
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -28,8 +28,9 @@ from itda_core.corpus.windows import Window, make_windows, special_tokens_before
 from itda_core.dictionary.builder import DictionaryBuilder
 from itda_core.dictionary.checkpoint import Checkpoint, Progress
 from itda_core.dictionary.dictionary import Dictionary
-from itda_core.dictionary.errors import relative_errors
+from itda_core.dictionary.errors import relative_errors, variance_explained, variance_sums
 from itda_core.dictionary.mean import MeanSums
+from itda_core.dictionary.sizing import ThresholdSearch
 from itda_core.index.writer import IndexWriter
 from itda_core.jobs.job import Job
 from itda_core.library.library import Library
@@ -37,7 +38,7 @@ from itda_core.library.staging import part_of, place_finished
 from itda_core.models.model import Model
 
 _BUILDER_FILE, _STAGING_FILE, _ORIGIN_FILE = "builder.safetensors", "staging.duckdb", "origin.json"
-_MEAN_FILE = "mean.safetensors"
+_MEAN_FILE, _THRESHOLD_FILE = "mean.safetensors", "threshold.json"
 _LEDGER_FILE = "jobs.json"
 _NOTE_EVERY = 5.0
 """Seconds between two updates of the recorded run time."""
@@ -146,11 +147,42 @@ class Pipeline:
                     save_file({"mean": sums[site].mean()}, part)
         return {site: load_file(path)["mean"] for site, path in files.items()}
 
+    def _settings(self, batches: Batches, means: dict[Site, torch.Tensor | None]) -> dict[Site, DictionarySettings]:
+        """Return the settings of each site, with the threshold that gives the wanted number of atoms, if one is."""
+        wanted = self._plan.dictionary
+        if wanted.n_atoms is None:
+            return dict.fromkeys(self._parts, wanted)
+        files = {site: part / _THRESHOLD_FILE for site, part in self._parts.items()}
+        searches = {site: ThresholdSearch(wanted) for site, path in files.items() if not path.is_file()}
+        number = 0
+        while left := [site for site, search in searches.items() if not search.is_done]:
+            number += 1
+            self._job.stage(f"looking for the threshold, trial {number}", self._table.n_captured)
+            trials = {site: searches[site].trial(means[site]) for site in left}
+            for batch in batches.batches():
+                used = ~self._held_out(batch)
+                for site, trial in trials.items():
+                    trial.add(batch.activations[site][used], batch.sources[used])
+                self._advance(len(batch.sources))
+            for site, trial in trials.items():
+                searches[site].judge(trial)
+        for site, search in searches.items():
+            write_json(files[site], {"threshold": search.threshold})
+        found = {site: replace(wanted, threshold=read_json(path)["threshold"]) for site, path in files.items()}
+        for site, each in found.items():
+            self._job.say(
+                f"layer {site.layer} {site.hook}: {wanted.n_atoms:,} atoms by a threshold of {each.threshold:.4g}"
+            )
+        return found
+
     def _build(self, batches: Batches) -> dict[Site, Dictionary]:
-        settings, device = self._plan.dictionary, torch.device("cpu")  # device of captured activations
+        device = torch.device("cpu")  # of captured activations
         means = self._means(batches)
+        settings = self._settings(batches, means)
         checkpoints = {site: Checkpoint(part / _BUILDER_FILE) for site, part in self._parts.items()}
-        progress = {site: checkpoint.load(settings, device, means[site]) for site, checkpoint in checkpoints.items()}
+        progress = {
+            site: checkpoint.load(settings[site], device, means[site]) for site, checkpoint in checkpoints.items()
+        }
         first = min(progress.values(), key=lambda each: each.batches)
         self._job.stage("building", self._table.n_captured, done=first.tokens)
         for number, batch in enumerate(batches.batches(first.batches), first.batches):
@@ -169,7 +201,7 @@ class Pipeline:
         dictionaries = self._finished({site: each.builder for site, each in progress.items()})
         self._spreads = {site: each.builder.energy.spread for site, each in progress.items()}
         for site, spread in self._spreads.items():
-            if spread is not None and settings.center == "none" and (note := spread.note()):
+            if spread is not None and self._plan.dictionary.center == "none" and (note := spread.note()):
                 self._job.say(f"layer {site.layer} {site.hook}: {note}")
         for site, dictionary in dictionaries.items():
             if len(dictionary) == 0:
@@ -177,7 +209,7 @@ class Pipeline:
                     shutil.rmtree(part)
                 raise UserError(
                     f"no activation of layer {site.layer} {site.hook} is over the threshold "
-                    f"{settings.threshold:g}: lower --threshold"
+                    f"{settings[site].threshold:g}: lower --threshold"
                 )
         return dictionaries
 
@@ -207,19 +239,23 @@ class Pipeline:
         for number, batch in enumerate(batches.batches(first), first):
             sources = batch.sources.numpy()
             tokens = self._table.ordinal(sources[:, 0], sources[:, 1])
+            measured = self._held_out(batch) if self._table.holdout else slice(None)
             for site, dictionary in dictionaries.items():
                 if writers[site].batches > number:
                     continue
                 x = batch.activations[site]
                 codes = dictionary.encode(x)
-                writers[site].add(tokens, codes, relative_errors(x, dictionary.decode(codes, len(x))).numpy())
+                found = dictionary.decode(codes, len(x))
+                sums = variance_sums(x[measured], found[measured])
+                writers[site].add(tokens, codes, relative_errors(x, found).numpy(), sums)
             self._advance(len(batch.sources))
         self._job.stage("indexing", len(dictionaries), "dictionaries")
         for site, dictionary in dictionaries.items():
             part, writer = self._parts[site], writers[site]
             writer.write(part / INDEX_FILE, dictionary, self._table, self._corpus.documents())
             dictionary.write_atoms(part)
-            self._write_manifest(part, site, dictionary, *writer.mean_error(self._table))
+            measured = *writer.mean_error(self._table), variance_explained(writer.sums())
+            self._write_manifest(part, site, dictionary, *measured)
             writer.close()
             self._advance(1)
 
@@ -239,11 +275,17 @@ class Pipeline:
         return {"versions": versions(), "device": self._model.device, "seconds": seconds}
 
     def _write_manifest(
-        self, part: Path, site: Site, dictionary: Dictionary, relative_error: float, n_measured: int
+        self,
+        part: Path,
+        site: Site,
+        dictionary: Dictionary,
+        relative_error: float,
+        n_measured: int,
+        explained: float | None,
     ) -> None:
         manifest = {
-            **dictionary.describe(),
             **self._plan.identity,
+            **dictionary.describe(),  # whose settings have the threshold that was found
             "id": self._plan.ids[site],
             "layer": site.layer,
             "hook": site.hook,
@@ -253,6 +295,7 @@ class Pipeline:
             "prefix": special_tokens_before(self._model.tokenizer),  # other tools count them as positions
             "relative_error": relative_error,
             "measured_tokens": n_measured,
+            "variance_explained": explained,
             "energy": None if (spread := self._spreads[site]) is None else spread._asdict(),
             "seconds": self._seconds,
             "created": datetime.now(UTC).isoformat(timespec="seconds"),

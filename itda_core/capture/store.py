@@ -123,7 +123,8 @@ def record_activations(
     for packed in batches(len(shards)):
         shards.append(write_shard(packed, folder, len(shards)))
         progress(len(packed.sources))
-    named = _named_sites(load_file(shards[0])) if shards else {}
+    sites = _named_sites(load_file(shards[0])) if shards else {}
+    named = {key: [site.layer, site.hook] for key, site in sites.items()}
     said = {"format": FORMAT, "sites": named, "shards": [path.name for path in shards]}
     write_sealed(folder / MANIFEST_FILE, said)
     return RecordedActivations(folder)

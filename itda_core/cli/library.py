@@ -94,6 +94,8 @@ def print_dictionaries(records: Sequence[DictionaryManifest | InvalidDictionary]
         for record in sound:
             error = record.relative_error
             told = "no error measured" if error is None else f"relative error {error:.4f}"
+            if record.variance_explained is not None:
+                told += f", variance explained {record.variance_explained:.4f}"
             print(f"{record.id}  {record.n_atoms:,} atoms from {record.n_tokens:,} tokens, {told}")
         if not records:
             print("no dictionaries yet: build some with itda demo, or itda build MODEL")

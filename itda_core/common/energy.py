@@ -10,8 +10,10 @@ from typing import NamedTuple
 
 from itda_core.common.validate import Count, Share
 
+_MUCH_MEAN = 0.25
+"""Share of the mean from which a warning is issued: about 0.1 in small models, up to 0.94 in some pretrained ones."""
 _MUCH = 0.5
-"""Share of the energy from which a warning is issued: about 0.1 in small models, up to 0.94 in some pretrained ones."""
+"""Share of one dimension from which a warning is issued."""
 
 
 class Spread(NamedTuple):
@@ -26,11 +28,12 @@ class Spread(NamedTuple):
 
     def note(self) -> str | None:
         """Return a one-line caveat about relative errors, or None if there is none."""
-        if self.mean >= _MUCH:
+        if self.mean >= _MUCH_MEAN:
             where = f" ({100 * self.largest:.0f} % in dimension {self.dimension})" if self.largest >= _MUCH else ""
             return (
-                f"{100 * self.mean:.0f} % of the energy of the activations is their mean vector{where}, so a relative "
-                'error says little of what tells tokens apart: build with the center "mean", or lower the threshold'
+                f"{100 * self.mean:.0f} % of the energy of the activations is their mean vector{where}, so the relative "
+                'error is far lower than the share of the variance that is left: build with the center "mean", or go '
+                "by the variance explained"
             )
         if self.largest >= _MUCH:
             return (

@@ -178,6 +178,8 @@ class DictionarySettings:
     init: Init = "empty"
     """Initial atoms: none (empty), or each batch's most frequent distinct activations, up to d_model atoms, as in the
     published code (frequent); the latter depends on the batches and needs the scan by batches."""
+    n_atoms: int | None = option(None, name="atoms")
+    """Atoms to build, within 5 %, in place of a threshold: the one that gives so many is found by trials."""
     max_atoms: int | None = None
     """Atoms at which admission stops."""
     method: Method = "matching"
@@ -205,6 +207,10 @@ class DictionarySettings:
             object.__setattr__(self, "threshold", float(self.threshold))  # numpy's, which JSON has no word for
         if not is_number(self.threshold) or self.threshold < 0:
             raise UserError(f"threshold is {str(self.threshold)[:40]}: it must be a finite number, 0 or more")
+        if self.n_atoms is not None:
+            _set_whole(self, "n_atoms", 1, name="atoms")
+            if self.recipe == "random" and self.n_atoms > RESERVOIR_ROWS:
+                raise UserError(f"atoms are {self.n_atoms}: {RESERVOIR_ROWS} random atoms are the most")
         if self.max_atoms is not None:
             _set_whole(self, "max_atoms", 1)
             if self.recipe == "random" and self.max_atoms > RESERVOIR_ROWS:
@@ -219,6 +225,8 @@ class DictionarySettings:
             del said["recipe"]
         if self.center == "none":
             del said["center"]
+        if self.n_atoms is None:
+            del said["n_atoms"]
         return said
 
     def check_scan(self) -> None:

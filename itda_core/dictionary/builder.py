@@ -1,20 +1,18 @@
 """Build dictionaries incrementally and resumably, by Algorithm 1 or other recipes."""
 
-import warnings
-from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
 import torch
 
 from itda_core.common.arguments import sources_array
-from itda_core.common.errors import MeanWarning, UserError
-from itda_core.common.settings import Center, DictionarySettings, ErrorUnit, Init, Method, Recipe, Scan
+from itda_core.common.errors import UserError
+from itda_core.common.settings import DictionarySettings
 from itda_core.common.types import GrowthPoint
 from itda_core.dictionary.admission import AdmissionRule
 from itda_core.dictionary.dictionary import Dictionary
 from itda_core.dictionary.energy_sums import EnergySums
-from itda_core.dictionary.mean import MeanSums, centered, repeatable
+from itda_core.dictionary.mean import centered
 from itda_core.dictionary.reservoir import Reservoir
 from itda_core.dictionary.selection import Admitted, Sample, choose
 from itda_core.pursuit import protocol
@@ -62,6 +60,11 @@ class DictionaryBuilder:
     def n_atoms(self) -> int:
         """Number of atoms so far."""
         return 0 if self._grown is None else self._grown.n
+
+    @property
+    def last_admitted(self) -> int:
+        """Number of the latest row that became an atom, from 0; −1 before there is one."""
+        return max((int(numbers.max()) for numbers in self._numbers if len(numbers)), default=-1)
 
     def add(self, activations: Any, sources: Any) -> None:
         """Add one batch: activations [n, d_model], sources [n, 2] (document, position).
@@ -231,68 +234,3 @@ class _Batch:
     def state(self) -> tuple[int, int, int, float]:
         """Return the constructor's arguments."""
         return self.rows, self.size, self.missing, self.error
-
-
-def build_dictionary(
-    batches: Iterable[tuple[Any, Any]],
-    l0: int = 40,
-    threshold: float = 0.3,
-    error: ErrorUnit = "relative",
-    scan: Scan = "sequential",
-    init: Init = "empty",
-    max_atoms: int | None = None,
-    method: Method = "matching",
-    recipe: Recipe = "published",
-    center: Center = "none",
-) -> Dictionary:
-    """Build a dictionary from activations, greedily or by another recipe.
-
-    The greedy build is the paper's Algorithm 1.
-
-    Args:
-        batches: pairs of activations [n, d_model] and sources [n, 2] integers: document, position; tensors, arrays or
-            lists.
-        l0: pursuit steps for one activation.
-        threshold: the error above which an activation is admitted.
-        error: its unit: "relative", "squared" or "cosine"; see `DictionarySettings`.
-        scan: "sequential" gives the same dictionary for any batch size; "batch" is the published behaviour.
-        init: "empty", or "frequent", the published start, which needs scan="batch".
-        max_atoms: number of atoms at which admission stops.
-        method: the pursuit method; see `DictionarySettings`.
-        recipe: the selection of the atoms; see `DictionarySettings`.
-        center: "mean" subtracts the mean of all activations first, for which the batches are read twice; those of a
-            generator are stored in a temporary file meanwhile.
-
-    Raises:
-        ValueError: init="frequent" with a sequential scan; activations of a wrong shape, or not real and finite;
-            sources that are not integers of at least 0, one pair for each activation.
-        UserError: a setting out of range, or no activations at all.
-
-    Warns with MeanWarning if most of the activations' energy is in one vector, so that relative errors are
-    uninformative.
-    """
-    settings = DictionarySettings(
-        l0=l0,
-        threshold=threshold,
-        error=error,
-        scan=scan,
-        init=init,
-        max_atoms=max_atoms,
-        method=method,
-        recipe=recipe,
-        center=center,
-    )
-    mean = None
-    if center == "mean":
-        settings.check_scan()
-        batches, sums = repeatable(batches), MeanSums()
-        for activations, _ in batches():
-            sums.add(activations)
-        batches, mean = batches(), sums.mean()
-    builder = DictionaryBuilder(settings, mean)
-    for activations, sources in batches:
-        builder.add(activations, sources)
-    dictionary = builder.finish()
-    if mean is None and (note := builder.energy.note()):
-        warnings.warn(note, MeanWarning, stacklevel=2)
-    return dictionary

@@ -37,12 +37,11 @@ class MeanSums:
         """
         width = None if self._sums is None else len(self._sums)
         x = protocol.finite(activations_tensor(activations, width)).cpu().numpy()
-        if self._sums is None:
-            self._sums = np.zeros(x.shape[1])
+        sums = np.zeros(x.shape[1]) if self._sums is None else self._sums
         for first in range(0, len(x), _ROWS_AT_ONCE):
-            rows = np.concatenate([self._sums[None], x[first : first + _ROWS_AT_ONCE]], dtype=np.float64)
-            self._sums = np.add.accumulate(rows, axis=0)[-1]  # unlike a sum, always in the order of the rows
-        self._rows += len(x)
+            rows = np.concatenate([sums[None], x[first : first + _ROWS_AT_ONCE]], dtype=np.float64)
+            sums = np.add.accumulate(rows, axis=0)[-1]  # unlike a sum, always in the order of the rows
+        self._sums, self._rows = sums, self._rows + len(x)
 
     def mean(self) -> torch.Tensor:
         """Return the mean [d_model] float32.
@@ -90,5 +89,5 @@ class _Recording:
             labels = sources_array(sources, "sources", len(x))
             x.cpu().contiguous().numpy().tofile(self._file)
             labels.tofile(self._file)
-            self._stored.append((*x.shape, x.device))
+            self._stored.append((x.shape[0], x.shape[1], x.device))
             yield activations, labels

@@ -69,13 +69,14 @@ class IndexWriter:
         """Number of tokens in these batches."""
         return self._count("errors")
 
-    def add(self, tokens: np.ndarray, codes: Codes, errors: np.ndarray) -> None:
+    def add(self, tokens: np.ndarray, codes: Codes, errors: np.ndarray, sums: np.ndarray | None = None) -> None:
         """Add one batch in a transaction: durable and complete, or not at all.
 
         Args:
             tokens: [n] the tokens' ordinals in the tokenised corpus (`TokenTable`).
             codes: their sparse codes.
             errors: [n] relative reconstruction errors.
+            sums: [k] float64 that `sums` adds up over the batches, of any meaning.
         """
         self._connection.begin()
         try:
@@ -87,7 +88,8 @@ class IndexWriter:
                 step=_rank_within(codes.row).astype(np.int32),
             )
             self._insert("errors", token=tokens.astype(np.int32), error=errors.astype(np.float32))
-            self._insert("batches", batch=np.array([self._batches], np.int32))
+            added = pa.array([[] if sums is None else sums.tolist()], pa.list_(pa.float64()))
+            self._insert("batches", batch=np.array([self._batches], np.int32), sums=added)
         except BaseException:
             self._connection.rollback()
             raise
@@ -147,6 +149,11 @@ class IndexWriter:
                 errors = errors[is_held_out(rows.document[np.asarray(added["token"]) - first])]
             total, n = total + float(errors.sum(dtype=np.float64)), n + len(errors)
         return total / n, n
+
+    def sums(self) -> np.ndarray:
+        """Return [k] float64: the sums of all batches, added up in their order."""
+        found = self._connection.execute("SELECT sums FROM batches ORDER BY batch").fetchall()
+        return np.sum(np.array([row for (row,) in found], np.float64).reshape(len(found), -1), axis=0)
 
     def close(self) -> None:
         """Close and delete the staging database."""
@@ -311,7 +318,7 @@ def _create_staging(staging: Path) -> None:
             """
             CREATE TABLE codes (token INTEGER, atom INTEGER, coefficient FLOAT, step INTEGER);
             CREATE TABLE errors (token INTEGER, error FLOAT);
-            CREATE TABLE batches (batch INTEGER);
+            CREATE TABLE batches (batch INTEGER, sums DOUBLE[]);
             """
         )
         connection.execute("CHECKPOINT")  # the implicit one on closing does not report failures

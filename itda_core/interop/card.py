@@ -48,6 +48,7 @@ def card(record: DictionaryManifest, repo: str, has_index: bool, quality: Qualit
         **({"recipe": settings.recipe} if settings.recipe != "published" else {}),
         **({"centring": "the mean activation is subtracted first"} if settings.center == "mean" else {}),
         **({"relative error": _error(record)} if record.relative_error is not None else {}),
+        **({"variance explained": f"{explained:.4f}"} if (explained := record.variance_explained) is not None else {}),
     }
     measured = {} if quality is None or quality.is_seen else _measured(record, quality)
     lines = [

@@ -19,9 +19,9 @@ from itda_core.common.settings import BuildSettings, CorpusSettings, WindowSetti
 from itda_core.common.types import Site
 from itda_core.corpus.store import Corpus
 from itda_core.corpus.token_table import TokenTable, check_held_out
-from itda_core.corpus.windows import Window, check_documents, make_windows
+from itda_core.corpus.windows import Window, check_documents, is_held_out, make_windows
 from itda_core.dictionary.dictionary import Dictionary
-from itda_core.dictionary.errors import relative_errors
+from itda_core.dictionary.errors import relative_errors, variance_sums
 from itda_core.dictionary.mean import centered
 from itda_core.index.writer import IndexWriter
 from itda_core.interop.external import UNKNOWN
@@ -88,8 +88,12 @@ class Encoding:
         for batch in Capture(self.model, [site], self._windows, self._reading.batch_windows):
             x, sources = batch.activations[site], batch.sources.numpy()
             codes = dictionary.encode(x)
-            errors = relative_errors(x, dictionary.decode(codes, len(x))).numpy()
-            writer.add(self.table.ordinal(sources[:, 0], sources[:, 1]), codes, errors)
+            found = dictionary.decode(codes, len(x))
+            is_measured = is_held_out(sources[:, 0]) | (not self.table.holdout)
+            measured = torch.from_numpy(is_measured)
+            sums = variance_sums(x[measured], found[measured])
+            errors = relative_errors(x, found).numpy()
+            writer.add(self.table.ordinal(sources[:, 0], sources[:, 1]), codes, errors, sums)
             here = row_keys(sources)  # ascending
             row = np.minimum(np.searchsorted(here, keys), len(here) - 1)
             at = np.flatnonzero(here[row] == keys)

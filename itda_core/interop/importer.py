@@ -28,6 +28,7 @@ from itda_core.corpus.store import Corpus, ingest
 from itda_core.corpus.token_table import TokenTable
 from itda_core.corpus.windows import special_tokens_before
 from itda_core.dictionary.dictionary import Dictionary
+from itda_core.dictionary.errors import variance_explained
 from itda_core.index.writer import IndexWriter
 from itda_core.interop.copy import adopt
 from itda_core.interop.encode import Encoding, Reading
@@ -215,6 +216,7 @@ class _Import:
                 "n_tokens": table.n_captured,
                 "relative_error": error,
                 "measured_tokens": measured,
+                "variance_explained": variance_explained(writer.sums()),
             }
         self._job.stage("indexing", 1, "dictionaries")
         shown = Dictionary(dictionary.atoms, known, foreign.settings, dictionary.admission_errors, mean=foreign.mean)

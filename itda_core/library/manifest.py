@@ -86,6 +86,8 @@ class DictionaryManifest:
     """SHA-256 of every immutable file, by name."""
     prefix: Annotated[int, Field(ge=0, le=MOST_SPECIAL)] | None = None
     """Special tokens that the tokenizer puts before a text; None if not recorded."""
+    variance_explained: Finite | None = None
+    """Share of the variance of the measured tokens' activations that is explained; None if not recorded."""
     energy: Spread | None = None
     """Concentration of the energy of the activations that it was built from; None if not recorded."""
 
@@ -126,6 +128,7 @@ class DictionaryManifest:
             "error": self.settings.error,
             "scan": self.settings.scan,
             "relative_error": self.relative_error,
+            "variance_explained": self.variance_explained,
         }
 
 

@@ -30,7 +30,7 @@ def test_the_library_lists_every_dictionary_with_settings_and_quality(open_page:
     for record in records(library):
         assert f"atoms?d={record.id}" in links(page)
     cells = [row["cells"] for strip in strips(page) for row in strip.get("rows", ()) if row["href"]]
-    assert all(cell[3:6] == ["0.25 of |x|²", "8", "sequential"] for cell in cells)
+    assert all(cell[4:7] == ["0.25 of |x|²", "8", "sequential"] for cell in cells)
     assert records(library)[0].corpus in passages(page)
 
 

@@ -44,6 +44,7 @@ def test_list_as_json(library: Path) -> None:
     assert list(a1) == [
         "id", "model", "layer", "hook", "corpus", "n_atoms", "n_tokens", "l0", "threshold", "error", "scan",
         "relative_error",
+        "variance_explained",
     ]  # fmt: skip
     assert [(d["model"], d["layer"]) for d in (a1, a3, b3)] == [("docs-a", 1), ("docs-a", 3), ("docs-b", 3)]
     assert len({d["corpus"] for d in (a1, a3, b3)}) == 1

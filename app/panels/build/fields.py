@@ -11,7 +11,7 @@ from app.panels.build.form import Checked
 from app.shell import chrome
 from app.shell.urls import Binding
 from app.state.pages import BUILD_OPTIONS, BuildState
-from itda_core.common.settings import DTYPES, ERRORS, INITS, METHODS, RECIPES, SCANS, WINDOWS
+from itda_core.common.settings import CENTERS, DTYPES, ERRORS, INITS, METHODS, RECIPES, SCANS, WINDOWS
 from itda_core.common.types import HOOKS
 from itda_core.corpus.store import Corpus
 from itda_core.models.bundled import demo_models
@@ -37,11 +37,12 @@ RECIPE_NAMES = {
     "pruned": "pruned: those used most",
     "random": "random",
 }
+CENTER_NAMES = {"none": "nothing, as published", "mean": "the mean activation"}
 DEVICES = ("", "cpu", "cuda", "mps", "auto")
 MORE = (
     "column", "split", "config", "corpus_revision", "documents", "context", "windows", "batch", "keep_first",
-    "keep_activations", "no_holdout", "no_map", "scan", "init", "method", "recipe", "max_atoms", "remote", "device",
-    "dtype",
+    "keep_activations", "no_holdout", "no_map", "scan", "init", "method", "center", "recipe", "max_atoms", "remote",
+    "device", "dtype",
 )  # fmt: skip
 """Fields that most builds leave at their defaults."""
 
@@ -101,11 +102,13 @@ def show_form(form: BuildState, checked: Checked, corpora: list[Corpus]) -> None
         put("tokens", st.number_input, "Tokens", min_value=0, step=10_000)
     with right:
         put("l0", st.number_input, "L0", min_value=0, step=1)
-    left, right = st.columns(2)
-    with left:
-        put("threshold", st.number_input, "Threshold", step=0.05, format="%g")
-    with right:
-        put("error", st.selectbox, "The threshold is an error of", ERRORS, format_func=ERROR_NAMES.__getitem__)
+    put("atoms", st.number_input, "Atoms", min_value=0, step=1000, placeholder="as many as the threshold gives")
+    if form.atoms is None:
+        left, right = st.columns(2)
+        with left:
+            put("threshold", st.number_input, "Threshold", step=0.05, format="%g")
+        with right:
+            put("error", st.selectbox, "The threshold is an error of", ERRORS, format_func=ERROR_NAMES.__getitem__)
     changed = [name for name in MORE if getattr(form, name) != getattr(BuildState(), name)]
     is_wrong = any(name in checked.problems for name in MORE)
     with st.expander(f"More ({len(changed)} changed)" if changed else "More", expanded=is_wrong):
@@ -188,6 +191,7 @@ def show_more(put: Form) -> None:
     with dictionary:
         put("max_atoms", st.number_input, "Atoms at most", min_value=0, step=1000, placeholder="no limit")
         put("method", st.selectbox, "Method", METHODS, format_func=METHOD_NAMES.__getitem__)
+        put("center", st.selectbox, "Taken out first", CENTERS, format_func=CENTER_NAMES.__getitem__)
         put("recipe", st.selectbox, "Recipe", RECIPES, format_func=RECIPE_NAMES.__getitem__)
         put("scan", st.selectbox, "Scan", SCANS, format_func=SCAN_NAMES.__getitem__)
         put("init", st.selectbox, "Start", INITS, format_func=INIT_NAMES.__getitem__)

@@ -52,8 +52,7 @@ def said_of_passes(cost: Estimate) -> str:
     if cost.passes == 1:
         scratch = f" Their activations take {size(cost.scratch)} of disk until the build ends." if cost.scratch else ""
         return f"The model reads the texts once.{scratch}"
-    times = {2: "twice, to build and to encode", 3: "three times, for the mean, to build and to encode"}[cost.passes]
-    return f"The model reads the texts {times}, as the disk has no room for their activations."
+    return f"The model reads the texts about {cost.passes} times, as the disk has no room for their activations."
 
 
 def said_of_time(asked: BuildRequest, cost: Estimate) -> str:

@@ -5,7 +5,7 @@ from dataclasses import replace
 import streamlit as st
 
 from app.components.token_strip import Row, Token, token_strip
-from app.format.text import count, number
+from app.format.text import count, number, share
 from app.panels.compare.rows import mirrored
 from app.shell import chrome, urls
 from app.state import codec, pages
@@ -27,7 +27,9 @@ def show_chooser(shown: pages.CompareState) -> None:
         record = records.get(now)
         words = {"a": "on the left", "b": "on the right"}[side]
         if record is not None:
+            explained = record.variance_explained
             words = f"{count(record.n_atoms)} atoms, relative error {number(record.relative_error)}"
+            words += "" if explained is None else f", variance explained {share(explained)}"
         token_strip([Row([Token(words)], sides=side)], key=f"chip_{side}", style="links")
         st.selectbox(
             f"Dictionary {side.upper()}",

@@ -16,6 +16,7 @@ from itda_core.library.manifest import DictionaryManifest
 
 GRID_METRICS = {
     "error": "relative error",
+    "explained": "variance explained",
     "atoms": "atoms",
     "density": "atoms per token",
     "tokens": "tokens",
@@ -28,6 +29,7 @@ def measure_of(record: DictionaryManifest, measure: str) -> float | None:
     """Return the number that colours a cell; None where it was not measured."""
     return {
         "error": record.relative_error,
+        "explained": record.variance_explained,
         "atoms": record.n_atoms,
         "density": record.n_atoms / max(record.n_tokens, 1),
         "tokens": record.n_tokens,
@@ -60,8 +62,8 @@ def show_grid(records: list[DictionaryManifest], shown: pages.LibraryState) -> N
             "layer": record.site.layer,
             "value": measure_of(record, shown.measure),
             "text": f"{record.n_atoms:,}↵{number(record.relative_error)}",
-            "detail": f"{names[record.id]}↵{record.n_atoms:,} atoms, relative error "
-            f"{number(record.relative_error)}↵click to {shown.click}",
+            "detail": f"{names[record.id]}↵{record.n_atoms:,} atoms, relative error {number(record.relative_error)}, "
+            f"variance explained {number(record.variance_explained)}↵click to {shown.click}",
         }
         for record in here
     )

@@ -17,6 +17,7 @@ def show_table(records: list[DictionaryManifest]) -> None:
         "Dictionary",
         "atoms",
         "relative error",
+        "variance explained",
         "measured on",
         "threshold",
         "L0",
@@ -33,6 +34,7 @@ def show_table(records: list[DictionaryManifest]) -> None:
             [
                 count(record.n_atoms),
                 number(record.relative_error),
+                number(record.variance_explained),
                 f"{count(record.measured_tokens)} {'held out' if record.holdout else 'seen'}",
                 widgets.threshold_of(record),
                 str(record.settings.l0),

@@ -13,7 +13,7 @@ from itda_core.capture.layers import LayerActivations, capture_layers
 from itda_core.common.errors import UserError
 from itda_core.corpus.store import Corpus
 from itda_core.corpus.windows import make_windows
-from itda_core.dictionary.builder import build_dictionary
+from itda_core.dictionary.build import build_dictionary
 from itda_core.dictionary.dictionary import Dictionary
 from itda_core.dictionary.errors import relative_errors
 from itda_core.models.model import load_model

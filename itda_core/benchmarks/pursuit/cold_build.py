@@ -13,7 +13,7 @@ import torch
 from safetensors.torch import load_file
 
 from itda_core.common.files import write_json
-from itda_core.dictionary.builder import build_dictionary
+from itda_core.dictionary.build import build_dictionary
 
 _THRESHOLD = 0.5  # chosen to admit only some of the rows
 

@@ -17,7 +17,8 @@ from itda_core.benchmarks.pursuit.memory import encode_memory
 from itda_core.benchmarks.pursuit.results import PursuitBench, PursuitReport, SequentialResult, SizeResult
 from itda_core.common.errors import UserError
 from itda_core.common.settings import DictionarySettings, Scan
-from itda_core.dictionary.builder import DictionaryBuilder, build_dictionary
+from itda_core.dictionary.build import build_dictionary
+from itda_core.dictionary.builder import DictionaryBuilder
 from itda_core.dictionary.dictionary import Dictionary
 from itda_core.pursuit.reference import plain_build, plain_pursuit
 

@@ -18,7 +18,7 @@ from itda_core.common.settings import RECIPES, Recipe
 from itda_core.common.types import Site
 from itda_core.corpus.store import Corpus
 from itda_core.corpus.windows import is_held_out, make_windows
-from itda_core.dictionary.builder import build_dictionary
+from itda_core.dictionary.build import build_dictionary
 from itda_core.dictionary.dictionary import Dictionary
 from itda_core.evaluation.coders import DictionaryCoder
 from itda_core.evaluation.metrics import HeldOut, Measurement, Setting, measure_points, read_held_out
