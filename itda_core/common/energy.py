@@ -31,9 +31,9 @@ class Spread(NamedTuple):
         if self.mean >= _MUCH_MEAN:
             where = f" ({100 * self.largest:.0f} % in dimension {self.dimension})" if self.largest >= _MUCH else ""
             return (
-                f"{100 * self.mean:.0f} % of the energy of the activations is their mean vector{where}, so the relative "
-                'error is far lower than the share of the variance that is left: build with the center "mean", or go '
-                "by the variance explained"
+                f"{100 * self.mean:.0f} % of the energy of the activations is their mean vector{where}, so the "
+                "relative error is far lower than the share of the variance that is left: build with the center "
+                '"mean", or go by the variance explained'
             )
         if self.largest >= _MUCH:
             return (
