@@ -86,7 +86,7 @@ def _parser() -> argparse.ArgumentParser:
     json_option(demo)
 
     build = _command(commands, "build", run_build, "build dictionaries of a model over a corpus")
-    build.add_argument("model", metavar="MODEL", help="a folder in Hugging Face format, or an id of the Hub")
+    build.add_argument("model", metavar="MODEL", help="a folder in Hugging Face format, a GGUF file, or an id of the Hub")
     build_options(build)
     json_option(build)
 
