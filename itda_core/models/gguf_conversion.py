@@ -14,7 +14,7 @@ from itda_core.common.text import one_line
 from itda_core.models.gguf_header import SUFFIX
 
 _PACKAGES = ("gguf", "accelerate")  # those that transformers needs for it
-# What its readers raise for files that state what cannot be. Errors of the disk are told where the folder is placed.
+# What its readers raise for files that state what cannot be.
 _REFUSALS = (
     ArithmeticError,
     AssertionError,
@@ -22,6 +22,7 @@ _REFUSALS = (
     ImportError,
     LookupError,
     MemoryError,
+    OSError,
     RuntimeError,
     TypeError,
     ValueError,
@@ -45,6 +46,8 @@ def convert_gguf(path: Path, folder: Path) -> None:
         try:
             network, tokenizer = _read(path.name, link)
         except _REFUSALS as error:
+            if isinstance(error, OSError) and error.errno is not None:  # the system's own, which is not of the file
+                raise
             first = (str(error).strip().splitlines() or [type(error).__name__])[0]
             raise UserError(
                 f"{path.name} cannot be converted ({one_line(first)}): name the model in Hugging Face format"
@@ -59,7 +62,7 @@ def _read(name: str, link: Path) -> tuple[Any, Any]:
     if config.is_encoder_decoder:
         raise UserError(f"{name} is an encoder with a decoder, which are not read here: name a model that is one")
     tokenizer = AutoTokenizer.from_pretrained(link.parent, use_fast=True, **where)
-    network, loading = AutoModelForCausalLM.from_pretrained(
+    loaded: Any = AutoModelForCausalLM.from_pretrained(
         link.parent,
         config=config,
         dtype=torch.float32,
@@ -67,6 +70,7 @@ def _read(name: str, link: Path) -> tuple[Any, Any]:
         output_loading_info=True,
         **where,
     )
+    network, loading = loaded
     if missing := sorted(loading["missing_keys"]):  # transformers drew them at random
         raise UserError(f"{name} lacks {len(missing)} of its weights, such as {missing[0]}: name a whole model")
     return network, tokenizer

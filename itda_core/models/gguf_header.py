@@ -73,7 +73,7 @@ def read_gguf_header(path: Path) -> GgufHeader:
                 return _header(name, _Fields(data))
     except OSError as error:
         raise unreadable(path, error) from error
-    except (struct.error, ValueError, OverflowError) as error:  # ValueError: a text that is not UTF-8, or an unknown type
+    except (struct.error, ValueError, OverflowError) as error:  # a field that cannot be, such as text not in UTF-8
         raise UserError(f"{name} is cut short or damaged: fetch or copy it again") from error
 
 
@@ -97,9 +97,12 @@ def _header(name: str, fields: "_Fields") -> GgufHeader:
     begin = math.ceil(fields.at / alignment) * alignment
     if any(begin + offset + _n_bytes(name, kind, count) > fields.size for count, kind, offset in tensors):
         raise UserError(f"{name} is cut short: fetch or copy it again")
+    n_layers = _size(metadata, f"{architecture}.block_count")
+    if n_layers is not None and n_layers > n_tensors:  # transformers would make as many layers before it looks for them
+        raise UserError(f"{name} states {n_layers} layers and has {n_tensors} tensors: fetch or copy it again")
     return GgufHeader(
         architecture,
-        _size(metadata, f"{architecture}.block_count"),
+        n_layers,
         _size(metadata, f"{architecture}.embedding_length"),
         _size(metadata, f"{architecture}.context_length"),
         sum(count for count, *_ in tensors),

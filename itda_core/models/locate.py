@@ -15,6 +15,7 @@ from itda_core.models.gguf_cache import converted_models
 from itda_core.models.gguf_header import SUFFIX, is_gguf
 from itda_core.models.hub import weight_files
 from itda_core.models.model import Model, load_model
+from itda_core.models.smollm2 import smollm2_file
 
 MODELS_VARIABLE = "ITDA_MODELS"
 """Environment variable with the folders that contain models, separated as in PATH.
@@ -26,8 +27,8 @@ A model is a subfolder or a GGUF file of its name.
 def model_places(record: DictionaryManifest, root: Path) -> list[str]:
     """Return the folders and GGUF files, or the one Hub id, that may hold a dictionary's model.
 
-    A folder or file only matches by name: the weights are compared after loading. A Hub model is only searched in the cache, so
-    that no action of the user fetches gigabytes unexpectedly.
+    They only match by name: the weights are compared after loading. A Hub model is only searched in the cache, so that
+    no action of the user fetches gigabytes unexpectedly.
 
     Args:
         record: the dictionary.
@@ -55,7 +56,8 @@ def model_places(record: DictionaryManifest, root: Path) -> list[str]:
             f"the folder of the model {record.model} is not known here: set {MODELS_VARIABLE} to the folder that it "
             "lies in, and start again"
         )
-    return [str(place) for place in dict.fromkeys(place.resolve() for place in found)]
+    # A file is known by its name, which a link to it may give.
+    return [str(place) for place in dict.fromkeys(place if is_gguf(place) else place.resolve() for place in found)]
 
 
 def _is_model(folder: Path) -> bool:
@@ -79,6 +81,8 @@ def _cached(name: str, revision: str) -> str:
 
 def _places(name: str, root: Path) -> Iterator[Path]:
     yield from converted_models(name)
+    if (installed := smollm2_file()) is not None and installed.stem == name:
+        yield installed
     for folder in filter(None, os.environ.get(MODELS_VARIABLE, "").split(os.pathsep)):
         if (known := _expanded(folder)) is not None:
             yield known / name

@@ -72,7 +72,7 @@ def model_shape(name: str, revision: str | None = None) -> ModelShape:
         return ModelShape(True, header.n_layers, header.d_model, header.max_tokens, header.n_parameters, True)
     if is_local:
         if not (folder / "config.json").is_file():
-            raise UserError(f"{name} has no config.json: name a folder in Hugging Face format")
+            raise UserError(f"{name} has no config.json: name a folder in Hugging Face format, or a GGUF file")
         if not list(folder.glob("*.safetensors")):
             raise UserError(f"{name} has no weights in safetensors, the one format that is read: convert it first")
         return _read(folder, is_local=True)

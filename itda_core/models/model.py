@@ -343,7 +343,7 @@ def _check_device(device: str) -> None:
 
 def _check_folder(name: str, folder: Path) -> None:
     if not (folder / "config.json").is_file():
-        raise UserError(f"{name} has no config.json: name a folder in Hugging Face format")
+        raise UserError(f"{name} has no config.json: name a folder in Hugging Face format, or a GGUF file")
     if not (folder / WEIGHTS_FILE).is_file() and not all((folder / file).is_file() for file in weight_files(folder)):
         raise UserError(
             f"{name} has no {WEIGHTS_FILE}, or not all of its parts: name a folder with weights in safetensors"

@@ -146,7 +146,9 @@ def _check_remote(form: BuildState, shape: ModelShape | None) -> None:
     if not form.remote:
         return
     if shape is not None and shape.is_local:
-        raise UserError("a model on NDIF is named by its id on the Hub, and this one is on this machine: name another")
+        raise UserError(
+            "a model on NDIF is named by its id on the Hub, and this one is a folder or a file: name another model"
+        )
     if not os.environ.get(NDIF_KEY_VARIABLE):
         raise UserError(f"start the app with your NDIF key in {NDIF_KEY_VARIABLE}")
     if form.device or form.dtype != "float32":
