@@ -22,7 +22,15 @@ from tests.support.corpora import write_documents
 
 pytest_plugins = [
     f"tests.support.{name}"
-    for name in ("page_fixtures", "quality_fixtures", "shown_pages", "compare_page", "browser", "whole_library")
+    for name in (
+        "page_fixtures",
+        "quality_fixtures",
+        "shown_pages",
+        "compare_page",
+        "browser",
+        "whole_library",
+        "gguf_files",
+    )
 ]
 
 

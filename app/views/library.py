@@ -5,6 +5,7 @@ import streamlit as st
 from app import resources
 from app.panels.jobs import is_running, show_jobs, show_start
 from app.panels.library.grid import show_grid
+from app.panels.library.pretrained import show_pretrained
 from app.panels.library.table import show_corpora, show_damaged, show_table
 from app.shell import chrome, urls
 from app.state import codec, pages
@@ -48,6 +49,7 @@ def show_library() -> None:
         show_table(records)
     if damaged:
         show_damaged(damaged)
+    show_pretrained(records, jobs)
     show_corpora()
     show_jobs([job for job in jobs if job.status != "running"])
 

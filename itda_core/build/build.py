@@ -25,7 +25,7 @@ class Request:
     """A build request: model, corpus, sites and settings."""
 
     model: str
-    """Folder in Hugging Face format, or a model id on the Hub."""
+    """Folder in Hugging Face format, GGUF file, or a model id on the Hub."""
     corpus: Corpus
     """Corpus of texts and its window settings."""
     build: BuildSettings
@@ -61,7 +61,7 @@ def build(library: Library, request: Request, job: Job) -> list[str]:
     model = (
         load_outline(request.model, request.revision)
         if request.remote
-        else load_model(request.model, request.revision, request.device, request.dtype)
+        else load_model(request.model, request.revision, request.device, request.dtype, job.say)
     )
     sites = [Site(layer, hook) for layer in request.build.layers for hook in request.build.hooks]
     for site in sites:

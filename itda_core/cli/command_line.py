@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from itda_core.cli.bench import BENCHES, bench_options
-from itda_core.cli.build import build_options, run_build, run_demo
+from itda_core.cli.build import build_options, demo_options, run_build, run_demo
 from itda_core.cli.compare import run_compare, run_similarity, run_transplant
 from itda_core.cli.evaluate import COMMANDS as EVALUATION
 from itda_core.cli.interop import COMMANDS as INTEROP
@@ -83,10 +83,13 @@ def _parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND", parser_class=_Parser)
 
     demo = _command(commands, "demo", run_demo, "build the demo library from what is installed; needs no network")
+    demo_options(demo)
     json_option(demo)
 
     build = _command(commands, "build", run_build, "build dictionaries of a model over a corpus")
-    build.add_argument("model", metavar="MODEL", help="a folder in Hugging Face format, or an id of the Hub")
+    build.add_argument(
+        "model", metavar="MODEL", help="a folder in Hugging Face format, a GGUF file, or an id of the Hub"
+    )
     build_options(build)
     json_option(build)
 

@@ -52,7 +52,7 @@ def _pull_options(parser: argparse.ArgumentParser) -> None:
 
 def _reading_options(parser: argparse.ArgumentParser) -> None:
     group = parser.add_argument_group("to know its sources and where it fires, both of")
-    group.add_argument("--model", help="folder of the model, or its id on the Hub")
+    group.add_argument("--model", help="folder or GGUF file of the model, or its id on the Hub")
     add_options(group, CorpusSettings, ("corpus",), corpus=None)
     more = parser.add_argument_group("and where they differ from what the dictionary states")
     add_options(more, ModelSettings, ("revision", "device", "dtype"))

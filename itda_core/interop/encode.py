@@ -39,7 +39,7 @@ class Reading:
     """A model and a corpus to encode with an imported dictionary."""
 
     model: str
-    """Folder in Hugging Face format, or a model id on the Hub."""
+    """Folder in Hugging Face format, GGUF file, or a model id on the Hub."""
     corpus: CorpusSettings
     """Corpus of texts; it has to be the dictionary's own for its sources to be confirmed."""
     context: int | None = None

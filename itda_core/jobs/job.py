@@ -76,7 +76,7 @@ class Job:
         """Report a line about this stage, in the log and in the job's state."""
         tqdm.write(one_line(line), file=sys.stderr)
         self.state.note = line
-        self._write()
+        self._write(force=True)
 
     def grown(self, dictionary_id: str, history: list[GrowthPoint]) -> None:
         """Report the growth of a dictionary; long histories are thinned."""

@@ -22,6 +22,7 @@ from tqdm.auto import tqdm
 from itda_core.common.errors import UserError
 from itda_core.common.hub_errors import answer_of_hub, causes_of
 from itda_core.common.text import one_line
+from itda_core.models.gguf_header import SUFFIX as GGUF
 
 WEIGHTS_FILE = "model.safetensors"
 INDEX_FILE = "model.safetensors.index.json"
@@ -41,7 +42,7 @@ _FOLDERS = "*/*"
 _WEIGHTS_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,199}\.safetensors")
 """Safe file names: no path components, glob patterns, or terminal control characters."""
 _OTHER_WEIGHTS = {
-    ".gguf": "GGUF",
+    GGUF: "GGUF",
     ".bin": "pickle",
     ".ckpt": "pickle",
     ".pt": "pickle",
@@ -69,6 +70,8 @@ def fetch_model(name: str, revision: str | None = None, weights: bool = True) ->
             snapshot_download(name, revision=revision, allow_patterns=list(_SMALL_FILES), ignore_patterns=[_FOLDERS])
         )
         if not (folder / "config.json").is_file():
+            if found := _files_of_kind(_files_on_hub(name, folder.name), GGUF):
+                raise UserError(_only_gguf(name, found))
             raise UserError(f"{name} has no config.json: name a model in Hugging Face format")
         if not weights:
             return folder
@@ -129,12 +132,23 @@ def _files_on_hub(name: str, commit: str) -> set[str]:
 def _no_weights(name: str, files: set[str]) -> str:
     """Explain why a model on the Hub cannot be loaded."""
     for suffix, kind in _OTHER_WEIGHTS.items():
-        if found := sorted(file for file in files if file.endswith(suffix) and "/" not in file):
+        if found := _files_of_kind(files, suffix):
+            if suffix == GGUF:
+                return _only_gguf(name, found)
             return (
                 f"{name} has its weights as {kind} only ({one_line(found[0])}), which is never loaded here: name a "
                 "copy in safetensors, or a --revision that has one, such as refs/pr/1"
             )
     return f"{name} lacks {WEIGHTS_FILE}, or a part of it, at this revision: name another model or --revision"
+
+
+def _only_gguf(name: str, found: list[str]) -> str:
+    file = one_line(found[0])
+    return f"{name} has its weights as GGUF only: fetch one file ({file}) with hf download, and name that file"
+
+
+def _files_of_kind(files: set[str], suffix: str) -> list[str]:
+    return sorted(file for file in files if file.endswith(suffix) and "/" not in file)
 
 
 def _reason(name: str, revision: str | None, error: BaseException) -> str:

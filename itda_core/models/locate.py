@@ -11,18 +11,24 @@ from itda_core.common.errors import UserError
 from itda_core.jobs.read import read_jobs
 from itda_core.library.manifest import DictionaryManifest
 from itda_core.models.bundled import DEMO_FOLDER
+from itda_core.models.gguf_cache import converted_models
+from itda_core.models.gguf_header import SUFFIX, is_gguf
 from itda_core.models.hub import weight_files
 from itda_core.models.model import Model, load_model
+from itda_core.models.smollm2 import smollm2_file
 
 MODELS_VARIABLE = "ITDA_MODELS"
-"""Environment variable with the folders that contain models, one subfolder per model, separated as in PATH."""
+"""Environment variable with the folders that contain models, separated as in PATH.
+
+A model is a subfolder or a GGUF file of its name.
+"""
 
 
 def model_places(record: DictionaryManifest, root: Path) -> list[str]:
-    """Return the folders, or the one Hub id, that may hold a dictionary's model.
+    """Return the folders and GGUF files, or the one Hub id, that may hold a dictionary's model.
 
-    A folder only matches by name: the weights are compared after loading. A Hub model is only searched in the cache, so
-    that no action of the user fetches gigabytes unexpectedly.
+    They only match by name: the weights are compared after loading. A Hub model is only searched in the cache, so that
+    no action of the user fetches gigabytes unexpectedly.
 
     Args:
         record: the dictionary.
@@ -44,18 +50,19 @@ def model_places(record: DictionaryManifest, root: Path) -> list[str]:
         return [_cached(record.model, record.revision)]
     if Path(record.model).name != record.model or record.model in (".", ".."):
         raise UserError(f"{record.model!r} is no name of a folder: the dictionary's manifest is damaged")
-    found = [folder for folder in _folders(record.model, root) if _is_model(folder)]
+    found = [place for place in _places(record.model, root) if _is_model(place)]
     if not found:
         raise UserError(
             f"the folder of the model {record.model} is not known here: set {MODELS_VARIABLE} to the folder that it "
             "lies in, and start again"
         )
-    return [str(folder) for folder in dict.fromkeys(folder.resolve() for folder in found)]
+    # A file is known by its name, which a link to it may give.
+    return [str(place) for place in dict.fromkeys(place if is_gguf(place) else place.resolve() for place in found)]
 
 
 def _is_model(folder: Path) -> bool:
     try:
-        return (folder / "config.json").is_file()
+        return (folder / "config.json").is_file() or (is_gguf(folder) and folder.is_file())
     except OSError:  # a name too long, or a folder that may not be read
         return False
 
@@ -72,17 +79,21 @@ def _cached(name: str, revision: str) -> str:
     return name
 
 
-def _folders(name: str, root: Path) -> Iterator[Path]:
+def _places(name: str, root: Path) -> Iterator[Path]:
+    yield from converted_models(name)
+    if (installed := smollm2_file()) is not None and installed.stem == name:
+        yield installed
     for folder in filter(None, os.environ.get(MODELS_VARIABLE, "").split(os.pathsep)):
         if (known := _expanded(folder)) is not None:
             yield known / name
+            yield known / f"{name}{SUFFIX}"
     configs = sorted(DEMO_FOLDER.rglob("config.json"))  # the demo's models, the seeds and their checkpoints
     yield from (config.parent for config in configs if config.parent.name == name)
     for job in read_jobs(root):
         if job.arguments[:1] == ["build"] and len(job.arguments) > 1:
-            folder = _expanded(job.arguments[1])
-            if folder is not None and folder.name == name:
-                yield folder
+            place = _expanded(job.arguments[1])
+            if place is not None and place.name in (name, f"{name}{SUFFIX}"):
+                yield place
 
 
 def _expanded(folder: str) -> Path | None:

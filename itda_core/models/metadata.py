@@ -1,4 +1,4 @@
-"""Read a model's sizes from its files alone: a local folder, or the Hub cache.
+"""Read a model's sizes from its files alone: a local folder or GGUF file, or the Hub cache.
 
 Uses neither torch nor the network: of a Hub model that is not in the cache only the name is known.
 """
@@ -16,6 +16,7 @@ from safetensors import SafetensorError, safe_open
 
 from itda_core.common.errors import UserError
 from itda_core.common.files import read_json
+from itda_core.models.gguf_header import gguf_name, is_gguf, read_gguf_header
 
 # Names of these settings in the families' configurations.
 _LAYERS = ("num_hidden_layers", "n_layer", "num_layers", "n_layers")
@@ -35,7 +36,7 @@ class ModelShape:
     """Sizes of a model, as far as they are known."""
 
     is_local: bool
-    """Whether it is a folder on this machine."""
+    """Whether it is a folder or a file on this machine."""
     n_layers: int | None = None
     """Number of blocks."""
     d_model: int | None = None
@@ -49,25 +50,29 @@ class ModelShape:
 
 
 def model_shape(name: str, revision: str | None = None) -> ModelShape:
-    """Return the known sizes of a model in a folder or in the Hub cache.
+    """Return the known sizes of a model in a folder, in a GGUF file or in the Hub cache.
 
     Args:
-        name: a folder in Hugging Face format, or an id of the Hub.
+        name: a folder in Hugging Face format, a GGUF file, or an id of the Hub.
         revision: branch, tag or commit on the Hub.
 
     Raises:
         UserError: it can be neither; DamagedError: its configuration cannot be read.
     """
     if not name.strip():
-        raise UserError("name a model: a folder in Hugging Face format, or an id of the Hub")
+        raise UserError("name a model: a folder in Hugging Face format, a GGUF file, or an id of the Hub")
     try:
         folder = Path(name).expanduser()
         is_local = folder.is_dir()
+        is_file = is_gguf(folder)
     except (OSError, ValueError, RuntimeError) as error:  # RuntimeError: `~` of a user that does not exist
         raise UserError(f"{name!r} is neither a folder nor an id of the Hub: check the name") from error
+    if is_file:
+        header = read_gguf_header(folder)
+        return ModelShape(True, header.n_layers, header.d_model, header.max_tokens, header.n_parameters, True)
     if is_local:
         if not (folder / "config.json").is_file():
-            raise UserError(f"{name} has no config.json: name a folder in Hugging Face format")
+            raise UserError(f"{name} has no config.json: name a folder in Hugging Face format, or a GGUF file")
         if not list(folder.glob("*.safetensors")):
             raise UserError(f"{name} has no weights in safetensors, the one format that is read: convert it first")
         return _read(folder, is_local=True)
@@ -81,6 +86,12 @@ def model_shape(name: str, revision: str | None = None) -> ModelShape:
     if isinstance(cached, str):
         return _read(Path(cached).parent, is_local=False, name=name)
     return ModelShape(is_local=False, n_parameters=_said_in(name))
+
+
+def local_name(name: str) -> str:
+    """Return what manifests call a model in a folder or in a GGUF file."""
+    path = Path(name).expanduser()
+    return gguf_name(path) if is_gguf(path) else path.resolve().name
 
 
 def most_tokens(config: Mapping[str, Any]) -> int | None:

@@ -1,4 +1,4 @@
-"""Open models in Hugging Face format through nnsight: a local folder or a Hub id."""
+"""Open models through nnsight: a folder in Hugging Face format, a GGUF file, or a Hub id."""
 
 import hashlib
 import importlib.util
@@ -22,6 +22,8 @@ from itda_core.common.text import one_line
 from itda_core.common.types import Site
 from itda_core.models.architectures import SubmoduleNames, listed_parts, probe_parts
 from itda_core.models.blocks import find_blocks, probe_ids
+from itda_core.models.gguf_cache import Say, converted_gguf, say_on_stderr
+from itda_core.models.gguf_header import is_gguf
 from itda_core.models.hub import WEIGHTS_FILE, fetch_model, weight_files
 from itda_core.models.metadata import most_tokens
 from itda_core.models.passes import one_pass
@@ -35,8 +37,8 @@ class Model:
     """A loaded model.
 
     Attributes:
-        name: the Hub id, or the folder's name.
-        revision: the commit on the Hub; None for a folder.
+        name: the Hub id, or the name of the folder or GGUF file.
+        revision: the commit on the Hub; None for a model of this machine.
         tokenizer: a `tokenizers.Tokenizer`, neither padding nor truncating.
         n_layers, d_model, max_tokens: from its configuration.
         vocabulary: number of token embeddings.
@@ -172,18 +174,26 @@ class Model:
         return hashlib.sha256(self.tokenizer.to_str().encode()).hexdigest()
 
 
-def load_model(name: str, revision: str | None = None, device: str | None = None, dtype: str = "float32") -> Model:
-    """Load a model from a local folder or the Hub.
+def load_model(
+    name: str,
+    revision: str | None = None,
+    device: str | None = None,
+    dtype: str = "float32",
+    say: Say = say_on_stderr,
+) -> Model:
+    """Load a model from a local folder, a GGUF file or the Hub.
 
-    Weights are read in safetensors only, and no code of the repository is run.
+    Weights are read in safetensors or GGUF only, and no code of the repository is run. A GGUF file is converted to
+    safetensors once, in the user's cache.
 
     Args:
-        name: a folder in Hugging Face format, or an id such as `EleutherAI/pythia-70m-deduped`.
+        name: a folder in Hugging Face format, a GGUF file, or an id such as `EleutherAI/pythia-70m-deduped`.
         revision: branch, tag or commit on the Hub.
         device: `cpu`, `cuda`, `mps`, or `auto` to distribute it over all devices; None selects CUDA if available, else
             the
             CPU.
         dtype: data type that the model computes in.
+        say: told, in a line, that a GGUF file is being converted.
 
     Raises:
         UserError: the model does not exist, is gated, or has an unknown format; or the device does not exist.
@@ -191,7 +201,12 @@ def load_model(name: str, revision: str | None = None, device: str | None = None
     device = device or ("cuda" if torch.cuda.is_available() else "cpu")
     _check_device(device)
     folder = Path(name).expanduser()
-    if folder.is_dir():
+    if is_gguf(folder):
+        if revision is not None:
+            raise UserError(f"{name} is a file and has no revisions: leave --revision out")
+        folder = converted_gguf(folder, say)
+        name, commit = folder.name, None
+    elif folder.is_dir():
         _check_folder(name, folder)
         if revision is not None:
             raise UserError(f"{name} is a folder and has no revisions: leave --revision out")
@@ -213,8 +228,10 @@ def load_outline(name: str, revision: str | None = None) -> Model:
     Raises:
         UserError: the model does not exist, is gated, or has an unknown format.
     """
-    if Path(name).expanduser().is_dir():
-        raise UserError(f"{name} is a folder: a model that runs on a server is named by its id on the Hub")
+    path = Path(name).expanduser()
+    if path.is_dir() or is_gguf(path):
+        kind = "a folder" if path.is_dir() else "a file"
+        raise UserError(f"{name} is {kind}: a model that runs on a server is named by its id on the Hub")
     folder = fetch_model(name, revision, weights=False)
     where: dict[str, Any] = {"trust_remote_code": False, "local_files_only": True}
     try:
@@ -326,7 +343,7 @@ def _check_device(device: str) -> None:
 
 def _check_folder(name: str, folder: Path) -> None:
     if not (folder / "config.json").is_file():
-        raise UserError(f"{name} has no config.json: name a folder in Hugging Face format")
+        raise UserError(f"{name} has no config.json: name a folder in Hugging Face format, or a GGUF file")
     if not (folder / WEIGHTS_FILE).is_file() and not all((folder / file).is_file() for file in weight_files(folder)):
         raise UserError(
             f"{name} has no {WEIGHTS_FILE}, or not all of its parts: name a folder with weights in safetensors"

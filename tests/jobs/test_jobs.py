@@ -32,6 +32,14 @@ def wait_for(condition, seconds: float = 60):
     raise AssertionError("it did not happen in time")
 
 
+def test_what_a_job_says_can_be_read_at_once(tmp_path: Path) -> None:
+    with running_job(tmp_path, "Something") as job:
+        job.stage("loading")
+        job.say("it takes a while")
+        (seen,) = read_jobs(tmp_path)
+        assert (seen.stage, seen.note) == ("loading", "it takes a while")
+
+
 def test_a_job_says_how_far_it_is(tmp_path: Path) -> None:
     with running_job(tmp_path, "Something") as job:
         job.stage("building", 100)

@@ -157,7 +157,7 @@ def test_what_cannot_be_had_is_told_in_one_line(hub: Hub, tmp_path: Path) -> Non
         "gated": f"tests/gated is gated: accept its terms on {hub.url}/tests/gated and set HF_TOKEN",
         "revision": "tests/open has no revision 'v9'",
         "pickle": "as pickle only (pytorch_model.bin), which is never loaded here: name a copy in safetensors",
-        "GGUF": "as GGUF only (q4.gguf)",
+        "GGUF": "as GGUF only: fetch one file (q4.gguf) with hf download, and name that file",
         "no config": "tests/adapter has no config.json",
         "elsewhere": "names '../../away.safetensors', which is no weight file",
         "code": "tests/code needs code of its own, which is never run here",

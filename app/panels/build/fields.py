@@ -15,6 +15,7 @@ from itda_core.common.settings import CENTERS, DTYPES, ERRORS, INITS, METHODS, R
 from itda_core.common.types import HOOKS
 from itda_core.corpus.store import Corpus
 from itda_core.models.bundled import demo_models
+from itda_core.models.smollm2 import smollm2_file
 
 go = Binding(BuildState, "build").go
 HOOK_NAMES = {"resid": "block output", "mlp": "MLP", "attn": "attention"}
@@ -78,7 +79,9 @@ class Form:
 def show_form(form: BuildState, checked: Checked, corpora: list[Corpus]) -> None:
     """Show the fields that every build needs, and the others in an expander."""
     put = Form(form, checked)
-    models = {*demo_models(), *(record.model for record in chrome.sound_records() if "/" in record.model), form.model}
+    hub = (record.model for record in chrome.sound_records() if "/" in record.model)
+    installed = smollm2_file()
+    models = {*demo_models(), *hub, *([str(installed)] if installed else []), form.model}
     put(
         "model",
         st.selectbox,
@@ -86,8 +89,8 @@ def show_form(form: BuildState, checked: Checked, corpora: list[Corpus]) -> None
         sorted(models),
         format_func=lambda name: f"{name} (comes with the project)" if name in demo_models() else name,
         accept_new_options=True,
-        help="A model that comes with the project, a folder in Hugging Face format, or an id of the Hub such as "
-        "EleutherAI/pythia-70m-deduped. Type anything that is not in the list.",
+        help="A model that comes with the project, a folder in Hugging Face format, a GGUF file, or an id of the Hub "
+        "such as EleutherAI/pythia-70m-deduped. Type anything that is not in the list.",
     )
     if checked.shape is None or not checked.shape.is_local:
         put("revision", st.text_input, "Revision of the model", placeholder="main", max_chars=200)

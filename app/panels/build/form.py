@@ -24,7 +24,7 @@ from itda_core.common.settings import (
 from itda_core.corpus.readers import check_corpus
 from itda_core.corpus.windows import HOLDOUT
 from itda_core.models.bundled import demo_models, model_folder
-from itda_core.models.metadata import ModelShape, model_shape
+from itda_core.models.metadata import ModelShape, local_name, model_shape
 
 _DEVICE = re.compile(r"cpu|mps|auto|cuda(:[0-9]{1,3})?")
 _NO_OPTION = {"model", "job"}
@@ -124,9 +124,8 @@ def check(form: BuildState) -> Checked:
         problems["context"] = f"the model reads {shape.max_tokens} tokens at most: lower it"
     if problems or shape is None:
         return Checked(problems, None, shape)
-    is_folder = shape.is_local
     asked = BuildRequest(
-        Path(model_path(form.model)).expanduser().resolve().name if is_folder else form.model,
+        local_name(model_path(form.model)) if shape.is_local else form.model,
         shape,
         form.dtype,
         settings_from(CorpusSettings, values),
@@ -147,7 +146,9 @@ def _check_remote(form: BuildState, shape: ModelShape | None) -> None:
     if not form.remote:
         return
     if shape is not None and shape.is_local:
-        raise UserError("a model on NDIF is named by its id on the Hub, and this one is a folder: name another model")
+        raise UserError(
+            "a model on NDIF is named by its id on the Hub, and this one is a folder or a file: name another model"
+        )
     if not os.environ.get(NDIF_KEY_VARIABLE):
         raise UserError(f"start the app with your NDIF key in {NDIF_KEY_VARIABLE}")
     if form.device or form.dtype != "float32":
