@@ -1,52 +1,40 @@
 """Terminal tables of `itda bench recipes`."""
 
-from itda_core.benchmarks.recipes.run import REFITTED, RecipesReport
+from itda_core.benchmarks.recipes.results import PUBLISHED, RecipesReport
 from itda_core.common.columns import columns
-
-_SHOWN = ("published", "random", "pruned", "pruned" + REFITTED)
 
 
 def recipes_table(report: RecipesReport) -> str:
     """Format a recipes report as text.
 
-    It has a line for each site, size and L0, and the advantage of the pruned recipe.
+    It has a table of unexplained variance and one of the cross-entropy added, with a line for each site, size and L0,
+    and the advantage of each recipe over the published one.
     """
-    draws = report.settings.draws
+    settings = report.settings
+    draws, names = settings.draws, settings.names
     lines = [
-        f"{report.settings.tokens:,} tokens of {report.corpus}, a tenth of the documents held out to measure on "
+        f"{settings.tokens:,} tokens of {report.corpus}, a tenth of the documents held out to measure on "
         f"({', '.join(f'{name} {tokens:,} tokens' for name, tokens in report.held_out.items())})",
         f"random and pruned: the mean of {draws} {'draw' if draws == 1 else 'draws'}",
-        "",
-        *columns(
-            [
-                ("model", "layer", "atoms", "L0", *(f"{name}" for name in _SHOWN), *(f"CE {name}" for name in _SHOWN)),
-                *(
-                    (
-                        row.model,
-                        str(row.layer),
-                        f"{row.atoms:,}",
-                        str(row.l0),
-                        *(_told(row.recipes[name].unexplained) for name in _SHOWN),
-                        *(_told(row.recipes[name].ce_loss_score) for name in _SHOWN),
-                    )
-                    for row in report.rows
-                ),
-            ]
-        ),
-        "",
     ]
-    leads = [("pruned", *each) for each in report.ahead_of.items()]
-    leads += [("pruned" + REFITTED, *each) for each in report.refitted_ahead_of.items()]
-    for ahead, name, lead in leads:
+    heads = ("model", "layer", "atoms", "L0")
+    places = [(row.model, str(row.layer), f"{row.atoms:,}", str(row.l0)) for row in report.rows]
+    tables = {
+        "Unexplained variance": [[_told(row.recipes[name].unexplained) for name in names] for row in report.rows],
+        "CE loss score": [[_told(row.recipes[name].ce_loss_score) for name in names] for row in report.rows],
+        "CE loss added, nats": [[f"{row.ce_added(name):.4f}" for name in names] for row in report.rows],
+    }
+    for title, cells in tables.items():
+        table = [(*heads, *names), *((*place, *row) for place, row in zip(places, cells, strict=True))]
+        lines += ["", f"{title}:", *columns(table)]
+    lines += ["", f"Against {PUBLISHED}, over {len(report.rows)} rows:"]
+    for name, lead in report.leads.items():
         lines.append(
-            f"{ahead}: leaves {lead.unexplained:.1%} less of the variance unexplained than {name} (less in "
-            f"{lead.unexplained_better} of {len(report.rows)} rows) and has a CE loss score {lead.ce_loss_score:+.4f} "
-            f"(higher in {lead.ce_better})"
+            f"{name}: leaves {lead.unexplained:.1%} less of the variance unexplained (less in "
+            f"{lead.unexplained_better}); its CE loss score is {lead.ce_loss_score:+.4f} (higher in {lead.ce_better}, "
+            f"surely in {lead.surely_better}, surely lower in {lead.surely_worse}); it adds {lead.ce_added:.2f} × the "
+            f"CE loss; it takes {lead.seconds:.1f} × the time to build and {lead.encode_seconds:.1f} × to encode"
         )
-    for name, (above, below) in report.surely.items():
-        lines.append(f"{name}: its CE loss score is surely above the published one's in {above} rows, below in {below}")
-    lines.append(f"building pruned takes {report.build_ratio:.1f} × as long as the published one")
-    lines.append(f"encoding with fitted coefficients takes {report.refit_ratio:.1f} × as long as matching pursuit")
     return "\n".join(lines)
 
 

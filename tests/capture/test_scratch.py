@@ -1,0 +1,102 @@
+"""Activations that are stored for one run: equal to the bit, computed once, and used again after an interruption."""
+
+from collections.abc import Iterable, Iterator
+from itertools import islice
+from pathlib import Path
+
+import pytest
+import torch
+
+from itda_core.build import pipeline
+from itda_core.capture.local import Batch, Capture
+from itda_core.capture.scratch import ScratchBatches
+from itda_core.cli.command_line import main
+from itda_core.common.errors import DamagedError
+from itda_core.common.files import sha256_of
+from itda_core.common.types import Document, Site
+from tests.support.corpora import write_documents
+from tests.support.places import MODEL_A
+
+SITES = [Site(1), Site(3, "mlp")]
+
+
+class Counted:
+    """A capture of five batches that counts how many it computes."""
+
+    def __init__(self) -> None:
+        self.computed = 0
+
+    def batches(self, first: int = 0) -> Iterator[Batch]:
+        for number in range(first, 5):
+            self.computed += 1
+            random = torch.Generator().manual_seed(number)
+            rows = torch.stack([torch.full((7,), number), torch.arange(7)], 1)
+            yield Batch({site: torch.randn(7, 6, generator=random) * 1e-3 for site in SITES}, rows)
+
+
+def equal(found: Iterable[Batch], expected: list[Batch]) -> bool:
+    return all(
+        torch.equal(a.sources, b.sources) and all(torch.equal(a.activations[s], b.activations[s]) for s in SITES)
+        for a, b in zip(found, expected, strict=True)
+    )
+
+
+def test_every_pass_is_equal_and_the_first_alone_computes(tmp_path: Path) -> None:
+    capture, expected = Counted(), list(Counted().batches())
+    scratch = ScratchBatches(capture, tmp_path / "scratch")
+    for first in (0, 0, 3, 5):
+        assert equal(scratch.batches(first), expected[first:])
+    assert capture.computed == 5
+
+
+def test_an_interrupted_pass_goes_on(tmp_path: Path) -> None:
+    expected = list(Counted().batches())
+    assert len(list(islice(ScratchBatches(Counted(), tmp_path).batches(), 2))) == 2
+    capture = Counted()
+    resumed = ScratchBatches(capture, tmp_path)
+    assert equal(resumed.batches(4), expected[4:])  # those before are stored on the way
+    assert capture.computed == 3
+    assert equal(resumed.batches(), expected) and capture.computed == 3
+
+
+def test_a_stored_batch_that_was_changed_is_refused(tmp_path: Path) -> None:
+    scratch = ScratchBatches(Counted(), tmp_path)
+    assert len(list(scratch.batches())) == 5
+    second = sorted(tmp_path.iterdir())[1]
+    second.write_bytes(second.read_bytes()[:-1] + b"?")
+    with pytest.raises(DamagedError, match="changed"):
+        list(scratch.batches())
+
+
+@pytest.mark.parametrize("more", [(), ("--center", "mean"), ("--center", "mean", "--atoms", "50")])
+def test_a_build_reads_the_texts_once_if_the_disk_has_room(
+    tmp_path: Path, language_reference: list[Document], monkeypatch: pytest.MonkeyPatch, capsys, more: tuple[str, ...]
+) -> None:
+    corpus = write_documents(tmp_path / "reference.jsonl", language_reference[:40])
+    build = [
+        "build",
+        str(MODEL_A),
+        "--corpus",
+        str(corpus),
+        "--layers",
+        "3",
+        "--tokens",
+        "800",
+        "--l0",
+        "4",
+        "--no-map",
+    ]
+    run, passes = Capture._run, []
+    monkeypatch.setattr(Capture, "_run", lambda self, windows: passes.append(len(windows)) or run(self, windows))
+    found = {}
+    for has_room in (True, False):
+        passes.clear()
+        monkeypatch.setattr(pipeline, "fits", lambda size, free, has_room=has_room: has_room)
+        root = tmp_path / f"library-{has_room}"
+        assert main([*build, *more, "--no-map", "--library", str(root)]) == 0
+        (folder,) = (root / "dictionaries").iterdir()  # and nothing is left of the activations
+        assert {path.name for path in folder.iterdir()} == {"manifest.json", "atoms.safetensors", "index.duckdb"}
+        found[has_room] = folder.name, sha256_of(folder / "atoms.safetensors"), len(passes)
+    assert found[True][:2] == found[False][:2]
+    assert found[False][2] >= (2 + bool(more)) * found[True][2]
+    assert ("no room" in capsys.readouterr().err) is True
