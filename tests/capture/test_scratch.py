@@ -81,7 +81,7 @@ def test_a_build_reads_the_texts_once_if_the_disk_has_room(
         "--layers",
         "3",
         "--tokens",
-        "800",
+        "1500",
         "--l0",
         "4",
         "--no-map",
