@@ -26,18 +26,25 @@ def is_running(jobs: list[JobState]) -> bool:
 
 
 def show_start(jobs: list[JobState]) -> None:
-    """Show the options for an empty library.
+    """Show the options for a library with nothing that was built in it.
 
     On a first start, the demo is built automatically.
     """
     failed = any(job.status in _UNFINISHED for job in jobs)
     if resources.demo_is_allowed() and not jobs:
         resources.start_demo_once()
+        try:
+            is_added = bool(resources.add_shipped())
+        except UserError as error:  # the demo is built all the same
+            st.error(inert(str(error)))
+            return
+        if is_added:
+            st.rerun()  # with something to read
         return
     if failed:
         st.text("Building the demo did not succeed; the log below says why.")
     else:
-        st.text("This library is empty. The demo builds dictionaries of small models that come with the project.")
+        st.text("The demo builds dictionaries of small models that come with the project, and compares them.")
     if st.button("Try again" if failed else "Build the demo", type="primary", icon=":material/play_arrow:"):
         resources.start("demo")
         st.rerun()

@@ -31,10 +31,10 @@ def show_library() -> None:
                 st.page_link(urls.SIMILARITY_PAGE, label="Similarity", icon=":material/grid_on:")
             if found:
                 st.page_link(urls.BUILD_PAGE, label="Build a dictionary", icon=":material/add:")
-    if not found and not is_running(jobs):
+    if all(resources.is_shipped(each.id) for each in found) and not is_running(jobs):
         show_start(jobs)
         jobs = read_jobs(library.root)
-    elif records:
+    if records:
         models = len({record.model for record in records})
         atoms = sum(record.n_atoms for record in records)
         st.caption(

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from contextlib import ExitStack
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 
 from itda_core.build.pipeline import Pipeline, Plan
 from itda_core.build.projection import SMALLEST_MAP, compute_map
@@ -56,7 +56,9 @@ def build(library: Library, request: Request, job: Job) -> list[str]:
         UserError: any part of the request cannot be carried out.
     """
     request.dictionary.check_scan()
-    corpus = request.corpus
+    dictionary, corpus = request.dictionary, request.corpus
+    if dictionary.n_atoms is not None:
+        dictionary = replace(dictionary, threshold=DictionarySettings.threshold)  # it is found: whatever was given
     job.stage(f"loading {request.model}")
     model = (
         load_outline(request.model, request.revision)
@@ -82,7 +84,9 @@ def build(library: Library, request: Request, job: Job) -> list[str]:
         "batch_windows": request.build.batch_windows,
         "half_precision": kept,  # kept activations are stored in float16
     }
-    identity = {**captured, "holdout": request.build.holdout, "settings": request.dictionary.described()}
+    identity = {**captured, "holdout": request.build.holdout, "settings": dictionary.described()}
+    if dictionary.n_atoms is not None:
+        identity["wanted_atoms"] = dictionary.n_atoms
     ids = {site: f"{slug(model.name)}-l{site.layer}-{site.hook}-{hash_of_sites(identity, [site])}" for site in sites}
     with ExitStack() as locks:
         for dictionary_id in ids.values():
@@ -99,7 +103,14 @@ def build(library: Library, request: Request, job: Job) -> list[str]:
                 activations = f"{corpus.id}-{hash_of_sites(captured | made_by, sorted(sites))}"
                 locks.enter_context(build_lock(library.root, activations))
             plan = Plan(
-                missing, sorted(sites), identity, request.build, request.dictionary, activations, request.remote
+                missing,
+                sorted(sites),
+                identity,
+                request.build,
+                dictionary,
+                min(ids.values()),
+                activations,
+                request.remote,
             )
             Pipeline(library, corpus, model, plan, job).run()
     return list(ids.values())

@@ -3,7 +3,7 @@
 import shutil
 from collections import defaultdict
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
 from statistics import median
@@ -104,9 +104,15 @@ def scratch_bytes(tokens: int, sites: int, d_model: int) -> int:
     return tokens * sites * (4 * d_model + 4)
 
 
-def fits(size: int, free: int) -> bool:
-    """Return whether `size` bytes may be stored until a run ends where `free` bytes are free."""
-    return size <= _FREE_SHARE * free
+def fits(size: int, index: float, free: int) -> bool:
+    """Return whether activations may be stored until a run ends.
+
+    Args:
+        size: their bytes.
+        index: bytes of the indexes that the run writes, for which twice as much is left while they are written.
+        free: free bytes.
+    """
+    return size <= _FREE_SHARE * (free - 2 * index)
 
 
 @dataclass(frozen=True)
@@ -173,7 +179,7 @@ def estimate(
     free, scratch = _free(library.root), 0
     if not _keeps(asked) and width is not None:
         size = scratch_bytes(tokens, asked.n_sites, width)
-        scratch = size if fits(size, free) else 0
+        scratch = size if fits(size, _disk(asked, tokens, library, records), free) else 0
     again = 2 + (asked.dictionary.center == "mean") + (asked.dictionary.n_atoms is not None) * _TRIALS
     n_parameters = asked.shape.n_parameters or 0
     return Estimate(
@@ -202,7 +208,8 @@ def runs_of(records: Sequence[DictionaryManifest]) -> list[Run]:
     """
     groups: defaultdict[tuple, list[list[DictionaryManifest]]] = defaultdict(list)
     for record in sorted(records, key=_began):
-        same = groups[record.model, record.weights_sha256, record.corpus, record.n_tokens, record.settings]
+        settings = replace(record.settings, threshold=0.0)  # a number of atoms gives each site its own
+        same = groups[record.model, record.weights_sha256, record.corpus, record.n_tokens, settings]
         if same and _began(record) - _began(same[-1][-1]) < _SAME_START:
             same[-1].append(record)
         else:
@@ -292,7 +299,8 @@ def _memory(asked: BuildRequest, tokens: int, runs: Sequence[Run]) -> int | None
     if asked.shape.n_parameters is None and not asked.remote:
         return None
     grown = [round(run.n_atoms * max(1.0, tokens / max(run.n_tokens, 1))) for run in runs]
-    atoms = asked.dictionary.n_atoms or min(tokens, asked.dictionary.max_atoms or tokens, max(grown, default=0))
+    limit = asked.dictionary.max_atoms or tokens
+    atoms = min(tokens, asked.dictionary.n_atoms or min(limit, max(grown, default=0)))
     width = asked.shape.d_model or 0
     # Each dictionary: its atoms, and their pairwise products in 16 bits, four GiB of these at most.
     dictionaries = asked.n_sites * (atoms * width * 4 + min(2 * atoms**2, 4 << 30))

@@ -10,7 +10,7 @@ from pathlib import Path
 import torch
 from safetensors.torch import load_file, save_file
 
-from itda_core.build.estimate import fits, kept_bytes, scratch_bytes
+from itda_core.build.estimate import CODE_BYTES, fits, kept_bytes, scratch_bytes
 from itda_core.capture.local import Batch, Capture
 from itda_core.capture.remote import RemoteCapture
 from itda_core.capture.replay import hash_of_sites
@@ -30,7 +30,7 @@ from itda_core.dictionary.checkpoint import Checkpoint, Progress
 from itda_core.dictionary.dictionary import Dictionary
 from itda_core.dictionary.errors import relative_errors, variance_explained, variance_sums
 from itda_core.dictionary.mean import MeanSums
-from itda_core.dictionary.sizing import ThresholdSearch
+from itda_core.dictionary.sizing import TOLERANCE, ThresholdSearch
 from itda_core.index.writer import IndexWriter
 from itda_core.jobs.job import Job
 from itda_core.library.library import Library
@@ -58,6 +58,8 @@ class Plan:
     """Sites and tokens to capture."""
     dictionary: DictionarySettings
     """Dictionary-building settings, the same for every site."""
+    scratch: str
+    """Name of the folder in which activations are stored until the run ends: the same for any part of the request."""
     activations: str | None
     """Name of the folder of kept activations; None keeps none after the run."""
     remote: bool
@@ -82,8 +84,13 @@ class Pipeline:
             raise UserError(f"nothing to capture: every document of {self._corpus.id} has a single token or none")
         check_held_out(self._table, tokens)
         self._parts = {site: self._part(dictionary_id) for site, dictionary_id in self._plan.ids.items()}
-        batches = self._activations()
-        self._encode(batches, self._build(batches))
+        try:
+            batches = self._activations()
+            self._encode(batches, self._build(batches))
+        except UserError:  # which the same run would meet again; after a kill the activations are used again
+            shutil.rmtree(self._scratch, ignore_errors=True)
+            raise
+        shutil.rmtree(self._scratch, ignore_errors=True)
         for dictionary_id in self._plan.ids.values():
             place_finished(self._library, dictionary_id)
             self._job.finished(dictionary_id)
@@ -120,14 +127,25 @@ class Pipeline:
 
     def _captured_once(self, capture: Capture) -> Batches:
         """Return the batches of a capture, stored until the run ends if the disk has room for them."""
-        sites = sorted(self._plan.ids)
-        size = scratch_bytes(self._table.n_captured, len(sites), self._model.d_model)
-        if not fits(size, shutil.disk_usage(self._library.root).free):
-            self._job.say(f"the disk has no room for {_bytes(size)} of activations: the model reads the texts again")
+        sites, tokens = sorted(self._plan.ids), self._table.n_captured
+        folder = self._scratch / hash_of_sites(self._plan.identity | self._origin(0.0), sites)
+        for other in self._scratch.glob("*"):  # of another request, or of another version
+            if other != folder:
+                shutil.rmtree(other)
+        left = scratch_bytes(tokens, len(sites), self._model.d_model) - sum(
+            path.stat().st_size for path in folder.glob("*")
+        )
+        index = len(sites) * tokens * self._plan.dictionary.l0 * CODE_BYTES
+        if not fits(left, index, shutil.disk_usage(self._library.root).free):
+            self._job.say(f"the disk has no room for {_bytes(left)} of activations: the model reads the texts again")
+            shutil.rmtree(self._scratch, ignore_errors=True)
             return capture
-        # In a staging folder, which is cleared when its dictionary takes its place.
-        place = next(iter(self._parts.values()))
-        return ScratchBatches(capture, place / f"activations-{hash_of_sites(self._plan.identity, sites)}")
+        return ScratchBatches(capture, folder)
+
+    @property
+    def _scratch(self) -> Path:
+        """Folder of the activations of this run, whose lock is that of a dictionary of its request."""
+        return self._library.dictionaries / f".{self._plan.scratch}.scratch"
 
     def _means(self, batches: Batches) -> dict[Site, torch.Tensor | None]:
         """Return the mean [d_model] of each site's activations, held-out ones left out; None without centring."""
@@ -168,11 +186,11 @@ class Pipeline:
                 searches[site].judge(trial)
         for site, search in searches.items():
             write_json(files[site], {"threshold": search.threshold})
-        found = {site: replace(wanted, threshold=read_json(path)["threshold"]) for site, path in files.items()}
+        found = {
+            site: replace(wanted, threshold=read_json(path)["threshold"], n_atoms=None) for site, path in files.items()
+        }
         for site, each in found.items():
-            self._job.say(
-                f"layer {site.layer} {site.hook}: {wanted.n_atoms:,} atoms by a threshold of {each.threshold:.4g}"
-            )
+            self._job.say(f"layer {site.layer} {site.hook}: a threshold of {each.threshold:.4g} is taken")
         return found
 
     def _build(self, batches: Batches) -> dict[Site, Dictionary]:
@@ -203,7 +221,12 @@ class Pipeline:
         for site, spread in self._spreads.items():
             if spread is not None and self._plan.dictionary.center == "none" and (note := spread.note()):
                 self._job.say(f"layer {site.layer} {site.hook}: {note}")
+        wanted = self._plan.dictionary.n_atoms
         for site, dictionary in dictionaries.items():
+            if wanted is not None and abs(len(dictionary) - wanted) > TOLERANCE * wanted:
+                self._job.say(
+                    f"layer {site.layer} {site.hook}: {len(dictionary):,} atoms, as no threshold gives {wanted:,}"
+                )
             if len(dictionary) == 0:
                 for part in self._parts.values():  # resuming from them would fail again here
                     shutil.rmtree(part)

@@ -1,13 +1,16 @@
 """Activations of one run, stored exactly until it ends, so that the model reads the texts only once."""
 
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Protocol
 
 import torch
+from safetensors import SafetensorError
 
 from itda_core.capture.local import Batch
 from itda_core.capture.store import Packed, read_shard, whole_shards, write_shard
+from itda_core.common.disk_errors import told
 
 
 class Batches(Protocol):
@@ -21,7 +24,8 @@ class Batches(Protocol):
 class ScratchBatches:
     """Batches of a capture, stored in float32 as they first pass and read from the disk from then on.
 
-    They are equal to those of the capture to the bit. What an interrupted run stored is used again.
+    They are equal to those of the capture to the bit. What an interrupted run stored is used again. If the disk fills
+    up, what is stored is deleted, and every pass computes its batches.
     """
 
     def __init__(self, capture: Batches, folder: Path) -> None:
@@ -30,6 +34,7 @@ class ScratchBatches:
         self._folder = folder
         folder.mkdir(parents=True, exist_ok=True)
         self._shards = whole_shards(folder)
+        self._has_room = True
 
     def batches(self, first: int = 0) -> Iterator[Batch]:
         """Yield the batches from number `first` on.
@@ -40,10 +45,21 @@ class ScratchBatches:
         while number < len(self._shards):
             yield read_shard(self._shards[number])
             number += 1
-        for at, batch in enumerate(self._capture.batches(len(self._shards)), len(self._shards)):
-            self._shards.append(write_shard(_unscaled(batch), self._folder, at))
-            if at >= first:
+        begin = len(self._shards) if self._has_room else number
+        for at, batch in enumerate(self._capture.batches(begin), begin):
+            if self._has_room:
+                self._store(batch, at)
+            if at >= number:
                 yield batch
+
+    def _store(self, batch: Batch, number: int) -> None:
+        try:
+            self._shards.append(write_shard(_unscaled(batch), self._folder, number))
+        except (OSError, SafetensorError) as error:
+            if told(error) is None:
+                raise
+            self._has_room, self._shards = False, []
+            shutil.rmtree(self._folder, ignore_errors=True)
 
 
 def _unscaled(batch: Batch) -> Packed:

@@ -55,6 +55,8 @@ def run_build(args: argparse.Namespace) -> int:
     windows = settings_from(WindowSettings, args)
     captured = settings_from(BuildSettings, args)
     how = settings_from(DictionarySettings, args)
+    if args.atoms is not None and args.threshold != DictionarySettings.threshold:
+        raise UserError("--atoms finds the threshold by itself: leave out --threshold, or --atoms")
     try:
         how.check_scan()
     except ValueError as error:

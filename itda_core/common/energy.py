@@ -32,8 +32,8 @@ class Spread(NamedTuple):
             where = f" ({100 * self.largest:.0f} % in dimension {self.dimension})" if self.largest >= _MUCH else ""
             return (
                 f"{100 * self.mean:.0f} % of the energy of the activations is their mean vector{where}, so the "
-                "relative error is far lower than the share of the variance that is left: build with the center "
-                '"mean", or go by the variance explained'
+                "relative error is lower than the share of the variance that is left: take the mean out (--center "
+                "mean, on the page Build under More), or go by the variance explained"
             )
         if self.largest >= _MUCH:
             return (

@@ -179,7 +179,8 @@ class DictionarySettings:
     """Initial atoms: none (empty), or each batch's most frequent distinct activations, up to d_model atoms, as in the
     published code (frequent); the latter depends on the batches and needs the scan by batches."""
     n_atoms: int | None = option(None, name="atoms")
-    """Atoms to build, within 5 %, in place of a threshold: the one that gives so many is found by trials."""
+    """Number of atoms to build, within 5 %, in place of a threshold: the one that gives so many is found by building at
+    several thresholds."""
     max_atoms: int | None = None
     """Atoms at which admission stops."""
     method: Method = "matching"
@@ -191,9 +192,9 @@ class DictionarySettings:
     published ones and up to three times as many random ones; they explain more of the variance, predictions lose about
     as much, and building takes longer. random: as many, drawn at random, to compare the others with."""
     center: Center = "none"
-    """Vector subtracted from every activation first. mean: the mean of the activations that the dictionary is built
-    from; atoms are then directions of deviation from it, and the threshold applies to what is left of a deviation.
-    none: nothing, as in the paper."""
+    """Vector that is subtracted from every activation first. mean: the mean activation, which can hold half of the
+    energy and more; atoms are then directions in which activations deviate from it, and the threshold applies to these
+    deviations. none: nothing, as in the paper."""
 
     def __post_init__(self) -> None:
         _set_whole(self, "l0", 1, _MOST_STEPS)
@@ -212,6 +213,8 @@ class DictionarySettings:
             if self.recipe == "random" and self.n_atoms > RESERVOIR_ROWS:
                 raise UserError(f"atoms are {self.n_atoms}: {RESERVOIR_ROWS} random atoms are the most")
         if self.max_atoms is not None:
+            if self.n_atoms is not None:
+                raise UserError("atoms and max_atoms exclude each other: give one of them")
             _set_whole(self, "max_atoms", 1)
             if self.recipe == "random" and self.max_atoms > RESERVOIR_ROWS:
                 raise UserError(f"max_atoms is {self.max_atoms}: {RESERVOIR_ROWS} random atoms are the most")
@@ -225,12 +228,13 @@ class DictionarySettings:
             del said["recipe"]
         if self.center == "none":
             del said["center"]
-        if self.n_atoms is None:
-            del said["n_atoms"]
+        del said["n_atoms"]  # of which the threshold is what remains
         return said
 
     def check_scan(self) -> None:
-        """Refuse a start that depends on the batches with a scan that must not. Raises ValueError."""
+        """Refuse what depends on the batches together with what must not. Raises ValueError."""
+        if self.n_atoms is not None and self.scan != "sequential":
+            raise ValueError('a number of atoms cannot be aimed at by batches: it needs scan="sequential"')
         if self.init == "frequent" and self.scan != "batch":
             raise ValueError('init="frequent" depends on the batches, so it needs scan="batch"')
 
@@ -249,7 +253,7 @@ class BuildSettings:
     holdout: bool = option(True, negation="no_holdout")
     """Hold out every tenth document (ordinal ending in 9) to measure on."""
     keep_activations: bool = False
-    """Keep the activations in the library, in fp16: the model then reads the texts only once."""
+    """Keep the activations in the library for good, in fp16."""
     batch_windows: int = option(16, name="batch")
     """Windows in one forward pass."""
     maps: bool = option(True, negation="no_map")

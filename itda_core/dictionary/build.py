@@ -48,12 +48,12 @@ def build_dictionary(
     file meanwhile.
 
     Raises:
-        ValueError: init="frequent" with a sequential scan; activations of a wrong shape, or not real and finite;
+        ValueError: init="frequent" with a sequential scan, or n_atoms without one; batches that differ from pass to
+            pass; activations of a wrong shape, or not real and finite;
             sources that are not integers of at least 0, one pair for each activation.
         UserError: a setting out of range, or no activations at all.
 
-    Warns with MeanWarning if most of the activations' energy is in one vector, so that relative errors are
-    uninformative.
+    Warns with MeanWarning if much of the activations' energy is in their mean and it is not subtracted.
     """
     settings = DictionarySettings(
         l0=l0,
@@ -76,7 +76,7 @@ def build_dictionary(
             sums.add(activations)
         mean = sums.mean()
     if n_atoms is not None:
-        settings = replace(settings, threshold=find_threshold(settings, replay, mean))
+        settings = replace(settings, threshold=find_threshold(settings, replay, mean), n_atoms=None)
     builder = DictionaryBuilder(settings, mean)
     for activations, sources in replay():
         builder.add(activations, sources)

@@ -12,7 +12,7 @@ from itda_core.common.types import GrowthPoint
 from itda_core.dictionary.admission import AdmissionRule
 from itda_core.dictionary.dictionary import Dictionary
 from itda_core.dictionary.energy_sums import EnergySums
-from itda_core.dictionary.mean import centered
+from itda_core.dictionary.mean import centered, checked_mean
 from itda_core.dictionary.reservoir import Reservoir
 from itda_core.dictionary.selection import Admitted, Sample, choose
 from itda_core.pursuit import protocol
@@ -27,21 +27,19 @@ class DictionaryBuilder:
     selection, that of a dictionary of its candidates.
     """
 
-    def __init__(self, settings: DictionarySettings, mean: torch.Tensor | None = None) -> None:
+    def __init__(self, settings: DictionarySettings, mean: Any = None) -> None:
         """Begin a dictionary.
 
         Args:
             settings: its settings.
-            mean: [d_model] float32, the mean of all activations to come; with settings that centre, and only there.
+            mean: [d_model], the mean of all activations to come; with settings that centre, and only there.
 
         Raises ValueError for a start that depends on the batches with a scan that must not, and for a mean that is
-        missing, or not asked for.
+        missing, not asked for, or not a finite vector.
         """
         settings.check_scan()
-        if (mean is None) != (settings.center == "none"):
-            raise ValueError(f"center is {settings.center!r}: give a mean with center 'mean' and none with 'none'")
         self.settings = settings
-        self.mean = mean
+        self.mean = checked_mean(mean, settings)
         self.history: list[GrowthPoint] = []
         self.energy = EnergySums()
         self._grown: protocol.PursuitBackend | None = None
@@ -72,7 +70,9 @@ class DictionaryBuilder:
         The dictionary is built on the first batch's device. Raises ValueError for a wrong shape, activations that are
         not real and finite, or sources that are not integers of at least 0; the builder is then unchanged.
         """
-        width = None if self._grown is None else self._grown.atoms.shape[1]
+        width = None if self.mean is None else len(self.mean)
+        if self._grown is not None:
+            width = self._grown.atoms.shape[1]
         x = protocol.finite(activations_tensor(activations, width))
         labels = sources_array(sources, "sources", len(x))
         if (labels < 0).any():
@@ -122,7 +122,7 @@ class DictionaryBuilder:
         settings: DictionarySettings,
         state: dict[str, torch.Tensor],
         device: torch.device,
-        mean: torch.Tensor | None = None,
+        mean: Any = None,
     ) -> "DictionaryBuilder":
         """Create a builder that continues from a `state`, to the same dictionary.
 

@@ -16,7 +16,7 @@ from itda_core.common.layout import ATOMS_FILE, MANIFEST_FILE
 from itda_core.common.settings import METHODS, DictionarySettings
 from itda_core.common.types import Codes, GrowthPoint
 from itda_core.common.validate import parse
-from itda_core.dictionary.mean import centered
+from itda_core.dictionary.mean import centered, checked_mean
 from itda_core.library.manifest import FORMAT, check_manifest
 from itda_core.pursuit import protocol
 from itda_core.pursuit.refit import refit
@@ -77,7 +77,10 @@ class Dictionary:
                 f"atoms are [n_atoms, d_model], sources [n_atoms, 2] and admission errors [n_atoms]; got "
                 f"{list(self.atoms.shape)}, {list(self.sources.shape)} and {list(self.admission_errors.shape)}"
             )
-        self.mean = _checked_mean(mean, self.d_model, settings)
+        checked = checked_mean(mean, settings)
+        self.mean = torch.zeros(self.d_model) if checked is None else checked
+        if len(self.mean) != self.d_model:
+            raise ValueError(f"mean has {len(self.mean)} dimensions, and the atoms {self.d_model}")
         self.history = history or []
         self._pursuers: dict[tuple[torch.device, str], protocol.PursuitBackend] = {}
 
@@ -181,7 +184,7 @@ class Dictionary:
     def describe(self) -> dict[str, Any]:
         """Return the manifest entries of the dictionary itself: size, settings, growth."""
         return {
-            "format": FORMAT,
+            "format": FORMAT if self.is_centered else 1,  # earlier versions read all others
             "n_atoms": len(self),
             "d_model": self.d_model,
             "settings": self.settings.described(),
@@ -223,21 +226,6 @@ class _Described:
     """Settings of the build."""
     history: tuple[GrowthPoint, ...]
     """Growth per batch."""
-
-
-def _checked_mean(mean: Any, d_model: int, settings: DictionarySettings) -> torch.Tensor:
-    """Return a mean [d_model] as float32, zeros if there is no centring.
-
-    Raises ValueError for another shape, a value that is not finite, or a mean that does not fit the settings.
-    """
-    if (mean is None) != (settings.center == "none"):
-        raise ValueError(f"center is {settings.center!r}: {'it needs a mean' if mean is None else 'it has no mean'}")
-    if mean is None:
-        return torch.zeros(d_model)
-    found = real_tensor(mean, "mean").to("cpu", torch.float32).contiguous()
-    if found.shape != (d_model,) or not torch.isfinite(found).all():
-        raise ValueError(f"mean is [d_model] finite numbers, d_model {d_model}; got {list(found.shape)}")
-    return found
 
 
 def _unit(atoms: torch.Tensor) -> torch.Tensor:

@@ -13,8 +13,9 @@ import torch
 
 from itda_core.common.arguments import sources_array
 from itda_core.common.errors import UserError
+from itda_core.common.settings import DictionarySettings
 from itda_core.pursuit import protocol
-from itda_core.pursuit.tensors import activations_tensor
+from itda_core.pursuit.tensors import activations_tensor, real_tensor
 
 _ROWS_AT_ONCE = 1_024  # whose running sums are in memory, in float64
 
@@ -53,6 +54,21 @@ class MeanSums:
         return torch.from_numpy(self._sums / self._rows).float()
 
 
+def checked_mean(mean: Any, settings: DictionarySettings) -> torch.Tensor | None:
+    """Return a mean [d_model] as float32 on the CPU; None if there is no centring.
+
+    Raises ValueError for a mean that is missing, not asked for, no vector, or too large to subtract in float32.
+    """
+    if (mean is None) != (settings.center == "none"):
+        raise ValueError(f"center is {settings.center!r}: {'it needs a mean' if mean is None else 'it has no mean'}")
+    if mean is None:
+        return None
+    found = real_tensor(mean, "mean").to("cpu", torch.float32).contiguous()
+    if found.ndim != 1 or not torch.isfinite(found.square().sum()):
+        raise ValueError(f"mean is a vector [d_model] of finite length; got {list(found.shape)}")
+    return found
+
+
 def centered(x: torch.Tensor, mean: torch.Tensor) -> torch.Tensor:
     """Return activations x [n, d_model] minus a mean [d_model], in float32.
 
@@ -64,7 +80,8 @@ def centered(x: torch.Tensor, mean: torch.Tensor) -> torch.Tensor:
 def repeatable(batches: Iterable[tuple[Any, Any]]) -> Callable[[], Iterator[tuple[Any, Any]]]:
     """Return a function that yields the batches from the start each time.
 
-    Those of a generator are stored in a temporary file as they first pass, since it yields them only once.
+    Those of a generator are stored in a temporary file as they first pass, since it yields them only once. Any other
+    iterable has to yield the same batches each time.
     """
     if iter(batches) is not batches:
         return lambda: iter(batches)

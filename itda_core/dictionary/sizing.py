@@ -1,8 +1,8 @@
 """Threshold that gives a wanted number of atoms, found by building at several thresholds.
 
 The number of atoms falls roughly as a power of the threshold. So each trial's threshold is interpolated, in logarithms,
-between those of the trials that gave too many atoms and too few. A trial that gives too many stops there, which costs
-little. Trials scan rows in order, so the threshold does not depend on how the rows are cut into batches.
+between those of the trials that gave too many atoms and too few. A trial stops building at too many, which costs
+little. Rows are judged in order, so the threshold does not depend on how they are cut into batches.
 """
 
 import math
@@ -20,7 +20,9 @@ TOLERANCE = 0.05
 """Accepted deviation from the wanted number of atoms, as a share of it."""
 _STEEPNESS = 1.5  # assumed exponent of the fall before two trials tell it: 1 to 2 on real activations
 _GROWTH = 0.7  # assumed exponent of the number of atoms over the rows, for a trial that stopped
-_LEAST, _MOST_TRIALS = 1e-12, 20
+_LEAST = 1e-12  # threshold below which there is nothing to find
+_STRIDE = 1.25  # least factor of a step without a bracket; doubled in logarithms with every further one
+_MOST_STEPS, _MOST_TRIALS = 24, 16  # without a bracket, and with one
 _CLOSEST = 1e-6  # relative distance of two thresholds between which there is nothing to choose
 
 
@@ -38,19 +40,15 @@ class Trial:
 
     def __init__(self, settings: DictionarySettings, mean: torch.Tensor | None) -> None:
         self.threshold = settings.threshold
+        self.rows = 0
+        """Rows so far."""
         self._most = settings.max_atoms
         self._builder = DictionaryBuilder(settings, mean)
-        self._rows = 0
-
-    @property
-    def is_full(self) -> bool:
-        """Whether it has too many atoms, so that further rows need not be added."""
-        return self._builder.n_atoms == self._most
 
     def add(self, activations: Any, sources: Any) -> None:
-        """Add a batch, as `DictionaryBuilder.add` takes it; rows are only counted once it is full."""
-        self._rows += len(sources)
-        if not self.is_full:
+        """Add a batch, as `DictionaryBuilder.add` takes it; its rows are only counted once there are too many atoms."""
+        self.rows += len(sources)
+        if self._builder.n_atoms != self._most:
             self._builder.add(activations, sources)
 
     def point(self) -> _Point:
@@ -61,11 +59,16 @@ class Trial:
         atoms = len(self._builder.finish())
         if atoms < (self._most or 0):
             return _Point(self.threshold, atoms)
-        return _Point(self.threshold, atoms * (self._rows / (self._builder.last_admitted + 1)) ** _GROWTH)
+        return _Point(self.threshold, atoms * (self.rows / (self._builder.last_admitted + 1)) ** _GROWTH)
 
 
 class ThresholdSearch:
-    """Search for the threshold that gives `settings.n_atoms` atoms: `trial`, all batches, `judge`, until it is done."""
+    """Search for the threshold that gives `settings.n_atoms` atoms: `trial`, all batches, `judge`, until it is done.
+
+    Attributes:
+        threshold: the next trial's, or the one that was found.
+        is_done: whether it was found.
+    """
 
     def __init__(self, settings: DictionarySettings) -> None:
         if settings.n_atoms is None:
@@ -75,8 +78,8 @@ class ThresholdSearch:
         self._settings = replace(settings, recipe="published", n_atoms=None)
         self._above: _Point | None = None  # the lowest threshold with too few atoms
         self._below: _Point | None = None  # the highest with too many
-        self._trials = 0
-        self.threshold = settings.threshold or _LEAST
+        self._steps = self._trials = 0
+        self.threshold = max(settings.threshold, _LEAST)
         self.is_done = False
 
     def trial(self, mean: torch.Tensor | None = None) -> Trial:
@@ -89,8 +92,9 @@ class ThresholdSearch:
 
         Raises UserError if no threshold gives so many atoms.
         """
+        if trial.rows < self._wanted * (1 - TOLERANCE):
+            raise self._refused(f"{trial.rows:,} activations can be atoms")
         found = trial.point()
-        self._trials += 1
         if abs(found.atoms - self._wanted) <= TOLERANCE * self._wanted:
             self.is_done = True
             return
@@ -99,26 +103,36 @@ class ThresholdSearch:
         else:
             self._above = found
         low, high = self._below, self._above
-        if low is None and found.threshold <= _LEAST:
-            raise UserError(
-                f"these activations give {found.atoms:,.0f} atoms at most: ask for fewer than {self._wanted:,}, or "
-                "for more tokens"
-            )
-        if low and high and (high.threshold / low.threshold < 1 + _CLOSEST or self._trials >= _MOST_TRIALS):
-            closer = min((low, high), key=lambda each: abs(math.log(max(each.atoms, 0.5) / self._wanted)))
-            self.threshold = closer.threshold
-            self.is_done = True  # the number jumps here, as where activations are equal
+        if low is not None and high is not None:
+            self._trials += 1
+            if high.threshold / low.threshold < 1 + _CLOSEST or self._trials >= _MOST_TRIALS:
+                # The number jumps here, as where many activations are equal: the nearer one is taken.
+                is_nearer = high.atoms >= 1 and self._wanted / high.atoms < low.atoms / self._wanted
+                self.threshold = high.threshold if is_nearer else low.threshold
+                self.is_done = True
+                return
+            self.threshold = self._between(low, high)
             return
-        self.threshold = self._next(found)
+        self._steps += 1
+        if found.threshold <= _LEAST or self._steps >= _MOST_STEPS:
+            raise self._refused(f"a threshold of {found.threshold:.3g} gives {found.atoms:,.0f} atoms")
+        self.threshold = self._beyond(found)
 
-    def _next(self, found: _Point) -> float:
-        low, high = self._below, self._above
-        if low is None or high is None:
-            ratio = (max(found.atoms, 0.5) / self._wanted) ** (1 / _STEEPNESS)
-            ratio = max(ratio, 1.25) if high is None else min(ratio, 0.8)
-            highest = 1.0 if self._settings.error == "relative" else math.inf  # at 1 nothing is over it
-            beyond = (found.threshold + highest) / 2
-            return max(_LEAST, min(found.threshold * ratio, beyond))
+    def _refused(self, why: str) -> UserError:
+        return UserError(f"{why}, and {self._wanted:,} were asked for: ask for other --atoms, or for more tokens")
+
+    def _beyond(self, found: _Point) -> float:
+        """Return a threshold further out than all so far, by larger and larger steps."""
+        factor = (max(found.atoms, 0.5) / self._wanted) ** (1 / _STEEPNESS)
+        least = _STRIDE ** (2 ** (self._steps - 1))
+        if found.atoms < self._wanted:
+            return max(_LEAST, found.threshold * min(factor, 1 / least))
+        raised = found.threshold * min(max(factor, least), 1e12)
+        if self._settings.error == "relative" and raised >= 1:  # above 1 there is nothing
+            return (found.threshold + 1) / 2 if found.threshold < 1 else 2 * found.threshold
+        return raised
+
+    def _between(self, low: _Point, high: _Point) -> float:
         share = math.log(low.atoms / self._wanted) / math.log(low.atoms / max(high.atoms, 0.5))
         share = min(max(share, 0.1), 0.9)
         return low.threshold * (high.threshold / low.threshold) ** share
@@ -127,19 +141,24 @@ class ThresholdSearch:
 def find_threshold(
     settings: DictionarySettings, replay: Callable[[], Iterable[tuple[Any, Any]]], mean: torch.Tensor | None = None
 ) -> float:
-    """Return the threshold that gives `settings.n_atoms` atoms, within 5 %.
+    """Return the threshold that gives `settings.n_atoms` atoms, within 5 % unless the number jumps.
 
     Args:
         settings: the settings; the search begins at their threshold.
         replay: yields all batches from the start at each call.
         mean: [d_model] mean of the activations, for settings with centring.
 
-    Raises UserError if no threshold gives so many.
+    Raises:
+        UserError: no threshold gives so many.
+        ValueError: the batches differ from pass to pass.
     """
-    search = ThresholdSearch(settings)
+    search, rows = ThresholdSearch(settings), None
     while not search.is_done:
         trial = search.trial(mean)
         for activations, sources in replay():
             trial.add(activations, sources)
+        if rows not in (None, trial.rows):
+            raise ValueError(f"the batches had {rows:,} rows and then {trial.rows:,}: give the same at each pass")
+        rows = trial.rows
         search.judge(trial)
     return search.threshold

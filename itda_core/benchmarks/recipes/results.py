@@ -87,7 +87,7 @@ class RecipeRow:
     layer: int
     """The layer."""
     atoms: int
-    """Number of atoms of the published dictionary; the others have as many, within 5 %."""
+    """Number of atoms of each dictionary."""
     l0: int
     """Pursuit steps, for building and evaluation."""
     ce_original: float

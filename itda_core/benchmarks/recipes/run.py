@@ -40,6 +40,8 @@ from itda_core.models.model import Model, load_model
 from itda_core.models.smollm2 import INSTALL_SMOLLM2, smollm2_file
 from itda_core.reports.quality import Measured, Point, paired_differences
 
+_LOWERED = 0.98  # factor of a threshold that gives too few atoms
+
 
 class _Site(NamedTuple):
     """Activations of a site."""
@@ -133,17 +135,27 @@ def _build(site: _Site, atoms: int, l0: int, settings: RecipesBench) -> dict[str
     Random selection depends on the row numbers, so that leaving out the first rows gives another draw.
     """
     built: dict[str, _Built] = {}
+    thresholds = {center: _threshold(site, atoms, l0, center) for center in ("none", "mean")}
     for name in dict.fromkeys(name.removesuffix(REFITTED) for name in settings.names):
         recipe, center = cast(Recipe, name.removesuffix(CENTRED)), "mean" if name.endswith(CENTRED) else "none"
-        how: dict[str, Any] = {"l0": l0, "center": center}
-        greedy = _quietly([(site.x, site.sources)], n_atoms=atoms, **how)
-        how |= {"threshold": greedy.settings.threshold, "max_atoms": len(greedy), "recipe": recipe}
+        threshold = thresholds[center]
+        how: dict[str, Any] = {"l0": l0, "center": center, "recipe": recipe, "threshold": threshold, "max_atoms": atoms}
         draws = range(1 if recipe == "published" else settings.draws)
         parts = [(site.x[draw:], site.sources[draw:]) for draw in draws]
         seconds, first = timed(lambda parts=parts, how=how: _quietly(parts[:1], **how))
         rest = [_quietly([part], **how) for part in parts[1:]]
-        built[name] = _Built([first, *rest], greedy.settings.threshold, seconds)
+        built[name] = _Built([first, *rest], threshold, seconds)
     return built
+
+
+def _threshold(site: _Site, atoms: int, l0: int, center: str) -> float:
+    """Return a threshold that gives `atoms` atoms or a few more, of which the first are then taken."""
+    found = _quietly([(site.x, site.sources)], l0=l0, center=center, n_atoms=atoms)
+    threshold, n = found.settings.threshold, len(found)
+    while n < atoms:
+        threshold *= _LOWERED
+        n = len(_quietly([(site.x, site.sources)], l0=l0, center=center, threshold=threshold, max_atoms=atoms))
+    return threshold
 
 
 def _quietly(batches: list[tuple[torch.Tensor, torch.Tensor]], **how: Any) -> Dictionary:

@@ -49,8 +49,8 @@ CODE_KINDS = {
     "coefficient": np.float32,
 }
 """Columns of codes with their types."""
-FORMAT = 1
-"""Version of the Parquet and safetensors export formats."""
+FORMAT = 2
+"""Latest version of the Parquet and safetensors export formats: 1, or 2 with a mean that is subtracted first."""
 TOKENS_AT_ONCE = 1 << 15
 """Tokens whose codes are in memory at once."""
 
@@ -89,7 +89,7 @@ class Exported:
         """Return the metadata beside its tables, as `external_of` reads it."""
         record = self.record
         return {
-            "format": f"itda {form} {FORMAT}",
+            "format": f"itda {form} {FORMAT if self.dictionary.is_centered else 1}",
             "id": record.id,
             "model": record.model,
             "revision": record.revision,
