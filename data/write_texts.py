@@ -26,7 +26,7 @@ FORMS = (
     "Write a letter to a friend about {}.",
 )
 ASKED = "<|im_start|>user\n{}<|im_end|>\n<|im_start|>assistant\n"
-LONGEST, TOGETHER, SEED = 160, 32, 0
+LONGEST, TOGETHER, SEED = 150, 16, 0
 TEMPERATURE, TOP_P = 0.8, 0.95
 
 

@@ -298,6 +298,6 @@ class BuildState:
     recipe: str = _option("recipe")
     max_atoms: int | None = _option("max_atoms")
     atoms: int | None = _option("atoms")
-    center: str = _option("center")
+    center: str = _option("center", "mean")
     job: str = field(default="", metadata=param("job", text_value))
     """Id of the job that is followed here; empty for none."""

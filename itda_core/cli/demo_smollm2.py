@@ -10,7 +10,7 @@ from itda_core.models.smollm2 import INSTALL_SMOLLM2, smollm2_file
 
 CORPUS = CorpusSettings("docs")
 TOKENS = 20_000
-DICTIONARY = DictionarySettings(l0=20, threshold=0.2)
+DICTIONARY = DictionarySettings(l0=20, n_atoms=2_000, center="mean")
 _LAYERS = (10, 20)
 
 

@@ -83,9 +83,7 @@ def repeatable(batches: Iterable[tuple[Any, Any]]) -> Callable[[], Iterator[tupl
     Those of a generator are stored in a temporary file as they first pass, since it yields them only once. Any other
     iterable has to yield the same batches each time.
     """
-    if iter(batches) is not batches:
-        return lambda: iter(batches)
-    return _Recording(batches)
+    return _Recording(batches) if isinstance(batches, Iterator) else lambda: iter(batches)
 
 
 class _Recording:

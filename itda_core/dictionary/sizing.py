@@ -20,8 +20,9 @@ TOLERANCE = 0.05
 """Accepted deviation from the wanted number of atoms, as a share of it."""
 _STEEPNESS = 1.5  # assumed exponent of the fall before two trials tell it: 1 to 2 on real activations
 _GROWTH = 0.7  # assumed exponent of the number of atoms over the rows, for a trial that stopped
-_LEAST = 1e-12  # threshold below which there is nothing to find
+_LEAST = 1e-30  # threshold below which there is nothing to find
 _STRIDE = 1.25  # least factor of a step without a bracket; doubled in logarithms with every further one
+_LONGEST = 64  # highest power of it
 _MOST_STEPS, _MOST_TRIALS = 24, 16  # without a bracket, and with one
 _CLOSEST = 1e-6  # relative distance of two thresholds between which there is nothing to choose
 
@@ -114,7 +115,7 @@ class ThresholdSearch:
             self.threshold = self._between(low, high)
             return
         self._steps += 1
-        if found.threshold <= _LEAST or self._steps >= _MOST_STEPS:
+        if (high is not None and found.threshold <= _LEAST) or self._steps >= _MOST_STEPS:
             raise self._refused(f"a threshold of {found.threshold:.3g} gives {found.atoms:,.0f} atoms")
         self.threshold = self._beyond(found)
 
@@ -124,12 +125,12 @@ class ThresholdSearch:
     def _beyond(self, found: _Point) -> float:
         """Return a threshold further out than all so far, by larger and larger steps."""
         factor = (max(found.atoms, 0.5) / self._wanted) ** (1 / _STEEPNESS)
-        least = _STRIDE ** (2 ** (self._steps - 1))
+        least = _STRIDE ** min(2 ** (self._steps - 1), _LONGEST)
         if found.atoms < self._wanted:
             return max(_LEAST, found.threshold * min(factor, 1 / least))
         raised = found.threshold * min(max(factor, least), 1e12)
         if self._settings.error == "relative" and raised >= 1:  # above 1 there is nothing
-            return (found.threshold + 1) / 2 if found.threshold < 1 else 2 * found.threshold
+            return (found.threshold + 1) / 2 if found.threshold < 0.99 else max(1.0, 2 * found.threshold - 1)
         return raised
 
     def _between(self, low: _Point, high: _Point) -> float:

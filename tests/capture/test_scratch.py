@@ -1,5 +1,6 @@
 """Activations that are stored for one run: equal to the bit, computed once, and used again after an interruption."""
 
+import errno
 from collections.abc import Iterable, Iterator
 from itertools import islice
 from pathlib import Path
@@ -8,6 +9,7 @@ import pytest
 import torch
 
 from itda_core.build import pipeline
+from itda_core.capture import scratch
 from itda_core.capture.local import Batch, Capture
 from itda_core.capture.scratch import ScratchBatches
 from itda_core.cli.command_line import main
@@ -43,9 +45,9 @@ def equal(found: Iterable[Batch], expected: list[Batch]) -> bool:
 
 def test_every_pass_is_equal_and_the_first_alone_computes(tmp_path: Path) -> None:
     capture, expected = Counted(), list(Counted().batches())
-    scratch = ScratchBatches(capture, tmp_path / "scratch")
+    found = ScratchBatches(capture, tmp_path / "scratch")
     for first in (0, 0, 3, 5):
-        assert equal(scratch.batches(first), expected[first:])
+        assert equal(found.batches(first), expected[first:])
     assert capture.computed == 5
 
 
@@ -59,13 +61,28 @@ def test_an_interrupted_pass_goes_on(tmp_path: Path) -> None:
     assert equal(resumed.batches(), expected) and capture.computed == 3
 
 
+def test_a_disk_that_fills_up_costs_time_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    capture, expected, write = Counted(), list(Counted().batches()), scratch.write_shard
+
+    def full(packed, folder: Path, number: int) -> Path:
+        if number == 3:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        return write(packed, folder, number)
+
+    monkeypatch.setattr(scratch, "write_shard", full)
+    found = ScratchBatches(capture, tmp_path / "scratch")
+    for first in (0, 0, 2):
+        assert equal(found.batches(first), expected[first:])
+    assert capture.computed == 5 + 5 + 3 and not (tmp_path / "scratch").exists()
+
+
 def test_a_stored_batch_that_was_changed_is_refused(tmp_path: Path) -> None:
-    scratch = ScratchBatches(Counted(), tmp_path)
-    assert len(list(scratch.batches())) == 5
+    found = ScratchBatches(Counted(), tmp_path)
+    assert len(list(found.batches())) == 5
     second = sorted(tmp_path.iterdir())[1]
     second.write_bytes(second.read_bytes()[:-1] + b"?")
     with pytest.raises(DamagedError, match="changed"):
-        list(scratch.batches())
+        list(found.batches())
 
 
 @pytest.mark.parametrize("more", [(), ("--center", "mean"), ("--center", "mean", "--atoms", "50")])
@@ -91,10 +108,11 @@ def test_a_build_reads_the_texts_once_if_the_disk_has_room(
     found = {}
     for has_room in (True, False):
         passes.clear()
-        monkeypatch.setattr(pipeline, "fits", lambda size, free, has_room=has_room: has_room)
+        monkeypatch.setattr(pipeline, "fits", lambda *_, has_room=has_room: has_room)
         root = tmp_path / f"library-{has_room}"
         assert main([*build, *more, "--no-map", "--library", str(root)]) == 0
-        (folder,) = (root / "dictionaries").iterdir()  # and nothing is left of the activations
+        (folder,) = (root / "dictionaries").glob("[!.]*")
+        assert [path.name for path in (root / "dictionaries").glob(".*")] == []
         assert {path.name for path in folder.iterdir()} == {"manifest.json", "atoms.safetensors", "index.duckdb"}
         found[has_room] = folder.name, sha256_of(folder / "atoms.safetensors"), len(passes)
     assert found[True][:2] == found[False][:2]

@@ -95,7 +95,7 @@ def test_a_builder_goes_on_to_the_same_dictionary(
     resumed = DictionaryBuilder.resume(SETTINGS, builder.state(), torch.device("cpu"), built.mean)
     resumed.add(activations[250:], sources[250:])
     assert torch.equal(resumed.finish().atoms, built.atoms)
-    with pytest.raises(ValueError, match="give a mean"):
+    with pytest.raises(ValueError, match="needs a mean"):
         DictionaryBuilder(SETTINGS)
 
 
