@@ -27,7 +27,7 @@ FORMS = (
 )
 ASKED = "<|im_start|>user\n{}<|im_end|>\n<|im_start|>assistant\n"
 LONGEST, TOGETHER, SEED = 150, 16, 0
-TEMPERATURE, TOP_P = 0.8, 0.95
+TEMPERATURE, TOP_P, REPETITION = 0.6, 0.9, 1.15
 
 
 def prompts(topics: list[str]) -> list[str]:
@@ -54,7 +54,13 @@ def write_texts(folder: Path) -> None:
     for first in range(0, len(asked), TOGETHER):
         fed = tokenizer(asked[first : first + TOGETHER], return_tensors="pt", padding=True)
         found = model.generate(
-            **fed, max_new_tokens=LONGEST, do_sample=True, temperature=TEMPERATURE, top_p=TOP_P, top_k=0
+            **fed,
+            max_new_tokens=LONGEST,
+            do_sample=True,
+            temperature=TEMPERATURE,
+            top_p=TOP_P,
+            top_k=0,
+            repetition_penalty=REPETITION,
         )
         texts += tokenizer.batch_decode(found[:, fed["input_ids"].shape[1] :], skip_special_tokens=True)
         print(f"{len(texts)} of {len(asked)}", flush=True)

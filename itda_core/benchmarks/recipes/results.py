@@ -47,11 +47,10 @@ class RecipesBench:
 
 
 FULL_RECIPES = RecipesBench(
-    tokens=60_000,
     measured=1_500,
-    sites=tuple((SMOLLM2, layer) for layer in (5, 10, 15, 20, 25)),
-    sizes=tuple((atoms, l0) for atoms in (1_000, 4_000, 16_000) for l0 in (20, 40)),
-    names=(PUBLISHED, "random", PUBLISHED + CENTRED, "random" + CENTRED, "pruned" + CENTRED + REFITTED),
+    sites=((SMOLLM2, 10), (SMOLLM2, 20)),
+    sizes=((1_000, 20), (3_000, 20), (3_000, 40)),
+    names=(PUBLISHED, "random", *(name for name in NAMES if CENTRED in name)),
     draws=1,
 )
 """Settings of `itda bench recipes --full`: a pretrained model."""
