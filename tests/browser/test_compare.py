@@ -1,12 +1,10 @@
 """The Compare page in a browser: choose two in the library, filter by the bar, open a match, go Back."""
 
-import shutil
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from itda_core.cli.command_line import main
 from itda_core.library.library import Library
 from itda_core.queries.pairs import Pair
 from tests.support.browser import CHROMIUM, WAIT, Browser, served
@@ -17,14 +15,6 @@ playwright = pytest.importorskip("playwright.sync_api")
 pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="no chromium here")
 
 LOADED = 120_000  # the first text waits until torch and the models are there
-
-
-@pytest.fixture
-def compared(library: Path, tmp_path: Path) -> Path:
-    root = tmp_path / "library"
-    shutil.copytree(library, root)
-    assert main(["compare", *pair_of(root), "--library", str(root)]) == 0
-    return root
 
 
 def pair_of(root: Path) -> tuple[str, str]:
