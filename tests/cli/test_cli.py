@@ -15,6 +15,7 @@ from itda_core.jobs.read import read_jobs
 from itda_core.library.library import Library
 from itda_core.queries.atoms import Index
 from tests.support.places import MODEL_A
+from tests.support.processes import run_itda
 
 
 @pytest.fixture
@@ -22,13 +23,9 @@ def copy(library: Path, tmp_path: Path) -> Path:
     return Path(shutil.copytree(library, tmp_path / "library"))
 
 
-def run(*arguments: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run([sys.executable, "-m", "itda_core.cli", *arguments], capture_output=True, text=True)
-
-
 def refused(*arguments: str) -> str:
     """The one line that a user's mistake gives."""
-    done = run(*arguments)
+    done = run_itda(*arguments)
     assert done.returncode == 2, done.stderr
     assert done.stdout == ""
     lines = [line for line in re.split(r"[\r\n]+", done.stderr) if line.startswith("itda: ")]
@@ -38,7 +35,7 @@ def refused(*arguments: str) -> str:
 
 
 def test_list_as_json(library: Path) -> None:
-    done = run("list", "--library", str(library), "--json")
+    done = run_itda("list", "--library", str(library), "--json")
     assert done.returncode == 0
     (a1, a3, b3) = json.loads(done.stdout)["dictionaries"]
     assert list(a1) == [
@@ -54,8 +51,8 @@ def test_list_as_json(library: Path) -> None:
 
 
 def test_list_for_people_and_of_nothing(library: Path, tmp_path: Path) -> None:
-    assert run("list", "--library", str(library)).stdout.count("relative error") == 3
-    done = run("list", "--library", str(tmp_path / "none"))
+    assert run_itda("list", "--library", str(library)).stdout.count("relative error") == 3
+    done = run_itda("list", "--library", str(tmp_path / "none"))
     assert done.returncode == 0
     assert "itda demo" in done.stdout
     assert not (tmp_path / "none").exists()
@@ -74,7 +71,7 @@ def test_build_prints_json_alone_and_progress_on_stderr(tmp_path: Path) -> None:
         str(tmp_path / "library"),
         "--json",
     ]
-    done = run(*arguments, *options)
+    done = run_itda(*arguments, *options)
     assert done.returncode == 0, done.stderr
     built = json.loads(done.stdout)["dictionaries"]
     assert [(d["layer"], d["hook"]) for d in built] == [(2, "mlp"), (2, "attn")]
@@ -82,7 +79,7 @@ def test_build_prints_json_alone_and_progress_on_stderr(tmp_path: Path) -> None:
     assert list((tmp_path / "library" / "activations").iterdir())
     # The same command again finds them whole and builds nothing.
     marks = {path: path.stat().st_mtime_ns for path in (tmp_path / "library" / "dictionaries").rglob("*")}
-    assert json.loads(run(*arguments, *options).stdout)["dictionaries"] == built
+    assert json.loads(run_itda(*arguments, *options).stdout)["dictionaries"] == built
     assert marks == {path: path.stat().st_mtime_ns for path in (tmp_path / "library" / "dictionaries").rglob("*")}
 
 
@@ -117,7 +114,7 @@ def test_verify(copy: Path) -> None:
     content = bytearray(index.read_bytes())
     content[len(content) // 2] ^= 1
     index.write_bytes(content)
-    done = run("verify", "--library", str(copy), "--json")
+    done = run_itda("verify", "--library", str(copy), "--json")
     assert done.returncode == 1
     answer = json.loads(done.stdout)
     assert list(answer["problems"]) == [dictionary_id]
@@ -243,11 +240,8 @@ def test_keys_never_reach_a_file_or_the_output(tmp_path: Path) -> None:
     corpus = tmp_path / "corpus.txt"
     corpus.write_text("Some words to read. " * 50)
     keys = {"HF_TOKEN": "hf_secretsecretsecret", "NDIF_API_KEY": "ndif-secretsecret"}
-    done = subprocess.run(
-        [sys.executable, "-m", "itda_core.cli", "build", str(MODEL_A), "--corpus", str(corpus), "--layers", "0",
-         "--no-holdout", "--no-map", "--tokens", "60", "--library", str(tmp_path / "library")],
-        capture_output=True, text=True, env={**os.environ, **keys},
-    )  # fmt: skip
+    options = ["--layers", "0", "--no-holdout", "--no-map", "--tokens", "60", "--library", str(tmp_path / "library")]
+    done = run_itda("build", str(MODEL_A), "--corpus", str(corpus), *options, env={**os.environ, **keys})
     assert done.returncode == 0, done.stderr
     written = b"".join(path.read_bytes() for path in (tmp_path / "library").rglob("*") if path.is_file())
     for key in keys.values():
