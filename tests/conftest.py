@@ -8,7 +8,10 @@ from pydoc_data.topics import topics
 from tests.support.builder import LibraryBuilder
 from tests.support.places import MODEL_A, MODEL_B
 
-if "PYTEST_XDIST_WORKER" in os.environ:  # a core for each worker; read when torch is first imported
+# Read when torch and numba are first imported, here and in what tests start. numba's first parallel loop gives torch as
+# many threads as there are cores; where they wait for each other on cores that others use too, they must not spin.
+os.environ.setdefault("OMP_WAIT_POLICY", "passive")
+if "PYTEST_XDIST_WORKER" in os.environ:  # a core for each worker
     os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import numpy as np
@@ -24,7 +27,8 @@ from tests.support.corpora import write_documents
 pytest_plugins = [
     f"tests.support.{name}"
     for name in (
-        "built_once", "page_fixtures", "quality_fixtures", "shown_pages", "compare_page", "browser", "whole_library",
+        "built_once", "order", "page_fixtures", "quality_fixtures", "shown_pages", "compare_page", "browser",
+        "whole_library",
     )
 ]  # fmt: skip
 

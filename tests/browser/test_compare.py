@@ -12,7 +12,7 @@ from tests.support.page_fixtures import records
 
 playwright = pytest.importorskip("playwright.sync_api")
 
-pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="no chromium here")
+pytestmark = [pytest.mark.slow, pytest.mark.skipif(CHROMIUM is None, reason="no chromium here")]
 
 LOADED = 120_000  # the first text waits until torch and the models are there
 

@@ -9,7 +9,7 @@ import pytest
 from tests.support.browser import CHROMIUM, LINKS_ELSEWHERE, WAIT, Browser, playwright, served
 from tests.support.page_fixtures import records
 
-pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="no chromium here")
+pytestmark = [pytest.mark.slow, pytest.mark.skipif(CHROMIUM is None, reason="no chromium here")]
 
 
 @pytest.mark.parametrize("theme", ["light", "dark"])

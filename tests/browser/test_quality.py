@@ -17,7 +17,7 @@ from tests.support.quality_fixtures import SAE_ID, report, sizes_of, write_sae
 
 playwright = pytest.importorskip("playwright.sync_api")
 
-pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="no chromium here")
+pytestmark = [pytest.mark.slow, pytest.mark.skipif(CHROMIUM is None, reason="no chromium here")]
 
 
 def test_a_point_reaches_its_atoms(

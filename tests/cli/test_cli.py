@@ -58,6 +58,7 @@ def test_list_for_people_and_of_nothing(library: Path, tmp_path: Path) -> None:
     assert not (tmp_path / "none").exists()
 
 
+@pytest.mark.slow
 def test_build_prints_json_alone_and_progress_on_stderr(tmp_path: Path) -> None:
     corpus = tmp_path / "corpus.txt"
     corpus.write_text("The quick brown fox jumps over the lazy dog. " * 20)
@@ -100,6 +101,7 @@ def test_a_text_of_ones_own_is_built_and_measured_as_it_is(
     assert Index(library.index_path(record.id)).atom(0).document_name == "notes.txt, part 1"
 
 
+@pytest.mark.slow
 def test_two_builds_of_the_same_give_the_same_atoms(library: Path, build_library, tmp_path, language_reference) -> None:
     roots = [build_library(tmp_path / name / "library", language_reference, tokens=1500) for name in "ab"]
     (first,), (second,) = (list((root / "dictionaries").iterdir()) for root in roots)
@@ -173,6 +175,7 @@ def test_a_build_without_a_held_out_token_says_what_helps(
     assert not list((tmp_path / "dictionaries").glob("[!.]*"))
 
 
+@pytest.mark.slow
 def test_a_failed_build_keeps_its_reason_for_the_page(tmp_path: Path) -> None:
     refused("build", "/no/such/model", "--layers", "1", "--corpus", "/no/such/text.txt", "--library", str(tmp_path))
     (job,) = read_jobs(tmp_path)
@@ -193,6 +196,7 @@ def test_a_second_builder_of_the_same_is_told(copy: Path) -> None:
     assert "being built by another process" in done.stderr
 
 
+@pytest.mark.slow
 def test_a_damaged_dictionary_is_built_again(tmp_path: Path, build_library, language_reference) -> None:
     root = build_library(tmp_path / "library", language_reference, tokens=1500)
     (folder,) = (root / "dictionaries").iterdir()
@@ -205,6 +209,7 @@ def test_a_damaged_dictionary_is_built_again(tmp_path: Path, build_library, lang
     assert [path.name for path in (root / "dictionaries").iterdir()] == [folder.name]
 
 
+@pytest.mark.slow
 def test_a_threshold_that_admits_nothing_leaves_nothing(tmp_path: Path) -> None:
     corpus = tmp_path / "corpus.txt"
     corpus.write_text("Some words to read. " * 50)
@@ -214,6 +219,7 @@ def test_a_threshold_that_admits_nothing_leaves_nothing(tmp_path: Path) -> None:
     assert not dictionaries.exists() or not list(dictionaries.iterdir())
 
 
+@pytest.mark.slow
 def test_code_of_a_model_is_never_run(tmp_path: Path) -> None:
     model = Path(shutil.copytree(MODEL_A, tmp_path / "model", ignore=shutil.ignore_patterns("checkpoints")))
     config = json.loads((model / "config.json").read_text())
@@ -236,6 +242,7 @@ def test_layers() -> None:
     assert parse_layers("3, 3-4,0") == (0, 3, 4)
 
 
+@pytest.mark.slow
 def test_keys_never_reach_a_file_or_the_output(tmp_path: Path) -> None:
     corpus = tmp_path / "corpus.txt"
     corpus.write_text("Some words to read. " * 50)

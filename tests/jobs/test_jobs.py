@@ -197,6 +197,7 @@ def long_build(tmp_path: Path) -> tuple[Path, list[str]]:
     return tmp_path / "library", ["build", str(MODEL_A), "--corpus", str(corpus), "--no-map", *options]
 
 
+@pytest.mark.slow
 def test_a_running_build_is_listed_and_cancelled(tmp_path: Path) -> None:
     root, arguments = long_build(tmp_path)
     job_id = start_detached(root, arguments)

@@ -197,6 +197,7 @@ def test_a_token_that_is_not_known_or_not_let_in(hub: Hub, tmp_path: Path) -> No
     assert "no Hub model 'tests/private'" in wrong["private"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("offline", "line"),
     [

@@ -107,6 +107,7 @@ def test_a_coder_refuses_what_it_cannot_code() -> None:
     assert empty.decode(empty.encode(torch.zeros(0, 6)), 0).shape == (0, 6)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["topk", "standard"])
 def test_training_is_saelens_own_and_lowers_the_error(kind: str, activations: torch.Tensor) -> None:
     x = activations
@@ -145,6 +146,7 @@ def test_the_same_training_gives_the_same_sae(kind: str, activations: torch.Tens
     assert (few.tokens, few.distinct) == (300, 300)
 
 
+@pytest.mark.slow
 def test_a_standard_sae_is_steered_to_the_l0_wanted(activations: torch.Tensor) -> None:
     settings = SaeSettings(kind="standard", tokens=80_000, batch=100, lr=2e-3)
     for wanted in (4, 12):
