@@ -8,7 +8,10 @@ from pydoc_data.topics import topics
 from tests.support.builder import LibraryBuilder
 from tests.support.places import MODEL_A, MODEL_B
 
-if "PYTEST_XDIST_WORKER" in os.environ:  # a core for each worker; read when torch is first imported
+# Read when torch and numba are first imported, here and in what tests start. numba's first parallel loop gives torch as
+# many threads as there are cores; where they wait for each other on cores that others use too, they must not spin.
+os.environ.setdefault("OMP_WAIT_POLICY", "passive")
+if "PYTEST_XDIST_WORKER" in os.environ:  # a core for each worker
     os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import numpy as np
@@ -18,20 +21,16 @@ import torch
 from itda_core.cli.command_line import main
 from itda_core.common.types import Document
 from itda_core.pursuit import numba_backend
+from tests.support.built_once import BuildOnce
 from tests.support.corpora import write_documents
 
 pytest_plugins = [
     f"tests.support.{name}"
     for name in (
-        "page_fixtures",
-        "quality_fixtures",
-        "shown_pages",
-        "compare_page",
-        "browser",
-        "whole_library",
-        "gguf_files",
+        "built_once", "order", "page_fixtures", "quality_fixtures", "shown_pages", "compare_page", "browser",
+        "whole_library", "gguf_files",
     )
-]
+]  # fmt: skip
 
 
 def _build(root: Path, documents: Iterable[Document], model: Path, layers: str, *more: str) -> Path:
@@ -51,24 +50,33 @@ def language_reference() -> list[Document]:
 def build_library() -> LibraryBuilder:
     """`build_library(root, documents)` builds a small library of these documents at `root`, and returns it.
 
-    The documents are repeated up to ten and more, so that some are held out.
+    The documents are repeated up to ten and more, so that some are held out. A map, which takes longer than all else,
+    is there with `maps=True`.
     """
 
     def build(
-        root: Path, documents: list[Document], layers: str = "3", tokens: int = 3000, model: Path = MODEL_A
+        root: Path,
+        documents: list[Document],
+        layers: str = "3",
+        tokens: int = 3000,
+        model: Path = MODEL_A,
+        maps: bool = False,
     ) -> Path:
         repeated = (documents * 20)[: max(20, len(documents))]
-        return _build(root, repeated, model, layers, "--tokens", str(tokens))
+        return _build(root, repeated, model, layers, "--tokens", str(tokens), *([] if maps else ["--no-map"]))
 
     return build
 
 
 @pytest.fixture(scope="session")
-def library(tmp_path_factory: pytest.TempPathFactory, language_reference: list[Document]) -> Path:
+def library(build_once: BuildOnce, language_reference: list[Document]) -> Path:
     """A library with layers 1 and 3 of model A and layer 3 of model B on one corpus. Copy it before writing to it."""
-    root = tmp_path_factory.mktemp("library") / "library"
-    _build(root, language_reference, MODEL_A, "1,3", "--tokens", "6000")
-    return _build(root, language_reference, MODEL_B, "3", "--tokens", "6000")
+
+    def build(folder: Path) -> None:
+        for model, layers in ((MODEL_A, "1,3"), (MODEL_B, "3")):
+            _build(folder / "library", language_reference, model, layers, "--tokens", "6000")
+
+    return build_once("library", build) / "library"
 
 
 @pytest.fixture(scope="session")

@@ -8,7 +8,6 @@ from urllib.parse import parse_qsl, urlsplit
 
 import pytest
 
-from itda_core.cli.command_line import main
 from itda_core.common.errors import UserError
 from itda_core.jobs.job import running_job
 from itda_core.library.library import Library
@@ -25,15 +24,6 @@ pytestmark = pytest.mark.usefixtures("bars_are_no_strips")
 def opened(root: Path, key: str = "token") -> Pair:
     a, b = (Library(root).index_path(each) for each in pair_of(root))
     return Pair(a, b, key)
-
-
-@pytest.fixture(scope="module")
-def compared(library: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A copy of the library in which layer 3 of the two models was compared."""
-    root = tmp_path_factory.mktemp("compared") / "library"
-    shutil.copytree(library, root)
-    assert main(["compare", *pair_of(root), "--library", str(root)]) == 0
-    return root
 
 
 def test_the_bar_and_the_lists_need_no_job(open_page: OpenPage, library: Path) -> None:

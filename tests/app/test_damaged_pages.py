@@ -131,6 +131,7 @@ for path, params in shown.items():
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("whole_parts", [False, True])
 def test_folders_closed_to_the_reader_leave_every_page_standing(
     opened: Library, monkeypatch: pytest.MonkeyPatch, whole_parts: bool

@@ -8,7 +8,6 @@ from urllib.parse import parse_qsl, urlsplit
 import pytest
 
 from app.format.text import number, share
-from itda_core.cli.command_line import main
 from itda_core.common.files import sha256_of
 from itda_core.common.parquet import write_table
 from itda_core.library.library import Library
@@ -32,15 +31,6 @@ from tests.support.page_fixtures import OpenPage, records
 from tests.support.shown_pages import labels, shown, strips
 
 pytestmark = pytest.mark.usefixtures("bars_are_no_strips")
-
-
-@pytest.fixture(scope="module")
-def transplanted(library: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A copy of the library in which layer 3 of model A was carried over to model B, and nothing was compared."""
-    root = tmp_path_factory.mktemp("transplanted") / "library"
-    shutil.copytree(library, root)
-    assert main(["transplant", *pair_of(root), "--library", str(root)]) == 0
-    return root
 
 
 def lone_atom(root: Path, part: str = "a") -> int:

@@ -27,6 +27,8 @@ from itda_core.similarity.matching import both_ways
 from itda_core.similarity.overlap import rows_of, union_keys
 from tests.support.corpora import write_documents
 
+pytestmark = pytest.mark.slow
+
 SMALL = LayersBench(
     tokens=400, thresholds=(0.3, 0.15), budgets=(60, 150), draws=2, transplant_tokens=300, union_sources=(120,)
 )

@@ -191,6 +191,7 @@ def test_a_peak_that_cannot_be_let_go_is_not_measured(monkeypatch: pytest.Monkey
     assert restart_peak() is None
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not Path("/proc/self/status").is_file(), reason="the system does not tell a process's memory")
 def test_memory_grows_with_what_is_encoded(activations: torch.Tensor) -> None:
     torch.ones(100_000_000).sum()  # 400 MB here, which the measured process must not be blamed for, nor hide behind
@@ -262,6 +263,7 @@ def test_mistakes_on_the_command_line(arguments: list[str], capsys: pytest.Captu
     assert output.err.count("\n") == 1
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("as_json", [True, False])
 def test_the_command(
     as_json: bool, data: Activations, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch

@@ -13,6 +13,7 @@ from itda_core.common.types import Document
 from itda_core.corpus.store import ingest
 
 
+@pytest.mark.slow
 def test_a_small_run(tmp_path: Path, language_reference: list[Document]) -> None:
     texts = tmp_path / "texts"
     texts.mkdir()

@@ -14,7 +14,7 @@ from itda_core.library.library import Library
 from tests.support.browser import CHROMIUM, Browser, served
 
 playwright = pytest.importorskip("playwright.sync_api")
-pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="no chromium here")
+pytestmark = [pytest.mark.slow, pytest.mark.skipif(CHROMIUM is None, reason="no chromium here")]
 PATIENCE = 300_000
 
 

@@ -12,7 +12,7 @@ from itda_core.jobs.read import read_jobs
 from tests.support.browser import ARGUMENTS, CHROMIUM, served
 
 playwright = pytest.importorskip("playwright.sync_api")
-pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="no chromium here")
+pytestmark = [pytest.mark.slow, pytest.mark.skipif(CHROMIUM is None, reason="no chromium here")]
 PATIENCE = 300_000
 
 

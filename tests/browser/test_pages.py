@@ -9,143 +9,151 @@ import pytest
 from tests.support.browser import CHROMIUM, LINKS_ELSEWHERE, WAIT, Browser, playwright, served
 from tests.support.page_fixtures import records
 
-pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="no chromium here")
+pytestmark = [pytest.mark.slow, pytest.mark.skipif(CHROMIUM is None, reason="no chromium here")]
 
 
 @pytest.mark.parametrize("theme", ["light", "dark"])
-def test_a_walk_through_the_pages(library: Path, open_browser: Callable[[str], Browser], theme: str) -> None:
+def test_a_walk_through_the_pages(
+    library: Path, open_browser: Callable[[str], Browser], app_over: Callable[[Path], str], theme: str
+) -> None:
     first = records(library)[0]
     browser = open_browser(theme)
     page = browser.page
-    with served(library) as address:
-        page.goto(address)
-        browser.heading("Library")
-        # A cell of the grid opens its atoms, and Back comes to the grid as it was.
-        page.goto(f"{address}/?measure=atoms")
-        page.locator(".js-plotly-plot .scatterlayer .point").first.click(force=True)
-        page.wait_for_url("**/atoms?d=*")
-        page.go_back()
-        page.wait_for_url("**measure=atoms")
-        browser.heading("Library")
-        # So does a row of the table.
-        page.locator(f"[data-testid=stMain] a.itda-link[href='atoms?d={first.id}']").click()
-        page.wait_for_url(f"**/atoms?d={first.id}")
-        page.locator("[data-testid=stMain] a.itda-link").first.wait_for()
-        page.get_by_label("Search").fill("the")
-        page.get_by_label("Search").press("Enter")
-        page.wait_for_url("**text=the*")
-        listed = page.locator("[data-testid=stMain] a.itda-link[href^='atom?']").first
-        listed.wait_for()
-        page.wait_for_timeout(1000)
-        atom = int(str(listed.get_attribute("href")).rpartition("=")[2])
-        listed.click()
-        browser.heading(f"Atom {atom}")
-        playwright.expect(page.get_by_role("heading", name="Source", exact=True)).to_be_visible()
-        browser.press("Next")
-        browser.heading(f"Atom {atom + 1}")
-        page.keyboard.press("ArrowRight")
-        browser.heading(f"Atom {atom + 2}")
-        page.go_back()
-        browser.heading(f"Atom {atom + 1}")
-        page.reload()
-        browser.heading(f"Atom {atom + 1}")
-        page.go_back()
-        browser.heading(f"Atom {atom}")
-        page.go_back()
-        page.wait_for_url("**text=the*")
-        playwright.expect(page.get_by_label("Search")).to_have_value("the", timeout=WAIT)
-        # The whole document is one click away from a source.
-        page.goto(f"{address}/atom?d={first.id}&a=0")
-        browser.press("Whole document")
-        playwright.expect(page.get_by_role("dialog").locator(".itda-centre")).to_have_count(1, timeout=WAIT)
-        page.set_viewport_size({"width": 420, "height": 800})
-        page.wait_for_timeout(500)
-        assert page.evaluate("document.documentElement.scrollWidth <= window.innerWidth")
+    address = app_over(library)
+    page.goto(address)
+    browser.heading("Library")
+    # A cell of the grid opens its atoms, and Back comes to the grid as it was.
+    page.goto(f"{address}/?measure=atoms")
+    page.locator(".js-plotly-plot .scatterlayer .point").first.click(force=True)
+    page.wait_for_url("**/atoms?d=*")
+    page.go_back()
+    page.wait_for_url("**measure=atoms")
+    browser.heading("Library")
+    # So does a row of the table.
+    page.locator(f"[data-testid=stMain] a.itda-link[href='atoms?d={first.id}']").click()
+    page.wait_for_url(f"**/atoms?d={first.id}")
+    page.locator("[data-testid=stMain] a.itda-link").first.wait_for()
+    page.get_by_label("Search").fill("the")
+    page.get_by_label("Search").press("Enter")
+    page.wait_for_url("**text=the*")
+    listed = page.locator("[data-testid=stMain] a.itda-link[href^='atom?']").first
+    listed.wait_for()
+    page.wait_for_timeout(1000)
+    atom = int(str(listed.get_attribute("href")).rpartition("=")[2])
+    listed.click()
+    browser.heading(f"Atom {atom}")
+    playwright.expect(page.get_by_role("heading", name="Source", exact=True)).to_be_visible()
+    browser.press("Next")
+    browser.heading(f"Atom {atom + 1}")
+    page.keyboard.press("ArrowRight")
+    browser.heading(f"Atom {atom + 2}")
+    page.go_back()
+    browser.heading(f"Atom {atom + 1}")
+    page.reload()
+    browser.heading(f"Atom {atom + 1}")
+    page.go_back()
+    browser.heading(f"Atom {atom}")
+    page.go_back()
+    page.wait_for_url("**text=the*")
+    playwright.expect(page.get_by_label("Search")).to_have_value("the", timeout=WAIT)
+    # The whole document is one click away from a source.
+    page.goto(f"{address}/atom?d={first.id}&a=0")
+    browser.press("Whole document")
+    playwright.expect(page.get_by_role("dialog").locator(".itda-centre")).to_have_count(1, timeout=WAIT)
+    page.set_viewport_size({"width": 420, "height": 800})
+    page.wait_for_timeout(500)
+    assert page.evaluate("document.documentElement.scrollWidth <= window.innerWidth")
     assert browser.outside == []
     assert browser.errors == []
 
 
-def test_a_selection_on_the_map_filters_the_list(library: Path, open_browser: Callable[[str], Browser]) -> None:
+def test_a_selection_on_the_map_filters_the_list(
+    library: Path, open_browser: Callable[[str], Browser], app_over: Callable[[Path], str]
+) -> None:
     first = records(library)[0]
     browser = open_browser("light")
     page = browser.page
-    with served(library) as address:
-        page.goto(f"{address}/atoms?d={first.id}&pointer=circle")
-        area = page.locator(".js-plotly-plot .nsewdrag").first
-        area.wait_for()
-        page.wait_for_timeout(1500)
-        box = area.bounding_box()
-        assert box is not None
-        corners = [(0.02, 0.02), (0.5, 0.02), (0.5, 0.98), (0.02, 0.98), (0.02, 0.03)]
-        places = [(box["x"] + box["width"] * x, box["y"] + box["height"] * y) for x, y in corners]
-        page.mouse.move(*places[0])
-        page.mouse.down()
-        for place in places[1:]:
-            page.mouse.move(*place, steps=8)
-        page.mouse.up()
-        page.wait_for_url("**region=*")
-        everything = f"{first.n_atoms:,} of {first.n_atoms:,} atoms"
-        playwright.expect(page.get_by_text(f"of {first.n_atoms:,} atoms")).not_to_have_text(everything, timeout=WAIT)
-        kept = page.get_by_text(f"of {first.n_atoms:,} atoms").inner_text()
-        page.reload()
-        playwright.expect(page.get_by_text(kept, exact=True)).to_be_visible(timeout=WAIT)
+    address = app_over(library)
+    page.goto(f"{address}/atoms?d={first.id}&pointer=circle")
+    area = page.locator(".js-plotly-plot .nsewdrag").first
+    area.wait_for()
+    page.wait_for_timeout(1500)
+    box = area.bounding_box()
+    assert box is not None
+    corners = [(0.02, 0.02), (0.5, 0.02), (0.5, 0.98), (0.02, 0.98), (0.02, 0.03)]
+    places = [(box["x"] + box["width"] * x, box["y"] + box["height"] * y) for x, y in corners]
+    page.mouse.move(*places[0])
+    page.mouse.down()
+    for place in places[1:]:
+        page.mouse.move(*place, steps=8)
+    page.mouse.up()
+    page.wait_for_url("**region=*")
+    everything = f"{first.n_atoms:,} of {first.n_atoms:,} atoms"
+    playwright.expect(page.get_by_text(f"of {first.n_atoms:,} atoms")).not_to_have_text(everything, timeout=WAIT)
+    kept = page.get_by_text(f"of {first.n_atoms:,} atoms").inner_text()
+    page.reload()
+    playwright.expect(page.get_by_text(kept, exact=True)).to_be_visible(timeout=WAIT)
     assert browser.outside == []
 
 
-def test_links_to_dictionaries_are_steps_of_the_history(library: Path, open_browser: Callable[[str], Browser]) -> None:
+def test_links_to_dictionaries_are_steps_of_the_history(
+    library: Path, open_browser: Callable[[str], Browser], app_over: Callable[[Path], str]
+) -> None:
     first, second = records(library)[:2]
     page = open_browser("light").page
-    with served(library) as address:
-        # To the page that is open already, for another dictionary.
-        filtered, other = f"{address}/atoms?d={first.id}&text=value", f"{address}/atoms?d={second.id}"
-        page.goto(filtered)
-        side = page.locator("[data-testid=stSidebar]")
-        side.locator(f"a[aria-current][href='atoms?d={first.id}']").wait_for()
-        page.get_by_text("Others", exact=True).click()
-        side.locator(f"a[href='atoms?d={second.id}']").click()
-        page.wait_for_url(other)
-        side.locator(f"a[aria-current][href='atoms?d={second.id}']").wait_for()
-        page.reload()
-        playwright.expect(page.get_by_text(f"of {second.n_atoms:,} atoms")).to_be_visible(timeout=WAIT)
-        assert page.url == other
-        page.go_back()
-        page.wait_for_url(filtered)
-        playwright.expect(page.get_by_label("Search")).to_have_value("value", timeout=WAIT)
-        page.goto(address)
-        # Enter on a row works although text is selected elsewhere.
-        row = page.locator(f"[data-testid=stMain] a.itda-link[href='atoms?d={first.id}']")
-        row.wait_for()
-        page.wait_for_timeout(1500)
-        page.evaluate("getSelection().selectAllChildren(document.querySelector('h1'))")
-        row.focus()
-        page.keyboard.press("Enter")
-        page.wait_for_url(f"**/atoms?d={first.id}")
+    address = app_over(library)
+    # To the page that is open already, for another dictionary.
+    filtered, other = f"{address}/atoms?d={first.id}&text=value", f"{address}/atoms?d={second.id}"
+    page.goto(filtered)
+    side = page.locator("[data-testid=stSidebar]")
+    side.locator(f"a[aria-current][href='atoms?d={first.id}']").wait_for()
+    page.get_by_text("Others", exact=True).click()
+    side.locator(f"a[href='atoms?d={second.id}']").click()
+    page.wait_for_url(other)
+    side.locator(f"a[aria-current][href='atoms?d={second.id}']").wait_for()
+    page.reload()
+    playwright.expect(page.get_by_text(f"of {second.n_atoms:,} atoms")).to_be_visible(timeout=WAIT)
+    assert page.url == other
+    page.go_back()
+    page.wait_for_url(filtered)
+    playwright.expect(page.get_by_label("Search")).to_have_value("value", timeout=WAIT)
+    page.goto(address)
+    # Enter on a row works although text is selected elsewhere.
+    row = page.locator(f"[data-testid=stMain] a.itda-link[href='atoms?d={first.id}']")
+    row.wait_for()
+    page.wait_for_timeout(1500)
+    page.evaluate("getSelection().selectAllChildren(document.querySelector('h1'))")
+    row.focus()
+    page.keyboard.press("Enter")
+    page.wait_for_url(f"**/atoms?d={first.id}")
 
 
-def test_hostile_text_stays_text(hostile: Path, open_browser: Callable[[str], Browser]) -> None:
+def test_hostile_text_stays_text(
+    hostile: Path, open_browser: Callable[[str], Browser], app_over: Callable[[Path], str]
+) -> None:
     record = records(hostile)[0]
     browser = open_browser("light")
     page = browser.page
-    with served(hostile) as address:
-        for path in (
-            "/",
-            f"/atoms?d={record.id}",
-            f"/atoms?d={record.id}&scope=context&text=%3Cimg%20src%3Dx%20onerror%3D'window.hacked%3D1'%3E",
-            "/atoms?d=![x](http://outside.invalid/d.png)",
-            *(f"/atom?d={record.id}&a={a}" for a in range(0, min(record.n_atoms, 40), 8)),
-        ):
-            page.goto(address + path)
-            page.locator("h1, [data-testid=stAlert]").first.wait_for()
-            page.wait_for_timeout(1500)
-            assert page.evaluate("window.hacked") is None
-            assert page.locator("[data-testid=stMain] img, [data-testid=stMain] iframe, .katex").count() == 0
-            assert page.evaluate(LINKS_ELSEWHERE) == 0
-            shown = page.locator("[data-testid=stMain]").inner_text()
-            assert not any(character in shown for character in "\x01\x1b\u200b\u202e\u2066")
-        browser.press("Whole document")
-        page.get_by_role("dialog").locator(".itda-centre").wait_for()
+    address = app_over(hostile)
+    for path in (
+        "/",
+        f"/atoms?d={record.id}",
+        f"/atoms?d={record.id}&scope=context&text=%3Cimg%20src%3Dx%20onerror%3D'window.hacked%3D1'%3E",
+        "/atoms?d=![x](http://outside.invalid/d.png)",
+        *(f"/atom?d={record.id}&a={a}" for a in range(0, min(record.n_atoms, 40), 8)),
+    ):
+        page.goto(address + path)
+        page.locator("h1, [data-testid=stAlert]").first.wait_for()
+        browser.settle()
         assert page.evaluate("window.hacked") is None
+        assert page.locator("[data-testid=stMain] img, [data-testid=stMain] iframe, .katex").count() == 0
         assert page.evaluate(LINKS_ELSEWHERE) == 0
+        shown = page.locator("[data-testid=stMain]").inner_text()
+        assert not any(character in shown for character in "\x01\x1b\u200b\u202e\u2066")
+    browser.press("Whole document")
+    page.get_by_role("dialog").locator(".itda-centre").wait_for()
+    assert page.evaluate("window.hacked") is None
+    assert page.evaluate(LINKS_ELSEWHERE) == 0
     assert browser.outside == []
     assert browser.errors == []
 
@@ -153,32 +161,32 @@ def test_hostile_text_stays_text(hostile: Path, open_browser: Callable[[str], Br
 REFUSALS = "window.refused = []; addEventListener('securitypolicyviolation', (event) => refused.push(event.blockedURI))"
 
 
-def test_every_page_keeps_to_the_policy_that_confines_it(library: Path, open_browser: Callable[[str], Browser]) -> None:
+def test_every_page_keeps_to_the_policy_that_confines_it(
+    library: Path, open_browser: Callable[[str], Browser], app_over: Callable[[Path], str]
+) -> None:
     first, second = (record.id for record in records(library) if record.site.layer == 3)
     browser = open_browser("light")
     page = browser.page
     page.add_init_script(REFUSALS)
-    with served(library) as address:
-        for path, heading in (
-            ("/", "Library"),
-            (f"/atoms?d={first}", "docs-a · layer 3 resid"),
-            (f"/atom?d={first}&a=0", "Atom 0"),
-            (f"/compare?d={first}&e={second}", "Compare"),
-            (f"/similarity?d={first}&e={second}", "Similarity"),
-            (f"/quality?d={first}", "How good is this dictionary?"),
-            ("/build", "Build"),
-            (f"/decompose?d={first}&text=A+list+of+modules", "Decompose a text"),
-        ):
-            page.goto(address + path)
-            browser.heading(heading)
-            page.locator("[data-testid=stApp][data-test-script-state=notRunning]").wait_for(timeout=6 * WAIT)
-            assert page.evaluate("refused") == []
-        assert browser.errors == []
-        # What gets past everything else still reaches nobody.
-        page.evaluate(
-            "new Image().src = 'http://outside.invalid/x.png'; fetch('http://outside.invalid/y').catch(() => 0)"
-        )
-        page.wait_for_function("refused.length >= 2")
+    address = app_over(library)
+    for path, heading in (
+        ("/", "Library"),
+        (f"/atoms?d={first}", "docs-a · layer 3 resid"),
+        (f"/atom?d={first}&a=0", "Atom 0"),
+        (f"/compare?d={first}&e={second}", "Compare"),
+        (f"/similarity?d={first}&e={second}", "Similarity"),
+        (f"/quality?d={first}", "How good is this dictionary?"),
+        ("/build", "Build"),
+        (f"/decompose?d={first}&text=A+list+of+modules", "Decompose a text"),
+    ):
+        page.goto(address + path)
+        browser.heading(heading)
+        page.locator("[data-testid=stApp][data-test-script-state=notRunning]").wait_for(timeout=6 * WAIT)
+        assert page.evaluate("refused") == []
+    assert browser.errors == []
+    # What gets past everything else still reaches nobody.
+    page.evaluate("new Image().src = 'http://outside.invalid/x.png'; fetch('http://outside.invalid/y').catch(() => 0)")
+    page.wait_for_function("refused.length >= 2")
 
 
 def test_a_library_that_goes_away_under_a_page_is_said_in_a_line(

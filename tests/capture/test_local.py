@@ -93,6 +93,7 @@ def test_a_layer_or_context_that_the_model_does_not_have_is_refused(model: Model
         list(capture(model, documents, [Site(0)], context=129))
 
 
+@pytest.mark.slow
 def test_memory_is_freed_after_each_batch(model: Model, documents: list[Document]) -> None:
     def tensors() -> int:
         return sum(isinstance(thing, torch.Tensor) for thing in gc.get_objects())

@@ -7,13 +7,13 @@ process of its own the one that runs the model.
 import json
 import os
 import shutil
-import signal
 import socket
 import subprocess
 import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +23,7 @@ import pytest
 from itda_core.common.types import Document
 from tests.support.hub_server import serve
 from tests.support.places import MODEL_A, REPOSITORY
+from tests.support.processes import run_python, start_python
 
 NAME, KEY = "tests/docs-a", "a-key-that-nobody-may-see"
 SERVER = REPOSITORY / "tests" / "support" / "ndif_server.py"
@@ -93,18 +94,10 @@ class Far:
         self._environment = hub.environment(folder / "cache", NDIF_HOST=self.url, NDIF_API_KEY=f"{KEY}\n")
 
     def run(self, program: str, *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
-        return subprocess.run(
-            [sys.executable, "-c", program, *arguments],
-            capture_output=True,
-            text=True,
-            env={**self._environment, **environment},
-        )
+        return run_python(program, *arguments, env={**self._environment, **environment})
 
-    def start(self, program: str, *arguments: str) -> subprocess.Popen:
-        devnull = subprocess.DEVNULL
-        return subprocess.Popen(
-            [sys.executable, "-c", program, *arguments], stdout=devnull, stderr=devnull, env=self._environment
-        )
+    def start(self, program: str, *arguments: str) -> BaseProcess:
+        return start_python(program, *arguments, env=self._environment)
 
     def build(self, library: Path, *more: str) -> tuple[str, ...]:
         arguments = ("build", NAME, "--remote", "--corpus", str(self.corpus), "--layers", "1,3", "--tokens", "4000")
@@ -214,11 +207,11 @@ def test_after_a_crash_jobs_are_asked_for_again_and_not_run_again(far: Far, tmp_
     killed = far.start(BUILD, *far.build(tmp_path))
     ledger = None
     while ledger is None or len(json.loads(ledger.read_text())) < 3:
-        assert killed.poll() is None
+        assert killed.is_alive()
         time.sleep(0.01)
         ledger = next(tmp_path.glob("activations/*/jobs.json"), None)
-    killed.send_signal(signal.SIGKILL)
-    killed.wait()
+    killed.kill()
+    killed.join()
     done = far.run(BUILD, *far.build(tmp_path))
     assert done.returncode == 0, done.stderr
     shards = len(list(tmp_path.glob("activations/*/shard-*")))

@@ -15,6 +15,7 @@ from itda_core.jobs.read import read_jobs
 from itda_core.library.library import Library
 from itda_core.queries.atoms import Index
 from tests.support.places import MODEL_A
+from tests.support.processes import run_itda
 
 
 @pytest.fixture
@@ -22,13 +23,9 @@ def copy(library: Path, tmp_path: Path) -> Path:
     return Path(shutil.copytree(library, tmp_path / "library"))
 
 
-def run(*arguments: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run([sys.executable, "-m", "itda_core.cli", *arguments], capture_output=True, text=True)
-
-
 def refused(*arguments: str) -> str:
     """The one line that a user's mistake gives."""
-    done = run(*arguments)
+    done = run_itda(*arguments)
     assert done.returncode == 2, done.stderr
     assert done.stdout == ""
     lines = [line for line in re.split(r"[\r\n]+", done.stderr) if line.startswith("itda: ")]
@@ -38,7 +35,7 @@ def refused(*arguments: str) -> str:
 
 
 def test_list_as_json(library: Path) -> None:
-    done = run("list", "--library", str(library), "--json")
+    done = run_itda("list", "--library", str(library), "--json")
     assert done.returncode == 0
     (a1, a3, b3) = json.loads(done.stdout)["dictionaries"]
     assert list(a1) == [
@@ -55,13 +52,14 @@ def test_list_as_json(library: Path) -> None:
 
 
 def test_list_for_people_and_of_nothing(library: Path, tmp_path: Path) -> None:
-    assert run("list", "--library", str(library)).stdout.count("relative error") == 3
-    done = run("list", "--library", str(tmp_path / "none"))
+    assert run_itda("list", "--library", str(library)).stdout.count("relative error") == 3
+    done = run_itda("list", "--library", str(tmp_path / "none"))
     assert done.returncode == 0
     assert "itda demo" in done.stdout
     assert not (tmp_path / "none").exists()
 
 
+@pytest.mark.slow
 def test_build_prints_json_alone_and_progress_on_stderr(tmp_path: Path) -> None:
     corpus = tmp_path / "corpus.txt"
     corpus.write_text("The quick brown fox jumps over the lazy dog. " * 20)
@@ -75,7 +73,7 @@ def test_build_prints_json_alone_and_progress_on_stderr(tmp_path: Path) -> None:
         str(tmp_path / "library"),
         "--json",
     ]
-    done = run(*arguments, *options)
+    done = run_itda(*arguments, *options)
     assert done.returncode == 0, done.stderr
     built = json.loads(done.stdout)["dictionaries"]
     assert [(d["layer"], d["hook"]) for d in built] == [(2, "mlp"), (2, "attn")]
@@ -83,7 +81,7 @@ def test_build_prints_json_alone_and_progress_on_stderr(tmp_path: Path) -> None:
     assert list((tmp_path / "library" / "activations").iterdir())
     # The same command again finds them whole and builds nothing.
     marks = {path: path.stat().st_mtime_ns for path in (tmp_path / "library" / "dictionaries").rglob("*")}
-    assert json.loads(run(*arguments, *options).stdout)["dictionaries"] == built
+    assert json.loads(run_itda(*arguments, *options).stdout)["dictionaries"] == built
     assert marks == {path: path.stat().st_mtime_ns for path in (tmp_path / "library" / "dictionaries").rglob("*")}
 
 
@@ -104,6 +102,7 @@ def test_a_text_of_ones_own_is_built_and_measured_as_it_is(
     assert Index(library.index_path(record.id)).atom(0).document_name == "notes.txt, part 1"
 
 
+@pytest.mark.slow
 def test_two_builds_of_the_same_give_the_same_atoms(library: Path, build_library, tmp_path, language_reference) -> None:
     roots = [build_library(tmp_path / name / "library", language_reference, tokens=1500) for name in "ab"]
     (first,), (second,) = (list((root / "dictionaries").iterdir()) for root in roots)
@@ -118,7 +117,7 @@ def test_verify(copy: Path) -> None:
     content = bytearray(index.read_bytes())
     content[len(content) // 2] ^= 1
     index.write_bytes(content)
-    done = run("verify", "--library", str(copy), "--json")
+    done = run_itda("verify", "--library", str(copy), "--json")
     assert done.returncode == 1
     answer = json.loads(done.stdout)
     assert list(answer["problems"]) == [dictionary_id]
@@ -177,6 +176,7 @@ def test_a_build_without_a_held_out_token_says_what_helps(
     assert not list((tmp_path / "dictionaries").glob("[!.]*"))
 
 
+@pytest.mark.slow
 def test_a_failed_build_keeps_its_reason_for_the_page(tmp_path: Path) -> None:
     refused("build", "/no/such/model", "--layers", "1", "--corpus", "/no/such/text.txt", "--library", str(tmp_path))
     (job,) = read_jobs(tmp_path)
@@ -197,6 +197,7 @@ def test_a_second_builder_of_the_same_is_told(copy: Path) -> None:
     assert "being built by another process" in done.stderr
 
 
+@pytest.mark.slow
 def test_a_damaged_dictionary_is_built_again(tmp_path: Path, build_library, language_reference) -> None:
     root = build_library(tmp_path / "library", language_reference, tokens=1500)
     (folder,) = (root / "dictionaries").iterdir()
@@ -209,6 +210,7 @@ def test_a_damaged_dictionary_is_built_again(tmp_path: Path, build_library, lang
     assert [path.name for path in (root / "dictionaries").iterdir()] == [folder.name]
 
 
+@pytest.mark.slow
 def test_a_threshold_that_admits_nothing_leaves_nothing(tmp_path: Path) -> None:
     corpus = tmp_path / "corpus.txt"
     corpus.write_text("Some words to read. " * 50)
@@ -218,6 +220,7 @@ def test_a_threshold_that_admits_nothing_leaves_nothing(tmp_path: Path) -> None:
     assert not dictionaries.exists() or not list(dictionaries.iterdir())
 
 
+@pytest.mark.slow
 def test_code_of_a_model_is_never_run(tmp_path: Path) -> None:
     model = Path(shutil.copytree(MODEL_A, tmp_path / "model", ignore=shutil.ignore_patterns("checkpoints")))
     config = json.loads((model / "config.json").read_text())
@@ -240,15 +243,13 @@ def test_layers() -> None:
     assert parse_layers("3, 3-4,0") == (0, 3, 4)
 
 
+@pytest.mark.slow
 def test_keys_never_reach_a_file_or_the_output(tmp_path: Path) -> None:
     corpus = tmp_path / "corpus.txt"
     corpus.write_text("Some words to read. " * 50)
     keys = {"HF_TOKEN": "hf_secretsecretsecret", "NDIF_API_KEY": "ndif-secretsecret"}
-    done = subprocess.run(
-        [sys.executable, "-m", "itda_core.cli", "build", str(MODEL_A), "--corpus", str(corpus), "--layers", "0",
-         "--no-holdout", "--no-map", "--tokens", "60", "--library", str(tmp_path / "library")],
-        capture_output=True, text=True, env={**os.environ, **keys},
-    )  # fmt: skip
+    options = ["--layers", "0", "--no-holdout", "--no-map", "--tokens", "60", "--library", str(tmp_path / "library")]
+    done = run_itda("build", str(MODEL_A), "--corpus", str(corpus), *options, env={**os.environ, **keys})
     assert done.returncode == 0, done.stderr
     written = b"".join(path.read_bytes() for path in (tmp_path / "library").rglob("*") if path.is_file())
     for key in keys.values():

@@ -555,6 +555,7 @@ def test_comparing_many_tokens_stays_within_its_memory(tmp_path: Path, monkeypat
     assert np.array_equal(sources_of(places.key), np.stack(np.divmod(np.arange(1_200_000), 120), 1))
 
 
+@pytest.mark.slow
 def test_the_measure_of_comparing_at_full_size_runs_at_a_small_one(tmp_path: Path) -> None:
     sizes = ["--atoms", "200", "--tokens", "5000", "--l0", "4"]
     done = subprocess.run(

@@ -239,20 +239,10 @@ def of_layer_3(root: Path) -> tuple[DictionaryManifest, DictionaryManifest]:
     return a, b
 
 
-@pytest.fixture(scope="module")
-def done(library: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A copy of the library in which layer 3 of model A was carried over to model B."""
-    root = tmp_path_factory.mktemp("transplanted") / "library"
-    shutil.copytree(library, root)
-    a, b = of_layer_3(root)
-    assert main(["transplant", a.id, b.id, "--library", str(root)]) == 0
-    return root
-
-
 def test_itda_transplant_carries_every_atom_over(
-    done: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+    transplanted: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    here, (a, b) = Library(done), of_layer_3(done)
+    here, (a, b) = Library(transplanted), of_layer_3(transplanted)
     found = read_transplant(here, a, b)
     assert found is not None
     assert read_transplant(here, b, a) is None  # the other direction is another
@@ -264,10 +254,10 @@ def test_itda_transplant_carries_every_atom_over(
     assert found.atoms["fires_a"].tolist() == (fires - 1).tolist()  # all tokens are common; without the source
     # What is there is read, not measured again; and --json prints it.
     monkeypatch.setattr(transplant, "_write", lambda *_: pytest.fail("measured again"))
-    assert main(["transplant", a.id, b.id, "--json", "--library", str(done)]) == 0
+    assert main(["transplant", a.id, b.id, "--json", "--library", str(transplanted)]) == 0
     said = json.loads(capsys.readouterr().out)
     assert (said["a"], said["b"], said["atoms"], said["key"]) == (a.id, b.id, a.n_atoms, "token")
-    assert main(["transplant", a.id, b.id, "--library", str(done)]) == 0
+    assert main(["transplant", a.id, b.id, "--library", str(transplanted)]) == 0
     printed = capsys.readouterr().out
     assert f"{a.n_atoms:,} of A's {a.n_atoms:,} atoms have a transplant" in printed
     # The median is over those of which both fire, and says so.
@@ -438,9 +428,9 @@ def broken_in(folder: Path) -> Iterator[None]:
         restore()
 
 
-def test_a_damaged_transplant_is_refused_with_one_line(done: Path, tmp_path: Path) -> None:
+def test_a_damaged_transplant_is_refused_with_one_line(transplanted: Path, tmp_path: Path) -> None:
     root = tmp_path / "library"
-    shutil.copytree(done, root)
+    shutil.copytree(transplanted, root)
     here, (a, b) = Library(root), of_layer_3(root)
     ways = 0
     for _ in broken_in(folder_of(here, a, b)):
@@ -457,9 +447,9 @@ def test_a_damaged_transplant_is_refused_with_one_line(done: Path, tmp_path: Pat
     assert read_transplant(here, a, b) is not None
 
 
-def test_itda_verify_checks_transplants(done: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_itda_verify_checks_transplants(transplanted: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     root = tmp_path / "library"
-    shutil.copytree(done, root)
+    shutil.copytree(transplanted, root)
     here, (a, b) = Library(root), of_layer_3(root)
     folder = folder_of(here, a, b)
     assert not (folder / "comparison.json").exists()
@@ -509,9 +499,9 @@ def with_hashes(folder: Path) -> None:
     summary.write_text(json.dumps(said | {"files": hashes}))
 
 
-def test_values_that_cannot_be_are_refused(done: Path, tmp_path: Path) -> None:
+def test_values_that_cannot_be_are_refused(transplanted: Path, tmp_path: Path) -> None:
     root = tmp_path / "library"
-    shutil.copytree(done, root)
+    shutil.copytree(transplanted, root)
     here, (a, b) = Library(root), of_layer_3(root)
     folder = folder_of(here, a, b)
     kept = read_transplant(here, a, b)
@@ -541,9 +531,9 @@ def test_values_that_cannot_be_are_refused(done: Path, tmp_path: Path) -> None:
     assert read_transplant(here, a, b) is not None
 
 
-def test_tables_of_other_kinds_and_sizes_are_refused_unread(done: Path, tmp_path: Path) -> None:
+def test_tables_of_other_kinds_and_sizes_are_refused_unread(transplanted: Path, tmp_path: Path) -> None:
     root = tmp_path / "library"
-    shutil.copytree(done, root)
+    shutil.copytree(transplanted, root)
     here, (a, b) = Library(root), of_layer_3(root)
     folder = folder_of(here, a, b)
     path = folder / kept_transplant.ATOMS_FILE
@@ -603,7 +593,7 @@ def test_progress_ends_where_its_total_is(tmp_path: Path, pieces: int) -> None:
 
 
 def test_a_process_that_waited_for_the_lock_reads_what_the_other_found(
-    done: Path, library: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    transplanted: Path, library: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     root = tmp_path / "library"
     shutil.copytree(library, root)
@@ -612,7 +602,7 @@ def test_a_process_that_waited_for_the_lock_reads_what_the_other_found(
     @contextmanager
     def taken(*_: object) -> Iterator[None]:
         """The lock, just given back by one that has finished."""
-        shutil.copytree(done / "comparisons", root / "comparisons")
+        shutil.copytree(transplanted / "comparisons", root / "comparisons")
         yield
 
     monkeypatch.setattr(transplant, "build_lock", taken)

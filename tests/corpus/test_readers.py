@@ -18,6 +18,7 @@ from itda_core.corpus import readers
 from itda_core.corpus.readers import HUB_DOCUMENTS, read_documents
 from tests.support.corpora import read, refusal, unicode_text, write, write_parquet
 from tests.support.hub_server import UNKNOWN_TOKEN, hub_environment, serve
+from tests.support.processes import run_python
 
 
 def test_the_module_loads_neither_torch_nor_the_libraries_of_formats():
@@ -264,9 +265,7 @@ TOKEN = "hf_the_right_token"
 
 
 def read_in_process(environment, cases):
-    done = subprocess.run(
-        [sys.executable, "-c", READ_ALL, json.dumps(cases)], env=environment, capture_output=True, text=True
-    )
+    done = run_python(READ_ALL, json.dumps(cases), env=environment)
     assert done.returncode == 0, done.stderr
     assert "hf_" not in done.stdout + done.stderr
     return json.loads(done.stdout)

@@ -105,6 +105,7 @@ def test_the_held_out_error_is_that_of_the_build(library: Path, tmp_path: Path) 
     assert point.measured["relative_error"].value == pytest.approx(record.relative_error, rel=1e-5)
 
 
+@pytest.mark.slow
 def test_random_atoms_come_from_what_the_dictionary_was_built_from(done: Path, report: Quality) -> None:
     record = of_layer_3(done)
     with job_of(done) as job:

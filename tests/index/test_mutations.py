@@ -152,6 +152,7 @@ def test_a_sound_index_answers_everything(sound: Path) -> None:
     Index(paths[0]).check()
 
 
+@pytest.mark.slow
 def test_a_mutated_index_answers_or_says_that_it_is_damaged(copies: Callable[[], Path]) -> None:
     draw = random.Random(15)
     refused = 0
@@ -216,6 +217,7 @@ VISITS = {
 }
 
 
+@pytest.mark.slow
 def test_pages_over_a_mutated_index_or_map_show_one_line(
     copies: Callable[[], Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:

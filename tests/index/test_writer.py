@@ -105,6 +105,7 @@ def check_staged(staging: Path, folder: Path) -> int:
     return batches
 
 
+@pytest.mark.slow
 def test_a_killed_process_loses_at_most_the_batch_it_was_adding(tmp_path: Path) -> None:
     staging = tmp_path / "staging.duckdb"
     code = f"""

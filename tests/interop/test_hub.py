@@ -4,7 +4,6 @@ import hashlib
 import json
 import shutil
 import subprocess
-import sys
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -22,6 +21,7 @@ from itda_core.reports.quality import Measured, Point, Quality, Series, write_qu
 from tests.support.corpora import write_documents
 from tests.support.hub_server import UNKNOWN_TOKEN, Hub, hub_environment, serve
 from tests.support.places import MODEL_A
+from tests.support.processes import run_itda
 from tests.support.small_library import spoil_atoms, write_library
 
 WRITER, READER = "hf_writer", "hf_reader"
@@ -68,12 +68,8 @@ def hub(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Hub]:
 
 def run(hub: Hub | dict[str, str], home: Path, *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
     settings = {"HF_HUB_DISABLE_XET": "1", **environment}  # the loopback Hub speaks LFS
-    done = subprocess.run(
-        [sys.executable, "-m", "itda_core.cli", *arguments],
-        capture_output=True,
-        text=True,
-        env=hub.environment(home / "cache", **settings) if isinstance(hub, Hub) else {**hub, **settings},
-    )
+    env = hub.environment(home / "cache", **settings) if isinstance(hub, Hub) else {**hub, **settings}
+    done = run_itda(*arguments, env=env)
     assert "Traceback" not in done.stderr, done.stderr
     assert not [token for token in TOKENS if token in done.stdout + done.stderr]
     return done

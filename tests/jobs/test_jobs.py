@@ -21,6 +21,7 @@ from itda_core.jobs.job import running_job
 from itda_core.jobs.read import read_jobs, read_log
 from itda_core.jobs.state import UNREADABLE, JobState, read_state
 from tests.support.places import MODEL_A
+from tests.support.processes import run_itda
 
 
 def wait_for(condition, seconds: float = 60):
@@ -187,10 +188,6 @@ def waiting_job(root: Path, before: str = "pass") -> tuple[subprocess.Popen, Job
     return process, found[0]
 
 
-def cli(*arguments: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run([sys.executable, "-m", "itda_core.cli", *arguments], capture_output=True, text=True)
-
-
 def is_running(pid: int) -> bool:
     try:
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
@@ -208,6 +205,7 @@ def long_build(tmp_path: Path) -> tuple[Path, list[str]]:
     return tmp_path / "library", ["build", str(MODEL_A), "--corpus", str(corpus), "--no-map", *options]
 
 
+@pytest.mark.slow
 def test_a_running_build_is_listed_and_cancelled(tmp_path: Path) -> None:
     root, arguments = long_build(tmp_path)
     job_id = start_detached(root, arguments)
@@ -215,13 +213,13 @@ def test_a_running_build_is_listed_and_cancelled(tmp_path: Path) -> None:
     (seen,) = wait_for(lambda: [job for job in read_jobs(root) if job.stage == "building" and job.rate], 240)
     assert seen.pid is not None
     assert seen.arguments == arguments
-    (listed,) = json.loads(cli("jobs", "--json", *where).stdout)["jobs"]
+    (listed,) = json.loads(run_itda("jobs", "--json", *where).stdout)["jobs"]
     told = ["id", "title", "status", "stage", "done", "total", "unit", "rate", "started", "error"]
     assert list(listed) == told
     assert (listed["id"], listed["status"], listed["stage"], listed["error"]) == (job_id, "running", "building", None)
     assert 0 < listed["done"] < listed["total"]
-    assert re.search(rf"{job_id}  running .*building.* a second", cli("jobs", *where).stdout)
-    done = cli("cancel", job_id, *where)
+    assert re.search(rf"{job_id}  running .*building.* a second", run_itda("jobs", *where).stdout)
+    done = run_itda("cancel", job_id, *where)
     assert (done.returncode, done.stdout) == (0, f"{job_id} is cancelled\n"), done.stderr
     assert not is_running(seen.pid)
     (seen,) = read_jobs(root)
@@ -229,7 +227,7 @@ def test_a_running_build_is_listed_and_cancelled(tmp_path: Path) -> None:
     # What was done stays beside, for the same build to go on from.
     assert all(path.name.endswith(".part") for path in (root / "dictionaries").iterdir())
     assert "interrupted" in read_log(root, job_id)
-    again = cli("cancel", job_id, *where)
+    again = run_itda("cancel", job_id, *where)
     assert again.returncode == 2
     assert again.stderr == f"itda: job {job_id} is not running: it is cancelled\n"
 
@@ -268,7 +266,7 @@ def test_a_job_of_another_machine_is_left_to_it(tmp_path: Path) -> None:
     process, seen = waiting_job(tmp_path)
     path = tmp_path / "jobs" / seen.id / "state.json"
     path.write_text(json.dumps({**json.loads(path.read_text()), "host": "far-away"}))
-    done = cli("cancel", seen.id, "--library", str(tmp_path))
+    done = run_itda("cancel", seen.id, "--library", str(tmp_path))
     assert done.returncode == 2
     assert done.stderr == f"itda: job {seen.id} runs on another machine, far-away: cancel it there\n"
     assert process.poll() is None

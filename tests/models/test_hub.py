@@ -4,7 +4,6 @@ import json
 import re
 import shutil
 import subprocess
-import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -18,6 +17,7 @@ from itda_core.common.types import Document
 from itda_core.models.hub import weight_files
 from tests.support.hub_server import COMMIT, UNKNOWN_TOKEN, Hub, hub_environment, serve
 from tests.support.places import MODEL_A
+from tests.support.processes import run_itda, run_python
 
 PARTS = [f"model-{part:05}-of-00004.safetensors" for part in range(1, 5)]
 
@@ -57,12 +57,8 @@ def hub(tmp_path_factory: pytest.TempPathFactory, language_reference: list[Docum
 
 def build(hub: Hub, home: Path, model: str, *more: str, **environment: str) -> subprocess.CompletedProcess[str]:
     arguments = ["build", model, "--corpus", "tests/reference", "--layers", "2", "--tokens", "3000", "--no-map", *more]
-    return subprocess.run(
-        [sys.executable, "-m", "itda_core.cli", *arguments, "--library", str(home / "library"), "--json"],
-        capture_output=True,
-        text=True,
-        env=hub.environment(home / "cache", **environment),
-    )
+    where = ["--library", str(home / "library"), "--json"]
+    return run_itda(*arguments, *where, env=hub.environment(home / "cache", **environment))
 
 
 def test_a_model_and_a_dataset_of_the_hub(hub: Hub, tmp_path: Path) -> None:
@@ -124,9 +120,7 @@ def told(environment: dict[str, str], home: Path, cases: dict[str, list[str]]) -
     text.write_text("one two three four\n" * 20)
     common = ["--corpus", str(text), "--layers", "2", "--library", str(home / "library")]
     arguments = {case: ["build", *given, *common] for case, given in cases.items()}
-    done = subprocess.run(
-        [sys.executable, "-c", RUN_ALL, json.dumps(arguments)], env=environment, capture_output=True, text=True
-    )
+    done = run_python(RUN_ALL, json.dumps(arguments), env=environment)
     assert done.returncode == 0, done.stderr
     assert "Traceback" not in done.stderr
     assert "hf_" not in done.stdout + done.stderr
@@ -203,6 +197,7 @@ def test_a_token_that_is_not_known_or_not_let_in(hub: Hub, tmp_path: Path) -> No
     assert "no Hub model 'tests/private'" in wrong["private"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("offline", "line"),
     [

@@ -152,6 +152,7 @@ def test_codes_at_any_scale(activations: torch.Tensor, method: str, power: int) 
     assert np.allclose(found.coefficient * np.float64(2) ** -power, expected.coefficient, rtol=1e-4, atol=1e-4)
 
 
+@pytest.mark.slow
 def test_a_machine_without_its_instructions_gets_the_same_picks(activations: torch.Tensor, tmp_path: Path) -> None:
     save_file({"atoms": activations[:100].clone(), "x": activations}, tmp_path / "in.safetensors")
     script = (
@@ -185,6 +186,7 @@ def encode_in_another_process(d: Dictionary, x: torch.Tensor) -> Codes:
     return d.encode(x)
 
 
+@pytest.mark.slow
 def test_spawned_processes_get_the_same_codes(activations: torch.Tensor) -> None:
     from concurrent.futures import ProcessPoolExecutor
     from multiprocessing import get_context
@@ -289,6 +291,7 @@ def test_nonnegative_pursuit_by_the_definition(activations: torch.Tensor) -> Non
         assert np.abs(found[row] - wanted).max() < 1e-4
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("method", ["orthogonal", "nonnegative"])
 def test_a_dictionary_is_built_by_the_method_that_it_encodes_with(
     activations: torch.Tensor, sources: torch.Tensor, method: str

@@ -6,7 +6,11 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 from tests.support.places import REPOSITORY
+
+pytestmark = pytest.mark.slow
 
 PROGRAM = """
 import numpy as np

@@ -91,6 +91,7 @@ def rotation(d: int) -> torch.Tensor:
     return torch.linalg.qr(torch.randn(d, d, generator=torch.Generator().manual_seed(1)))[0]
 
 
+@pytest.mark.slow
 @every
 def test_the_same_activations_are_as_alike_as_can_be(measure: Similarity, x: torch.Tensor) -> None:
     assert measure(x, x.clone()) == pytest.approx(1, abs=1e-6)

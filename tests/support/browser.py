@@ -8,7 +8,8 @@ import sys
 import time
 import urllib.request
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -84,32 +85,43 @@ class Browser:
         """Wait for a page's title."""
         playwright.expect(self.page.locator("h1")).to_have_text(text, timeout=WAIT)
 
+    def settle(self) -> None:
+        """Wait until the page has run to its end, and half a second for what is drawn of it."""
+        self.page.locator("[data-testid=stApp][data-test-script-state=notRunning]").wait_for(timeout=6 * WAIT)
+        self.page.wait_for_timeout(500)
+
     def press(self, label: str) -> None:
         """Click the page's own button of this label; a source in a list is a button too, and may hold the same word."""
         self.page.locator(f"[data-testid^=stBaseButton]:has(p:text-is('{label}'))").click()
 
 
-@pytest.fixture
-def open_browser(tmp_path: Path) -> Iterator[Callable[[str], Browser]]:
-    """`open_browser(theme)` starts Chromium on a new profile."""
+@pytest.fixture(scope="module")
+def chromium() -> Iterator[playwright.Browser]:
+    """One Chromium for all tests of a file; it ends before those of others, which would find its event loop running."""
     with playwright.sync_playwright() as driver:
-        contexts = []
+        browser = driver.chromium.launch(executable_path=CHROMIUM, args=ARGUMENTS)
+        yield browser
+        browser.close()
+
+
+@pytest.fixture
+def open_browser(chromium: playwright.Browser) -> Iterator[Callable[[str], Browser]]:
+    """`open_browser(theme)` opens a page of a new profile."""
+    with ExitStack() as contexts:
 
         def open_it(theme: str = "light") -> Browser:
-            context = driver.chromium.launch_persistent_context(
-                str(tmp_path / f"profile-{len(contexts)}"),
-                executable_path=CHROMIUM,
-                args=ARGUMENTS,
-                headless=True,
-                viewport={"width": 1280, "height": 900},
-                color_scheme=theme,
-            )
-            contexts.append(context)
-            return Browser(context.pages[0])
+            context = chromium.new_context(viewport={"width": 1280, "height": 900}, color_scheme=theme)
+            contexts.callback(context.close)
+            return Browser(context.new_page())
 
         yield open_it
-        for context in contexts:
-            context.close()
+
+
+@pytest.fixture(scope="module")
+def app_over() -> Iterator[Callable[[Path], str]]:
+    """`app_over(root)` is the address of the app over a library, which all tests of a file ask that change nothing."""
+    with ExitStack() as servers:
+        yield cache(lambda root: servers.enter_context(served(root)))
 
 
 # Not those that only say so: the text of a passage is part of the link that decomposes it.

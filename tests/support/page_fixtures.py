@@ -14,6 +14,8 @@ from itda_core.cli.command_line import main
 from itda_core.common.types import Document
 from itda_core.library.library import Library
 from itda_core.library.manifest import DictionaryManifest
+from tests.support.builder import LibraryBuilder
+from tests.support.built_once import BuildOnce
 
 MAIN = Path(__file__).parents[2] / "app" / "main.py"
 PAGES = {
@@ -80,17 +82,37 @@ def damaged(library: Path, tmp_path: Path) -> Path:
 
 
 @pytest.fixture(scope="session")
-def measured(library: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def measured(library: Path, build_once: BuildOnce) -> Path:
     """A copy of the library in which the layers of its two models are compared, as the page has it done."""
-    root = tmp_path_factory.mktemp("measured") / "library"
-    shutil.copytree(library, root)
-    a, b = (record.id for record in records(root) if record.site.layer == 3)
-    assert main(["similarity", a, b, "--library", str(root)]) == 0
-    return root
+    return _with_report(library, build_once, "similarity")
 
 
 @pytest.fixture(scope="session")
-def hostile(build_library: Callable[..., Path], tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A library built from hostile documents."""
+def compared(library: Path, build_once: BuildOnce) -> Path:
+    """A copy of the library in which layer 3 of its two models was compared. Copy it before writing to it."""
+    return _with_report(library, build_once, "compare")
+
+
+@pytest.fixture(scope="session")
+def transplanted(library: Path, build_once: BuildOnce) -> Path:
+    """A copy of the library in which layer 3 of model A was carried over to model B, and nothing was compared."""
+    return _with_report(library, build_once, "transplant")
+
+
+def _with_report(library: Path, build_once: BuildOnce, command: str) -> Path:
+    """A copy of a library in which a command was run on layer 3 of its two models."""
+
+    def build(folder: Path) -> None:
+        root = Path(shutil.copytree(library, folder / "library"))
+        a, b = (record.id for record in records(root) if record.site.layer == 3)
+        assert main([command, a, b, "--library", str(root)]) == 0
+
+    return build_once(command, build) / "library"
+
+
+@pytest.fixture(scope="session")
+def hostile(build_library: LibraryBuilder, build_once: BuildOnce) -> Path:
+    """A library built from hostile documents. Copy it before writing to it."""
     documents = [Document(text[:40], text) for text in HOSTILE]
-    return build_library(tmp_path_factory.mktemp("hostile") / "library", documents, tokens=1500)
+    built = build_once("hostile", lambda folder: build_library(folder / "library", documents, tokens=1500, maps=True))
+    return built / "library"

@@ -2,8 +2,6 @@
 
 import json
 import shutil
-import subprocess
-import sys
 import time
 from collections.abc import Iterator
 from dataclasses import replace
@@ -26,7 +24,7 @@ from itda_core.library.library import Library
 from itda_core.reports.quality import QUALITY_FILE, read_quality, write_quality
 from itda_core.reports.sae import SaeRecord, sae_folder, sae_ids, sae_record, sae_records
 from tests.support.hub_server import Hub, hub_environment, serve
-from tests.support.places import REPOSITORY
+from tests.support.processes import run_python
 
 pytest.importorskip("sae_lens", reason="SAELens is not installed: pip install -e '.[sae]'")
 
@@ -109,6 +107,7 @@ def test_a_coder_refuses_what_it_cannot_code() -> None:
     assert empty.decode(empty.encode(torch.zeros(0, 6)), 0).shape == (0, 6)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["topk", "standard"])
 def test_training_is_saelens_own_and_lowers_the_error(kind: str, activations: torch.Tensor) -> None:
     x = activations
@@ -147,6 +146,7 @@ def test_the_same_training_gives_the_same_sae(kind: str, activations: torch.Tens
     assert (few.tokens, few.distinct) == (300, 300)
 
 
+@pytest.mark.slow
 def test_a_standard_sae_is_steered_to_the_l0_wanted(activations: torch.Tensor) -> None:
     settings = SaeSettings(kind="standard", tokens=80_000, batch=100, lr=2e-3)
     for wanted in (4, 12):
@@ -478,13 +478,7 @@ def run_sae(library: Library, environment: dict[str, str], *each: tuple[str, ...
     """Exit status, stdout and stderr of `itda sae` with each of these, in one process: importing SAELens takes long."""
     dictionary = only(library, "topk").dictionary
     commands = [["sae", dictionary, *more, "--library", str(library.root), "--json"] for more in each]
-    done = subprocess.run(
-        [sys.executable, "-c", ONE_AFTER_ANOTHER, json.dumps(commands)],
-        cwd=REPOSITORY,
-        env={**environment, "PYTHONPATH": str(REPOSITORY)},
-        capture_output=True,
-        text=True,
-    )
+    done = run_python(ONE_AFTER_ANOTHER, json.dumps(commands), env=environment)
     assert done.returncode == 0, done.stderr  # nothing but an exit status came out of any of them
     return [tuple(json.loads(line)) for line in done.stdout.splitlines()]
 
