@@ -65,7 +65,7 @@ def _differences(group: Sequence[DictionaryManifest]) -> dict[str, str]:
 def _details(record: DictionaryManifest) -> tuple[str, ...]:
     settings = record.settings
     return (
-        f"τ {settings.threshold:g}" + ("" if settings.error == "relative" else f" {settings.error}"),
+        f"τ {settings.threshold:.4g}" + ("" if settings.error == "relative" else f" {settings.error}"),
         f"L0 {settings.l0}",
         settings.scan,
         settings.init,

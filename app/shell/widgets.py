@@ -20,7 +20,7 @@ def threshold_of(record: DictionaryManifest) -> str:
     unit = _UNITS[record.settings.error]
     if record.settings.center == "mean" and record.settings.error == "relative":
         unit = "of |x−mean|²"
-    return f"{record.settings.threshold:g} {unit}"
+    return f"{record.settings.threshold:.4g} {unit}"
 
 
 def explained_of(record: DictionaryManifest) -> str:

@@ -48,7 +48,7 @@ def show_passage(record: DictionaryManifest, found: Decomposition, chosen: int |
     if record.settings.error == "relative":
         over = int((found.error > threshold * found.left_by_mean).sum())  # of what the mean leaves
         words.append(
-            f"{count(over)} over {threshold:g}, the threshold over which the build made an activation an atom."
+            f"{count(over)} over {threshold:.4g}, the threshold over which the build made an activation an atom."
         )
     with st.container(horizontal=True, vertical_alignment="center", horizontal_alignment="distribute"):
         st.text(" ".join(words))
