@@ -18,7 +18,7 @@ def show_header(record: DictionaryManifest) -> None:
     st.set_page_config(page_title=f"Decompose, {visible(names[record.id])}")
     st.caption(
         "The activation at each token is written as a short weighted sum of atoms, which are activations of other "
-        "texts, and a residual that no atom says."
+        "texts, and a residual."
     )
 
     def changed() -> None:
