@@ -37,6 +37,8 @@ from itda_core.models.model import load_model
 from itda_core.pursuit.reference import plain_build, plain_pursuit
 from tests.support.corpora import write_documents
 
+pytestmark = pytest.mark.slow
+
 SMALL = PursuitBench(
     sizes=(60, 150),
     l0=6,
@@ -191,7 +193,6 @@ def test_a_peak_that_cannot_be_let_go_is_not_measured(monkeypatch: pytest.Monkey
     assert restart_peak() is None
 
 
-@pytest.mark.slow
 @pytest.mark.skipif(not Path("/proc/self/status").is_file(), reason="the system does not tell a process's memory")
 def test_memory_grows_with_what_is_encoded(activations: torch.Tensor) -> None:
     torch.ones(100_000_000).sum()  # 400 MB here, which the measured process must not be blamed for, nor hide behind
@@ -263,7 +264,6 @@ def test_mistakes_on_the_command_line(arguments: list[str], capsys: pytest.Captu
     assert output.err.count("\n") == 1
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("as_json", [True, False])
 def test_the_command(
     as_json: bool, data: Activations, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch

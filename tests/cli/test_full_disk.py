@@ -24,6 +24,8 @@ from tests.support.corpora import write_documents
 from tests.support.places import MODEL_A, REPOSITORY
 from tests.support.small_disk import SmallDisk, small_disk
 
+pytestmark = pytest.mark.slow
+
 STAGES = {
     "start": "",
     "corpus": "itda_core.corpus.store:_write_documents",

@@ -73,6 +73,7 @@ def library(whole: Library, tmp_path: Path) -> Library:
     return Library(Path(shutil.copytree(whole.root, tmp_path / "library")))
 
 
+@pytest.mark.slow
 def test_every_flipped_bit_is_found(whole: Library) -> None:
     assert problems_of(whole) == {}
     files = checked_files(whole)

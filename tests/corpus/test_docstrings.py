@@ -9,6 +9,8 @@ from itda_core.common.packages import PACKAGES
 from itda_core.corpus import docstrings
 from itda_core.corpus.docstrings import MINIMUM_CHARACTERS, read_documentation
 
+pytestmark = pytest.mark.slow
+
 LONG = "All work and no play makes the test a dull page. " * 6
 
 

@@ -30,6 +30,8 @@ from itda_core.queries.atoms import Index
 from itda_core.queries.pairs import Pair
 from tests.support.small_library import ATOMS, CODES, ID, SOURCES, sign, spoil_atoms, write_library
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture
 def small(tmp_path: Path) -> Library:

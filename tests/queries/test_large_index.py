@@ -31,6 +31,8 @@ from tests.support.small_index import SmallIndex
 from tests.support.small_library import ID, write_library
 from tests.support.small_pair import windows, write_index
 
+pytestmark = pytest.mark.slow
+
 LENGTH, DOCUMENTS, ATOMS, L0 = 130, 10_000, 64, 4
 """1.3 M tokens, of which all but the first of each document are captured, and 5.2 M codes."""
 WANTED = 49
