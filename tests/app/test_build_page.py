@@ -78,6 +78,7 @@ def test_the_form_opens_as_something_that_works(
         "--l0=20",
         "--threshold=0.2",
         "--tokens=40000",
+        "--center=mean",
     ]
     metrics = {metric.label: metric.value for metric in page.metric}
     assert metrics["Tokens"] == "40,000"

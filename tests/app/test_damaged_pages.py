@@ -98,7 +98,7 @@ def test_an_unreadable_job_is_one_line_that_says_what_to_do(open_page: OpenPage,
 
 def test_a_newer_dictionary_is_not_to_be_deleted(open_page: OpenPage, library: Library) -> None:
     path = files_of(library)["dictionary manifest"]
-    path.write_text(json.dumps(json.loads(path.read_text()) | {"format": 2}))
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"format": 3}))
     page = open_page(library.root)
     assert not page.exception
     text = shown(page)

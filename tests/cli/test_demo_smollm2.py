@@ -2,6 +2,7 @@
 
 import json
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -32,6 +33,7 @@ def test_it_builds_two_layers_and_their_maps(
 ) -> None:
     monkeypatch.setattr(demo_smollm2, "CORPUS", CorpusSettings("docs", documents=30))
     monkeypatch.setattr(demo_smollm2, "TOKENS", 1000)
+    monkeypatch.setattr(demo_smollm2, "DICTIONARY", replace(demo_smollm2.DICTIONARY, n_atoms=100))
     root = tmp_path / "library"
     assert main(["demo", "--model", "smollm2", "--json", "--library", str(root)]) == 0
     captured = capsys.readouterr()

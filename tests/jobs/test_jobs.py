@@ -225,7 +225,7 @@ def test_a_running_build_is_listed_and_cancelled(tmp_path: Path) -> None:
     (seen,) = read_jobs(root)
     assert (seen.status, seen.error) == ("cancelled", None)
     # What was done stays beside, for the same build to go on from.
-    assert all(path.name.endswith(".part") for path in (root / "dictionaries").iterdir())
+    assert all(path.name.endswith((".part", ".scratch")) for path in (root / "dictionaries").iterdir())
     assert "interrupted" in read_log(root, job_id)
     again = run_itda("cancel", job_id, *where)
     assert again.returncode == 2

@@ -19,6 +19,7 @@ from itda_core.interop.copy import adopt
 from itda_core.interop.importer import read_any
 from itda_core.jobs.job import running_job
 from itda_core.library.library import Library
+from itda_core.library.manifest import FORMAT as DICTIONARY_FORMAT
 from itda_core.library.manifest import InvalidDictionary
 from itda_core.reports.comparison import read_comparison
 from itda_core.reports.layers import read_layers
@@ -55,7 +56,8 @@ def test_a_newer_file_is_said_to_be_newer_and_kept(library: Library, kind: str) 
     name = "format" if "format" in said else "version"
     assert read(library) is not None
     try:
-        for value in (said[name] + 1, 99, 2**63 - 1):
+        latest = DICTIONARY_FORMAT if kind == "dictionary manifest" else said[name]
+        for value in (latest + 1, 99, 2**63 - 1):
             path.write_text(json.dumps(said | {name: value}))
             with pytest.raises(NewerError, match="update ITDA Explorer") as caught:
                 read(library)
@@ -74,7 +76,7 @@ def test_a_newer_dictionary_is_not_loaded_adopted_or_built_over(library: Library
     path = library.folder(ID) / "manifest.json"
     sound = path.read_text()
     try:
-        path.write_text(json.dumps(json.loads(sound) | {"format": 2}))
+        path.write_text(json.dumps(json.loads(sound) | {"format": 3}))
         for use in (
             lambda: Dictionary.load(path.parent),
             lambda: adopt(Library(tmp_path / "here"), path.parent),
@@ -102,14 +104,14 @@ def test_a_newer_report_is_not_measured_over(library: Library) -> None:
 
 
 @pytest.mark.parametrize(
-    "said", ["itda safetensors 2", "itda safetensors 999999", "itda safetensors x", "itda parquet 1", 1]
+    "said", ["itda safetensors 3", "itda safetensors 999999", "itda safetensors x", "itda parquet 1", 1]
 )
 def test_the_format_of_an_export_is_read(library: Library, said: object) -> None:
     path = library.root / "exported" / "about.json"
     sound = path.read_text()
     try:
         path.write_text(json.dumps(json.loads(sound) | {"format": said}))
-        is_newer = str(said)[-1] in "29"
+        is_newer = str(said)[-1] in "39"
         with pytest.raises(UserError, match="update ITDA Explorer" if is_newer else "is damaged") as caught:
             read_any(path.parent)
         assert isinstance(caught.value, NewerError if is_newer else DamagedError)

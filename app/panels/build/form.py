@@ -117,12 +117,14 @@ def check(form: BuildState) -> Checked:
     attempt(
         "max_atoms", lambda: settings_from(DictionarySettings, {"max_atoms": form.max_atoms, "recipe": form.recipe})
     )
-    attempt("atoms", lambda: settings_from(DictionarySettings, {"atoms": form.atoms, "recipe": form.recipe}))
-    attempt("atoms", lambda: settings_from(DictionarySettings, {"atoms": form.atoms, "max_atoms": form.max_atoms}))
-    if form.atoms is not None and form.atoms > form.tokens:
-        problems["atoms"] = "each atom is a token: ask for as many as there are tokens, or fewer"
-    if form.atoms is not None and form.scan != "sequential":
-        problems["scan"] = "a number of atoms needs the scan row by row"
+    if form.atoms is not None:
+        for name in ("recipe", "max_atoms"):
+            together = {"atoms": form.atoms, name: getattr(form, name)}
+            attempt("atoms", partial(settings_from, DictionarySettings, together))
+        if form.atoms > form.tokens:
+            problems["atoms"] = "each atom is a token: ask for as many as there are tokens, or fewer"
+        if form.scan != "sequential":
+            problems["scan"] = "a number of atoms needs the scan row by row"
     attempt("init", lambda: _check_scan(form))
     if form.documents is not None and 0 < form.documents < HOLDOUT and not form.no_holdout:
         problems["documents"] = f"so few have no tenth to hold out: {HOLDOUT} at least, or build from every document"
