@@ -33,8 +33,9 @@ def show_start(jobs: list[JobState]) -> None:
     failed = any(job.status in _UNFINISHED for job in jobs)
     if resources.demo_is_allowed() and not jobs:
         resources.start_demo_once()
+        is_empty = not resources.library().ids()
         try:
-            is_added = bool(resources.add_shipped())
+            is_added = bool(resources.add_shipped()) and is_empty
         except UserError as error:  # the demo is built all the same
             st.error(inert(str(error)))
             return
