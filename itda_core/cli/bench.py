@@ -133,7 +133,7 @@ _FULL = {
     "pursuit": "add 100,000 atoms, and the memory of a million rows",
     "scale": "20,000 atoms, in about a quarter of an hour on two cores",
     "sae": "three models, and SAEs that learn from the whole corpus, in about 50 minutes",
-    "recipes": "a pretrained model, SmolLM2-135M, in about a quarter of an hour on two cores",
+    "recipes": "a pretrained model, SmolLM2-135M, in about five minutes on two cores",
     "layers": "more tokens, thresholds and draws than the published figures come from",
 }
 BENCHES: tuple[tuple[str, str, Callable[[argparse.Namespace], int]], ...] = (
