@@ -1,9 +1,7 @@
-"""Which tests are slow, in which order files are tested, and by how many workers: a plugin of all tests.
+"""Which tests are slow, and in which order files are tested: a plugin of all tests.
 
 A worker tests whole files, one after another: were the slowest not first, one worker would be left with it at the end.
 """
-
-import os
 
 import pytest
 
@@ -36,11 +34,6 @@ SLOWEST = (
 """Files that take longest, in this order; all others take less than 20 seconds on one core."""
 SLOW_FIXTURES = {"far", "hub", "imported", "measured", "probed", "small_run", "with_saes"}
 """What takes long to make or to ask: tests with one of these are slow."""
-
-
-def pytest_xdist_auto_num_workers() -> int:
-    """One worker more than there are cores, since some wait for a browser or a server."""
-    return len(os.sched_getaffinity(0)) + 1 if hasattr(os, "sched_getaffinity") else (os.cpu_count() or 1) + 1
 
 
 @pytest.hookimpl(tryfirst=True)  # before others deselect what is slow
