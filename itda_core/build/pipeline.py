@@ -10,6 +10,7 @@ from pathlib import Path
 import torch
 from safetensors.torch import load_file, save_file
 
+from itda_core.build.encoding import encode_batch
 from itda_core.build.estimate import CODE_BYTES, fits, kept_bytes, scratch_bytes
 from itda_core.capture.local import Batch, Capture
 from itda_core.capture.remote import RemoteCapture
@@ -24,11 +25,11 @@ from itda_core.common.types import Site
 from itda_core.common.versions import versions
 from itda_core.corpus.store import Corpus
 from itda_core.corpus.token_table import TokenTable, check_held_out
-from itda_core.corpus.windows import Window, make_windows, special_tokens_before
+from itda_core.corpus.windows import Window, is_held_out, make_windows, special_tokens_before
 from itda_core.dictionary.builder import DictionaryBuilder
 from itda_core.dictionary.checkpoint import Checkpoint, Progress
 from itda_core.dictionary.dictionary import Dictionary
-from itda_core.dictionary.errors import relative_errors, variance_explained, variance_sums
+from itda_core.dictionary.errors import variance_explained
 from itda_core.dictionary.mean import MeanSums
 from itda_core.dictionary.sizing import TOLERANCE, ThresholdSearch
 from itda_core.index.writer import IndexWriter
@@ -251,7 +252,7 @@ class Pipeline:
 
         Bool, shape [n].
         """
-        return torch.tensor([self._table.held_out(document) for document in batch.sources[:, 0].tolist()])
+        return is_held_out(batch.sources[:, 0]) & self._table.holdout
 
     def _encode(self, batches: Batches, dictionaries: dict[Site, Dictionary]) -> None:
         """Encode every captured token and fill each dictionary's folder."""
@@ -260,17 +261,9 @@ class Pipeline:
         done = min(writer.n_tokens for writer in writers.values())
         self._job.stage("encoding", self._table.n_captured, done=done)
         for number, batch in enumerate(batches.batches(first), first):
-            sources = batch.sources.numpy()
-            tokens = self._table.ordinal(sources[:, 0], sources[:, 1])
-            measured = self._held_out(batch) if self._table.holdout else slice(None)
             for site, dictionary in dictionaries.items():
-                if writers[site].batches > number:
-                    continue
-                x = batch.activations[site]
-                codes = dictionary.encode(x)
-                found = dictionary.decode(codes, len(x))
-                sums = variance_sums(x[measured], found[measured])
-                writers[site].add(tokens, codes, relative_errors(x, found).numpy(), sums)
+                if writers[site].batches == number:
+                    encode_batch(writers[site], self._table, dictionary, batch.activations[site], batch.sources)
             self._advance(len(batch.sources))
         self._job.stage("indexing", len(dictionaries), "dictionaries")
         for site, dictionary in dictionaries.items():

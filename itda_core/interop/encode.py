@@ -12,6 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
+from itda_core.build.encoding import encode_batch
 from itda_core.capture.local import Capture
 from itda_core.common.errors import UserError
 from itda_core.common.keys import row_keys
@@ -19,9 +20,8 @@ from itda_core.common.settings import BuildSettings, CorpusSettings, WindowSetti
 from itda_core.common.types import Site
 from itda_core.corpus.store import Corpus
 from itda_core.corpus.token_table import TokenTable, check_held_out
-from itda_core.corpus.windows import Window, check_documents, is_held_out, make_windows
+from itda_core.corpus.windows import Window, check_documents, make_windows
 from itda_core.dictionary.dictionary import Dictionary
-from itda_core.dictionary.errors import relative_errors, variance_sums
 from itda_core.dictionary.mean import centered
 from itda_core.index.writer import IndexWriter
 from itda_core.interop.external import UNKNOWN
@@ -87,13 +87,7 @@ class Encoding:
         job.stage("encoding", self.table.n_captured)
         for batch in Capture(self.model, [site], self._windows, self._reading.batch_windows):
             x, sources = batch.activations[site], batch.sources.numpy()
-            codes = dictionary.encode(x)
-            found = dictionary.decode(codes, len(x))
-            is_measured = is_held_out(sources[:, 0]) | (not self.table.holdout)
-            measured = torch.from_numpy(is_measured)
-            sums = variance_sums(x[measured], found[measured])
-            errors = relative_errors(x, found).numpy()
-            writer.add(self.table.ordinal(sources[:, 0], sources[:, 1]), codes, errors, sums)
+            encode_batch(writer, self.table, dictionary, x, batch.sources)
             here = row_keys(sources)  # ascending
             row = np.minimum(np.searchsorted(here, keys), len(here) - 1)
             at = np.flatnonzero(here[row] == keys)
