@@ -77,10 +77,8 @@ class Dictionary:
                 f"atoms are [n_atoms, d_model], sources [n_atoms, 2] and admission errors [n_atoms]; got "
                 f"{list(self.atoms.shape)}, {list(self.sources.shape)} and {list(self.admission_errors.shape)}"
             )
-        checked = checked_mean(mean, settings)
+        checked = checked_mean(mean, settings, self.d_model)
         self.mean = torch.zeros(self.d_model) if checked is None else checked
-        if len(self.mean) != self.d_model:
-            raise ValueError(f"mean has {len(self.mean)} dimensions, and the atoms {self.d_model}")
         self.history = history or []
         self._pursuers: dict[tuple[torch.device, str], protocol.PursuitBackend] = {}
 

@@ -54,10 +54,11 @@ class MeanSums:
         return torch.from_numpy(self._sums / self._rows).float()
 
 
-def checked_mean(mean: Any, settings: DictionarySettings) -> torch.Tensor | None:
+def checked_mean(mean: Any, settings: DictionarySettings, d_model: int | None = None) -> torch.Tensor | None:
     """Return a mean [d_model] as float32 on the CPU; None if there is no centring.
 
-    Raises ValueError for a mean that is missing, not asked for, no vector, or too large to subtract in float32.
+    Raises ValueError for a mean that is missing, not asked for, no vector of that width, or too large to subtract in
+    float32.
     """
     if (mean is None) != (settings.center == "none"):
         raise ValueError(f"center is {settings.center!r}: {'it needs a mean' if mean is None else 'it has no mean'}")
@@ -66,6 +67,8 @@ def checked_mean(mean: Any, settings: DictionarySettings) -> torch.Tensor | None
     found = real_tensor(mean, "mean").to("cpu", torch.float32).contiguous()
     if found.ndim != 1 or not torch.isfinite(found.square().sum()):
         raise ValueError(f"mean is a vector [d_model] of finite length; got {list(found.shape)}")
+    if d_model is not None and len(found) != d_model:
+        raise ValueError(f"mean has {len(found)} dimensions, and the atoms {d_model}")
     return found
 
 

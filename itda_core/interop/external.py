@@ -87,29 +87,6 @@ def checked_atoms(atoms: torch.Tensor, where: str) -> torch.Tensor:
     return atoms / norm[:, None] if is_half else atoms
 
 
-def checked_mean(mean: Any, width: int, settings: DictionarySettings, where: str) -> torch.Tensor | None:
-    """Return the mean [d_model] as float32; None if the settings have no centring.
-
-    Args:
-        mean: the tensor in a file, if it has one.
-        width: the atoms' dimension.
-        settings: the dictionary's settings.
-        where: the file's name.
-
-    Raises UserError for a mean that is missing, not asked for, of another shape or type, or not finite.
-    """
-    if settings.center == "none":
-        if mean is not None:
-            raise UserError(f"{where} holds a mean, and its settings have no centring")
-        return None
-    if not isinstance(mean, torch.Tensor):
-        raise UserError(f"{where} has no mean, and its settings have centring")
-    found = mean.to(torch.float32).contiguous()
-    if mean.shape != (width,) or not mean.is_floating_point() or not torch.isfinite(found.square().sum()):
-        raise UserError(f"{where} holds {_told(mean)} where a mean [{width}] of finite length was expected")
-    return found
-
-
 def checked_sources(sources: torch.Tensor, n_atoms: int, where: str, special: int = 0) -> torch.Tensor:
     """Return sources as int64 [n_atoms, 2].
 

@@ -24,14 +24,8 @@ from itda_core.common.types import Site
 from itda_core.common.validate import check_format, damaged, plain_text, whole
 from itda_core.corpus.windows import special_tokens_before
 from itda_core.dictionary.dictionary import Dictionary
-from itda_core.interop.external import (
-    LONGEST_CONTEXT,
-    UNKNOWN,
-    ExternalDictionary,
-    checked_atoms,
-    checked_mean,
-    checked_sources,
-)
+from itda_core.dictionary.mean import checked_mean
+from itda_core.interop.external import LONGEST_CONTEXT, UNKNOWN, ExternalDictionary, checked_atoms, checked_sources
 from itda_core.library.library import Library
 from itda_core.library.manifest import MOST_SPECIAL, DictionaryManifest
 from itda_core.models.locate import model_places
@@ -189,7 +183,9 @@ def external_of(about: Any, tensors: dict[str, torch.Tensor], where: str) -> Ext
         if (errors.isinf() | (errors < 0)).any():
             raise ValueError("an atom was admitted by an error that cannot be")
         special = None if about.get("positions") == ALL else _special(about.get("prefix"))
-        settings = DictionarySettings(**about["settings"])
+        settings, mean = DictionarySettings(**about["settings"]), tensors.get("mean")
+        if mean is not None and not mean.is_floating_point():
+            raise ValueError("its mean is of no floating type")
         return ExternalDictionary(
             atoms,
             checked_sources(tensors["sources"], len(atoms), where, special or 0),
@@ -202,7 +198,7 @@ def external_of(about: Any, tensors: dict[str, torch.Tensor], where: str) -> Ext
             special=special,
             holdout=about["holdout"] is True,
             errors=errors.to(torch.float64),
-            mean=checked_mean(tensors.get("mean"), atoms.shape[1], settings, where),
+            mean=checked_mean(mean, settings, atoms.shape[1]),
         )
     except (KeyError, TypeError, ValueError, AttributeError, OverflowError, UserError) as error:
         what = f"it has no {error}" if isinstance(error, KeyError) else str(error)

@@ -31,9 +31,8 @@ def write_tensors(source: Exported, folder: Path) -> None:
 
     Raises OSError if they cannot be written.
     """
-    (folder / TENSORS_FILE).write_bytes(
-        save(source.dictionary.tensors())
-    )  # save_file would make it readable by its owner alone
+    content = save(source.dictionary.tensors())  # save_file would make the file readable by its owner alone
+    (folder / TENSORS_FILE).write_bytes(content)
     for number, codes in enumerate(source.codes()):
         columns = {name: codes[name].to_numpy(kind) for name, kind in CODE_KINDS.items()}
         (folder / _CODES.format(number)).write_bytes(save_arrays(columns))
