@@ -13,9 +13,8 @@ from pathlib import Path
 import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from itda_core.common.errors import UserError
 from itda_core.models.gguf_cache import converted_gguf
-from itda_core.models.smollm2 import INSTALL_SMOLLM2, smollm2_file
+from itda_core.models.smollm2 import require_smollm2
 
 FORMS = (
     "Write an article for an encyclopedia about {}.",
@@ -42,10 +41,7 @@ def write_texts(folder: Path) -> None:
 
     Raises UserError if SmolLM2 is not installed.
     """
-    file = smollm2_file()
-    if file is None:
-        raise UserError(f"SmolLM2 is not installed: {INSTALL_SMOLLM2}")
-    place = converted_gguf(file)
+    place = converted_gguf(require_smollm2())
     tokenizer = AutoTokenizer.from_pretrained(place, padding_side="left")
     model = AutoModelForCausalLM.from_pretrained(place, dtype=torch.float32).eval()
     asked = prompts((folder / "topics.txt").read_text(encoding="utf-8").splitlines())

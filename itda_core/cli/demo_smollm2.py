@@ -1,12 +1,11 @@
 """Build a library of SmolLM2, a pretrained model, over the installed documentation; no network."""
 
 from itda_core.build.build import Request, add_maps, build
-from itda_core.common.errors import UserError
 from itda_core.common.settings import BuildSettings, CorpusSettings, DictionarySettings, WindowSettings
 from itda_core.corpus.store import ingest
 from itda_core.jobs.job import Job
 from itda_core.library.library import Library
-from itda_core.models.smollm2 import INSTALL_SMOLLM2, smollm2_file
+from itda_core.models.smollm2 import require_smollm2
 
 CORPUS = CorpusSettings("docs")
 TOKENS = 20_000
@@ -23,9 +22,7 @@ def build_smollm2(library: Library, job: Job) -> list[str]:
     Raises:
         UserError: the package with the model is not installed, or the library or the cache cannot be written.
     """
-    model = smollm2_file()
-    if model is None:
-        raise UserError(f"SmolLM2 is not installed: {INSTALL_SMOLLM2}")
+    model = require_smollm2()
     job.stage("reading the installed documentation", None, "documents")
     corpus = ingest(CORPUS, WindowSettings(), library.corpora, job.reached)
     ids: list[str] = []

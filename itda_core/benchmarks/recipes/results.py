@@ -14,7 +14,7 @@ REFITTED = ", refitted"
 """Part of a recipe's name for encoding by `refitted` instead of matching pursuit; last in the name."""
 NAMES = tuple(recipe + centred + fitted for centred in ("", CENTRED) for recipe in RECIPES for fitted in ("", REFITTED))
 """Names of all recipes, such as `pruned, centred, refitted`."""
-SMOLLM2 = "SmolLM2-135M"
+PRETRAINED = "SmolLM2-135M"
 """Name of the pretrained model."""
 
 
@@ -48,7 +48,7 @@ class RecipesBench:
 
 FULL_RECIPES = RecipesBench(
     measured=1_500,
-    sites=((SMOLLM2, 10), (SMOLLM2, 20)),
+    sites=((PRETRAINED, 10), (PRETRAINED, 20)),
     sizes=((1_000, 20), (3_000, 20), (3_000, 40)),
     names=(PUBLISHED, "random", *(name for name in NAMES if CENTRED in name)),
     draws=1,

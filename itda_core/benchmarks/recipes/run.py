@@ -16,9 +16,9 @@ import torch
 from itda_core.benchmarks.machine import timed
 from itda_core.benchmarks.recipes.results import (
     CENTRED,
+    PRETRAINED,
     PUBLISHED,
     REFITTED,
-    SMOLLM2,
     Lead,
     RecipeResult,
     RecipeRow,
@@ -30,14 +30,15 @@ from itda_core.common.errors import MeanWarning, UserError
 from itda_core.common.settings import Recipe
 from itda_core.common.types import Site
 from itda_core.corpus.store import Corpus
-from itda_core.corpus.windows import Window, is_held_out, make_windows
+from itda_core.corpus.windows import first_captured, is_held_out, make_windows
 from itda_core.dictionary.build import build_dictionary
 from itda_core.dictionary.dictionary import Dictionary
+from itda_core.dictionary.energy_sums import EnergySums
 from itda_core.evaluation.coders import DictionaryCoder
 from itda_core.evaluation.metrics import HeldOut, Measurement, Setting, measure_points, read_held_out
 from itda_core.models.bundled import model_folder
 from itda_core.models.model import Model, load_model
-from itda_core.models.smollm2 import INSTALL_SMOLLM2, smollm2_file
+from itda_core.models.smollm2 import require_smollm2
 from itda_core.reports.quality import Measured, Point, paired_differences
 
 _LOWERED = 0.98  # factor of a threshold that gives too few atoms
@@ -52,12 +53,8 @@ class _Site(NamedTuple):
     """[n, 2] their sources."""
     held_out: list[HeldOut]
     """Batches to measure on."""
-
-    @property
-    def mean_energy(self) -> float:
-        """Share of the energy that is in the mean vector."""
-        x = self.x.double()
-        return float(x.mean(0).square().sum() / x.square().sum(1).mean())
+    mean_energy: float
+    """Share of the energy that is in the mean vector."""
 
 
 class _Built(NamedTuple):
@@ -97,12 +94,8 @@ def bench_recipes(corpus: Corpus, settings: RecipesBench, say: Callable[[str], N
 
 
 def _open(name: str) -> Model:
-    if name != SMOLLM2:
-        return load_model(str(model_folder(name)), device="cpu")
-    file = smollm2_file()
-    if file is None:
-        raise UserError(f"SmolLM2 is not installed: {INSTALL_SMOLLM2}")
-    return load_model(str(file), device="cpu")
+    place = require_smollm2() if name == PRETRAINED else model_folder(name)
+    return load_model(str(place), device="cpu")
 
 
 def _read(
@@ -113,20 +106,16 @@ def _read(
     model, sites = _open(name), [Site(layer) for layer in layers]
     windows = list(make_windows(corpus.documents(), model.tokenizer, corpus.cut, settings.tokens))
     used = [window for window in windows if not is_held_out(window.document)]
-    held = list(_first(settings.measured, [window for window in windows if is_held_out(window.document)]))
+    held = list(first_captured((window for window in windows if is_held_out(window.document)), settings.measured))
     batches = list(Capture(model, sites, lambda: used, settings.batch_windows))
     sources = torch.cat([batch.sources for batch in batches])
     for site in sites:
         x = torch.cat([batch.activations.pop(site) for batch in batches])
-        yield site.layer, _Site(x, sources, list(read_held_out(model, site, held, settings.batch_windows)))
-
-
-def _first(tokens: int, windows: list[Window]) -> Iterator[Window]:
-    for window in windows:
-        if tokens <= 0:
-            return
-        yield window._replace(captured=window.captured[:tokens])
-        tokens -= len(window.captured)
+        energy = EnergySums()
+        energy.add(x)
+        mean_energy = 0.0 if energy.spread is None else energy.spread.mean
+        measured_on = list(read_held_out(model, site, held, settings.batch_windows))
+        yield site.layer, _Site(x, sources, measured_on, mean_energy)
 
 
 def _build(site: _Site, atoms: int, l0: int, settings: RecipesBench) -> dict[str, _Built]:
