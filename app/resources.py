@@ -22,7 +22,6 @@ from itda_core.jobs.state import JobState
 from itda_core.library.library import Library
 from itda_core.library.manifest import DictionaryManifest, InvalidDictionary
 from itda_core.library.map import read_map
-from itda_core.library.starter import add_starter, starter
 from itda_core.models.bundled import DEMO_FOLDER
 from itda_core.queries.atoms import Index
 from itda_core.queries.pairs import Pair
@@ -308,20 +307,6 @@ def start_demo_once() -> str:
     if not (library().jobs / _demo(root)).is_dir():  # the library was emptied since then
         _demo.clear()
     return _demo(root)
-
-
-def add_shipped() -> list[str]:
-    """Copy the dictionary that ships with the project into the library, unless it is there; return the ids.
-
-    Raises UserError where it cannot be copied.
-    """
-    return add_starter(library())
-
-
-def is_shipped(dictionary_id: str) -> bool:
-    """Return whether a dictionary ships with the project."""
-    shipped = starter()
-    return shipped is not None and dictionary_id in shipped.ids()
 
 
 def _modified(path: Path) -> int:

@@ -15,6 +15,7 @@ from app.shell import chrome, urls, widgets
 from itda_core.common.errors import UserError
 from itda_core.jobs.read import read_jobs, read_log
 from itda_core.jobs.state import UNREADABLE, JobState
+from itda_core.library.starter import add_starter
 
 _UNFINISHED = ("failed", "lost")
 _LISTED = 8
@@ -33,9 +34,10 @@ def show_start(jobs: list[JobState]) -> None:
     failed = any(job.status in _UNFINISHED for job in jobs)
     if resources.demo_is_allowed() and not jobs:
         resources.start_demo_once()
-        is_empty = not resources.library().ids()
+        library = resources.library()
+        is_empty = not library.ids()
         try:
-            is_added = bool(resources.add_shipped()) and is_empty
+            is_added = bool(add_starter(library)) and is_empty
         except UserError as error:  # the demo is built all the same
             st.error(inert(str(error)))
             return

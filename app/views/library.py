@@ -11,6 +11,7 @@ from app.shell import chrome, urls
 from app.state import codec, pages
 from itda_core.jobs.read import read_jobs
 from itda_core.library.manifest import DictionaryManifest, InvalidDictionary
+from itda_core.library.starter import starter_ids
 
 
 def show_library() -> None:
@@ -31,7 +32,7 @@ def show_library() -> None:
                 st.page_link(urls.SIMILARITY_PAGE, label="Similarity", icon=":material/grid_on:")
             if found:
                 st.page_link(urls.BUILD_PAGE, label="Build a dictionary", icon=":material/add:")
-    if all(resources.is_shipped(each.id) for each in found) and not is_running(jobs):
+    if {each.id for each in found} <= {*starter_ids()} and not is_running(jobs):
         show_start(jobs)
         jobs = read_jobs(library.root)
     if records:

@@ -16,10 +16,9 @@ STARTER = Path(__file__).parents[2] / "data" / "smollm2" / "library"
 """Library that ships with the project; it may be missing."""
 
 
-def starter() -> Library | None:
-    """Return the library that ships with the project; None if it was installed without it."""
-    found = Library(STARTER)
-    return found if found.ids() else None
+def starter_ids() -> list[str]:
+    """List the dictionaries that ship with the project; none if it was installed without them."""
+    return Library(STARTER).ids()
 
 
 def add_starter(library: Library) -> list[str]:
@@ -31,10 +30,9 @@ def add_starter(library: Library) -> list[str]:
         DamagedError: a file of it is not as its manifest names it.
         UserError: the library cannot be written.
     """
-    source = starter()
-    if source is None:
+    source, ids = Library(STARTER), starter_ids()
+    if not ids:
         return []
-    ids = source.ids()
     for dictionary_id in ids:
         if problem := next(source.verify(dictionary_id), None):
             raise DamagedError(f"the dictionary that comes with the project is damaged ({problem}): clone it again")

@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 
 from app import resources
+from app.panels import jobs
 from itda_core.common.errors import DamagedError
 from itda_core.jobs.job import running_job
 from itda_core.library.library import Library
@@ -57,6 +58,6 @@ def test_a_copy_that_failed_is_told_and_the_demo_is_built(
     def refuse(library: Library) -> list[str]:
         raise DamagedError("it is damaged: clone it again")
 
-    monkeypatch.setattr(resources, "add_starter", refuse)
+    monkeypatch.setattr(jobs, "add_starter", refuse)
     page = open_page(tmp_path, demo=True)
     assert not page.exception and "clone it again" in page.error[0].value and started[0] == ("demo",)

@@ -18,9 +18,8 @@ from tests.support.places import REPOSITORY
 
 
 def test_it_is_whole_and_of_moderate_size() -> None:
-    shipped = starter.starter()
-    assert shipped is not None
-    (found,) = shipped.ids()
+    shipped = Library(starter.STARTER)
+    (found,) = starter.starter_ids()
     record = shipped.record(found)
     assert list(shipped.verify(found)) == []
     assert record.model.startswith("SmolLM2") and record.settings.center == "mean" and record.n_atoms > 1_000
@@ -62,7 +61,7 @@ def test_a_damaged_one_is_not_copied(tmp_path: Path, monkeypatch: pytest.MonkeyP
 
 def test_without_it_nothing_is_copied(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(starter, "STARTER", tmp_path / "nothing")
-    assert starter.starter() is None and starter.add_starter(Library(tmp_path / "library")) == []
+    assert starter.starter_ids() == [] and starter.add_starter(Library(tmp_path / "library")) == []
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may write anywhere")
