@@ -1,7 +1,5 @@
 """Centring: the mean is subtracted before encoding, is part of every reconstruction, and depends on no batches."""
 
-from collections.abc import Iterator
-
 import numpy as np
 import pytest
 import torch
@@ -12,6 +10,7 @@ from safetensors.torch import load_file
 from itda_core import DamagedError, Dictionary, DictionaryBuilder, build_dictionary
 from itda_core.common.settings import DictionarySettings
 from itda_core.dictionary.mean import MeanSums
+from tests.support.batches import in_batches
 
 SETTINGS = DictionarySettings(l0=6, threshold=0.2, center="mean")
 
@@ -19,11 +18,6 @@ SETTINGS = DictionarySettings(l0=6, threshold=0.2, center="mean")
 @pytest.fixture(scope="module")
 def built(activations: torch.Tensor, sources: torch.Tensor) -> Dictionary:
     return build_dictionary([(activations, sources)], l0=6, threshold=0.2, center="mean")
-
-
-def cut(x: torch.Tensor, sources: torch.Tensor, size: int) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
-    for start in range(0, len(x), size):
-        yield x[start : start + size], sources[start : start + size]
 
 
 def test_it_is_the_dictionary_of_the_activations_less_their_mean(
@@ -46,7 +40,7 @@ def test_it_is_the_dictionary_of_the_activations_less_their_mean(
 def test_batches_do_not_matter_nor_that_they_come_once(
     built: Dictionary, activations: torch.Tensor, sources: torch.Tensor, size: int
 ) -> None:
-    found = build_dictionary(cut(activations, sources, size), l0=6, threshold=0.2, center="mean")
+    found = build_dictionary(in_batches(activations, sources, size), l0=6, threshold=0.2, center="mean")
     assert torch.equal(found.mean, built.mean) and torch.equal(found.atoms, built.atoms)
 
 

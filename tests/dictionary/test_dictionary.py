@@ -14,15 +14,11 @@ from itda_core.common.settings import DictionarySettings
 from itda_core.pursuit.numba_backend import NumbaBackend
 from itda_core.pursuit.reference import plain_pursuit
 from itda_core.pursuit.torch_backend import TorchBackend
+from tests.support.batches import in_batches
 from tests.support.places import REPOSITORY
 from tests.support.reference import error_of, pursue, sequential_build
 
 GOLDEN = np.load(REPOSITORY / "tests" / "fixtures" / "published_algorithm.npz")
-
-
-def batches(x: torch.Tensor, sources: torch.Tensor, size: int) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
-    for start in range(0, len(x), size):
-        yield x[start : start + size], sources[start : start + size]
 
 
 @pytest.fixture(scope="module", params="abc")
@@ -32,7 +28,7 @@ def golden(request: pytest.FixtureRequest) -> tuple[str, Dictionary]:
     places = torch.stack(torch.meshgrid(torch.arange(n), torch.arange(length), indexing="ij"), -1)
     l0, threshold, per_batch, max_atoms = GOLDEN[f"{request.param}_config"]
     built = build_dictionary(
-        batches(x.reshape(-1, d), places.reshape(-1, 2), int(per_batch) * length),
+        in_batches(x.reshape(-1, d), places.reshape(-1, 2), int(per_batch) * length),
         l0=int(l0),
         threshold=threshold,
         error="cosine",
@@ -81,7 +77,7 @@ def test_the_sequential_scan_admits_what_the_plain_one_does(
     activations: torch.Tensor, sources: torch.Tensor, error: str, threshold: float, max_atoms: int | None
 ) -> None:
     built = build_dictionary(
-        batches(activations, sources, 100), l0=6, threshold=threshold, error=error, max_atoms=max_atoms
+        in_batches(activations, sources, 100), l0=6, threshold=threshold, error=error, max_atoms=max_atoms
     )
     expected = sequential_build(activations.numpy(), 6, threshold, error, max_atoms)
     assert 10 < len(expected) < 400
@@ -92,8 +88,8 @@ def test_the_sequential_scan_admits_what_the_plain_one_does(
 def test_the_sequential_scan_does_not_depend_on_the_batches(
     activations: torch.Tensor, sources: torch.Tensor, size: int
 ) -> None:
-    reference = build_dictionary(batches(activations, sources, 600), l0=6, threshold=0.05)
-    built = build_dictionary(batches(activations, sources, size), l0=6, threshold=0.05)
+    reference = build_dictionary(in_batches(activations, sources, 600), l0=6, threshold=0.05)
+    built = build_dictionary(in_batches(activations, sources, size), l0=6, threshold=0.05)
     assert torch.equal(built.atoms, reference.atoms)
     assert torch.equal(built.sources, reference.sources)
     assert torch.equal(built.admission_errors, reference.admission_errors)
@@ -133,10 +129,10 @@ def test_a_row_judged_by_its_neighbour_takes_the_path_that_it_takes_later(gram: 
 def test_without_a_gram_matrix_the_dictionary_is_the_same(
     activations: torch.Tensor, sources: torch.Tensor, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    with_gram = build_dictionary(batches(activations, sources, 100), l0=6, threshold=0.05)
+    with_gram = build_dictionary(in_batches(activations, sources, 100), l0=6, threshold=0.05)
     monkeypatch.setattr("itda_core.pursuit.numba_backend.GRAM_LIMIT", 0)
     monkeypatch.setattr("itda_core.pursuit.numba_backend.FIRST_CAPACITY", 128)
-    without = build_dictionary(batches(activations, sources, 100), l0=6, threshold=0.05)
+    without = build_dictionary(in_batches(activations, sources, 100), l0=6, threshold=0.05)
     assert torch.equal(with_gram.atoms, without.atoms)
     assert torch.equal(with_gram.admission_errors, without.admission_errors)
     ours, theirs = without.encode(activations), with_gram.encode(activations)
@@ -169,7 +165,7 @@ def test_a_builder_goes_on_from_its_state_to_the_same_dictionary(
     init = "frequent" if scan == "batch" else "empty"
     settings = DictionarySettings(l0=8, threshold=0.05, scan=scan, init=init, method=method)
     whole, stopped = DictionaryBuilder(settings), DictionaryBuilder(settings)
-    for x, labels in batches(activations, sources, 70):
+    for x, labels in in_batches(activations, sources, 70):
         whole.add(x, labels)
         stopped = DictionaryBuilder.resume(settings, stopped.state(), torch.device("cpu"))  # before the first one, too
         stopped.add(x, labels)
@@ -192,7 +188,7 @@ def test_what_has_unit_norm_is_appended_as_it_is(d: int) -> None:
 
 @pytest.mark.parametrize("settings", SETTINGS, ids=lambda s: "-".join(map(str, s.values())))
 def test_invariants(activations: torch.Tensor, sources: torch.Tensor, settings: dict) -> None:
-    d = build_dictionary(batches(activations, sources, 100), l0=6, **settings)
+    d = build_dictionary(in_batches(activations, sources, 100), l0=6, **settings)
     rows = d.sources[:, 0] * 50 + d.sources[:, 1]
     assert torch.allclose(d.atoms.norm(dim=1), torch.ones(len(d)), atol=1e-6)
     assert torch.allclose(d.atoms, torch.nn.functional.normalize(activations[rows], dim=1), atol=1e-6)
@@ -252,14 +248,14 @@ def test_atoms_have_unit_norm_at_any_scale(activations: torch.Tensor, scale: flo
 def test_max_atoms_stops_admission_and_not_the_history(activations: torch.Tensor, sources: torch.Tensor) -> None:
     for scan, init in (("sequential", "empty"), ("batch", "empty"), ("batch", "frequent")):
         d = build_dictionary(
-            batches(activations, sources, 100), l0=6, threshold=0.01, scan=scan, init=init, max_atoms=30
+            in_batches(activations, sources, 100), l0=6, threshold=0.01, scan=scan, init=init, max_atoms=30
         )
         assert len(d) == 30
         assert d.history[-1].rows == 600
 
 
 def test_crop_keeps_the_first_atoms(activations: torch.Tensor, sources: torch.Tensor) -> None:
-    d = build_dictionary(batches(activations, sources, 100), l0=6, threshold=0.05)
+    d = build_dictionary(in_batches(activations, sources, 100), l0=6, threshold=0.05)
     cropped = d.crop(9)
     assert torch.equal(cropped.atoms, d.atoms[:9])
     assert torch.equal(cropped.sources, d.sources[:9])
@@ -269,7 +265,7 @@ def test_crop_keeps_the_first_atoms(activations: torch.Tensor, sources: torch.Te
 
 
 def test_save_and_load_round_trip(activations: torch.Tensor, sources: torch.Tensor, tmp_path: Path) -> None:
-    d = build_dictionary(batches(activations, sources, 100), l0=6, threshold=0.05, scan="batch", init="frequent")
+    d = build_dictionary(in_batches(activations, sources, 100), l0=6, threshold=0.05, scan="batch", init="frequent")
     d.save(tmp_path / "first")
     d.save(tmp_path / "second")
     loaded = Dictionary.load(tmp_path / "first")
@@ -430,17 +426,17 @@ def test_activations_that_are_mostly_their_mean_are_told(
     centred = activations - activations.mean(0)
     massive = centred + 3_000 * torch.eye(24)[17]
     with pytest.warns(MeanWarning, match=r"100 % .* mean vector \(100 % in dimension 17\).* take the mean out"):
-        d = build_dictionary(batches(massive, sources, size), l0=6)
+        d = build_dictionary(in_batches(massive, sources, size), l0=6)
     assert len(d) == 1
     strength = centred.square().sum(1).mean().sqrt()
     with pytest.warns(MeanWarning, match="60 % of the energy of the activations is their mean vector, so"):
-        build_dictionary(batches(centred + (1.5 / 24) ** 0.5 * strength, sources, size), l0=6)
+        build_dictionary(in_batches(centred + (1.5 / 24) ** 0.5 * strength, sources, size), l0=6)
     signs = torch.ones(600).index_fill_(0, torch.arange(0, 600, 2), -1)
     with pytest.warns(MeanWarning, match="100 % of the energy of the activations is in dimension 17, so"):
-        build_dictionary(batches(centred + 3_000 * signs[:, None] * torch.eye(24)[17], sources, size), l0=6)
+        build_dictionary(in_batches(centred + 3_000 * signs[:, None] * torch.eye(24)[17], sources, size), l0=6)
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        build_dictionary(batches(centred + (0.3 / 24) ** 0.5 * strength, sources, size), l0=6)  # 23 %
+        build_dictionary(in_batches(centred + (0.3 / 24) ** 0.5 * strength, sources, size), l0=6)  # 23 %
 
 
 @pytest.mark.parametrize("scale", [1e-25, 1.0, 1e25])
@@ -450,7 +446,7 @@ def test_the_share_of_the_mean_by_its_definition(
     x = (activations + 2) * scale
     settings = DictionarySettings(l0=6, threshold=0.5)
     builder = DictionaryBuilder(settings)
-    for part, labels in batches(x, sources, 70):
+    for part, labels in in_batches(x, sources, 70):
         builder = DictionaryBuilder.resume(settings, builder.state(), torch.device("cpu"))
         builder.add(part, labels)
     exact = x.double()
@@ -465,12 +461,12 @@ def test_the_share_of_the_mean_by_its_definition(
 def test_a_reused_buffer_does_not_change_what_was_added(activations: torch.Tensor, sources: torch.Tensor) -> None:
     def reused() -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
         buffer, labels = torch.empty(50, 24), torch.empty(50, 2, dtype=torch.int64)
-        for x, s in batches(activations, sources, 50):
+        for x, s in in_batches(activations, sources, 50):
             buffer.copy_(x)
             labels.copy_(s)
             yield buffer, labels
 
-    expected = build_dictionary(batches(activations, sources, 50), l0=6, threshold=0.05)
+    expected = build_dictionary(in_batches(activations, sources, 50), l0=6, threshold=0.05)
     built = build_dictionary(reused(), l0=6, threshold=0.05)
     assert torch.equal(built.atoms, expected.atoms)
     assert torch.equal(built.sources, expected.sources)

@@ -1,7 +1,5 @@
 """Recipes other than the published one: which atoms, and the same ones after a stop and from other batches."""
 
-from collections.abc import Iterator
-
 import numpy as np
 import pytest
 import torch
@@ -15,14 +13,10 @@ from itda_core.dictionary.errors import relative_errors
 from itda_core.dictionary.reservoir import Reservoir
 from itda_core.dictionary.selection import Admitted, Sample, choose, coefficient_mass
 from itda_core.models.model import load_model
+from tests.support.batches import in_batches
 from tests.support.places import MODEL_B
 
 SETTINGS = {"l0": 4, "threshold": 0.1}
-
-
-def batches(x: torch.Tensor, sources: torch.Tensor, size: int) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
-    for start in range(0, len(x), size):
-        yield x[start : start + size], sources[start : start + size]
 
 
 def same(a: Dictionary, b: Dictionary) -> bool:
@@ -89,8 +83,8 @@ def test_with_nothing_to_choose_from_the_published_atoms_stay() -> None:
 def test_atoms_are_activations_of_the_stream(
     activations: torch.Tensor, sources: torch.Tensor, recipe: str, scan: str
 ) -> None:
-    published = build_dictionary(batches(activations, sources, 300), **SETTINGS, scan=scan)
-    built = build_dictionary(batches(activations, sources, 300), **SETTINGS, scan=scan, recipe=recipe)
+    published = build_dictionary(in_batches(activations, sources, 300), **SETTINGS, scan=scan)
+    built = build_dictionary(in_batches(activations, sources, 300), **SETTINGS, scan=scan, recipe=recipe)
     assert len(built) == len(published)
     assert built.history == published.history
     row_of = {tuple(source): row for row, source in enumerate(sources.tolist())}
@@ -100,14 +94,14 @@ def test_atoms_are_activations_of_the_stream(
     errors = dict(zip(map(tuple, published.sources.tolist()), published.admission_errors, strict=True))
     for source, error in zip(built.sources.tolist(), built.admission_errors, strict=True):
         assert (recipe == "pruned" and errors.get(tuple(source)) == error) or torch.isnan(error)
-    cropped = build_dictionary(batches(activations, sources, 300), **SETTINGS, scan=scan, recipe=recipe, max_atoms=9)
+    cropped = build_dictionary(in_batches(activations, sources, 300), **SETTINGS, scan=scan, recipe=recipe, max_atoms=9)
     assert len(cropped) == 9
 
 
 @pytest.mark.parametrize("recipe", ["pruned", "random"])
 def test_other_batches_give_the_same(activations: torch.Tensor, sources: torch.Tensor, recipe: str) -> None:
     one, other = (
-        build_dictionary(batches(activations, sources, size), **SETTINGS, recipe=recipe) for size in (111, 1000)
+        build_dictionary(in_batches(activations, sources, size), **SETTINGS, recipe=recipe) for size in (111, 1000)
     )
     assert torch.equal(one.atoms, other.atoms)
     assert torch.equal(one.sources, other.sources)
@@ -117,7 +111,7 @@ def test_other_batches_give_the_same(activations: torch.Tensor, sources: torch.T
 def test_a_resumed_builder_comes_to_the_same(activations: torch.Tensor, sources: torch.Tensor, recipe: str) -> None:
     settings = DictionarySettings(**SETTINGS, recipe=recipe)
     whole, stopped = DictionaryBuilder(settings), DictionaryBuilder(settings)
-    for x, labels in batches(activations, sources, 170):
+    for x, labels in in_batches(activations, sources, 170):
         whole.add(x, labels)
         stopped.add(x, labels)
         stopped = DictionaryBuilder.resume(settings, stopped.state(), torch.device("cpu"))

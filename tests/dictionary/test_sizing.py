@@ -1,6 +1,7 @@
 """A number of atoms in place of a threshold: within 5 %, the same for any batches, and refused where there is none."""
 
 import json
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -12,12 +13,20 @@ from itda_core.common.files import read_json
 from itda_core.common.settings import DictionarySettings
 from itda_core.common.types import Document
 from itda_core.library.library import Library
+from tests.support.batches import in_batches
 from tests.support.corpora import write_documents
 from tests.support.places import MODEL_A
 
 
-def cut(x: torch.Tensor, sources: torch.Tensor, size: int) -> list[tuple[torch.Tensor, torch.Tensor]]:
-    return [(x[start : start + size], sources[start : start + size]) for start in range(0, len(x), size)]
+class Counted:
+    """One batch, which counts how often it is read."""
+
+    def __init__(self, x: torch.Tensor, sources: torch.Tensor) -> None:
+        self._batch, self.passes = (x, sources), 0
+
+    def __iter__(self) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
+        self.passes += 1
+        return iter([self._batch])
 
 
 @pytest.mark.parametrize("error", ["relative", "squared", "cosine"])
@@ -34,7 +43,7 @@ def test_it_comes_within_five_percent(activations, sources, wanted: int, center,
 
 
 def test_it_is_the_same_for_any_batches(activations: torch.Tensor, sources: torch.Tensor) -> None:
-    first, second = (build_dictionary(iter(cut(activations, sources, size)), l0=6, n_atoms=60) for size in (600, 31))
+    first, second = (build_dictionary(in_batches(activations, sources, size), l0=6, n_atoms=60) for size in (600, 31))
     assert first.settings == second.settings and torch.equal(first.atoms, second.atoms)
 
 
@@ -45,31 +54,19 @@ def test_other_recipes_have_as_many(activations: torch.Tensor, sources: torch.Te
 
 @pytest.mark.parametrize("wanted", [640, 700, 10**6])
 def test_more_than_there_are_is_refused_at_once(activations, sources, wanted: int) -> None:
-    passes = []
-
-    class Counted:
-        def __iter__(self):
-            passes.append(1)
-            return iter([(activations, sources)])
-
+    batches = Counted(activations, sources)
     with pytest.raises(UserError, match=f"600 activations can be atoms, and {wanted:,} were asked for"):
-        build_dictionary(Counted(), l0=6, n_atoms=wanted)
-    assert len(passes) == 1
+        build_dictionary(batches, l0=6, n_atoms=wanted)
+    assert batches.passes == 1
 
 
 @pytest.mark.parametrize("scale", [1e-8, 1.0, 1e6])
 @pytest.mark.parametrize("start", [0.0, 1e-9, 0.3, 1e4])
 @pytest.mark.parametrize("error", ["relative", "squared", "cosine"])
 def test_it_is_found_from_anywhere(activations, sources, error, start: float, scale: float) -> None:
-    x, passes = activations * scale, []
-
-    class Counted:
-        def __iter__(self):
-            passes.append(1)
-            return iter([(x, sources)])
-
-    found = build_dictionary(Counted(), l0=6, n_atoms=100, threshold=start, error=error)
-    assert abs(len(found) - 100) <= 5 and len(passes) <= 25
+    batches = Counted(activations * scale, sources)
+    found = build_dictionary(batches, l0=6, n_atoms=100, threshold=start, error=error)
+    assert abs(len(found) - 100) <= 5 and batches.passes <= 25
 
 
 def test_by_batches_it_is_refused(activations: torch.Tensor, sources: torch.Tensor) -> None:
