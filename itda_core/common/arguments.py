@@ -6,6 +6,7 @@ torch: if no other module has imported it, no argument can be a tensor.
 
 import operator
 import sys
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 import numpy as np
@@ -16,20 +17,20 @@ _SOURCES = "integers [n, 2], document and position"
 def array_of(given: Any, name: str) -> np.ndarray:
     """Convert numbers or booleans to an array of the same shape.
 
-    Tensors are detached from their gradients, and bfloat16 becomes float32.
+    Tensors are detached from their gradients, and bfloat16 and 8-bit floats become float32.
 
     Args:
         given: a tensor, an array, or lists of numbers.
         name: the argument's name, for the error message.
 
-    Raises ValueError for complex numbers and for anything that is not an array of numbers.
+    Raises ValueError for complex numbers, masked ones, and anything that is not an array of numbers.
     """
     try:
         if isinstance(given, list | tuple):
-            found = np.asarray([_without_torch(each) for each in given])
+            found = np.asarray([_plain(each) for each in given])
         else:
-            found = np.asarray(_without_torch(given))
-    except (TypeError, ValueError, RuntimeError) as error:  # ragged lists, sparse tensors
+            found = np.asarray(_plain(given))
+    except (TypeError, ValueError, RuntimeError) as error:  # ragged lists, sparse tensors, tensors without values
         raise ValueError(f"{name} cannot be read as an array of numbers: {error}") from error
     if found.dtype.kind == "c":
         raise ValueError(f"{name}: complex numbers, where real ones were expected; take their real or imaginary part")
@@ -38,12 +39,27 @@ def array_of(given: Any, name: str) -> np.ndarray:
     return found
 
 
-def _without_torch(given: Any) -> Any:
+def _plain(given: Any) -> Any:
+    """Convert a tensor to an array; leave anything else for numpy, which would forget a mask."""
+    if np.ma.is_masked(given):
+        raise ValueError("some of its values are masked: leave those rows out")
     torch = sys.modules.get("torch")
     if torch is None or not isinstance(given, torch.Tensor):
         return given
     tensor = given.detach().cpu()
-    return (tensor.float() if tensor.dtype == torch.bfloat16 else tensor).numpy()
+    is_known = not tensor.is_floating_point() or tensor.dtype in (torch.float16, torch.float32, torch.float64)
+    return (tensor if is_known else tensor.float()).numpy()
+
+
+def number(given: Any, name: str) -> int | float:
+    """Return a number of any type as Python's own.
+
+    Raises ValueError for booleans, arrays of several, and in the cases of `array_of`.
+    """
+    found = array_of(given, name)
+    if found.ndim or found.dtype.kind == "b":
+        raise ValueError(f"{name} is {str(given)[:40]!r}: it must be a number")
+    return found.item()
 
 
 def whole_numbers(given: Any, name: str, what: str = "whole numbers") -> np.ndarray:
@@ -93,11 +109,12 @@ def row_numbers(given: Any, n: int, name: str) -> np.ndarray:
 def sources_array(given: Any, name: str, n: int | None = None) -> np.ndarray:
     """Return [n, 2] int64 sources: document and position.
 
-    Negative values stand for an unknown source.
+    Negative values stand for an unknown source. An empty list, which has no second dimension, is no sources.
 
     Raises ValueError for another shape, for another number of sources than n, and in the cases of `whole_numbers`.
     """
     found = whole_numbers(given, name, _SOURCES)
+    found = found.reshape(0, 2) if found.shape == (0,) else found
     if found.ndim != 2 or found.shape[1] != 2:
         raise ValueError(f"{name} are {_SOURCES}: got {found.dtype} {list(found.shape)}")
     if n is not None and len(found) != n:
@@ -119,3 +136,21 @@ def count(given: Any, name: str, lowest: int = 1) -> int:
     if found < lowest:
         raise ValueError(f"{name} is {found}: it must be at least {lowest}")
     return found
+
+
+def pairs(batches: Iterable[Any]) -> Iterator[tuple[Any, Any]]:
+    """Yield batches, each a pair of activations and sources.
+
+    Raises ValueError for anything else.
+    """
+    expected = "batches: expected pairs of activations and sources, such as [(activations, sources)]; got "
+    try:
+        each = iter(batches)
+    except TypeError as error:
+        raise ValueError(f"{expected}{type(batches).__name__}") from error
+    for batch in each:
+        try:
+            activations, sources = batch
+        except (TypeError, ValueError) as error:
+            raise ValueError(f"{expected}{type(batch).__name__}") from error
+        yield activations, sources

@@ -4,12 +4,11 @@ A field's docstring is also the help of its option, in the terminal and in the f
 """
 
 from dataclasses import KW_ONLY, asdict, dataclass
-from numbers import Real
 from typing import Any, Literal, get_args
 
 from pydantic import ConfigDict
 
-from itda_core.common.arguments import count
+from itda_core.common.arguments import count, number
 from itda_core.common.errors import UserError
 from itda_core.common.options import option
 from itda_core.common.types import HOOKS
@@ -54,6 +53,13 @@ def _whole(name: str, value: Any, lowest: int, highest: int = MOST) -> int:
     if found > highest:
         raise UserError(f"{name} is {str(found)[:40]}: it must be {highest:,} at most")
     return found
+
+
+def _number(name: str, value: Any) -> int | float:
+    try:
+        return number(value, name)
+    except ValueError as error:
+        raise UserError(str(error)) from error
 
 
 def _set_whole(settings: Any, field: str, lowest: int, highest: int = MOST, name: str | None = None) -> None:
@@ -204,8 +210,8 @@ class DictionarySettings:
         _one_of("method", self.method, METHODS)
         _one_of("recipe", self.recipe, RECIPES)
         _one_of("center", self.center, CENTERS)
-        if isinstance(self.threshold, Real) and not isinstance(self.threshold, int | float):
-            object.__setattr__(self, "threshold", float(self.threshold))  # numpy's, which JSON has no word for
+        if not isinstance(self.threshold, int | float):  # numpy's, or a tensor's, which JSON has no word for
+            object.__setattr__(self, "threshold", _number("threshold", self.threshold))
         if not is_number(self.threshold) or self.threshold < 0:
             raise UserError(f"threshold is {str(self.threshold)[:40]}: it must be a finite number, 0 or more")
         if self.n_atoms is not None:

@@ -5,6 +5,7 @@ from collections.abc import Iterable
 from dataclasses import replace
 from typing import Any
 
+from itda_core.common.arguments import pairs
 from itda_core.common.errors import MeanWarning
 from itda_core.common.settings import Center, DictionarySettings, ErrorUnit, Init, Method, Recipe, Scan
 from itda_core.dictionary.builder import DictionaryBuilder
@@ -48,8 +49,8 @@ def build_dictionary(
     file meanwhile.
 
     Raises:
-        ValueError: init="frequent" with a sequential scan, or n_atoms without one; batches that differ from pass to
-            pass; activations of a wrong shape, or not real and finite;
+        ValueError: batches that are no pairs, or differ from pass to pass; init="frequent" with a sequential scan, or
+            n_atoms without one; activations of a wrong shape, or not real and finite;
             sources that are not integers of at least 0, one pair for each activation.
         UserError: a setting out of range, or no activations at all.
 
@@ -68,7 +69,7 @@ def build_dictionary(
         n_atoms=n_atoms,
     )
     mean, is_replayed = None, center == "mean" or n_atoms is not None
-    replay = repeatable(batches) if is_replayed else lambda: batches
+    replay = repeatable(batches) if is_replayed else lambda: pairs(batches)
     if center == "mean":
         settings.check_scan()
         sums = MeanSums()

@@ -9,7 +9,7 @@ import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
-from itda_core.common.arguments import count, sources_array
+from itda_core.common.arguments import count, sources_array, whole_numbers
 from itda_core.common.errors import DamagedError
 from itda_core.common.files import read_json, sha256_of, write_sealed, written_whole
 from itda_core.common.layout import ATOMS_FILE, MANIFEST_FILE
@@ -130,9 +130,14 @@ class Dictionary:
     def decode(self, codes: Codes, n: int) -> torch.Tensor:
         """Return reconstructions [n, d_model] of n activations from their codes.
 
-        Raises ValueError for codes with row or atom indices out of range.
+        Args:
+            codes: those of `encode`, or three arrays, tensors or lists of equal length: row, atom, coefficient.
+            n: number of activations.
+
+        Raises ValueError for codes that are no such arrays, or with row or atom indices out of range.
         """
         n = count(n, "n", 0)
+        codes = _arrays_of(codes)
         for name, numbers, there in (("row", codes.row, n), ("atom", codes.atom, len(self))):
             if len(numbers) and not 0 <= numbers.min() <= numbers.max() < there:
                 what = f"n is {n}" if name == "row" else f"the dictionary has {there} atoms"
@@ -224,6 +229,19 @@ class _Described:
     """Settings of the build."""
     history: tuple[GrowthPoint, ...]
     """Growth per batch."""
+
+
+def _arrays_of(codes: Any) -> Codes:
+    """Return codes as arrays of the types that `encode` gives."""
+    try:
+        row, atom, coefficient = codes
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"codes are three arrays, row, atom and coefficient: got {type(codes).__name__}") from error
+    weights = real_tensor(coefficient, "codes.coefficient").to("cpu", torch.float32).numpy()
+    found = Codes(whole_numbers(row, "codes.row"), whole_numbers(atom, "codes.atom"), weights)
+    if any(each.shape != (len(found.row),) for each in found):
+        raise ValueError(f"codes are three arrays of equal length: got {', '.join(str(list(e.shape)) for e in found)}")
+    return found
 
 
 def _unit(atoms: torch.Tensor) -> torch.Tensor:

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from itda_core.common.arguments import sources_array
+from itda_core.common.arguments import pairs, sources_array
 from itda_core.common.errors import UserError
 from itda_core.common.settings import DictionarySettings
 from itda_core.pursuit import protocol
@@ -86,7 +86,7 @@ def repeatable(batches: Iterable[tuple[Any, Any]]) -> Callable[[], Iterator[tupl
     Those of a generator are stored in a temporary file as they first pass, since it yields them only once. Any other
     iterable has to yield the same batches each time.
     """
-    return _Recording(batches) if isinstance(batches, Iterator) else lambda: iter(batches)
+    return _Recording(batches) if isinstance(batches, Iterator) else lambda: pairs(batches)
 
 
 class _Recording:
@@ -102,7 +102,7 @@ class _Recording:
         for n, width, device in self._stored:
             x = np.fromfile(self._file, np.float32, n * width).reshape(n, width)
             yield torch.from_numpy(x).to(device), np.fromfile(self._file, np.int64, 2 * n).reshape(n, 2)
-        for activations, sources in self._batches:
+        for activations, sources in pairs(self._batches):
             x = protocol.finite(activations_tensor(activations))
             labels = sources_array(sources, "sources", len(x))
             x.cpu().contiguous().numpy().tofile(self._file)

@@ -17,9 +17,9 @@ def real_tensor(given: Any, name: str) -> torch.Tensor:
         given: a tensor, an array, or lists of numbers, of any shape.
         name: the argument's name, for the error message.
 
-    Raises ValueError for complex numbers, booleans, and anything that is not an array of numbers.
+    Raises ValueError for complex numbers, booleans, sparse tensors, and anything that is not an array of numbers.
     """
-    if isinstance(given, torch.Tensor) and given.is_floating_point():
+    if isinstance(given, torch.Tensor) and given.is_floating_point() and _has_rows(given):
         return given.detach()
     found = array_of(given, name)
     if found.dtype.kind == "b":
@@ -38,3 +38,8 @@ def activations_tensor(given: Any, d_model: int | None = None, name: str = "acti
     if found.ndim != 2 or found.shape[1] == 0 or (d_model is not None and found.shape[1] != d_model):
         raise ValueError(f"{name}: expected activations [n, {d_model or 'd'}], one a row; got {list(found.shape)}")
     return found
+
+
+def _has_rows(tensor: torch.Tensor) -> bool:
+    """Return whether a tensor holds its values in rows: neither sparse nor without values."""
+    return tensor.layout == torch.strided and not tensor.is_meta

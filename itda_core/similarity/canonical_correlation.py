@@ -18,12 +18,11 @@ The first is the default, since this is what SVCCA denotes elsewhere. (The publi
 routine for symmetric matrices to a matrix that is not symmetric: here the correlations are exact, and larger.)
 """
 
-from numbers import Real
 from typing import Any, NamedTuple
 
 import torch
 
-from itda_core.common.arguments import count
+from itda_core.common.arguments import count, number
 from itda_core.similarity.checks import TooFewTokens, at_most_one, basis, check_pair, checked
 
 KEPT = 0.99
@@ -67,9 +66,9 @@ def prepare(x: Any, kept: float | None = None, directions: int | None = None) ->
     Raises ValueError as `svcca` does.
     """
     if directions is None:
-        kept = KEPT if kept is None else kept
-        if not isinstance(kept, Real) or not 0 < kept <= 1:
-            raise ValueError(f"kept is {str(kept)[:40]}: it must be over 0 and at most 1")
+        kept = KEPT if kept is None else number(kept, "kept")
+        if not 0 < kept <= 1:
+            raise ValueError(f"kept is {kept}: it must be over 0 and at most 1")
         found = basis(checked(x))
         share = found.singular.square().cumsum(0) / found.singular.square().sum()
         # The first direction with which the share is reached; rounding may leave the last a little under 1.

@@ -44,7 +44,10 @@ def union_keys(sources: Iterable[Any], name: str = "sources") -> np.ndarray:
 
     Raises ValueError as `jaccard` does, and for no layers.
     """
-    layers = [source_keys(layer, name) for layer in sources]
+    try:
+        layers = [source_keys(layer, name) for layer in sources]
+    except TypeError as error:
+        raise ValueError(f"{name} are the sources of each layer: got {type(sources).__name__}") from error
     if not layers:
         raise ValueError(f"{name} has no layers: give the sources of one or more")
     return np.unique(np.concatenate(layers))

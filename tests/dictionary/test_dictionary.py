@@ -370,6 +370,11 @@ def test_arrays_lists_and_gradients_are_taken(activations: torch.Tensor, sources
         made = Dictionary(d.atoms.tolist(), d.sources.numpy(), d.settings, d.admission_errors.tolist())
         assert all(map(np.array_equal, made.encode(x), codes))
         assert torch.equal(made.admission_errors, d.admission_errors)
+        for given in (Codes(*(each.tolist() for each in codes)), tuple(map(torch.from_numpy, codes))):
+            assert torch.equal(d.decode(given, np.int64(600)), d.decode(codes, 600))
+        wide = codes._replace(row=codes.row.astype(float), coefficient=codes.coefficient.astype(float))
+        assert torch.equal(d.decode(wide, 600), d.decode(codes, 600))
+    assert len(build_dictionary([(activations, sources)], l0=torch.tensor(6), threshold=torch.tensor(0.05))) == len(d)
     coarse = activations.bfloat16()
     assert all(map(np.array_equal, d.encode(coarse), d.encode(coarse.float())))
 
@@ -379,6 +384,14 @@ def test_arrays_lists_and_gradients_are_taken(activations: torch.Tensor, sources
     [
         (lambda x, s: (x + 1j, s), "activations: complex"),
         (lambda x, s: (x > 0, s), "activations: true and false"),
+        (lambda x, s: (x.to_sparse(), s), "activations cannot be read as an array of numbers"),
+        (lambda x, s: (x.to("meta"), s), "activations cannot be read as an array of numbers"),
+        (
+            lambda x, s: (np.ma.masked_greater(x.numpy(), 1), s),
+            "activations .* values are masked: leave those rows out",
+        ),
+        (lambda x, s: x, "batches: expected pairs of activations and sources, .*; got Tensor"),
+        (lambda x, s: (x, s, s), "batches: expected pairs .*; got tuple"),
         (lambda x, s: (x, s + 0.5), "sources are integers"),
         (lambda x, s: (x, s * np.nan), "sources are integers"),
         (lambda x, s: (x, s > 0), "sources are integers"),
@@ -397,6 +410,13 @@ def test_what_is_no_activation_or_source_is_refused(
         build_dictionary([change(activations, sources)])
 
 
+@pytest.mark.parametrize("more", [{}, {"center": "mean"}, {"n_atoms": 20}], ids=str)
+def test_batches_that_are_no_pairs_are_refused(activations: torch.Tensor, sources: torch.Tensor, more: dict) -> None:
+    for given in ((activations, sources), iter([activations]), None, 7):
+        with pytest.raises(ValueError, match=r"^batches: expected pairs of activations and sources"):
+            build_dictionary(given, **more)
+
+
 def test_what_cannot_be_encoded_or_decoded_is_refused(activations: torch.Tensor, sources: torch.Tensor) -> None:
     d = build_dictionary([(activations, sources)], l0=6, threshold=0.05)
     codes = d.encode(activations)
@@ -410,6 +430,10 @@ def test_what_cannot_be_encoded_or_decoded_is_refused(activations: torch.Tensor,
         (lambda: d.decode(codes, 600.0), "n is '600.0'"),
         (lambda: d.decode(codes, -1), "n is -1"),
         (lambda: d.decode(Codes(codes.row, codes.atom + len(d), codes.coefficient), 600), "codes are of atom"),
+        (lambda: d.decode(Codes(codes.row + 0.5, codes.atom, codes.coefficient), 600), "codes.row are whole numbers"),
+        (lambda: d.decode(Codes(codes.row, codes.atom, 1j * codes.coefficient), 600), "codes.coefficient: complex"),
+        (lambda: d.decode(Codes(codes.row[1:], codes.atom, codes.coefficient), 600), "three arrays of equal length"),
+        (lambda: d.decode(codes.row, 600), "codes are three arrays, row, atom and coefficient: got ndarray"),
         (lambda: d.crop(2.0), "n_atoms is '2.0'"),
     ):
         with pytest.raises(ValueError, match=why):
@@ -417,6 +441,9 @@ def test_what_cannot_be_encoded_or_decoded_is_refused(activations: torch.Tensor,
     for wrong in (3.0, "3", True, None):
         with pytest.raises(UserError, match="l0"):
             build_dictionary([], l0=wrong)
+    for wrong in ("0.3", True, [0.3], None, 1j):
+        with pytest.raises(UserError, match=r"^threshold\b"):
+            build_dictionary([], threshold=wrong)
 
 
 @pytest.mark.parametrize("size", [50, 600])

@@ -146,6 +146,8 @@ def test_what_cannot_be_compared_is_refused(measure: Similarity, x: torch.Tensor
         (x + 1j, y, "x: complex"),
         (x, y.numpy() > 0, "y: true and false"),
         ([["a", "b"]] * 300, y, "x: <U1 values"),
+        (x.to_sparse(), y, "x cannot be read as an array of numbers"),
+        (x, np.ma.masked_greater(y.numpy(), 1), "y .* values are masked"),
         (x[:250], y, "250 activations against 300"),
         (x[:2], y[:2], "too few"),
         (wrong, y, "activation 17 .* not finite"),
@@ -201,6 +203,8 @@ def test_arrays_lists_and_gradients_are_taken(measure: Similarity, x: torch.Tens
         assert measure(a, b) == pytest.approx(value, abs=1e-9)
     coarse = x.bfloat16().requires_grad_(), y.bfloat16()
     assert measure(*coarse) == measure(*(each.detach().float() for each in coarse))
+    coarser = x.to(torch.float8_e4m3fn)
+    assert measure(list(coarser), y) == measure(coarser, y) == measure(coarser.float(), y)
     assert measure((10 * x).int(), y) == measure((10 * x).int().float(), y)
 
 
@@ -264,6 +268,15 @@ def test_counts_are_whole(name: str, call: Callable[..., float], x: torch.Tensor
             call(x, y, wrong)
 
 
+def test_a_share_is_a_number_of_any_type(x: torch.Tensor, y: torch.Tensor) -> None:
+    value = svcca(x, y, kept=0.5)
+    for same in (np.float32(0.5), np.array(0.5), torch.tensor(0.5)):
+        assert svcca(x, y, kept=same) == value
+    for wrong in ("0.5", True, [0.5], math.nan, 0, 1.5):
+        with pytest.raises(ValueError, match=r"^kept\b"):
+            svcca(x, y, kept=wrong)
+
+
 @pytest.mark.parametrize("measure", [relative_representation, mutual_knn, by_transplant, by_shared_sources])
 def test_a_zero_row_has_no_direction(measure: Similarity, x: torch.Tensor, y: torch.Tensor) -> None:
     zero = x.clone()
@@ -287,7 +300,7 @@ def test_jaccard_by_hand() -> None:
     a, b = torch.tensor([[0, 1], [0, 2], [3, 1]]), np.array([[3, 1], [0, 2], [1, 0], [2, 0]])
     assert jaccard(a, b) == 2 / 5
     assert jaccard(a, a[[2, 0, 1, 1]]) == 1
-    assert jaccard(a, np.zeros((0, 2), int)) == 0
+    assert jaccard(a, np.zeros((0, 2), int)) == jaccard(a, []) == 0
     assert union_jaccard([a, b[:1]], [b[1:2], b[2:3]]) == 1 / 4
     chosen = np.random.default_rng(0).random((2, 50)) < 0.4
     places = [np.stack([each.nonzero()[0] // 7, each.nonzero()[0] % 7], 1) for each in chosen]
@@ -304,6 +317,8 @@ def test_jaccard_by_hand() -> None:
         ([[1j, 1]], "sources_a: complex"),
         ([[-1, -1]], "sources_a: one is below 0"),
         (np.zeros((0, 2), int), "empty"),
+        ([], "empty"),
+        (np.ma.masked_equal([[1, 2], [3, 4]], 3), "sources_a .* values are masked"),
     ],
 )
 def test_sources_that_are_none(sources: object, why: str) -> None:
@@ -316,6 +331,8 @@ def test_models_without_layers_are_refused() -> None:
         union_jaccard([], [])
     with pytest.raises(ValueError, match="sources_b has no layers"):
         union_jaccard([[[0, 1]]], iter([]))
+    with pytest.raises(ValueError, match="sources_a are the sources of each layer: got int"):
+        union_jaccard(5, [])
 
 
 @pytest.mark.filterwarnings("ignore::itda_core.common.errors.ChanceWarning")
@@ -389,7 +406,7 @@ def test_svcca_by_its_definition_in_both_forms(x: torch.Tensor, y: torch.Tensor)
         ({"directions": 25}, "have 24 directions, 25 were asked: directions can be 24 at most"),
         ({"directions": 0}, "directions is 0"),
         ({"kept": math.nan}, "kept is nan"),
-        ({"kept": "all"}, "kept is all"),
+        ({"kept": "all"}, "kept: <U3 values"),
     ):
         with pytest.raises(ValueError, match=why):
             svcca(x, y, **wrong)
