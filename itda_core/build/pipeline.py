@@ -219,8 +219,8 @@ class Pipeline:
             checkpoint.save(progress[site])
         dictionaries = self._finished({site: each.builder for site, each in progress.items()})
         self._spreads = {site: each.builder.energy.spread for site, each in progress.items()}
-        for site, spread in self._spreads.items():
-            if spread is not None and self._plan.dictionary.center == "none" and (note := spread.note()):
+        for site, each in progress.items():
+            if note := each.builder.note():
                 self._job.say(f"layer {site.layer} {site.hook}: {note}")
         wanted = self._plan.dictionary.n_atoms
         for site, dictionary in dictionaries.items():

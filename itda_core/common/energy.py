@@ -42,3 +42,13 @@ class Spread(NamedTuple):
                 "threshold"
             )
         return None
+
+    def note_without_mean(self) -> str | None:
+        """Return the caveat about activations whose mean was taken out, or None."""
+        if self.largest < _MUCH:
+            return None
+        return (
+            f"{100 * self.largest:.0f} % of the energy of an activation without the mean is in dimension "
+            f"{self.dimension} on average, so a relative error says little of the others: scale that dimension down "
+            "before building, or lower the threshold"
+        )

@@ -43,7 +43,7 @@ class EngineError(UserError):
 
 
 class ChanceWarning(UserWarning):
-    """A similarity based on so few tokens that chance alone would make it large."""
+    """A similarity that chance alone would make large: of too few tokens, or of tokens with much in common."""
 
 
 class MeanWarning(UserWarning):

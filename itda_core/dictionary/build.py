@@ -54,7 +54,8 @@ def build_dictionary(
             sources that are not integers of at least 0, one pair for each activation.
         UserError: a setting out of range, or no activations at all.
 
-    Warns with MeanWarning if much of the activations' energy is in their mean and it is not subtracted.
+    Warns with MeanWarning if much of the activations' energy is in their mean and it is not subtracted, or in one
+    dimension.
     """
     settings = DictionarySettings(
         l0=l0,
@@ -82,6 +83,6 @@ def build_dictionary(
     for activations, sources in replay():
         builder.add(activations, sources)
     dictionary = builder.finish()
-    if mean is None and (note := builder.energy.note()):
+    if note := builder.note():
         warnings.warn(note, MeanWarning, stacklevel=2)
     return dictionary

@@ -42,6 +42,7 @@ class DictionaryBuilder:
         self.mean = checked_mean(mean, settings)
         self.history: list[GrowthPoint] = []
         self.energy = EnergySums()
+        self._rest = EnergySums()  # of activations without the mean, each of norm 1, as relative errors weigh them
         self._grown: protocol.PursuitBackend | None = None
         self._sources: list[np.ndarray] = []
         self._errors: list[np.ndarray] = []
@@ -64,6 +65,12 @@ class DictionaryBuilder:
         """Number of the latest row that became an atom, from 0; −1 before there is one."""
         return max((int(numbers.max()) for numbers in self._numbers if len(numbers)), default=-1)
 
+    def note(self) -> str | None:
+        """Return a one-line caveat about the relative errors of the activations so far, or None if there is none."""
+        if self.mean is None:
+            return self.energy.note()
+        return None if self._rest.spread is None else self._rest.spread.note_without_mean()
+
     def add(self, activations: Any, sources: Any) -> None:
         """Add one batch: activations [n, d_model], sources [n, 2] (document, position).
 
@@ -82,6 +89,7 @@ class DictionaryBuilder:
         self.energy.add(x)
         if self.mean is not None:
             x = centered(x, self.mean)
+            self._rest.add(torch.nn.functional.normalize(x))
         grown = self._begin(x.shape[1], x.device) if self._grown is None else self._grown
         if self._reservoir is not None:
             self._reservoir.add(x, labels, self._rows)
@@ -112,6 +120,7 @@ class DictionaryBuilder:
             ),
             "history": torch.tensor([list(growth) for growth in self.history], dtype=torch.float64).reshape(-1, 3),
             **self.energy.state(),
+            **(self._rest.state("rest") if self.mean is not None else {}),
             "open": torch.tensor([batch.state() for batch in self._open], dtype=torch.float64).reshape(-1, 4),
             **sample,
         }
@@ -137,6 +146,8 @@ class DictionaryBuilder:
         if builder._rows == 0:
             return builder
         builder.energy = EnergySums.resume(state)
+        if builder.mean is not None:
+            builder._rest = EnergySums.resume(state, "rest")
         builder._begin(state["atoms"].shape[1], device).append(state["atoms"].to(device))
         builder._sources, builder._errors = [state["sources"].numpy()], [state["errors"].numpy()]
         if builder._reservoir is not None:

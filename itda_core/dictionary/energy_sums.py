@@ -37,18 +37,18 @@ class EnergySums:
         """Return a one-line caveat about relative errors, or None if there is none."""
         return None if self.spread is None else self.spread.note()
 
-    def state(self) -> dict[str, torch.Tensor]:
-        """Return the state for `resume`."""
-        return {"energy": self._sums.clone(), "energy_rows": torch.tensor(self._rows)}
+    def state(self, name: str = "energy") -> dict[str, torch.Tensor]:
+        """Return the state for `resume`, under a name."""
+        return {name: self._sums.clone(), f"{name}_rows": torch.tensor(self._rows)}
 
     @classmethod
-    def resume(cls, state: dict[str, torch.Tensor]) -> "EnergySums":
+    def resume(cls, state: dict[str, torch.Tensor], name: str = "energy") -> "EnergySums":
         """Restore sums from their `state`.
 
-        Raises KeyError if the state has none.
+        Raises KeyError if the state has none of that name.
         """
         found = cls()
-        found._rows, found._sums = int(state["energy_rows"]), state["energy"].clone()
+        found._rows, found._sums = int(state[f"{name}_rows"]), state[name].clone()
         return found
 
 

@@ -100,7 +100,10 @@ def prepare(x: Any, atoms: Any, steps: int = STEPS) -> Prepared:
     spread = rest[:: -(-rest.shape[0] * len(rows) // _CELLS)]
     found = Prepared(_told(spread @ dictionary.atoms.T), _told(left))
     if any(part.variance < _SPREAD**2 for part in found):
-        raise TooFewTokens("all tokens are alike in what the sources tell of them: give more tokens, or other sources")
+        raise TooFewTokens(
+            "all tokens are alike in what the sources tell of them: give more tokens or other sources, or "
+            "take out the mean of each site first"
+        )
     return found
 
 

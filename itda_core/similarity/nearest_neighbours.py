@@ -10,9 +10,9 @@ from typing import Any, NamedTuple
 import torch
 
 from itda_core.common.arguments import count
-from itda_core.similarity.checks import check_pair, checked, unit_rows
+from itda_core.similarity.checks import centred, check_pair, checked, scaled, unit_rows
 
-_BLOCK = 512  # rows whose cosines with all others are in memory at once
+_BLOCK = 512  # rows whose distances to all others are in memory at once
 
 
 class Prepared(NamedTuple):
@@ -46,13 +46,16 @@ def prepare(x: Any, k: int = 10) -> Prepared:
     Raises ValueError as `mutual_knn` does.
     """
     k = count(k, "k")
-    unit = unit_rows(checked(x, k + 2)).float()
-    found = torch.empty(len(unit), k, dtype=torch.int64)
-    for start in range(0, len(unit), _BLOCK):
-        cosine = unit[start : start + _BLOCK] @ unit.T
-        here = torch.arange(len(cosine))
-        cosine[here, start + here] = -torch.inf  # no token is its own neighbour
-        found[start : start + _BLOCK] = cosine.topk(k, sorted=False).indices
+    # cosine(i, j) is 1 − |u_i − u_j|²/2: what u_i has in common with all tokens does not order its neighbours, and is
+    # taken out before float32 would round away the rest, where one dimension is large at every token.
+    rest = scaled(centred(unit_rows(checked(x, k + 2)))).float()
+    half = rest.square().sum(1) / 2
+    found = torch.empty(len(rest), k, dtype=torch.int64)
+    for start in range(0, len(rest), _BLOCK):
+        near = rest[start : start + _BLOCK] @ rest.T - half
+        here = torch.arange(len(near))
+        near[here, start + here] = -torch.inf  # no token is its own neighbour
+        found[start : start + _BLOCK] = near.topk(k, sorted=False).indices
     return Prepared(found.sort(1).values)
 
 

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 
 import torch
 
-from itda_core.similarity.checks import TooFewTokens, check_pair, checked, distinct_rows, rows_but, unit_rows
+from itda_core.similarity.checks import TooFewTokens, centred, check_pair, checked, distinct_rows, rows_but, unit_rows
 
 _LEAST_TOKENS = 3  # minimum number of tokens that are not atoms
 
@@ -20,8 +20,10 @@ _LEAST_TOKENS = 3  # minimum number of tokens that are not atoms
 class Prepared(NamedTuple):
     """One site's preprocessed activations and dictionary, for either role."""
 
-    unit: torch.Tensor
-    """[n, d] float32 activations, scaled to unit norm."""
+    mean: torch.Tensor
+    """[d] float64: mean of the activations, each scaled to unit norm."""
+    rest: torch.Tensor
+    """[n, d] float32: what each has beside the mean; float32 would round it away where the mean is nearly all."""
     atoms: torch.Tensor
     """[m] int64: the rows that are the dictionary's sources."""
     tokens: torch.Tensor
@@ -46,7 +48,8 @@ def transplant(x: Any, y: Any, atoms: Any) -> float:
     """
     x, y = check_pair(x, y)
     a = prepare(x, atoms)
-    return compare(a, a._replace(unit=_unit(y)))
+    mean, rest = _parts(y)
+    return compare(a, a._replace(mean=mean, rest=rest))
 
 
 def prepare(x: Any, atoms: Any, most: int | None = None) -> Prepared:
@@ -59,24 +62,29 @@ def prepare(x: Any, atoms: Any, most: int | None = None) -> Prepared:
 
     Raises ValueError as `transplant` does.
     """
-    unit = _unit(x)
-    tokens = rows_but(len(unit), atoms).nonzero()[:most, 0]
-    rows = distinct_rows(len(unit), atoms, "atoms")
+    mean, rest = _parts(x)
+    tokens = rows_but(len(rest), atoms).nonzero()[:most, 0]
+    rows = distinct_rows(len(rest), atoms, "atoms")
     if len(rows) < 2:
         raise ValueError(f"{len(rows)} atoms leave no choice: give 2 or more")
     if len(tokens) < _LEAST_TOKENS:
         raise TooFewTokens(f"{len(tokens)} tokens are no atoms: give more tokens, or fewer atoms")
-    return Prepared(unit, rows, tokens, _first_picks(unit[tokens], unit[rows]))
+    return Prepared(mean, rest, rows, tokens, _first_picks(mean, rest[tokens], rest[rows]))
 
 
 def compare(a: Prepared, b: Prepared) -> float:
     """Return the measure of two preprocessed sites, with a's sources."""
-    return float((a.picks == _first_picks(b.unit[a.tokens], b.unit[a.atoms])).double().mean())
+    return float((a.picks == _first_picks(b.mean, b.rest[a.tokens], b.rest[a.atoms])).double().mean())
 
 
-def _unit(x: Any) -> torch.Tensor:
-    return unit_rows(checked(x)).float()
+def _parts(x: Any) -> tuple[torch.Tensor, torch.Tensor]:
+    unit = unit_rows(checked(x))
+    return unit.mean(0), centred(unit).float()
 
 
-def _first_picks(unit: torch.Tensor, atoms: torch.Tensor) -> torch.Tensor:
-    return (unit @ atoms.T).abs_().argmax(1)
+def _first_picks(mean: torch.Tensor, tokens: torch.Tensor, atoms: torch.Tensor) -> torch.Tensor:
+    """Return the atom of the largest absolute cosine with each token; both without the mean of all."""
+    common = mean @ mean + tokens.double() @ mean  # the same for all atoms
+    cosine = tokens @ atoms.T + (atoms.double() @ mean).float()  # beyond that
+    (high, most), (low, least) = cosine.max(1), cosine.min(1)
+    return torch.where(common + high >= -(common + low), most, least)

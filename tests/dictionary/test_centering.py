@@ -89,6 +89,10 @@ def test_a_builder_goes_on_to_the_same_dictionary(
     resumed = DictionaryBuilder.resume(SETTINGS, builder.state(), torch.device("cpu"), built.mean)
     resumed.add(activations[250:], sources[250:])
     assert torch.equal(resumed.finish().atoms, built.atoms)
+    alternating = activations + 3_000 * (-1.0) ** torch.arange(len(activations))[:, None] * torch.eye(24)[17]
+    builder.add(alternating, sources)
+    assert builder.note() is not None
+    assert DictionaryBuilder.resume(SETTINGS, builder.state(), torch.device("cpu"), built.mean).note() == builder.note()
     with pytest.raises(ValueError, match="needs a mean"):
         DictionaryBuilder(SETTINGS)
 

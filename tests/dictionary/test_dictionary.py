@@ -461,9 +461,19 @@ def test_activations_that_are_mostly_their_mean_are_told(
     signs = torch.ones(600).index_fill_(0, torch.arange(0, 600, 2), -1)
     with pytest.warns(MeanWarning, match="100 % of the energy of the activations is in dimension 17, so"):
         build_dictionary(in_batches(centred + 3_000 * signs[:, None] * torch.eye(24)[17], sources, size), l0=6)
+    few = (
+        centred + 1e6 * (torch.arange(600) % 200 == 0)[:, None] * torch.eye(24)[17]
+    )  # the mean is that of three tokens
+    for large in (centred + 3_000 * signs[:, None] * torch.eye(24)[17], few):
+        with pytest.warns(
+            MeanWarning, match="100 % of the energy of an activation without the mean is in dimension 17"
+        ):
+            d = build_dictionary(in_batches(large, sources, size), l0=6, center="mean")
+        assert len(d) == 1
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         build_dictionary(in_batches(centred + (0.3 / 24) ** 0.5 * strength, sources, size), l0=6)  # 23 %
+        assert len(build_dictionary(in_batches(massive, sources, size), l0=6, threshold=0.05, center="mean")) > 24
 
 
 @pytest.mark.parametrize("scale", [1e-25, 1.0, 1e25])

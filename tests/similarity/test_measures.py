@@ -1,6 +1,7 @@
 """Measures of similarity: worked by hand, invariant to what they say, and equal to other implementations."""
 
 import math
+import warnings
 from collections.abc import Callable
 from itertools import permutations
 
@@ -27,6 +28,7 @@ from itda_core.similarity import (
     linear_regression,
     matched_layers,
     mutual_knn,
+    relative,
     relative_representation,
     shared_concordance,
     shared_sources,
@@ -180,6 +182,32 @@ def test_errors_correlate_at_any_scale(scale: float) -> None:
 def test_what_looks_at_angles_takes_rows_of_any_scale(measure: Similarity, x: torch.Tensor, y: torch.Tensor) -> None:
     scales = torch.logspace(-140, 140, 300, dtype=torch.float64)[:, None]
     assert measure(x.double() * scales, y) == pytest.approx(measure(x, y), abs=1e-6)
+
+
+@pytest.mark.parametrize("measure", [mutual_knn, by_transplant])
+@pytest.mark.parametrize("kind", [torch.float32, torch.float64])
+def test_a_dimension_that_is_large_at_every_token_rounds_nothing_away(
+    measure: Similarity, kind: torch.dtype, x: torch.Tensor
+) -> None:
+    massive = (x - x.mean(0) + 3_000 * torch.eye(24)[17]).to(kind)
+    assert measure(massive, massive.double() @ rotation(24).double()) == 1
+    assert measure(massive, -massive) == 1
+
+
+def test_that_all_tokens_have_one_dimension_in_common_is_told(x: torch.Tensor) -> None:
+    noise = torch.randn(300, 30, generator=torch.Generator().manual_seed(4))
+    a, b = x - x.mean(0), noise
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert abs(relative_representation(a, b)) < 0.2
+    massive = a + 3_000 * torch.eye(24)[17], b + 3_000 * torch.eye(30)[5]
+    with pytest.warns(ChanceWarning, match=r"shuffled relative representation would be 1\.00 .*; take out the mean"):
+        assert relative_representation(*massive) > 0.999
+    left, right = (relative.prepare(each) for each in (x, noise + 1))
+    every_pair = (left.relative @ right.relative.T).mean()
+    assert relative.by_chance(left, right) == pytest.approx(float(every_pair), abs=1e-5)
+    with pytest.raises(TooFewTokens, match="or take out the mean of each site first"):
+        by_shared_sources(*massive)
 
 
 def test_what_is_no_number_is_no_similarity() -> None:
