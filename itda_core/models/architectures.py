@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 import torch
 
 from itda_core.common.errors import UserError
+from itda_core.models.passes import not_finite
 
 
 class SubmoduleNames(NamedTuple):
@@ -111,7 +112,7 @@ class _BlockRun:
     """Submodules that ran more than once, and so have no single output."""
 
 
-def probe_parts(network: torch.nn.Module, blocks: torch.nn.Module, ids: torch.Tensor) -> SubmoduleNames:
+def probe_parts(network: Any, blocks: torch.nn.Module, ids: torch.Tensor) -> SubmoduleNames:
     """Find the two modules whose outputs plus a block's input give the block's output.
 
     The same two in every block.
@@ -122,7 +123,7 @@ def probe_parts(network: torch.nn.Module, blocks: torch.nn.Module, ids: torch.Te
         ids: [rows, tokens] int64 token ids for the run, on the model's input device.
 
     Raises:
-        UserError: no two modules add up, or the weights are not loaded.
+        UserError: no two modules add up, the weights are not loaded, or no layer gives finite values.
     """
     family = type(network).__name__
     if any(parameter.is_meta for parameter in network.parameters()) and not hasattr(network, "hf_device_map"):
@@ -135,12 +136,15 @@ def probe_parts(network: torch.nn.Module, blocks: torch.nn.Module, ids: torch.Te
     finally:
         for handle in handles:
             handle.remove()
-    pairs = _pairs(runs[0])
-    for run in runs:
+    seen = [(block, run) for block, run in zip(blocks.children(), runs, strict=True) if _is_finite(run)]
+    if not seen:  # one layer that overflows is told when it is captured
+        raise not_finite(f"every layer of {family}", network.dtype)
+    pairs = _pairs(seen[0][1])
+    for _, run in seen:
         pairs = [pair for pair in pairs if _adds_up(run, pair)]
     if pairs:
         return pairs[0]
-    if all(_ends_in_norm(run, block) for block, run in zip(blocks.children(), runs, strict=True)):
+    if all(_ends_in_norm(run, block) for block, run in seen):
         raise UserError(
             f"{family} norms the sum after attention and MLP are added, so neither has a part: {_USE_RESID}"
         )
@@ -206,6 +210,14 @@ def _ends_in_norm(run: _BlockRun, block: torch.nn.Module) -> bool:
         and values.shape == total.shape
         and torch.equal(values, total)
         for name, output in run.inner.items()
+    )
+
+
+def _is_finite(run: _BlockRun) -> bool:
+    """Return whether no vector into or out of a block is infinite or NaN."""
+    return all(
+        (values := _vectors(output, run.shape)) is None or bool(values.isfinite().all())
+        for output in (run.stream, run.output)
     )
 
 

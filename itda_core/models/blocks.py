@@ -11,8 +11,8 @@ from typing import Any, NamedTuple
 import torch
 
 from itda_core.common.errors import UserError
-from itda_core.common.text import one_line
 from itda_core.models.architectures import first_of, tensor_of
+from itda_core.models.refusals import reason_of
 
 _TEXT = "The quick brown fox jumps over the lazy dog, and 12 more of them sleep in the sun. " * 4
 _TOKENS = 13  # not a round number: some families pad a text to a multiple of 8 or more
@@ -157,8 +157,10 @@ def _hidden_states(network: Any, ids: torch.Tensor, mask: torch.Tensor | None) -
                 return_dict=True,
             )
     except Exception as error:  # any error of a model that needs more than text
-        first = (str(error).strip().splitlines() or ["no reason given"])[0]
-        raise UserError(f"{family} does not run on a short text ({one_line(first)}): name another model") from error
+        remedy = (
+            "name another model" if network.dtype == torch.float32 else "use --dtype float32, or name another model"
+        )
+        raise UserError(f"{family} does not run on a short text ({reason_of(error)}): {remedy}") from error
     states = getattr(output, "hidden_states", None)
     if not states:
         raise UserError(f"{family} tells no hidden states, by which its layers are known: name another model")

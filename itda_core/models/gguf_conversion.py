@@ -1,33 +1,18 @@
 """Convert a GGUF file to a folder in Hugging Face format, through transformers."""
 
 import importlib.util
-import struct
 import tempfile
 from pathlib import Path
 from typing import Any
 
 import torch
-from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, GgufConfig
+from transformers import AutoConfig, AutoModelForCausalLM, GgufConfig
 
 from itda_core.common.errors import UserError
-from itda_core.common.text import one_line
 from itda_core.models.gguf_header import SUFFIX
+from itda_core.models.refusals import REFUSALS, read_tokenizer, reason_of
 
 _PACKAGES = ("gguf", "accelerate")  # those that transformers needs for it
-# What its readers raise for files that state what cannot be.
-_REFUSALS = (
-    ArithmeticError,
-    AssertionError,
-    AttributeError,
-    ImportError,
-    LookupError,
-    MemoryError,
-    OSError,
-    RuntimeError,
-    TypeError,
-    ValueError,
-    struct.error,
-)
 
 
 def convert_gguf(path: Path, folder: Path) -> None:
@@ -45,12 +30,11 @@ def convert_gguf(path: Path, folder: Path) -> None:
         link.symlink_to(path.resolve())
         try:
             network, tokenizer = _read(path.name, link)
-        except _REFUSALS as error:
+        except REFUSALS as error:
             if isinstance(error, OSError) and error.errno is not None:  # the system's own, which is not of the file
                 raise
-            first = (str(error).strip().splitlines() or [type(error).__name__])[0]
             raise UserError(
-                f"{path.name} cannot be converted ({one_line(first)}): name the model in Hugging Face format"
+                f"{path.name} cannot be converted ({reason_of(error)}): name the model in Hugging Face format"
             ) from error
     network.save_pretrained(folder)
     tokenizer.save_pretrained(folder)
@@ -61,7 +45,7 @@ def _read(name: str, link: Path) -> tuple[Any, Any]:
     config = AutoConfig.from_pretrained(link.parent, **where)
     if config.is_encoder_decoder:
         raise UserError(f"{name} is an encoder with a decoder, which are not read here: name a model that is one")
-    tokenizer = AutoTokenizer.from_pretrained(link.parent, use_fast=True, **where)
+    tokenizer = read_tokenizer(link.parent, **where)
     loaded: Any = AutoModelForCausalLM.from_pretrained(
         link.parent,
         config=config,

@@ -13,6 +13,7 @@ from typing import Any
 
 from itda_core.common.errors import UserError
 from itda_core.common.files import unreadable
+from itda_core.common.text import one_line
 
 SUFFIX = ".gguf"
 """Suffix by which a GGUF file is known."""
@@ -79,6 +80,8 @@ def read_gguf_header(path: Path) -> GgufHeader:
 
 def _header(name: str, fields: "_Fields") -> GgufHeader:
     version = fields.number("I")
+    if version in [each << 24 for each in _VERSIONS]:
+        raise UserError(f"{name} is for big-endian processors: fetch or convert the model for little-endian ones")
     if version not in _VERSIONS:
         raise UserError(f"{name} is GGUF of version {version}, and 2 and 3 are read: convert the model to one of them")
     n_tensors, n_entries = fields.number("Q"), fields.number("Q")
@@ -100,6 +103,11 @@ def _header(name: str, fields: "_Fields") -> GgufHeader:
     n_layers = _size(metadata, f"{architecture}.block_count")
     if n_layers is not None and n_layers > n_tensors:  # transformers would make as many layers before it looks for them
         raise UserError(f"{name} states {n_layers} layers and has {n_tensors} tensors: fetch or copy it again")
+    if not metadata.get("tokenizer.ggml.tokens"):
+        raise UserError(
+            f"{name}, of architecture {one_line(architecture[:40])!r}, has no tokenizer, as parts and adapters of a "
+            "model and models of images have none: name the file of a whole language model"
+        )
     return GgufHeader(
         architecture,
         n_layers,

@@ -24,7 +24,19 @@ _WIDTH = ("hidden_size", "n_embd", "d_model", "dim")
 _READS = ("max_position_embeddings", "n_positions", "max_seq_len", "max_sequence_length", "n_ctx", "seq_length")
 # Families that number positions from the padding id + 1: their position tables have that many extra rows.
 _AFTER_PADDING = (
-    *("camembert", "data2vec-text", "esm", "ibert", "lilt", "longformer", "luke", "markuplm", "mpnet", "roberta"),
+    *(
+        "camembert",
+        "data2vec-text",
+        "esm",
+        "ibert",
+        "layoutlmv3",
+        "lilt",
+        "longformer",
+        "luke",
+        "markuplm",
+        "mpnet",
+        "roberta",
+    ),
     *("roberta-prelayernorm", "xlm-roberta", "xlm-roberta-xl", "xmod"),
 )
 _REVISION = re.compile(r"[\w][\w./-]{0,199}", re.ASCII)

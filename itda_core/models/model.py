@@ -11,7 +11,7 @@ import torch
 from nnsight import TransformersModel
 from safetensors import SafetensorError
 from tokenizers import Tokenizer
-from transformers import AutoConfig, AutoModel, AutoModelForCausalLM, AutoModelForTextEncoding, AutoTokenizer
+from transformers import AutoConfig, AutoModel, AutoModelForCausalLM, AutoModelForTextEncoding
 from transformers.models.auto.modeling_auto import (
     MODEL_FOR_CAUSAL_LM_MAPPING_NAMES,
     MODEL_FOR_TEXT_ENCODING_MAPPING_NAMES,
@@ -27,9 +27,11 @@ from itda_core.models.gguf_header import is_gguf
 from itda_core.models.hub import WEIGHTS_FILE, fetch_model, weight_files
 from itda_core.models.metadata import most_tokens
 from itda_core.models.passes import one_pass
+from itda_core.models.refusals import REFUSALS, read_tokenizer, reason_of
 
 AUTO_DEVICE = "auto"
 """Device that distributes a model over the available GPUs and memory."""
+_NO_TOKENIZER = "{name} has no tokenizer: put the model's own tokenizer.json beside its weights, or name another model"
 _SLOW_TOKENIZER = "{name} has no fast tokenizer, which is needed to know each token's place in the text"
 
 
@@ -236,11 +238,11 @@ def load_outline(name: str, revision: str | None = None) -> Model:
     where: dict[str, Any] = {"trust_remote_code": False, "local_files_only": True}
     try:
         config = _config(name, folder, where)
-        tokenizer = AutoTokenizer.from_pretrained(folder, use_fast=True, **where)
+        tokenizer = read_tokenizer(folder, **where)
         config.name_or_path = name  # the server identifies it by this name
         with torch.device("meta"):
             network = _auto_class(config).from_config(config)
-    except (OSError, ValueError, ImportError, KeyError, RuntimeError) as error:
+    except REFUSALS as error:
         raise UserError(_reason(name, error)) from error
     if not tokenizer.is_fast:
         raise UserError(_SLOW_TOKENIZER.format(name=name))
@@ -257,7 +259,7 @@ def _open(name: str, folder: Path, device: str, dtype: str) -> tuple[Any, Any, f
     where: dict[str, Any] = {"trust_remote_code": False, "local_files_only": True}
     try:
         config = _config(name, folder, where)
-        tokenizer = AutoTokenizer.from_pretrained(folder, use_fast=True, **where)
+        tokenizer = read_tokenizer(folder, **where)
         network, loading = _auto_class(config).from_pretrained(
             folder,
             config=config,
@@ -267,7 +269,7 @@ def _open(name: str, folder: Path, device: str, dtype: str) -> tuple[Any, Any, f
             output_loading_info=True,
             **where,
         )
-    except (OSError, ValueError, ImportError, KeyError, RuntimeError, SafetensorError) as error:
+    except REFUSALS as error:
         raise UserError(_reason(name, error)) from error
     if not tokenizer.is_fast:
         raise UserError(_SLOW_TOKENIZER.format(name=name))
@@ -306,17 +308,20 @@ def _embeddings(name: str, network: Any) -> Any:
         embeddings = network.get_input_embeddings()
     except NotImplementedError:  # raised by a model of images and text (CLIP)
         embeddings = None
-    if not isinstance(getattr(embeddings, "weight", None), torch.Tensor):
+    weight = getattr(embeddings, "weight", None)
+    if not isinstance(weight, torch.Tensor) or weight.ndim != 2:  # that of a convolution over images has more
         raise UserError(f"{name} ({type(network).__name__}) takes no token ids: name a model of text")
     return embeddings
 
 
 def _check_vocabulary(name: str, tokenizer: Tokenizer, vocabulary: int) -> None:
-    """Reject a tokenizer that belongs to another model.
+    """Reject a tokenizer that is empty, or belongs to another model.
 
     Added tokens may lack embeddings: they hardly occur in texts.
     """
     known = tokenizer.get_vocab_size(with_added_tokens=False)
+    if known == 0:  # transformers makes an empty one where there is none
+        raise UserError(_NO_TOKENIZER.format(name=name))
     if known > vocabulary:
         raise UserError(
             f"{name} has embeddings of {vocabulary} tokens and a tokenizer of {known}: bring the model's own tokenizer"
@@ -337,8 +342,9 @@ def _check_device(device: str) -> None:
     try:
         torch.empty(0, device=device)
     except (RuntimeError, AssertionError, NotImplementedError) as error:  # AssertionError: torch built without CUDA
-        first = (str(error).strip().splitlines() or [type(error).__name__])[0]
-        raise UserError(f"there is no device {device!r} here ({one_line(first)}): name another, such as cpu") from error
+        raise UserError(
+            f"there is no device {device!r} here ({reason_of(error)}): name another, such as cpu"
+        ) from error
 
 
 def _check_folder(name: str, folder: Path) -> None:
@@ -357,5 +363,4 @@ def _reason(name: str, error: BaseException) -> str:
         return f"{name} needs code of its own, which is never run here: name a model that transformers knows"
     if isinstance(error, SafetensorError):
         return f"{name} has damaged weights ({one_line(text)}): fetch or copy it again"
-    first = (text.strip().splitlines() or [type(error).__name__])[0]
-    return f"{name} cannot be loaded: {one_line(first)}"
+    return f"{name} cannot be loaded: {reason_of(error)}"

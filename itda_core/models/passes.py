@@ -27,17 +27,20 @@ def one_pass(model: "Model") -> Iterator[None]:
             raise UserError(f"{model.name} needs more memory than {model.device} has left: lower --batch") from error
         except (RuntimeError, IndexError, ValueError) as error:
             last = (str(error).strip().splitlines() or [type(error).__name__])[-1]
+            others = "" if model.dtype == torch.float32 else " use --dtype float32,"
             raise UserError(
-                f"{model.name} fails on a text ({one_line(last)}): lower --context, or name another model"
+                f"{model.name} fails on a text ({one_line(last)}): lower --context,{others} or name another model"
             ) from error
 
 
 def must_be_finite(model: "Model", site: Site, activations: torch.Tensor) -> None:
     """Raise UserError for an activation that is not finite."""
     if not torch.isfinite(activations).all():
-        dtype = str(model.dtype).removeprefix("torch.")
-        why = f"{dtype}, whose numbers end at 65,504: use" if model.dtype == torch.float16 else f"{dtype}: try"
-        raise UserError(
-            f"layer {site.layer} {site.hook} of {model.name} has values that are not finite in {why} --dtype bfloat16 "
-            "or float32"
-        )
+        raise not_finite(f"layer {site.layer} {site.hook} of {model.name}", model.dtype)
+
+
+def not_finite(what: str, dtype: torch.dtype) -> UserError:
+    """Return the error for values that are not finite, with the remedy for a data type."""
+    name = str(dtype).removeprefix("torch.")
+    why = f"{name}, whose numbers end at 65,504: use" if dtype == torch.float16 else f"{name}: try"
+    return UserError(f"{what} has values that are not finite in {why} --dtype bfloat16 or float32")

@@ -221,7 +221,8 @@ BAD: dict[str, tuple[bytes, str]] = {
     "many layers": (header(LLAMA, entry("llama.block_count", 4, struct.pack("<I", 2**31))),
                     "states 2147483648 layers and has 0 tensors"),
     "a part": (header(LLAMA, entry("split.count", 2, struct.pack("<H", 3))), "is one of 3 parts of a model"),
-    "nothing in it": (header(LLAMA), "cannot be converted ("),
+    "big-endian": (b"GGUF" + struct.pack(">IQQ", 3, 0, 0), "is for big-endian processors: fetch or convert"),
+    "nothing in it": (header(LLAMA), ", of architecture 'llama', has no tokenizer, as parts and adapters"),
 }  # fmt: skip
 
 
@@ -246,7 +247,9 @@ def test_a_bad_file_is_told_in_one_line(
 ) -> None:
     content, line = BAD[case]
     (tmp_path / "bad.gguf").write_bytes(content)
-    assert f"itda: bad.gguf {line}" in refusal(tmp_path / "bad.gguf", tmp_path / "library", capsys)
+    assert f"itda: bad.gguf{'' if line[0] == ',' else ' '}{line}" in refusal(
+        tmp_path / "bad.gguf", tmp_path / "library", capsys
+    )
     assert left_in(cache) in ([], [".lock"])
 
 
@@ -254,11 +257,14 @@ def test_a_bad_file_is_told_in_one_line(
     ("changed", "line"),
     [
         ({"architecture": "wavtokenizer-dec"}, "cannot be converted (GGUF model with architecture wavtokenizer-dec is"),
+        ({"architecture": "x" * 400}, "cannot be converted (GGUF model with architecture xxx"),
+        ("cannot be converted ('int' object is not iterable): name the model in Hugging Face",),
         ({"architecture": "t5"}, "is an encoder with a decoder, which are not read here"),
         ({"without": "blk.4.ffn_down.weight"}, "lacks 1 of its weights, such as model.layers.4.mlp.down_proj.weight"),
         ({"without": "token_embd.weight"}, "lacks "),
+        ({"tokenizer": "llama", "is_split": False}, "cannot be converted (it lacks 'scores'): name the model"),
         ({"tokenizer": "none"}, "cannot be converted (Cannot build a tokenizer from a GGUF file stating tokenizer"),
-        ({"embedding_length": 96}, "cannot be converted ("),
+        ({"embedding_length": 96}, "cannot be converted (its weights are of other shapes than its configuration"),
         ({"attention.head_count": 0}, "cannot be converted ("),
         ({"vocab_size": 2**32 - 1}, "cannot be converted ("),
     ],

@@ -8,7 +8,17 @@ from pathlib import Path
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
-from transformers import AutoTokenizer, BertConfig, BertForMaskedLM, LlamaModel, RobertaConfig, RobertaModel, T5Config
+from transformers import (
+    AutoTokenizer,
+    BertConfig,
+    BertForMaskedLM,
+    GPT2Config,
+    GPT2LMHeadModel,
+    LlamaModel,
+    RobertaConfig,
+    RobertaModel,
+    T5Config,
+)
 
 from itda_core import UserError
 from itda_core.models.model import load_model
@@ -65,10 +75,42 @@ def test_a_model_without_all_of_its_blocks_is_refused(copy: Path) -> None:
     assert "copy lacks 1 of its weights, such as model.layers.4.mlp.down_proj.weight" in refusal(copy)
 
 
-def test_weights_of_another_shape_are_refused(copy: Path) -> None:
+@pytest.mark.parametrize(
+    ("change", "told"),
+    [
+        ({"intermediate_size": 128}, "its weights are of other shapes than its configuration states"),
+        ({"num_hidden_layers": "6"}, "Validation error for field 'num_hidden_layers': TypeError: Field "),
+        ({"num_hidden_layers": None}, "Validation error for field 'num_hidden_layers': TypeError: Field "),
+        ({"hidden_size": 0}, ""),
+        ({"num_attention_heads": 7}, ""),
+        ({"rope_parameters": 3}, ""),
+        ({"model_type": None}, ""),
+        ({"model_type": "brand_new"}, "The checkpoint you are trying to load has model type `brand_new` but"),
+    ],
+    ids=str,
+)
+def test_a_configuration_that_does_not_fit_is_refused(copy: Path, change: dict, told: str) -> None:
     config = json.loads((copy / "config.json").read_text())
-    (copy / "config.json").write_text(json.dumps({**config, "intermediate_size": 128}))
-    assert "copy cannot be loaded" in refusal(copy)
+    (copy / "config.json").write_text(json.dumps({**config, **change}))
+    assert f"copy cannot be loaded: {told}" in refusal(copy)
+
+
+@pytest.mark.parametrize("content", [None, "", "{", "[]", "{}", '{"model": {}}', '{"added_tokens": [], "model": 3}'])
+def test_a_tokenizer_that_is_none_is_refused(copy: Path, content: str | None) -> None:
+    (copy / "tokenizer.json").unlink()
+    (copy / "tokenizer_config.json").unlink()
+    if content is not None:
+        (copy / "tokenizer.json").write_text(content)
+    told = refusal(copy)
+    assert "copy cannot be loaded: " in told or "copy has no tokenizer" in told
+    assert (content is None) == ("has no tokenizer" in told.replace("loaded: it has", "has"))
+
+
+def test_an_empty_tokenizer_that_transformers_makes_is_none(tmp_path: Path) -> None:
+    GPT2LMHeadModel(GPT2Config(vocab_size=4096, n_embd=32, n_layer=2, n_head=2)).save_pretrained(tmp_path / "alone")
+    assert "alone has no tokenizer: put the model's own tokenizer.json beside its weights" in refusal(
+        tmp_path / "alone"
+    )
 
 
 def test_weights_in_pickle_only_are_refused(copy: Path) -> None:

@@ -82,6 +82,7 @@ def test_a_token_added_without_an_embedding_is_refused_where_a_text_has_it(tmp_p
         ("bloom", None),
         ("gpt2", 64),
         ("gemma3", 64),
+        ("layoutlmv3", 62),
     ],
 )
 def test_how_many_tokens_a_model_reads(name: str, most: int | None, tmp_path: Path) -> None:
@@ -122,6 +123,27 @@ def test_values_that_are_not_finite_are_told_with_layer_and_remedy(overflowing: 
     for dtype in ("float32", "bfloat16"):
         (x,) = captured(load_model(str(overflowing), device="cpu", dtype=dtype), [1])
         assert x.isfinite().all()
+
+
+def test_the_parts_of_a_model_that_overflows_are_those_of_its_other_layers(tmp_path: Path) -> None:
+    folder = of("phi").save(tmp_path / "large")  # a family whose parts are found by a pass
+    network: Any = transformers.AutoModelForCausalLM.from_pretrained(folder)
+    for layer, told in ((1, "layer 1 mlp of large has"), (0, "every layer of PhiForCausalLM has")):
+        with torch.no_grad():
+            network.model.layers[layer].mlp.fc2.bias.fill_(7e4)
+        network.save_pretrained(folder)
+        model = load_model(str(folder), device="cpu", dtype="float16")
+        read = windows(model)
+        if layer == 1:
+            assert len(next(iter(Capture(model, [Site(0, "mlp"), Site(1, "attn")], lambda read=read: read))).sources)
+        with pytest.raises(UserError, match=f"{told} values that are not finite in float16, .*: use --dtype bfloat16"):
+            list(Capture(model, [Site(1, "mlp")], lambda read=read: read))
+
+
+def test_a_family_that_does_not_compute_in_half_precision_is_told_what_helps(tmp_path: Path, build) -> None:
+    line = build(of("fnet").save(tmp_path / "fnet"), "--context", "32", "--dtype", "float16")
+    assert "FNetModel does not run on a short text (" in line
+    assert line.endswith("): use --dtype float32, or name another model")
 
 
 def test_a_pass_that_fails_is_told_in_one_line(tmp_path: Path) -> None:

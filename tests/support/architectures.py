@@ -1,4 +1,4 @@
-"""99 architectures of transformers as tiny random models, and what `load_model` and capture make of each.
+"""105 architectures of transformers as tiny random models, and what `load_model` and capture make of each.
 
 `python -m tests.support.architectures [NAME…]` prints a table: each architecture, and whether the captured activations
 of every layer equal transformers' own `hidden_states` to 1e-5, or the line with which the model is refused.
@@ -269,6 +269,7 @@ ARCHITECTURES = [
     Architecture("xlm-roberta", _ROBERTA, model_class="XLMRobertaModel"),
     Architecture("camembert", _ROBERTA, model_class="CamembertModel"),
     Architecture("mpnet", _ROBERTA),
+    Architecture("layoutlmv3", {**_ROBERTA, "coordinate_size": 4, "shape_size": 8, "input_size": 32, "patch_size": 16}),
     Architecture("esm", {**_PLAIN, "mask_token_id": 1}),
     Architecture("electra", _BERT, model_class="ElectraModel"),
     Architecture("ernie", _PLAIN, model_class="ErnieModel"),
@@ -383,7 +384,26 @@ ARCHITECTURES = [
         "runs 2 of its 3 layers on text: name another model",
         model_class="MllamaModel",
     ),
+    Architecture(
+        "qwen2_5_vl",
+        {
+            "text_config": {**_TEXT, **_MROPE},
+            "vision_config": {**_DEEP_VISION, "out_hidden_size": WIDTH, "fullatt_block_indexes": [1]},
+            **_IMAGE_IDS,
+        },
+    ),
+    Architecture("idefics3", {"text_config": {**_TEXT, "model_type": "llama"}, "vision_config": _DEEP_VISION}),
+    Architecture(
+        "voxtral",
+        {
+            "text_config": {**_TEXT, "model_type": "llama"},
+            "audio_config": {**_AUDIO, "model_type": "voxtral_encoder"},
+            **_IMAGE_IDS,
+        },
+    ),
+    Architecture("vilt", {**_PLAIN, "image_size": 32, "patch_size": 16}, "does not run on a short text"),
     Architecture("clip", {"text_config": _TEXT, "vision_config": _DEEP_VISION}, _NO_TEXT),
+    Architecture("siglip_vision_model", _DEEP_VISION, _NO_TEXT),
     Architecture("vit", _DEEP_VISION, _NO_TEXT),
 ]
 

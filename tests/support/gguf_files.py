@@ -18,11 +18,13 @@ from tests.support.places import MODEL_A
 NAME = "tiny-llama.F16"
 
 
-def write_gguf(path: Path, architecture: str = "llama", without: str = "", **changed: Any) -> Path:
+def write_gguf(
+    path: Path, architecture: str = "llama", without: str = "", is_split: bool = True, **changed: Any
+) -> Path:
     """Write model A, which is a Llama, as llama.cpp converts one.
 
-    `without` names a tensor to leave out; `changed` replaces numbers of the metadata, by their names after the
-    architecture's, and `tokenizer` the kind of tokenizer.
+    `without` names a tensor to leave out; `is_split` tells whether the tokenizer states its merges; `changed` replaces
+    numbers of the metadata, by their names after the architecture's, and `tokenizer` the kind of tokenizer.
     """
     config = json.loads((MODEL_A / "config.json").read_text())
     n_layers, n_heads = config["num_hidden_layers"], config["num_attention_heads"]
@@ -41,7 +43,7 @@ def write_gguf(path: Path, architecture: str = "llama", without: str = "", **cha
         writer.add_uint32(f"{architecture}.{key}", number)
     writer.add_float32(f"{architecture}.rope.freq_base", config["rope_parameters"]["rope_theta"])
     writer.add_float32(f"{architecture}.attention.layer_norm_rms_epsilon", config["rms_norm_eps"])
-    _add_tokenizer(writer)
+    _add_tokenizer(writer, is_split)
     names = get_tensor_name_map(MODEL_ARCH.LLAMA, n_layers)
     for key, weights in load_file(MODEL_A / "model.safetensors").items():
         name = names.get_name(key, (".weight",))
@@ -57,13 +59,14 @@ def write_gguf(path: Path, architecture: str = "llama", without: str = "", **cha
     return path
 
 
-def _add_tokenizer(writer: GGUFWriter) -> None:
+def _add_tokenizer(writer: GGUFWriter, is_split: bool) -> None:
     tokenizer = json.loads((MODEL_A / "tokenizer.json").read_text())
     special = {token["content"] for token in tokenizer["added_tokens"]}
     tokens = sorted(tokenizer["model"]["vocab"], key=tokenizer["model"]["vocab"].__getitem__)
     writer.add_token_list(tokens)
     writer.add_token_types([TokenType.CONTROL if token in special else TokenType.NORMAL for token in tokens])
-    writer.add_token_merges([" ".join(merge) for merge in tokenizer["model"]["merges"]])
+    if is_split:
+        writer.add_token_merges([" ".join(merge) for merge in tokenizer["model"]["merges"]])
     writer.add_eos_token_id(0)
     writer.add_pad_token_id(0)
 
