@@ -11,7 +11,7 @@ from itda_core.common.errors import UserError
 
 LONGEST = 2**26
 """Maximum characters in memory at once: of a document, a line, a record or a .json file."""
-PACKED_SUFFIXES = (".gz", ".bz2", ".zst", ".zstd")
+PACKED_SUFFIXES = (".gz", ".gzip", ".bz2", ".bzip2", ".zst", ".zstd")
 """Suffixes of compressed files. Decompression depends on the first bytes, not on the name."""
 
 _CHUNK = 2**20
@@ -28,9 +28,15 @@ _NO_TEXT = {
     b"7z\xbc\xaf": "is a 7-Zip archive: unpack it first",
     b"\xfd7zXZ": "is compressed with xz: unpack it, or use gzip, bz2 or zst",
     b"PAR1": "is a Parquet file: give it a name that ends in .parquet",
+    b"ARROW1\0": "is an Arrow file: save it as a .parquet file",
+    b"SQLite format 3\0": "is a SQLite database: save a table of it as a .csv file",
+    b"version https://git-lfs.github.com/spec/": "is only a pointer of Git LFS: fetch the file with git lfs pull",
+    b"\xff\xfe\0\0": "is UTF-32: save it as UTF-8",
     b"\xff\xfe": "is UTF-16: save it as UTF-8",
     b"\xfe\xff": "is UTF-16: save it as UTF-8",
 }
+_WIDE = re.compile(rb"(?:[\x01-\x7f]\0){2}|(?:\0[\x01-\x7f]){2}")  # UTF-16 without a byte order mark
+_TAR_AT, _TAR = 257, b"ustar"
 
 
 @contextmanager
@@ -125,16 +131,29 @@ def _unpacked(path: Path) -> Iterator[io.BufferedReader]:
     """
     with ExitStack() as stack:
         file = stack.enter_context(path.open("rb"))
-        codec = next((name for name, first in _PACKED.items() if first.match(file.peek())), None)
+        codec = _codec(file.peek())
         if codec is not None:
             import pyarrow as pa  # slow to import
 
             file = stack.enter_context(io.BufferedReader(pa.CompressedInputStream(file, codec), _CHUNK))
-        start = file.peek()
-        said = next((said for first, said in _NO_TEXT.items() if start.startswith(first)), None)
-        if said is not None:
+        if (said := _other_format(file.peek())) is not None:
             raise UserError(f"{str(path)!r} {said}")
         yield file
+
+
+def _codec(start: bytes) -> str | None:
+    return next((name for name, first in _PACKED.items() if first.match(start)), None)
+
+
+def _other_format(start: bytes) -> str | None:
+    """Return what the first bytes of a file, decompressed, say that it is, with a remedy; None for text."""
+    if _codec(start) is not None:
+        return "is compressed twice: unpack it once"
+    if _WIDE.match(start):
+        return "is UTF-16: save it as UTF-8"
+    if start[_TAR_AT:].startswith(_TAR):
+        return "is a tar archive: unpack it, and name the folder or a file"
+    return next((said for first, said in _NO_TEXT.items() if start.startswith(first)), None)
 
 
 def _bad_byte(path: Path) -> int:

@@ -7,6 +7,7 @@ import csv
 import json
 from collections.abc import Callable, Iterable, Iterator
 from functools import partial
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -62,15 +63,17 @@ def _read_lines(path: Path, column: str) -> Iterator[Document]:
 
 
 def _read_json(path: Path, column: str) -> Iterator[Document]:
-    """Read an array of objects or texts, an object of columns, or JSON Lines.
+    """Read an array of objects or texts, alone or within an object, an object of columns, or JSON Lines.
 
     JSON Lines files often have the suffix .json.
     """
-    first = next(filter(str.strip, lines(path, _ONE_A_LINE)), None)
-    if first is None or _is_record(first, column):
+    head = list(islice(filter(str.strip, lines(path, _ONE_A_LINE)), 2))
+    if not head or _is_record(head[0], column, is_alone=len(head) == 1):
         yield from _read_lines(path, column)
         return
     value = _parsed(whole_text(path, _ONE_A_LINE), repr(str(path)), "write it as an array of texts")
+    if isinstance(value, dict):
+        value = _rows_in(value, column) or value
     if isinstance(value, dict):
         check_column(column, value, repr(str(path)))
         texts = value[column]
@@ -85,13 +88,28 @@ def _read_json(path: Path, column: str) -> Iterator[Document]:
         yield Document(f"row {row}", text_of(each, column, f"row {row} of {str(path)!r}"))
 
 
-def _is_record(line: str, column: str) -> bool:
-    """Return whether a line is a complete object by itself, not a table of columns."""
+def _is_record(line: str, column: str, is_alone: bool) -> bool:
+    """Return whether a line is a complete object by itself, not a table of columns or, alone, of records."""
     try:
         record = json.loads(line)
     except (ValueError, RecursionError):
         return False  # it continues in the next line, or is invalid, which is reported when the complete file is parsed
-    return isinstance(record, dict) and not isinstance(record.get(column), list | dict)
+    if not isinstance(record, dict) or isinstance(record.get(column), list | dict):
+        return False
+    return not (is_alone and _rows_in(record, column))
+
+
+def _rows_in(table: dict[str, Any], column: str) -> list[Any] | None:
+    """Return the one array of records with the column in an object that has no such column itself.
+
+    As under `data` in many files. None if there is none.
+    """
+
+    def is_records(value: Any) -> bool:
+        return isinstance(value, list) and bool(value) and isinstance(value[0], dict) and column in value[0]
+
+    found = [] if column in table else list(filter(is_records, table.values()))
+    return found[0] if len(found) == 1 else None
 
 
 def _parsed(text: str, where: str, remedy: str) -> Any:
@@ -196,8 +214,8 @@ TABLES: dict[str, Callable[[Path, str], Iterator[Document]]] = {
     ".jsonl": _read_lines,
     ".ndjson": _read_lines,
     ".json": _read_json,
-    ".csv": partial(_read_csv, delimiters=",;\t"),
-    ".tsv": partial(_read_csv, delimiters="\t,;"),
+    ".csv": partial(_read_csv, delimiters=",;\t|"),
+    ".tsv": partial(_read_csv, delimiters="\t,;|"),
     ".parquet": _read_parquet,
 }
 """Readers of the documents of a file, by suffix; each takes the path and the text column."""

@@ -6,6 +6,7 @@ import gzip
 import io
 import itertools
 import json
+import tarfile
 import tracemalloc
 from pathlib import Path
 
@@ -33,6 +34,15 @@ def zst(raw: bytes) -> bytes:
 PACKERS = {".gz": gzip.compress, ".bz2": bz2.compress, ".zst": zst}
 
 
+def tar(raw: bytes) -> bytes:
+    sink = io.BytesIO()
+    with tarfile.open(fileobj=sink, mode="w") as archive:
+        entry = tarfile.TarInfo("a.txt")
+        entry.size = len(raw)
+        archive.addfile(entry, io.BytesIO(raw))
+    return sink.getvalue()
+
+
 def texts(path: Path, **more) -> list[str]:
     return [document.text for document in read(path, **more)]
 
@@ -50,6 +60,8 @@ def test_ndjson_is_json_lines(tmp_path):
         '["one", "two"]',
         '{"text": ["one", "two"], "n": [1, 2]}',
         '{\n"text": {"0": "one", "1": "two"}}',  # as pandas writes a table
+        '{"version": 1, "labels": [], "data": [{"text": "one"}, {"text": "two"}]}',
+        '{\n"data": [\n{"text": "one"}, {"text": "two"}]}\n',
     ],
 )
 def test_json_gives_a_document_a_row(tmp_path, content):
@@ -77,6 +89,9 @@ def test_json_may_be_json_lines_under_that_name(tmp_path):
         ('{"text": ["a", 7]}', "row 1 of {path} has int in 'text', not text"),
         ('{\n"body": ["a"]}', "{path} has no column 'text': name one of 'body'"),
         ('{"body": ["a"]}', "has no column 'text': name one of 'body'"),
+        ('{"a": [{"text": "x"}], "b": [{"text": "y"}]}', "has no column 'text': name one of 'a', 'b'"),
+        ('{"a": [{"text": "x"}]}\n{"a": []}\n', "line 1 of {path} has no column 'text': name one of 'a'"),
+        ('{"data": [{"text": "x"}, {"body": "y"}]}', "row 1 of {path} has no column 'text': name one of 'body'"),
         ("[]", "holds no text"),
         ("", "holds no text"),
         (b'["\xff"]', "is not UTF-8 at byte 2"),
@@ -97,7 +112,7 @@ def test_csv_gives_a_document_a_record(tmp_path, end):
 
 
 @pytest.mark.parametrize("name", ["a.csv", "a.tsv"])
-@pytest.mark.parametrize("delimiter", [",", ";", "\t"])
+@pytest.mark.parametrize("delimiter", [",", ";", "\t", "|"])
 def test_the_delimiter_is_that_of_the_header(tmp_path, name, delimiter):
     path = write(tmp_path / name, delimiter.join(["n", "text"]) + "\n" + delimiter.join(["1", "one"]))
     assert texts(path) == ["one"]
@@ -129,6 +144,7 @@ def test_a_field_of_csv_may_be_long(tmp_path):
         ("", "holds no text"),
         (b"text\nok\n\xe9t\xe9\n", "is not UTF-8 at byte 8"),
         ("n\ttext\n".encode("utf-16"), "is UTF-16: save it as UTF-8"),
+        ("n\ttext\n".encode("utf-16-le"), "is UTF-16: save it as UTF-8"),
     ],
 )
 def test_bad_csv_is_told(tmp_path, content, told):
@@ -168,6 +184,8 @@ def test_compressed_files_are_read_as_what_is_in_them(tmp_path, name, packed):
     # The first bytes tell, not the name; and a file may be several, one after the other.
     assert texts(write(tmp_path / name, PACKERS[packed](raw[:9]) + PACKERS[packed](raw[9:]))) == [d.text for d in plain]
     assert texts(write(path, raw)) == [document.text for document in plain]
+    longer = {".gz": ".gzip", ".bz2": ".bzip2", ".zst": ".zstd"}[packed]
+    assert texts(write(tmp_path / (name + longer), PACKERS[packed](raw))) == [document.text for document in plain]
 
 
 @pytest.mark.parametrize("packed", PACKERS)
@@ -180,6 +198,7 @@ def test_a_compressed_file_that_is_damaged_is_told(tmp_path, packed):
     assert "holds no text" in refusal(write(path, PACKERS[packed](b"")))
     assert "NUL bytes" in refusal(write(path, PACKERS[packed](bytes(100))))
     assert "unpack it first" in refusal(write(tmp_path / ("a.parquet" + packed), whole))
+    assert "is compressed twice: unpack it once" in refusal(write(path, PACKERS[packed](gzip.compress(whole))))
 
 
 def test_what_unpacks_to_very_much_is_read_as_a_stream(tmp_path):
@@ -236,6 +255,16 @@ def test_a_file_of_a_folder_is_bounded(tmp_path, monkeypatch):
         (b"\xfd7zXZ\x00", "is compressed with xz"),
         (b"PAR1" + bytes(20), "name that ends in .parquet"),
         ("text".encode("utf-16"), "is UTF-16"),
+        ("text".encode("utf-16-le"), "is UTF-16"),
+        ("text".encode("utf-16-be"), "is UTF-16"),
+        ("text".encode("utf-32"), "is UTF-32"),
+        (b"ARROW1\0\0" + bytes(20), "is an Arrow file: save it as a .parquet file"),
+        (b"SQLite format 3\0" + bytes(20), "is a SQLite database"),
+        (
+            b"version https://git-lfs.github.com/spec/v1\noid sha256:0\n",
+            "is only a pointer of Git LFS: fetch",
+        ),
+        (tar(b"text"), "is a tar archive: unpack it"),
     ],
 )
 @pytest.mark.parametrize("name", ["a.pdf", "a", "a.txt", "a.jsonl", "a.csv.gz"])
