@@ -26,6 +26,7 @@ from itda_core.evaluation.sae.hooks import hook_name
 from itda_core.interop.external import ExternalDictionary
 from itda_core.interop.formats.manifest import Exported
 from itda_core.library.manifest import DictionaryManifest
+from itda_core.pursuit.tensors import real_tensor
 from itda_core.reports.sae import CONFIG_FILE, WEIGHTS_FILE
 
 _DTYPES = {torch.float32: "float32", torch.float64: "float64", torch.float16: "float16", torch.bfloat16: "bfloat16"}
@@ -163,20 +164,24 @@ class ItdaSae(torch.nn.Module):
         self.cfg.device, self.cfg.dtype = str(self.device), _DTYPES.get(self.dtype, str(self.dtype))
         return self
 
-    def encode_sparse(self, x: torch.Tensor) -> Codes:
+    def encode_sparse(self, x: Any) -> Codes:
         """Return sparse codes of x [..., d_in], leading dimensions flattened into rows.
 
         Raises ValueError as `encode` does.
         """
-        return self._dictionary.encode(x.detach().reshape(-1, x.shape[-1]).to(self.device, torch.float32))
+        x = _floats(x, "x").detach().to(self.device, torch.float32)
+        if x.shape[-1:] != (self.cfg.d_in,):
+            raise ValueError(f"x: expected activations [..., {self.cfg.d_in}]; got {list(x.shape)}")
+        return self._dictionary.encode(x.reshape(-1, self.cfg.d_in))
 
-    def encode(self, x: torch.Tensor) -> torch.Tensor:
-        """Return codes of x [..., d_in] as a dense tensor [..., d_sae].
+    def encode(self, x: Any) -> torch.Tensor:
+        """Return codes of x [..., d_in], a tensor, an array or lists, as a dense tensor [..., d_sae].
 
         It takes 4 bytes for every atom and activation.
 
-        Raises ValueError for another activation dimension, or a value that is not finite.
+        Raises ValueError for another activation dimension, or a value that is not real and finite.
         """
+        x = _floats(x, "x")
         codes = self.encode_sparse(x)
         rows = x[..., 0].numel()
         dense = torch.zeros(rows, self.cfg.d_sae, dtype=self.dtype, device=self.device)
@@ -184,13 +189,19 @@ class ItdaSae(torch.nn.Module):
         dense[at] = torch.from_numpy(codes.coefficient).to(self.device, self.dtype)
         return dense.reshape(*x.shape[:-1], self.cfg.d_sae)
 
-    def decode(self, feature_acts: torch.Tensor) -> torch.Tensor:
-        """Return reconstructions [..., d_in] from codes [..., d_sae]."""
-        return feature_acts.to(self.device, self.dtype) @ self.W_dec + self.b_dec
+    def decode(self, feature_acts: Any) -> torch.Tensor:
+        """Return reconstructions [..., d_in] from codes [..., d_sae], a tensor, an array or lists."""
+        return _floats(feature_acts, "feature_acts").to(self.device, self.dtype) @ self.W_dec + self.b_dec
 
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
+    def forward(self, x: Any) -> torch.Tensor:
         """Return reconstructions of x [..., d_in]."""
         return self.decode(self.encode(x))
+
+
+def _floats(given: Any, name: str) -> torch.Tensor:
+    """Return a tensor as it is, with its gradients, and array-likes as one."""
+    is_tensor = isinstance(given, torch.Tensor) and given.is_floating_point()
+    return given if is_tensor else real_tensor(given, name)
 
 
 def write_sae_folder(source: Exported, folder: Path, prefix: int) -> None:

@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from safetensors.torch import load_file, save_file
 
 from itda_core.cli.command_line import main
 from itda_core.common.settings import parse_layers
@@ -14,6 +15,7 @@ from itda_core.common.types import Document
 from itda_core.jobs.read import read_jobs
 from itda_core.library.library import Library
 from itda_core.queries.atoms import Index
+from tests.support.corpora import write_documents
 from tests.support.places import MODEL_A
 from tests.support.processes import run_itda
 
@@ -100,6 +102,21 @@ def test_a_text_of_ones_own_is_built_and_measured_as_it_is(
     assert record.holdout
     assert 100 < record.measured_tokens < 400  # those of two passages
     assert Index(library.index_path(record.id)).atom(0).document_name == "notes.txt, part 1"
+
+
+def test_a_dimension_that_is_large_without_the_mean_too_is_told(
+    tmp_path: Path, language_reference: list[Document], capsys: pytest.CaptureFixture[str]
+) -> None:
+    model = Path(shutil.copytree(MODEL_A, tmp_path / "massive", ignore=shutil.ignore_patterns("checkpoints")))
+    weights = load_file(model / "model.safetensors")
+    weights["model.embed_tokens.weight"][::2, 17] += 3_000
+    weights["model.embed_tokens.weight"][1::2, 17] -= 3_000
+    save_file(weights, model / "model.safetensors", {"format": "pt"})
+    corpus = write_documents(tmp_path / "texts.jsonl", language_reference[:20])
+    arguments = ["build", str(model), "--corpus", str(corpus), "--layers", "1", "--tokens", "1500", "--no-map"]
+    assert main([*arguments, "--center", "mean", "--library", str(tmp_path / "library")]) == 0
+    told = "layer 1 resid: 100 % of the energy of an activation without the mean is in dimension 17 on average, so"
+    assert told in capsys.readouterr().err
 
 
 @pytest.mark.slow

@@ -472,6 +472,11 @@ def test_a_dictionary_looks_like_an_sae(small: Library, original: Dictionary) ->
     assert dense.shape == (3, 5, 60) and int((dense != 0).sum()) == len(codes.row)
     assert torch.equal(dense.reshape(15, 60)[codes.row, codes.atom], torch.from_numpy(codes.coefficient))
     assert (dense < 0).any()
+    for same in (x.numpy(), x.tolist(), x.clone().requires_grad_()):
+        assert torch.equal(sae.encode(same), dense)
+    assert torch.equal(sae.encode(x[0, 0]), dense[0, 0])
+    assert torch.equal(sae.decode(dense.numpy()), sae.decode(dense))
+    assert sae.decode(dense.clone().requires_grad_()).requires_grad  # other tools differentiate through it
     assert torch.allclose(sae(x), original.decode(codes, 15).reshape(3, 5, 192), atol=1e-4)
     assert torch.equal(sae.W_dec.data, original.atoms) and torch.equal(sae.W_enc, sae.W_dec.T)
     assert not sae.b_dec.any() and sae.b_dec.shape == (192,) and sae.b_enc.shape == (60,)
@@ -480,8 +485,9 @@ def test_a_dictionary_looks_like_an_sae(small: Library, original: Dictionary) ->
     assert sae.cfg.to_dict()["architecture"] == sae.cfg.architecture() == "itda"
     half = sae.to(dtype=torch.bfloat16)
     assert half.encode(x.bfloat16()).dtype == half.dtype == torch.bfloat16 and half.cfg.dtype == "bfloat16"
-    with pytest.raises(ValueError, match="192"):
-        sae.encode(x[..., :7])
+    for wrong in (x[..., :7], x[0, 0, 0], 1j * x, x > 0):
+        with pytest.raises(ValueError, match=r"^x: "):
+            sae.encode(wrong)
 
 
 # Centring
