@@ -89,7 +89,7 @@ def row_numbers(given: Any, n: int, name: str) -> np.ndarray:
 
     Integers are returned as they are; a boolean mask [n] is converted to the indices of its true entries.
 
-    Raises ValueError for a mask of another length, fractions, NaN, and row numbers out of range.
+    Raises ValueError for a mask of another length or of zeros and ones, fractions, NaN, and row numbers out of range.
     """
     found = array_of(given, name)
     if found.dtype.kind == "b":
@@ -103,6 +103,8 @@ def row_numbers(given: Any, n: int, name: str) -> np.ndarray:
     if rows.size and not 0 <= rows.min() <= rows.max() < n:
         bad = rows[(rows < 0) | (rows >= n)][0]
         raise ValueError(f"{name} are {what}: there is no row {bad}")
+    if rows.size == n > 2 and rows.max() <= 1:
+        raise ValueError(f"{name} are {what}: got {n} zeros and ones; give a mask as booleans")
     return rows
 
 

@@ -12,6 +12,7 @@ import torch
 
 from itda_core.common.errors import UserError
 from itda_core.models.architectures import first_of, tensor_of
+from itda_core.models.passes import lacks_memory
 from itda_core.models.refusals import reason_of
 
 _TEXT = "The quick brown fox jumps over the lazy dog, and 12 more of them sleep in the sun. " * 4
@@ -157,6 +158,8 @@ def _hidden_states(network: Any, ids: torch.Tensor, mask: torch.Tensor | None) -
                 return_dict=True,
             )
     except Exception as error:  # any error of a model that needs more than text
+        if lacks_memory(error):
+            raise UserError(f"{family} needs more memory than {device} has left: name a smaller model") from error
         remedy = (
             "name another model" if network.dtype == torch.float32 else "use --dtype float32, or name another model"
         )

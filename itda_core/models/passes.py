@@ -13,6 +13,8 @@ from itda_core.common.types import Site
 if TYPE_CHECKING:
     from itda_core.models.model import Model
 
+_NO_CPU_MEMORY = "DefaultCPUAllocator"  # named in the error of the CPU's, which has no type of its own
+
 
 @contextmanager
 def one_pass(model: "Model") -> Iterator[None]:
@@ -23,14 +25,21 @@ def one_pass(model: "Model") -> Iterator[None]:
     with model.lock, torch.no_grad():
         try:
             yield
-        except torch.OutOfMemoryError as error:
-            raise UserError(f"{model.name} needs more memory than {model.device} has left: lower --batch") from error
-        except (RuntimeError, IndexError, ValueError) as error:
+        except (RuntimeError, LookupError, ValueError, AssertionError, MemoryError) as error:
+            if lacks_memory(error):
+                raise UserError(
+                    f"{model.name} needs more memory than {model.device} has left: lower --batch"
+                ) from error
             last = (str(error).strip().splitlines() or [type(error).__name__])[-1]
             others = "" if model.dtype == torch.float32 else " use --dtype float32,"
             raise UserError(
                 f"{model.name} fails on a text ({one_line(last)}): lower --context,{others} or name another model"
             ) from error
+
+
+def lacks_memory(error: BaseException) -> bool:
+    """Return whether an error is of memory that cannot be had, on any device."""
+    return isinstance(error, torch.OutOfMemoryError | MemoryError) or _NO_CPU_MEMORY in str(error)
 
 
 def must_be_finite(model: "Model", site: Site, activations: torch.Tensor) -> None:

@@ -55,7 +55,9 @@ def checked(x: Any, least_rows: int = 3, name: str = "activations") -> torch.Ten
         raise ValueError(f"activation {bad} has a value that is not finite: leave it out of both models")
     x = scaled(x)
     if float((x - x[0]).abs().max()) <= _CONSTANT * float(x.abs().max()):
-        raise ValueError("all activations are the same: give activations of different tokens")
+        raise ValueError(
+            "all activations are the same, but for a millionth: give those of different tokens, or take out their mean"
+        )
     return x
 
 

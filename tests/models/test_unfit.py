@@ -20,6 +20,7 @@ from itda_core.corpus.windows import Window, make_windows
 from itda_core.evaluation.patching import PredictingSite
 from itda_core.models.metadata import model_shape
 from itda_core.models.model import Model, load_model
+from itda_core.models.passes import one_pass
 from tests.support.architectures import ARCHITECTURES, Architecture, captured
 from tests.support.places import MODEL_A
 
@@ -159,6 +160,8 @@ def test_a_pass_that_fails_is_told_in_one_line(tmp_path: Path) -> None:
         assert "\n" not in str(refused.value)
     model.max_tokens = 64
     assert len(captured(model, [0])[0])  # and it runs on
+    with pytest.raises(UserError, match="short needs more memory than cpu has left: lower --batch"), one_pass(model):
+        torch.empty(2**55)
 
 
 def test_the_parts_of_an_encoder_of_t5_add_up(tmp_path: Path) -> None:

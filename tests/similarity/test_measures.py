@@ -257,6 +257,8 @@ def test_rows_are_numbers_or_a_mask_of_them(name: str, x: torch.Tensor, y: torch
         assert measure(x, y, given) == value
     for wrong in (
         mask[:-1],
+        mask.int(),
+        mask.double().tolist(),
         [0.5, 5.7],
         [math.nan, 1.0],
         [1j, 2],
