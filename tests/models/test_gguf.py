@@ -258,7 +258,6 @@ def test_a_bad_file_is_told_in_one_line(
     [
         ({"architecture": "wavtokenizer-dec"}, "cannot be converted (GGUF model with architecture wavtokenizer-dec is"),
         ({"architecture": "x" * 400}, "cannot be converted (GGUF model with architecture xxx"),
-        ("cannot be converted ('int' object is not iterable): name the model in Hugging Face",),
         ({"architecture": "t5"}, "is an encoder with a decoder, which are not read here"),
         ({"without": "blk.4.ffn_down.weight"}, "lacks 1 of its weights, such as model.layers.4.mlp.down_proj.weight"),
         ({"without": "token_embd.weight"}, "lacks "),
