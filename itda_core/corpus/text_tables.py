@@ -5,6 +5,7 @@ Any error that the user can fix is a one-line UserError that names the place.
 
 import csv
 import json
+import re
 from collections.abc import Callable, Iterable, Iterator
 from functools import partial
 from itertools import islice
@@ -16,6 +17,7 @@ from itda_core.common.types import Document
 from itda_core.corpus.text_files import LONGEST, lines, open_text, too_long, whole_text
 
 _BATCH_ROWS = 1_000
+_SEPARATOR = re.compile(r"sep=(.)")
 _ONE_A_LINE = "write one object a line, each with a text, as a .jsonl file"
 _SHOWN_NAMES, _SHOWN_CHARACTERS = 20, 80  # limits on the column names listed in an error
 
@@ -133,7 +135,8 @@ def _text_of(record: Any, column: str, where: str) -> str:
 def _read_csv(path: Path, column: str, delimiters: str) -> Iterator[Document]:
     """Read a CSV file with a header.
 
-    The delimiter is the first of `delimiters` with which the header contains the column.
+    The delimiter is the first of `delimiters` with which the header contains the column, or the one that Excel wrote
+    into a line before it. Blank lines before the header are skipped.
     """
     csv.field_size_limit(LONGEST)  # process-wide; the default limit is 131,072 characters per field
     start, taken = 1, 0  # of the current record: its first line, and its characters so far
@@ -150,13 +153,17 @@ def _read_csv(path: Path, column: str, delimiters: str) -> Iterator[Document]:
 
     try:
         with open_text(path, newline="") as file:
-            first = file.readline(LONGEST)
+            first, before = file.readline(LONGEST), 0
+            while first and (not first.strip() or (said := _SEPARATOR.fullmatch(first.strip()))):
+                delimiters = said[1] if first.strip() else delimiters
+                first, before = file.readline(LONGEST), before + 1
+            start += before
             fitting = (each for each in delimiters if column in next(csv.reader([first], delimiter=each), ()))
             rows = csv.reader(bounded(), delimiter=next(fitting, delimiters[0]), strict=True)
             header = None
             for row in rows:
                 name, where = f"line {start}", f"line {start} of {str(path)!r}"
-                start, taken = rows.line_num + 1, 0
+                start, taken = before + rows.line_num + 1, 0
                 if not row:
                     continue  # a blank line
                 if header is None:

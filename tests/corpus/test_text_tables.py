@@ -118,6 +118,17 @@ def test_the_delimiter_is_that_of_the_header(tmp_path, name, delimiter):
     assert texts(path) == ["one"]
 
 
+@pytest.mark.parametrize("before", ["\n", "\r\n \r\n", "sep=;\r\n", "\nsep=;\n\n"])
+def test_lines_before_the_header_are_none_of_the_table(tmp_path, before):
+    path = write(tmp_path / "a.csv", f'{before}n;"text, all"\n1;one\n2;"two\n')
+    documents = read_documents(CorpusSettings(str(path), column="text, all"))
+    line = before.count("\n") + 2
+    assert next(documents) == Document(f"line {line}", "one")
+    with pytest.raises(UserError, match=f"the record from line {line + 1} of "):
+        next(documents)
+    assert "holds no text" in refusal(write(path, before))
+
+
 @settings(deadline=None, max_examples=50)
 @given(st.lists(unicode_text.filter(lambda text: "\0" not in text)), st.sampled_from(["excel", "excel-tab", "unix"]))
 def test_any_text_comes_back_from_csv(tmp_path_factory, rows, dialect):
