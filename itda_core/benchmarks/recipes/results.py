@@ -1,8 +1,9 @@
 """Settings and results of `itda bench recipes`."""
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
+from itda_core.benchmarks.sae.results import Contestant, Reach, SaeBench
 from itda_core.common.errors import UserError
 from itda_core.common.settings import RECIPES
 
@@ -14,6 +15,8 @@ REFITTED = ", refitted"
 """Part of a recipe's name for encoding by `refitted` instead of matching pursuit; last in the name."""
 NAMES = tuple(recipe + centred + fitted for centred in ("", CENTRED) for recipe in RECIPES for fitted in ("", REFITTED))
 """Names of all recipes, such as `pruned, centred, refitted`."""
+SAE = "TopK SAE"
+"""Name of the SAE among the recipes of a row."""
 PRETRAINED = "SmolLM2-135M"
 """Name of the pretrained model."""
 
@@ -36,6 +39,12 @@ class RecipesBench:
     """Number of repetitions of recipes with random selection; the mean is reported."""
     batch_windows: int = 16
     """Windows in a forward pass."""
+    saes: tuple[tuple[int, int], ...] = ()
+    """Those of the sizes at which a TopK SAE is trained on the same activations."""
+    sae_seconds: float = 600.0
+    """Approximate processor seconds that an SAE is trained for."""
+    lrs: tuple[float, ...] = (1e-3, 4e-3)
+    """Learning rates of an SAE: each is tried for a tenth of that time, and the better one is used."""
 
     def __post_init__(self) -> None:
         if self.draws < 1:
@@ -44,16 +53,24 @@ class RecipesBench:
             raise UserError(f"recipes are {', '.join(self.names)}: choose {PUBLISHED} and others of {', '.join(NAMES)}")
         if 2 * max(atoms for atoms, _ in self.sizes) > self.tokens:
             raise UserError(f"{self.tokens:,} tokens are too few for dictionaries of such sizes: ask for more")
+        if not set(self.saes) <= set(self.sizes):
+            raise UserError("an SAE is compared with dictionaries of its size: add that to the sizes")
+
+    def sae(self, l0: int) -> SaeBench:
+        """Return the settings of an SAE's training at this L0."""
+        return SaeBench(l0=l0, sae_seconds=(("topk", self.sae_seconds),), lrs=self.lrs)
 
 
 FULL_RECIPES = RecipesBench(
+    tokens=48_000,
     measured=1_500,
-    sites=((PRETRAINED, 10), (PRETRAINED, 20)),
-    sizes=((1_000, 20), (3_000, 20), (3_000, 40)),
-    names=(PUBLISHED, "random", *(name for name in NAMES if CENTRED in name)),
+    sites=tuple((PRETRAINED, layer) for layer in (5, 10, 15, 20, 25)),
+    sizes=((1_000, 20), (1_000, 40), (4_000, 20), (4_000, 40), (16_000, 20), (16_000, 40)),
+    names=(PUBLISHED, PUBLISHED + CENTRED, "pruned" + CENTRED + REFITTED, "random"),
     draws=1,
+    saes=((4_000, 20),),
 )
-"""Settings of `itda bench recipes --full`: a pretrained model."""
+"""Settings of `itda bench recipes --full`: a pretrained model, and a TopK SAE at each layer."""
 
 
 @dataclass(frozen=True)
@@ -68,13 +85,14 @@ class RecipeResult:
     ce_lead: tuple[float, float, float]
     """Difference of that score to the published recipe's, with its 95 % interval, both resampled over the same
     documents; mean over the draws."""
-    threshold: float
+    threshold: float | None
     """Threshold at which its greedy build admits this number of atoms, relative to the squared length of what is
-    decomposed."""
+    decomposed; None for an SAE."""
     seconds: float
-    """Seconds of one build."""
+    """Processor seconds of one build, or of an SAE's training, which other programs hardly change; compiled loops are
+    at hand."""
     encode_seconds: float
-    """Seconds of encoding the held-out tokens by the dictionary of the first draw: median of three."""
+    """Processor seconds of encoding the held-out tokens by the dictionary of the first draw: median of three."""
 
 
 @dataclass(frozen=True)
@@ -96,7 +114,11 @@ class RecipeRow:
     mean_energy: float
     """Share of the activations' energy that is in their mean vector."""
     recipes: dict[str, RecipeResult]
-    """By name."""
+    """By name, with the SAE's if one was trained."""
+    sae: Contestant | None = None
+    """The SAE's evaluations as it learned; None if none was trained."""
+    reached: dict[str, Reach] = field(default_factory=dict)
+    """Where the SAE first has the CE loss score of each recipe, and that recipe's time and tokens over its own."""
 
     def ce_added(self, name: str) -> float:
         """Return the cross-entropy that a recipe's reconstructions add, in nats."""

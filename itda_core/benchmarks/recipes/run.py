@@ -7,6 +7,7 @@ encode. The models are ones that no recipe was chosen on.
 import time
 import warnings
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
 from itertools import groupby
 from statistics import mean
 from typing import Any, NamedTuple, cast
@@ -19,12 +20,15 @@ from itda_core.benchmarks.recipes.results import (
     PRETRAINED,
     PUBLISHED,
     REFITTED,
+    SAE,
     Lead,
     RecipeResult,
     RecipeRow,
     RecipesBench,
     RecipesReport,
 )
+from itda_core.benchmarks.sae.contestant import Judge, first_reach, train_contestant
+from itda_core.benchmarks.sae.results import Contestant, Reach
 from itda_core.capture.local import Capture
 from itda_core.common.errors import MeanWarning, UserError
 from itda_core.common.settings import Recipe
@@ -34,8 +38,9 @@ from itda_core.corpus.windows import first_captured, is_held_out, make_windows
 from itda_core.dictionary.build import build_dictionary
 from itda_core.dictionary.dictionary import Dictionary
 from itda_core.dictionary.energy_sums import EnergySums
-from itda_core.evaluation.coders import DictionaryCoder
+from itda_core.evaluation.coders import Coder, DictionaryCoder
 from itda_core.evaluation.metrics import HeldOut, Measurement, Setting, measure_points, read_held_out
+from itda_core.evaluation.sae.saelens import require_saelens
 from itda_core.models.bundled import model_folder
 from itda_core.models.model import Model, load_model
 from itda_core.models.smollm2 import require_smollm2
@@ -77,8 +82,10 @@ def bench_recipes(corpus: Corpus, settings: RecipesBench, say: Callable[[str], N
         say: called with a progress message.
 
     Raises:
-        UserError: a model is not available, or has too few distinct activations for that number of atoms.
+        UserError: a model or SAELens is not available, or a model has too few distinct activations for so many atoms.
     """
+    if settings.saes:
+        require_saelens()
     began = time.perf_counter()
     rows: list[RecipeRow] = []
     held_out: dict[str, int] = {}
@@ -86,9 +93,10 @@ def bench_recipes(corpus: Corpus, settings: RecipesBench, say: Callable[[str], N
         for layer, site in _read(corpus, name, [layer for _, layer in sites], settings, say):
             held_out[name] = sum(len(each.activations) for each in site.held_out)
             for atoms, l0 in settings.sizes:
-                say(f"{name}, layer {layer}: {atoms:,} atoms, L0 {l0}")
+                say(f"{name}, layer {layer}: {atoms:,} atoms, L0 {l0} ({time.perf_counter() - began:.0f} s)")
                 built = _build(site, atoms, l0, settings)
-                rows.append(_measure(name, layer, site, built, l0, settings.names))
+                trained = _train(site, atoms, l0, settings, say) if (atoms, l0) in settings.saes else None
+                rows.append(_measure(name, layer, site, built, l0, settings.names, trained))
     leads = {name: _lead(rows, name) for name in settings.names if name != PUBLISHED}
     return RecipesReport(corpus.id, settings, held_out, rows, leads, time.perf_counter() - began)
 
@@ -124,14 +132,15 @@ def _build(site: _Site, atoms: int, l0: int, settings: RecipesBench) -> dict[str
     Random selection depends on the row numbers, so that leaving out the first rows gives another draw.
     """
     built: dict[str, _Built] = {}
-    thresholds = {center: _threshold(site, atoms, l0, center) for center in ("none", "mean")}
+    centers = {"mean" if CENTRED in name else "none" for name in settings.names}
+    thresholds = {center: _threshold(site, atoms, l0, center) for center in sorted(centers)}
     for name in dict.fromkeys(name.removesuffix(REFITTED) for name in settings.names):
         recipe, center = cast(Recipe, name.removesuffix(CENTRED)), "mean" if name.endswith(CENTRED) else "none"
         threshold = thresholds[center]
         how: dict[str, Any] = {"l0": l0, "center": center, "recipe": recipe, "threshold": threshold, "max_atoms": atoms}
         draws = range(1 if recipe == "published" else settings.draws)
         parts = [(site.x[draw:], site.sources[draw:]) for draw in draws]
-        seconds, first = timed(lambda parts=parts, how=how: _quietly(parts[:1], **how))
+        seconds, first = timed(lambda parts=parts, how=how: _quietly(parts[:1], **how), clock=time.process_time)
         rest = [_quietly([part], **how) for part in parts[1:]]
         built[name] = _Built([first, *rest], threshold, seconds)
     return built
@@ -153,14 +162,34 @@ def _quietly(batches: list[tuple[torch.Tensor, torch.Tensor]], **how: Any) -> Di
         return build_dictionary(batches, **how)
 
 
+def _train(
+    site: _Site, width: int, l0: int, settings: RecipesBench, say: Callable[[str], None]
+) -> tuple[Contestant, Coder]:
+    """Train a TopK SAE on the activations of a site."""
+    return train_contestant(
+        site.x, "topk", settings.sae_seconds, width, settings.sae(l0), Judge(site.held_out), say, time.process_time
+    )
+
+
 def _measure(
-    model: str, layer: int, site: _Site, built: Mapping[str, _Built], l0: int, names: tuple[str, ...]
+    model: str,
+    layer: int,
+    site: _Site,
+    built: Mapping[str, _Built],
+    l0: int,
+    names: tuple[str, ...],
+    trained: tuple[Contestant, Coder] | None,
 ) -> RecipeRow:
     coders: dict[str, list[Setting]] = {}
+    costs: dict[str, tuple[float | None, float]] = {}
     for name in names:
         method = "refitted" if name.endswith(REFITTED) else "matching"
-        own = built[name.removesuffix(REFITTED)].draws
-        coders[name] = [Setting(l0, DictionaryCoder(each, l0, method)) for each in own]
+        own = built[name.removesuffix(REFITTED)]
+        coders[name] = [Setting(l0, DictionaryCoder(each, l0, method)) for each in own.draws]
+        costs[name] = own.threshold, own.seconds
+    if trained is not None:
+        coders[SAE] = [Setting(l0, trained[1])]
+        costs[SAE] = None, trained[0].curve[-1].seconds
     measurement = measure_points([each for own in coders.values() for each in own], site.held_out)
     if measurement.ce_original is None or measurement.ce_zero is None:
         raise UserError("the held-out tokens have no predictions: ask for more tokens")
@@ -168,20 +197,30 @@ def _measure(
     found = {name: [next(points) for _ in own] for name, own in coders.items()}
     (published,) = found[PUBLISHED]
     x = torch.cat([each.activations for each in site.held_out])
-    recipes = {
-        name: RecipeResult(
+    recipes = {}
+    for name, own in found.items():
+        recipes[name] = RecipeResult(
             _mean([_left(point.measured["variance_explained"]) for point in own]),
             _mean([point.measured["ce_loss_score"] for point in own]),
             _mean([_ahead(point, published, measurement) for point in own]),
-            built[name.removesuffix(REFITTED)].threshold,
-            built[name.removesuffix(REFITTED)].seconds,
-            timed(lambda coder=coders[name][0].coder: coder.encode(x), 3)[0],
+            *costs[name],
+            timed(lambda coder=coders[name][0].coder: coder.encode(x), 3, time.process_time)[0],
         )
-        for name, own in found.items()
-    }
     atoms = len(built[PUBLISHED].draws[0])
     ce = measurement.ce_original, measurement.ce_zero
-    return RecipeRow(model, layer, atoms, l0, *ce, site.mean_energy, recipes)
+    row = RecipeRow(model, layer, atoms, l0, *ce, site.mean_energy, recipes)
+    return row if trained is None else replace(row, sae=trained[0], reached=_reached(row, trained[0], len(site.x)))
+
+
+def _reached(row: RecipeRow, sae: Contestant, rows: int) -> dict[str, Reach]:
+    """Find where an SAE first has the score of each recipe, built from so many rows."""
+    reached = {}
+    for name, found in row.recipes.items():
+        if name != SAE:
+            tokens, seconds, is_there = first_reach(sae.curve, found.ce_loss_score[0], row.l0)
+            ratios = found.seconds / seconds, rows / tokens
+            reached[name] = Reach(is_there, tokens, seconds, *ratios, None if is_there else "upper")
+    return reached
 
 
 def _ahead(point: Point, other: Point, measurement: Measurement) -> Measured:

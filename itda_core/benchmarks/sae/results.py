@@ -90,6 +90,8 @@ class CurvePoint:
     """Relative error over the held-out tokens."""
     l0: float
     """Mean number of active latents per token."""
+    variance_explained: float | None = None
+    """Share of the variance of the held-out tokens that is explained; None in reports that do not have it."""
 
 
 @dataclass(frozen=True)

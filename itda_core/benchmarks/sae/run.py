@@ -12,7 +12,7 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from math import ceil
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -23,10 +23,10 @@ import torch
 from safetensors.torch import save_file
 
 from itda_core.benchmarks.machine import measure_machine
+from itda_core.benchmarks.sae.contestant import Judge, first_reach, train_contestant
 from itda_core.benchmarks.sae.results import (
     BenchSite,
     Contestant,
-    CurvePoint,
     Reach,
     SaeBench,
     SaeReport,
@@ -36,16 +36,14 @@ from itda_core.benchmarks.sae.results import (
 from itda_core.capture.local import Capture
 from itda_core.common.errors import UserError
 from itda_core.common.files import read_json
-from itda_core.common.settings import BuildSettings, DictionarySettings, SaeKind, SaeSettings
+from itda_core.common.settings import BuildSettings, DictionarySettings
 from itda_core.common.types import Site
 from itda_core.corpus.store import Corpus
 from itda_core.corpus.windows import Window, is_held_out, make_windows
 from itda_core.dictionary.builder import DictionaryBuilder
-from itda_core.evaluation.coders import Coder, DictionaryCoder
-from itda_core.evaluation.metrics import HeldOut, Setting, measure_points, read_held_out
-from itda_core.evaluation.sae.coder import SaeCoder
-from itda_core.evaluation.sae.saelens import new_sae, new_trainer, require_saelens
-from itda_core.evaluation.sae.training import Mark, train
+from itda_core.evaluation.coders import DictionaryCoder
+from itda_core.evaluation.metrics import HeldOut, read_held_out
+from itda_core.evaluation.sae.saelens import require_saelens
 from itda_core.models.bundled import model_folder
 from itda_core.models.model import Model, load_model
 
@@ -127,14 +125,14 @@ def _contest(site: BenchSite, corpus: Corpus, settings: SaeBench, compiling: flo
     start = time.perf_counter()
     given = _given(model, site, corpus, settings)
     capture = time.perf_counter() - start
-    judge = _Judge(model, site, given.windows, settings)
+    judge = Judge(_held_out(model, site, given.windows, settings))
     say(f"building from {given.own:,} activations")
     itda = _build(given, site, settings, compiling, judge)
     width = itda.curve[-1].latents
     contestants = [itda]
     for kind, seconds in settings.sae_seconds:
         say(f"{width:,} atoms, CE loss score {itda.curve[-1].ce_loss_score:.4f}; training a {kind} SAE as wide")
-        contestants.append(_train(given.x, kind, seconds, width, settings, judge, say))
+        contestants.append(train_contestant(given.x, kind, seconds, width, settings, judge, say)[0])
     return SiteContest(
         site=site,
         d_model=given.x.shape[1],
@@ -182,34 +180,17 @@ def _given(model: Model, site: BenchSite, corpus: Corpus, settings: SaeBench) ->
     )
 
 
-class _Judge:
-    """Evaluation of coders on the same held-out tokens."""
-
-    def __init__(self, model: Model, site: BenchSite, windows: list[Window], settings: SaeBench) -> None:
-        """Run the unchanged model.
-
-        Raises UserError if there is nothing to evaluate on.
-        """
-        self._batches: list[HeldOut] = []
-        self.tokens = 0
-        for batch in read_held_out(model, Site(site.layer), windows):
-            self._batches.append(batch)
-            self.tokens += len(batch.sources)
-            if self.tokens >= settings.measured_tokens:
-                break
-        told = measure_points([], self._batches)
-        if told.ce_original is None or told.ce_zero is None:
-            raise UserError(f"the {self.tokens:,} held-out tokens of {site.model} have no predictions: ask for more")
-        self.ce_original, self.ce_zero = told.ce_original, told.ce_zero
-
-    def point(self, coder: Coder, l0: int, tokens: int, seconds: float) -> CurvePoint:
-        """Evaluate a coder as a point of a curve."""
-        (point,) = measure_points([Setting(l0, coder)], self._batches).points
-        found = {name: point.measured[name].value for name in ("ce_loss_score", "relative_error", "l0")}
-        return CurvePoint(tokens, seconds, point.latents, **found)
+def _held_out(model: Model, site: BenchSite, windows: list[Window], settings: SaeBench) -> list[HeldOut]:
+    """Run the unchanged model over the first windows, until there are enough tokens."""
+    batches: list[HeldOut] = []
+    for batch in read_held_out(model, Site(site.layer), windows):
+        batches.append(batch)
+        if sum(len(each.sources) for each in batches) >= settings.measured_tokens:
+            break
+    return batches
 
 
-def _build(given: _Given, site: BenchSite, settings: SaeBench, compiling: float, judge: _Judge) -> Contestant:
+def _build(given: _Given, site: BenchSite, settings: SaeBench, compiling: float, judge: Judge) -> Contestant:
     """Build ITDA, timed after every batch, and evaluate it at several points.
 
     At a point the dictionary consists of the atoms admitted so far.
@@ -237,63 +218,6 @@ def _build(given: _Given, site: BenchSite, settings: SaeBench, compiling: float,
     return Contestant("itda", tuple(curve))
 
 
-def _train(
-    x: torch.Tensor, kind: SaeKind, seconds: float, width: int, settings: SaeBench, judge: _Judge, say: Say
-) -> Contestant:
-    """Train an SAE for a given time at the best learning rate.
-
-    It is evaluated during training and at its end.
-    """
-    rate = _tokens_per_second(x, kind, width, settings)
-    tried: dict[float, float] = {}
-    if len(settings.lrs) > 1:
-        for lr in settings.lrs:
-            how = _settings(kind, rate * seconds * settings.sweep_share, lr, settings)
-            found = train(x, how, width, settings.l0, {})
-            tried[lr] = judge.point(SaeCoder(found.sae), settings.l0, found.tokens, found.seconds).ce_loss_score
-            say(f"{kind}: learning rate {lr:g}, {found.tokens:,} tokens, CE loss score {tried[lr]:.4f}")
-    lr = max(settings.lrs, key=lambda each: tried.get(each, 0.0))  # with a single rate, that one
-    how = _settings(kind, rate * seconds, lr, settings)
-    curve: list[CurvePoint] = []
-
-    def look(mark: Mark) -> None:
-        curve.append(judge.point(SaeCoder(mark.sae), settings.l0, mark.tokens, mark.seconds))
-        say(f"{kind}: {mark.tokens:,} tokens, {mark.seconds:.0f} s, CE loss score {curve[-1].ce_loss_score:.4f}")
-
-    steps = [round(how.tokens * _FIRST_MARK ** (1 - at / (settings.marks - 1))) for at in range(settings.marks)]
-    train(x, how, width, settings.l0, {}, tuple(steps), look)
-    return Contestant(kind, tuple(curve), lr, {f"{each:g}": score for each, score in tried.items()})
-
-
-def _settings(kind: SaeKind, tokens: float, lr: float, settings: SaeBench) -> SaeSettings:
-    """Return the training settings of an SAE for about this number of tokens."""
-    steps = max(_FEWEST_STEPS, round(tokens / settings.batch))
-    return SaeSettings(kind=kind, tokens=steps * settings.batch, batch=settings.batch, lr=lr, seed=settings.seed)
-
-
-def _tokens_per_second(x: torch.Tensor, kind: SaeKind, width: int, settings: SaeBench) -> float:
-    """Measure the training speed of an SAE, by some steps of another.
-
-    The auxiliary loss for dead latents is not included.
-    """
-    if len(x) < settings.batch:
-        raise UserError(f"{len(x):,} activations are fewer than a step of {settings.batch:,}: ask for more tokens")
-    sae = new_sae(kind, x.shape[1], width, settings.l0, 1.0, {})
-    scale = x.shape[1] ** 0.5 / float(x.norm(dim=1).mean())
-    trainer = new_trainer(
-        sae, scale, samples=10**9, batch=settings.batch, lr=settings.lrs[0], warm_up=1, decay=1, dead_after=10**6
-    )
-
-    def steps(n: int) -> None:
-        for _ in range(n):
-            trainer.step(x[: settings.batch])
-
-    steps(_TIMED_STEPS // 2)
-    start = time.perf_counter()
-    steps(_TIMED_STEPS)
-    return _TIMED_STEPS * settings.batch / (time.perf_counter() - start)
-
-
 def versus(itda: Contestant, sae: Contestant, l0: int) -> Versus:
     """Find where each method reaches the other's final CE loss score.
 
@@ -301,30 +225,10 @@ def versus(itda: Contestant, sae: Contestant, l0: int) -> Versus:
     score there is not comparable at this L0.
     """
     own, other = itda.curve[-1], sae.curve[-1]
-    tokens, seconds, reached = _first(sae.curve, own.ce_loss_score, l0)
+    tokens, seconds, reached = first_reach(sae.curve, own.ce_loss_score, l0)
     at_itda = Reach(reached, tokens, seconds, own.seconds / seconds, own.tokens / tokens, None if reached else "upper")
-    tokens, seconds, reached = _first(itda.curve, other.ce_loss_score, l0)
+    tokens, seconds, reached = first_reach(itda.curve, other.ce_loss_score, l0)
     at_sae = Reach(
         reached, tokens, seconds, seconds / other.seconds, tokens / other.tokens, None if reached else "lower"
     )
     return Versus(sae.name, at_itda, at_sae)
-
-
-def _first(curve: Sequence[CurvePoint], score: float, l0: int) -> tuple[float, float, bool]:
-    """Return the tokens and seconds at which a curve first reaches a score.
-
-    Also returns whether it does; if not, the values are those of its end. The curve is interpolated linearly between
-    two points that are sparse enough. If the first sufficiently sparse point already has the score, that point is
-    taken.
-    """
-    before: CurvePoint | None = None
-    for point in curve:
-        sparse = point.l0 <= _AS_SPARSE * l0
-        if sparse and point.ce_loss_score >= score:
-            if before is None:
-                return point.tokens, point.seconds, True
-            share = (score - before.ce_loss_score) / (point.ce_loss_score - before.ce_loss_score)
-            tokens = before.tokens + share * (point.tokens - before.tokens)
-            return tokens, before.seconds + share * (point.seconds - before.seconds), True
-        before = point if sparse else None
-    return curve[-1].tokens, curve[-1].seconds, False

@@ -64,6 +64,7 @@ def train(
     marks: tuple[int, ...] = (),
     look: Callable[[Mark], None] = lambda _: None,
     advance: Callable[[int], None] = lambda _: None,
+    clock: Callable[[], float] = time.perf_counter,
 ) -> TrainedSae:
     """Train an SAE.
 
@@ -78,6 +79,7 @@ def train(
         marks: numbers of tokens, ascending, at which `look` is called, after the first step that reaches each.
         look: called at each mark; the clock is paused meanwhile.
         advance: called with the number of tokens of each step.
+        clock: seconds of the training time.
 
     Raises:
         UserError: there are fewer activations than one step takes, or k is more than the width.
@@ -90,7 +92,7 @@ def train(
     steps = steps_of(settings)
     seen = torch.zeros(len(x), dtype=torch.bool)
     sae = new_sae(settings.kind, x.shape[1], width, k, _FIRST_L1, metadata)  # the first call imports SAELens
-    start = time.perf_counter()
+    start = clock()
     trainer = new_trainer(
         sae,
         x.shape[1] ** 0.5 / float(x.norm(dim=1).mean()),
@@ -113,14 +115,14 @@ def train(
         if steer is not None:
             steer.by(output.feature_acts)
         if waiting and trainer.n_training_samples >= waiting[0]:
-            left = time.perf_counter()
+            left = clock()
             while waiting and trainer.n_training_samples >= waiting[0]:
                 waiting.pop(0)
             look(Mark(trainer.n_training_samples, left - start - away, trained(trainer)))
-            away += time.perf_counter() - left
+            away += clock() - left
         advance(len(batch))
     trainer.set_final_sae_metadata()
-    spent = time.perf_counter() - start - away
+    spent = clock() - start - away
     return TrainedSae(trained(trainer), trainer.n_training_samples, int(seen.sum()), spent)
 
 
