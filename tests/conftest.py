@@ -61,9 +61,10 @@ def build_library() -> LibraryBuilder:
         tokens: int = 3000,
         model: Path = MODEL_A,
         maps: bool = False,
+        options: tuple[str, ...] = (),
     ) -> Path:
         repeated = (documents * 20)[: max(20, len(documents))]
-        return _build(root, repeated, model, layers, "--tokens", str(tokens), *([] if maps else ["--no-map"]))
+        return _build(root, repeated, model, layers, "--tokens", str(tokens), *([] if maps else ["--no-map"]), *options)
 
     return build
 

@@ -3,7 +3,7 @@
 Independent of Streamlit. Untrusted labels are escaped for Plotly.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -195,6 +195,7 @@ def atom_map(
     shown: np.ndarray,
     values: np.ndarray,
     log: bool = False,
+    tick: Callable[[float], str] = share,
     region: Sequence[tuple[float, float]] | None = None,
     picked: int | None = None,
     circling: bool = False,
@@ -208,6 +209,7 @@ def atom_map(
         shown: [n] bool, which atoms pass the filter.
         values: [n] values that colour the atoms.
         log: whether to colour by the logarithm, for values that span several orders of magnitude.
+        tick: format of a value at the colour bar of logarithms.
         region: corners of the selection, drawn as an outline.
         picked: an atom to mark with a ring.
         circling: whether dragging selects atoms with a lasso. Otherwise it pans the map, and only then does Streamlit
@@ -237,7 +239,7 @@ def atom_map(
                     "size": size,
                     "color": np.log10(np.maximum(values[shown], 1e-9)) if log else values[shown],
                     "colorscale": SCALE,
-                    "colorbar": {"thickness": 8, "outlinewidth": 0, **(_log_ticks(values[shown]) if log else {})},
+                    "colorbar": {"thickness": 8, "outlinewidth": 0, **(_log_ticks(values[shown], tick) if log else {})},
                     "opacity": 0.9,
                 },
                 hovertemplate="atom %{customdata}<extra></extra>",
@@ -271,17 +273,17 @@ def atom_map(
     return figure
 
 
-def _log_ticks(values: np.ndarray) -> dict[str, Any]:
-    """Return ticks of a logarithmic colour bar of shares.
+def _log_ticks(values: np.ndarray, tick: Callable[[float], str]) -> dict[str, Any]:
+    """Return ticks of a logarithmic colour bar.
 
     They are at 1, 2 and 5 of each order of magnitude.
     """
     found = values[values > 0]
     if not len(found):
         return {}
-    steps = [m * 10.0**power for power in range(-9, 1) for m in (1, 2, 5)]
-    ticks = [step for step in steps if found.min() * 0.99 <= step <= found.max() * 1.01]
-    return {"tickvals": [float(np.log10(tick)) for tick in ticks], "ticktext": [share(tick) for tick in ticks]}
+    steps = [m * 10.0**power for power in range(-9, 7) for m in (1, 2, 5)]
+    steps = [step for step in steps if found.min() * 0.99 <= step <= found.max() * 1.01]
+    return {"tickvals": [float(np.log10(step)) for step in steps], "ticktext": [tick(step) for step in steps]}
 
 
 def inside(places: pd.DataFrame, region: Sequence[tuple[float, float]]) -> np.ndarray:

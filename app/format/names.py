@@ -71,6 +71,7 @@ def _details(record: DictionaryManifest) -> tuple[str, ...]:
         settings.init,
         "" if settings.recipe == "published" else settings.recipe,
         "" if settings.center == "none" else "centred",
+        "" if settings.max_norm is None else f"norms to {settings.max_norm:g} × median",
         "" if settings.max_atoms is None else f"at most {settings.max_atoms} atoms",
         record.corpus,
         (record.revision or "")[:8],

@@ -299,5 +299,6 @@ class BuildState:
     max_atoms: int | None = _option("max_atoms")
     atoms: int | None = _option("atoms")
     center: str = _option("center", "mean")
+    max_norm: float | None = _option("max_norm")
     job: str = field(default="", metadata=param("job", text_value))
     """Id of the job that is followed here; empty for none."""

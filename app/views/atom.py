@@ -26,7 +26,7 @@ def show_atom() -> None:
         raise UserError(f"the address names no atom: a may be 0 to {index.n_atoms - 1}")
     atom = index.atom(shown.atom)
     show_header(record, atom, index)
-    show_source(record.id, atom, index)
+    show_source(record, atom, index)
     show_figures(atom, record)
     left, right = st.columns([1, 2], gap="large")
     with right:

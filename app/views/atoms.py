@@ -42,6 +42,8 @@ def show_header(record: DictionaryManifest, index: Index) -> None:
     )
     if record.energy is not None and settings.center == "none" and (note := record.energy.note()):
         st.caption(f"{note}.")
+    if record.norms is not None and (note := record.norms.note()):
+        st.caption(f"{note}.")
 
 
 def changed_address(error: UserError, reset: Callable[[], None]) -> None:

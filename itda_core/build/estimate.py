@@ -180,7 +180,8 @@ def estimate(
     if not _keeps(asked) and width is not None:
         size = scratch_bytes(tokens, asked.n_sites, width)
         scratch = size if fits(size, _disk(asked, tokens, library, records), free) else 0
-    again = 2 + (asked.dictionary.center == "mean") + (asked.dictionary.n_atoms is not None) * _TRIALS
+    how = asked.dictionary
+    again = 2 + (how.max_norm is not None) + (how.center == "mean") + (how.n_atoms is not None) * _TRIALS
     n_parameters = asked.shape.n_parameters or 0
     return Estimate(
         tokens=tokens,

@@ -3,7 +3,7 @@
 import shutil
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -31,6 +31,7 @@ from itda_core.dictionary.checkpoint import Checkpoint, Progress
 from itda_core.dictionary.dictionary import Dictionary
 from itda_core.dictionary.errors import variance_explained
 from itda_core.dictionary.mean import MeanSums
+from itda_core.dictionary.norms import NormLimit, within
 from itda_core.dictionary.sizing import TOLERANCE, ThresholdSearch
 from itda_core.index.writer import IndexWriter
 from itda_core.jobs.job import Job
@@ -39,7 +40,7 @@ from itda_core.library.staging import part_of, place_finished
 from itda_core.models.model import Model
 
 _BUILDER_FILE, _STAGING_FILE, _ORIGIN_FILE = "builder.safetensors", "staging.duckdb", "origin.json"
-_MEAN_FILE, _THRESHOLD_FILE = "mean.safetensors", "threshold.json"
+_NORM_FILE, _MEAN_FILE, _THRESHOLD_FILE = "norm.json", "mean.safetensors", "threshold.json"
 _LEDGER_FILE = "jobs.json"
 _NOTE_EVERY = 5.0
 """Seconds between two updates of the recorded run time."""
@@ -87,6 +88,7 @@ class Pipeline:
         self._parts = {site: self._part(dictionary_id) for site, dictionary_id in self._plan.ids.items()}
         try:
             batches = self._activations()
+            self._largest = self._largest_norms(batches)
             self._encode(batches, self._build(batches))
         except UserError:  # which the same run would meet again; after a kill the activations are used again
             shutil.rmtree(self._scratch, ignore_errors=True)
@@ -148,6 +150,23 @@ class Pipeline:
         """Folder of the activations of this run, whose lock is that of a dictionary of its request."""
         return self._library.dictionaries / f".{self._plan.scratch}.scratch"
 
+    def _largest_norms(self, batches: Batches) -> dict[Site, float | None]:
+        """Return the largest norm of each site's activations that is used; None without a limit."""
+        max_norm = self._plan.dictionary.max_norm
+        if max_norm is None:
+            return dict.fromkeys(self._parts)
+        files = {site: part / _NORM_FILE for site, part in self._parts.items()}
+        if not all(path.is_file() for path in files.values()):
+            self._job.stage("measuring norms", self._table.n_captured)
+            limits = {site: NormLimit(max_norm) for site in files}
+            for batch in batches.batches():
+                for site, limit in limits.items():
+                    limit.add(batch.activations[site])
+                self._advance(len(batch.sources))
+            for site, path in files.items():
+                write_json(path, {"largest": limits[site].largest()})
+        return {site: read_json(path)["largest"] for site, path in files.items()}
+
     def _means(self, batches: Batches) -> dict[Site, torch.Tensor | None]:
         """Return the mean [d_model] of each site's activations, held-out ones left out; None without centring."""
         if self._plan.dictionary.center == "none":
@@ -157,9 +176,8 @@ class Pipeline:
             self._job.stage("averaging", self._table.n_captured)
             sums = {site: MeanSums() for site in files}
             for batch in batches.batches():
-                used = ~self._held_out(batch)
                 for site, each in sums.items():
-                    each.add(batch.activations[site][used])
+                    each.add(batch.activations[site][self._used(batch, site)])
                 self._advance(len(batch.sources))
             for site, path in files.items():
                 with written_whole(path) as part:
@@ -179,8 +197,8 @@ class Pipeline:
             self._job.stage(f"looking for the threshold, trial {number}", self._table.n_captured)
             trials = {site: searches[site].trial(means[site]) for site in left}
             for batch in batches.batches():
-                used = ~self._held_out(batch)
                 for site, trial in trials.items():
+                    used = self._used(batch, site)
                     trial.add(batch.activations[site][used], batch.sources[used])
                 self._advance(len(batch.sources))
             for site, trial in trials.items():
@@ -205,10 +223,10 @@ class Pipeline:
         first = min(progress.values(), key=lambda each: each.batches)
         self._job.stage("building", self._table.n_captured, done=first.tokens)
         for number, batch in enumerate(batches.batches(first.batches), first.batches):
-            used = ~self._held_out(batch)
             for site, (builder, done, tokens) in progress.items():
                 if done > number:
                     continue
+                used = self._used(batch, site)
                 builder.add(batch.activations[site][used], batch.sources[used])
                 progress[site] = Progress(builder, done + 1, tokens + len(batch.sources))
                 self._job.grown(self._plan.ids[site], builder.history)
@@ -247,12 +265,13 @@ class Pipeline:
             self._advance(1)
         return dictionaries
 
-    def _held_out(self, batch: Batch) -> torch.Tensor:
-        """Return the mask of rows excluded from building.
+    def _used(self, batch: Batch, site: Site) -> torch.Tensor:
+        """Return the mask of rows that a site's dictionary is built from.
 
         Bool, shape [n].
         """
-        return is_held_out(batch.sources[:, 0]) & self._table.holdout
+        is_out = is_held_out(batch.sources[:, 0]) & self._table.holdout
+        return ~is_out & within(batch.activations[site], self._largest[site])
 
     def _encode(self, batches: Batches, dictionaries: dict[Site, Dictionary]) -> None:
         """Encode every captured token and fill each dictionary's folder."""
@@ -263,15 +282,15 @@ class Pipeline:
         for number, batch in enumerate(batches.batches(first), first):
             for site, dictionary in dictionaries.items():
                 if writers[site].batches == number:
-                    encode_batch(writers[site], self._table, dictionary, batch.activations[site], batch.sources)
+                    x, largest = batch.activations[site], self._largest[site]
+                    encode_batch(writers[site], self._table, dictionary, x, batch.sources, largest)
             self._advance(len(batch.sources))
         self._job.stage("indexing", len(dictionaries), "dictionaries")
         for site, dictionary in dictionaries.items():
             part, writer = self._parts[site], writers[site]
             writer.write(part / INDEX_FILE, dictionary, self._table, self._corpus.documents())
             dictionary.write_atoms(part)
-            measured = *writer.mean_error(self._table), variance_explained(writer.sums())
-            self._write_manifest(part, site, dictionary, *measured)
+            self._write_manifest(part, site, dictionary, writer)
             writer.close()
             self._advance(1)
 
@@ -295,10 +314,12 @@ class Pipeline:
         part: Path,
         site: Site,
         dictionary: Dictionary,
-        relative_error: float,
-        n_measured: int,
-        explained: float | None,
+        writer: IndexWriter,
     ) -> None:
+        relative_error, n_measured = writer.mean_error(self._table, self._largest[site])
+        norms = writer.norms(dictionary, self._table)
+        if norms is not None and (note := norms.note()):
+            self._job.say(f"layer {site.layer} {site.hook}: {note}")
         manifest = {
             **self._plan.identity,
             **dictionary.describe(),  # whose settings have the threshold that was found
@@ -311,8 +332,9 @@ class Pipeline:
             "prefix": special_tokens_before(self._model.tokenizer),  # other tools count them as positions
             "relative_error": relative_error,
             "measured_tokens": n_measured,
-            "variance_explained": explained,
+            "variance_explained": variance_explained(writer.sums()),
             "energy": None if (spread := self._spreads[site]) is None else spread._asdict(),
+            "norms": None if norms is None else asdict(norms),
             "seconds": self._seconds,
             "created": datetime.now(UTC).isoformat(timespec="seconds"),
             "versions": versions(),

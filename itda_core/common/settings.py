@@ -201,6 +201,9 @@ class DictionarySettings:
     """Vector that is subtracted from every activation first. mean: the mean activation, which can hold half of the
     energy and more; atoms are then directions in which activations deviate from it, and the threshold applies to these
     deviations. none: nothing, as in the paper."""
+    max_norm: float | None = None
+    """Largest norm of an activation that is used, in multiples of the median norm, such as 5. Larger ones, as of
+    attention sinks, become no atoms and are left out of the mean and of measured errors. All are used unless set."""
 
     def __post_init__(self) -> None:
         _set_whole(self, "l0", 1, _MOST_STEPS)
@@ -214,6 +217,8 @@ class DictionarySettings:
             object.__setattr__(self, "threshold", _number("threshold", self.threshold))
         if not is_number(self.threshold) or self.threshold < 0:
             raise UserError(f"threshold is {str(self.threshold)[:40]}: it must be a finite number, 0 or more")
+        if self.max_norm is not None and (not is_number(self.max_norm) or self.max_norm < 1):
+            raise UserError(f"max_norm is {str(self.max_norm)[:40]}: it must be a finite number, 1 or more")
         if self.n_atoms is not None:
             _set_whole(self, "n_atoms", 1, name="atoms")
             if self.recipe == "random" and self.n_atoms > RESERVOIR_ROWS:
@@ -228,12 +233,14 @@ class DictionarySettings:
     def described(self) -> dict[str, Any]:
         """Return the settings as manifests and ids have them.
 
-        Those of the published recipe without centring are as they were before there were others."""
+        Those of the published recipe without centring and limit are as they were before there were others."""
         said = asdict(self)
         if self.recipe == "published":
             del said["recipe"]
         if self.center == "none":
             del said["center"]
+        if self.max_norm is None:
+            del said["max_norm"]
         del said["n_atoms"]  # of which the threshold is what remains
         return said
 

@@ -11,6 +11,7 @@ from itda_core.common.settings import Center, DictionarySettings, ErrorUnit, Ini
 from itda_core.dictionary.builder import DictionaryBuilder
 from itda_core.dictionary.dictionary import Dictionary
 from itda_core.dictionary.mean import MeanSums, repeatable
+from itda_core.dictionary.norms import NormLimit, limited
 from itda_core.dictionary.sizing import find_threshold
 
 
@@ -26,6 +27,7 @@ def build_dictionary(
     recipe: Recipe = "published",
     center: Center = "none",
     n_atoms: int | None = None,
+    max_norm: float | None = None,
 ) -> Dictionary:
     """Build a dictionary from activations, greedily or by another recipe.
 
@@ -44,9 +46,10 @@ def build_dictionary(
         recipe: the selection of the atoms; see `DictionarySettings`.
         center: "mean" subtracts the mean of all activations first.
         n_atoms: number of atoms, within 5 %, in place of a threshold.
+        max_norm: multiple of the median norm over which activations are left out.
 
-    For a mean or a number of atoms the batches are read several times; those of a generator are stored in a temporary
-    file meanwhile.
+    For a mean, a number of atoms or a largest norm the batches are read several times; those of a generator are stored
+    in a temporary file meanwhile.
 
     Raises:
         ValueError: batches that are no pairs, or differ from pass to pass; init="frequent" with a sequential scan, or
@@ -68,11 +71,18 @@ def build_dictionary(
         recipe=recipe,
         center=center,
         n_atoms=n_atoms,
+        max_norm=max_norm,
     )
-    mean, is_replayed = None, center == "mean" or n_atoms is not None
+    mean, is_replayed = None, center == "mean" or n_atoms is not None or max_norm is not None
     replay = repeatable(batches) if is_replayed else lambda: pairs(batches)
-    if center == "mean":
+    if is_replayed:
         settings.check_scan()
+    if max_norm is not None:
+        limit = NormLimit(max_norm)
+        for activations, _ in replay():
+            limit.add(activations)
+        replay = limited(replay, limit.largest())
+    if center == "mean":
         sums = MeanSums()
         for activations, _ in replay():
             sums.add(activations)

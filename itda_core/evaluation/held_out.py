@@ -1,8 +1,8 @@
 """Tokens of a dictionary's site: for evaluation, and as candidates for atoms.
 
-Evaluation uses the first held-out tokens, up to a number. If nothing was held out, it uses the documents after those
-that were read; and if there are none, those that were read. Candidates for atoms are the tokens that were read and
-not held out.
+Evaluation uses the first held-out tokens, up to a number, without those over the dictionary's largest norm. If nothing
+was held out, it uses the documents after those that were read; and if there are none, those that were read. Candidates
+for atoms are the tokens that were read and not held out.
 """
 
 from collections.abc import Iterable, Iterator
@@ -31,7 +31,7 @@ from itda_core.corpus.store import Corpus
 from itda_core.corpus.windows import Window, first_captured, is_held_out
 from itda_core.dictionary.dictionary import Dictionary
 from itda_core.dictionary.mean import centered
-from itda_core.evaluation.metrics import HeldOut, read_held_out, without_predictions
+from itda_core.evaluation.metrics import HeldOut, read_held_out, within_norm, without_predictions
 from itda_core.jobs.job import Job
 from itda_core.library.library import Library
 from itda_core.library.manifest import DictionaryManifest
@@ -91,10 +91,12 @@ class TokensOfModel:
 
     def held_out(self, tokens: int) -> Iterator[HeldOut]:
         """Yield the evaluation tokens in batches, at most `tokens` in total."""
-        windows = list(self._measured(tokens))
+        windows, site = list(self._measured(tokens)), self._record.site
         if self._model.predicts:
-            return read_held_out(self._model, self._record.site, windows)
-        return without_predictions(Capture(self._model, [self._record.site], lambda: windows), self._record.site)
+            batches = read_held_out(self._model, site, windows)
+        else:
+            batches = without_predictions(Capture(self._model, [site], lambda: windows), site)
+        return within_norm(batches, self._record.largest_norm)
 
     def candidates(self) -> np.ndarray:
         """Return document and position of the candidate tokens for atoms.
@@ -131,7 +133,7 @@ class TokensKept:
 
     def held_out(self, tokens: int) -> Iterator[HeldOut]:
         """Yield the evaluation tokens in batches, at most `tokens` in total."""
-        return without_predictions(self._measured(tokens), self._record.site)
+        return within_norm(without_predictions(self._measured(tokens), self._record.site), self._record.largest_norm)
 
     def candidates(self) -> np.ndarray:
         """Return document and position of the candidate tokens for atoms.

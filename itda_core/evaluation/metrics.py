@@ -30,9 +30,10 @@ from itda_core.common.errors import UserError
 from itda_core.common.types import Codes, Site
 from itda_core.corpus.windows import Window
 from itda_core.dictionary.errors import relative_errors
+from itda_core.dictionary.norms import within
 from itda_core.evaluation.accumulators import DocumentSums, Firing, measured_ratios
 from itda_core.evaluation.coders import Coder
-from itda_core.evaluation.patching import PredictingSite, Predictions
+from itda_core.evaluation.patching import PartOfPredictions, PredictingSite, Predictions
 from itda_core.models.model import Model
 from itda_core.reports.quality import PAIRED, Measured, Point
 
@@ -50,7 +51,7 @@ class HeldOut(NamedTuple):
     """[n, d_model] float32."""
     sources: torch.Tensor
     """[n, 2] int64: document and position."""
-    predictions: Predictions | None
+    predictions: Predictions | PartOfPredictions | None
     """The model's predictions from them; None if the model is not available, or predicts nothing."""
 
 
@@ -128,6 +129,19 @@ def without_predictions(batches: Iterable[Batch], site: Site) -> Iterator[HeldOu
     Without predictions only reconstruction can be measured.
     """
     return (HeldOut(batch.activations[site], batch.sources, None) for batch in batches if len(batch.sources))
+
+
+def within_norm(batches: Iterable[HeldOut], largest: float | None) -> Iterator[HeldOut]:
+    """Yield the batches without the tokens whose norm is over `largest`, which are then not replaced either."""
+    for batch in batches:
+        rows = within(batch.activations, largest)
+        if rows.all():
+            yield batch
+        elif rows.any():
+            predictions = batch.predictions
+            assert not isinstance(predictions, PartOfPredictions), "a limit is set once"
+            part = None if predictions is None else PartOfPredictions(predictions, rows)
+            yield HeldOut(batch.activations[rows], batch.sources[rows], part)
 
 
 def measure_points(

@@ -121,6 +121,31 @@ class Predictions:
             )
 
 
+class PartOfPredictions:
+    """Predictions of which only some captured tokens are replaced; the others keep the model's own activations.
+
+    Attributes:
+        documents: as of `Predictions`.
+        original: likewise.
+        zero: [m] float64: the cross-entropy with the activations at these tokens replaced by zeros.
+    """
+
+    def __init__(self, predictions: Predictions, rows: torch.Tensor) -> None:
+        """Take the rows of a mask, bool [n]."""
+        self._predictions, self._rows = predictions, rows
+        self.documents, self.original = predictions.documents, predictions.original
+        self.zero = self.replaced(torch.zeros_like(predictions.activations[rows])).ce
+
+    def replaced(self, reconstruction: torch.Tensor) -> Losses:
+        """Return the losses with the activations at these tokens replaced by reconstructions [rows, d_model].
+
+        Raises UserError if a loss is not finite.
+        """
+        activations = self._predictions.activations.clone()
+        activations[self._rows] = reconstruction
+        return self._predictions.replaced(activations)
+
+
 class _Run(NamedTuple):
     """One pass of the unchanged model."""
 

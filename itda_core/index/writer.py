@@ -22,6 +22,7 @@ import pyarrow as pa
 
 from itda_core.common.disk_errors import telling
 from itda_core.common.errors import DamagedError, UserError
+from itda_core.common.norms import NormSummary
 from itda_core.common.types import Codes, Document
 from itda_core.corpus.token_table import Tokens, TokenTable
 from itda_core.corpus.windows import document_batches, is_held_out
@@ -54,6 +55,7 @@ class IndexWriter:
         try:
             with telling(staging.parent):
                 self._connection = _connect(staging)
+                self._connection.execute("SELECT norm FROM errors LIMIT 0")  # earlier versions had none
                 self._batches = self._count("batches")
         except duckdb.Error as error:
             raise DamagedError(f"{str(staging)!r} cannot be continued: delete it and build again ({error})") from error
@@ -70,13 +72,16 @@ class IndexWriter:
         """Number of tokens in these batches."""
         return self._count("errors")
 
-    def add(self, tokens: np.ndarray, codes: Codes, errors: np.ndarray, sums: np.ndarray | None = None) -> None:
+    def add(
+        self, tokens: np.ndarray, codes: Codes, errors: np.ndarray, norms: np.ndarray, sums: np.ndarray | None = None
+    ) -> None:
         """Add one batch in a transaction: durable and complete, or not at all.
 
         Args:
             tokens: [n] the tokens' ordinals in the tokenised corpus (`TokenTable`).
             codes: their sparse codes.
             errors: [n] relative reconstruction errors.
+            norms: [n] norms of the activations.
             sums: [k] float64 that `sums` adds up over the batches, of any meaning.
         """
         self._connection.begin()
@@ -88,7 +93,12 @@ class IndexWriter:
                 coefficient=codes.coefficient,
                 step=_rank_within(codes.row).astype(np.int32),
             )
-            self._insert("errors", token=tokens.astype(np.int32), error=errors.astype(np.float32))
+            self._insert(
+                "errors",
+                token=tokens.astype(np.int32),
+                error=errors.astype(np.float32),
+                norm=norms.astype(np.float32),
+            )
             added = pa.array([[] if sums is None else sums.tolist()], pa.list_(pa.float64()))
             self._insert("batches", batch=np.array([self._batches], np.int32), sums=added)
         except BaseException:
@@ -133,23 +143,38 @@ class IndexWriter:
             self._connection.execute(f"SET memory_limit = '{_ADD_MEMORY}'")
         _put(part, path)
 
-    def mean_error(self, table: TokenTable) -> tuple[float, int]:
+    def mean_error(self, table: TokenTable, largest: float | None = None) -> tuple[float, int]:
         """Return the mean of the added errors, and the number of tokens it covers.
 
-        Over the held-out tokens, or over all if none are held out. Raises ZeroDivisionError if there are none.
+        Over the held-out tokens, or over all if none are held out, whose norm is at most `largest`. Raises UserError
+        if there are none.
         """
         total, n = 0.0, 0
         for first in range(0, len(table), _TOKENS_AT_ONCE):
             rows = table.rows(first, min(first + _TOKENS_AT_ONCE, len(table)))
             added = self._connection.execute(
-                "SELECT token, error FROM errors WHERE token BETWEEN ? AND ? ORDER BY token",
-                [int(rows.token[0]), int(rows.token[-1])],
+                "SELECT token, error FROM errors WHERE token BETWEEN ? AND ? AND norm <= ? ORDER BY token",
+                [int(rows.token[0]), int(rows.token[-1]), np.inf if largest is None else largest],
             ).fetchnumpy()
             errors = np.asarray(added["error"])
             if table.holdout:
                 errors = errors[is_held_out(rows.document[np.asarray(added["token"]) - first])]
             total, n = total + float(errors.sum(dtype=np.float64)), n + len(errors)
+        if n == 0:
+            raise UserError("no token is left to measure errors on: raise --max-norm or --tokens")
         return total / n, n
+
+    def norms(self, dictionary: Dictionary, table: TokenTable) -> NormSummary | None:
+        """Return the summary of the added norms, and of those of the atoms' sources; None if no token was added."""
+        added = self._connection.execute("SELECT token, norm FROM errors ORDER BY token").fetchnumpy()
+        tokens, norms = np.asarray(added["token"]), np.asarray(added["norm"])
+        if not len(tokens):
+            return None
+        of_atoms = np.full(len(dictionary), np.nan)
+        at = np.minimum(np.searchsorted(tokens, own := _tokens_of(dictionary, table)), len(tokens) - 1)
+        is_there = tokens[at] == own
+        of_atoms[is_there] = norms[at[is_there]]
+        return NormSummary.of(norms, of_atoms)
 
     def sums(self) -> np.ndarray:
         """Return [k] float64: the sums of all batches, added up in their order."""
@@ -216,17 +241,13 @@ class IndexWriter:
 
     def _write_atoms(self, dictionary: Dictionary, table: TokenTable) -> None:
         # A token that is a later byte of a character displays as empty in its passage; as a label it is the character.
-        sources = dictionary.sources.numpy()
         errors = dictionary.admission_errors.numpy()
-        is_known = (sources >= 0).all(axis=1)
-        token = np.full(len(dictionary), -1, np.int32)
-        token[is_known] = table.ordinal(sources[is_known, 0], sources[is_known, 1])
         self._connection.execute("DROP TABLE IF EXISTS staged_atoms")  # left by a process that was killed while writing
         self._insert(
             "staged_atoms",
             create=True,
             atom=np.arange(len(dictionary), dtype=np.int32),
-            token=token,
+            token=_tokens_of(dictionary, table),
             admission_error=pa.array(errors, mask=np.isnan(errors)),
         )
         self._connection.execute(
@@ -313,6 +334,15 @@ class IndexWriter:
                 yield np.asarray(part["token"]), np.asarray(part["atom"])
 
 
+def _tokens_of(dictionary: Dictionary, table: TokenTable) -> np.ndarray:
+    """Return the token [n_atoms] int32 of each atom's source; -1 if unknown."""
+    sources = dictionary.sources.numpy()
+    is_known = (sources >= 0).all(axis=1)
+    found = np.full(len(dictionary), -1, np.int32)
+    found[is_known] = table.ordinal(sources[is_known, 0], sources[is_known, 1])
+    return found
+
+
 def _create_staging(staging: Path) -> None:
     """Create an empty staging database atomically."""
     part = staging.with_name(f".{staging.name}.part")
@@ -322,7 +352,7 @@ def _create_staging(staging: Path) -> None:
         connection.execute(
             """
             CREATE TABLE codes (token INTEGER, atom INTEGER, coefficient FLOAT, step INTEGER);
-            CREATE TABLE errors (token INTEGER, error FLOAT);
+            CREATE TABLE errors (token INTEGER, error FLOAT, norm FLOAT);
             CREATE TABLE batches (batch INTEGER, sums DOUBLE[]);
             """
         )

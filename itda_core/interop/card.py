@@ -47,6 +47,7 @@ def card(record: DictionaryManifest, repo: str, has_index: bool, quality: Qualit
         "scan": f"{settings.scan}, start {settings.init}",
         **({"recipe": settings.recipe} if settings.recipe != "published" else {}),
         **({"centring": "the mean activation is subtracted first"} if settings.center == "mean" else {}),
+        **({"norms": f"at most {limit:g} times the median"} if (limit := settings.max_norm) is not None else {}),
         **({"relative error": _error(record)} if record.relative_error is not None else {}),
         **({"variance explained": f"{explained:.4f}"} if (explained := record.variance_explained) is not None else {}),
     }

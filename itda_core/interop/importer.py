@@ -220,6 +220,7 @@ class _Import:
             }
         self._job.stage("indexing", 1, "dictionaries")
         shown = Dictionary(dictionary.atoms, known, foreign.settings, dictionary.admission_errors, mean=foreign.mean)
+        norms = writer.norms(shown, table)
         writer.write(part / INDEX_FILE, shown, table, documents)
         writer.close()
         dictionary.write_atoms(part)
@@ -230,6 +231,7 @@ class _Import:
             "id": self._id,
             "layer": foreign.site.layer,
             "hook": foreign.site.hook,
+            "norms": None if norms is None else asdict(norms),
             "activations": None,
             "positions": ALL if encoding is None and foreign.prefix is None else OWN,
             "imported": {

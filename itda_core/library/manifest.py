@@ -9,6 +9,7 @@ from pydantic import AfterValidator, Field
 from itda_core.common.energy import Spread
 from itda_core.common.errors import NewerError, UserError
 from itda_core.common.layout import MANIFEST_FILE
+from itda_core.common.norms import NormSummary
 from itda_core.common.settings import DEEPEST, DTYPES, DictionarySettings, WindowSettings
 from itda_core.common.types import GrowthPoint, Site
 from itda_core.common.validate import Count, Finite, check_format, damaged, parse
@@ -90,6 +91,8 @@ class DictionaryManifest:
     """Share of the variance of the measured tokens' activations that is explained; None if not recorded."""
     energy: Spread | None = None
     """Concentration of the energy of the activations that it was built from; None if not recorded."""
+    norms: NormSummary | None = None
+    """Norms of the activations of all captured tokens; None if not recorded."""
 
     @classmethod
     def parse(cls, dictionary_id: str, manifest: Any) -> "DictionaryManifest":
@@ -107,6 +110,12 @@ class DictionaryManifest:
         if 0 < found.n_layers <= found.site.layer or found.site.layer > DEEPEST:
             raise damaged(what, f"a model of {found.n_layers} layers has no layer {found.site.layer}", _REMEDY)
         return found
+
+    @property
+    def largest_norm(self) -> float | None:
+        """Largest norm of an activation that it was built from and is measured on; None if there is no limit."""
+        limit = self.settings.max_norm
+        return None if limit is None or self.norms is None else limit * self.norms.median
 
     @property
     def has_text(self) -> bool:

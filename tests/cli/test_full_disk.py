@@ -105,7 +105,7 @@ def test_a_build_on_a_full_disk_is_told_and_goes_on(
     assert not [path for path in root.rglob(".*") if path.name != ".locks"]
 
 
-def batch(number: int) -> tuple[np.ndarray, Codes, np.ndarray]:
+def batch(number: int) -> tuple[np.ndarray, Codes, np.ndarray, np.ndarray]:
     tokens, l0 = 2000, 20
     generator = np.random.default_rng(number)
     codes = Codes(
@@ -113,7 +113,8 @@ def batch(number: int) -> tuple[np.ndarray, Codes, np.ndarray]:
         generator.integers(0, 5000, tokens * l0),
         generator.normal(size=tokens * l0).astype(np.float32),
     )
-    return np.arange(tokens) + number * tokens, codes, generator.random(tokens).astype(np.float32)
+    errors = generator.random(tokens).astype(np.float32)
+    return np.arange(tokens) + number * tokens, codes, errors, np.ones(tokens, np.float32)
 
 
 @pytest.mark.parametrize("free", [6000, 17000] if not os.environ.get("ITDA_DISK_LEVELS") else range(300, 24000, 1100))

@@ -16,7 +16,7 @@ from itda_core.common.types import Codes, Document, Site
 from itda_core.corpus.windows import Window, make_windows
 from itda_core.dictionary.dictionary import Dictionary
 from itda_core.evaluation.coders import DictionaryCoder
-from itda_core.evaluation.metrics import HeldOut, Setting, _groups, measure_points, read_held_out
+from itda_core.evaluation.metrics import HeldOut, Setting, _groups, measure_points, read_held_out, within_norm
 from itda_core.evaluation.patching import PredictingSite, Predictions
 from itda_core.models.model import Model, load_model
 from tests.support.families import BERT, LAYERS, LISTED, UNLISTED, Family, named
@@ -211,6 +211,27 @@ def test_the_score_is_one_where_nothing_is_lost_and_zero_with_zeros(docs_a: Mode
     # Another pass over the same list measures the same.
     again = measure_points([Setting(1, own)], batches)
     assert again.points[0].measured == exact and again.ce_zero == found.ce_zero
+
+
+def test_tokens_over_a_norm_keep_their_own_activations(docs_a: Model) -> None:
+    windows = windows_of(docs_a)
+    (batch,) = read_held_out(docs_a, Site(3), windows)
+    norms = batch.activations.norm(dim=1)
+    largest = float(norms.quantile(0.8))
+    (part,) = within_norm([batch], largest)
+    rows = norms <= largest
+    assert 0 < rows.sum() < len(rows) and torch.equal(part.activations, batch.activations[rows])
+    assert part.predictions is not None and part.predictions.documents.tolist() == batch.predictions.documents.tolist()
+    plain = Plain(MODEL_A, "model.layers.3", windows)
+
+    def only(change: Callable[[torch.Tensor], torch.Tensor]) -> Callable[[torch.Tensor], torch.Tensor]:
+        return lambda x: torch.where(rows[:, None], change(x), x)
+
+    assert part.predictions.zero == pytest.approx(plain.losses(only(torch.zeros_like))[0], rel=1e-4, abs=1e-5)
+    doubled = part.predictions.replaced(2 * part.activations)
+    assert doubled.ce == pytest.approx(plain.losses(only(lambda x: 2 * x))[0], rel=1e-4, abs=1e-4)
+    assert list(within_norm([batch], None)) == [batch]
+    assert not list(within_norm([batch], float(norms.min()) / 2))
 
 
 def test_windows_are_read_together_as_memory_allows(docs_a: Model) -> None:

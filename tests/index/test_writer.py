@@ -65,14 +65,14 @@ def test_the_tables_do_not_depend_on_the_parts_they_are_written_in(
     check_tables(small.write(tmp_path))
 
 
-def synthetic(number: int) -> tuple[np.ndarray, Codes, np.ndarray]:
+def synthetic(number: int) -> tuple[np.ndarray, Codes, np.ndarray, np.ndarray]:
     """Batch `number` of many, the same in every process."""
     generator = np.random.default_rng(number)
     tokens = np.arange(TOKENS) + number * TOKENS
     atoms = np.argsort(generator.random((TOKENS, 200)), axis=1)[:, :L0]
     coefficients = generator.normal(size=TOKENS * L0).astype(np.float32)
     codes = Codes(np.repeat(np.arange(TOKENS), L0), atoms.ravel(), coefficients)
-    return tokens, codes, generator.random(TOKENS).astype(np.float32)
+    return tokens, codes, generator.random(TOKENS).astype(np.float32), np.ones(TOKENS, np.float32)
 
 
 def child(code: str) -> subprocess.Popen[str]:
@@ -97,7 +97,7 @@ def check_staged(staging: Path, folder: Path) -> int:
     expected = [synthetic(number) for number in range(batches)]
     assert np.array_equal(errors["token"], np.arange(batches * TOKENS))
     assert len(codes["token"]) == batches * TOKENS * L0
-    for number, (_, batch, error) in enumerate(expected):
+    for number, (_, batch, error, _) in enumerate(expected):
         part = slice(number * TOKENS * L0, (number + 1) * TOKENS * L0)
         assert np.array_equal(codes["atom"][part], batch.atom)
         assert np.array_equal(codes["coefficient"][part], batch.coefficient)
@@ -170,10 +170,10 @@ SmallIndex().write(Path({str(tmp_path)!r}))
 
 def test_a_batch_that_cannot_be_added_leaves_nothing(small: SmallIndex, tmp_path: Path) -> None:
     writer = IndexWriter(tmp_path / "staging.duckdb")
-    tokens, codes, errors = small.batches[0]
-    writer.add(tokens, codes, errors)
+    tokens, codes, errors, norms = small.batches[0]
+    writer.add(tokens, codes, errors, norms)
     with pytest.raises(Exception, match=r"(?i)column|length"):
-        writer.add(tokens, codes, errors[:-1])
+        writer.add(tokens, codes, errors[:-1], norms)
     assert writer.batches == 1
     assert writer._count("codes") == len(codes.row)
     for batch in small.batches[1:]:

@@ -61,7 +61,7 @@ def large(tmp_path_factory: pytest.TempPathFactory) -> Path:
         atoms = np.arange(L0) * part + (random.random((len(tokens), L0)) ** 2 * part).astype(np.int64)
         coefficients = random.normal(size=atoms.size).astype(np.float32)
         codes = Codes(np.repeat(np.arange(len(tokens)), L0), atoms.ravel(), coefficients)
-        writer.add(tokens, codes, random.random(len(tokens)).astype(np.float32))
+        writer.add(tokens, codes, random.random(len(tokens)).astype(np.float32), np.ones(len(tokens)))
     unit = torch.nn.functional.normalize(torch.from_numpy(random.normal(size=(ATOMS, 16))), dim=1)
     sources = torch.stack([torch.arange(ATOMS) * 100, 1 + torch.arange(ATOMS)], 1)
     words = [f"w{word:03d} " for word in range(1000)]

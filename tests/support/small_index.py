@@ -28,7 +28,7 @@ TABLES_FILE = Path(__file__).with_name("index_tables.json")
 _TOKENIZER = MODEL_A / "tokenizer.json"
 _ATOMS, _WIDTH = 24, 16
 
-Batch = tuple[np.ndarray, Codes, np.ndarray]
+Batch = tuple[np.ndarray, Codes, np.ndarray, np.ndarray]
 
 
 class SmallIndex:
@@ -68,7 +68,8 @@ class SmallIndex:
                 atoms += fired.tolist()
             coefficients = (random.normal(size=len(rows)) * 5).astype(np.float32)
             codes = Codes(np.array(rows, np.int64), np.array(atoms, np.int64), coefficients)
-            yield tokens, codes, random.random(len(tokens)).astype(np.float32)
+            errors = random.random(len(tokens)).astype(np.float32)
+            yield tokens, codes, errors, np.ones(len(tokens), np.float32)
 
     def write(self, folder: Path) -> Path:
         """Write the index into a folder and return its path."""

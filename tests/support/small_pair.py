@@ -62,7 +62,7 @@ def write_index(
     dense = np.zeros((len(tokens), len(sources)), np.float32) if codes is None else codes.astype(np.float32)
     row, atom = np.nonzero(dense)
     writer = IndexWriter(folder / "staging.duckdb")
-    writer.add(tokens, Codes(row, atom, dense[row, atom]), np.full(len(tokens), 0.25, np.float32))
+    writer.add(tokens, Codes(row, atom, dense[row, atom]), np.full(len(tokens), 0.25, np.float32), np.ones(len(tokens)))
     writer.write(folder / "index.duckdb", dictionary, table, DOCUMENTS)
     writer.close()
     return folder / "index.duckdb"

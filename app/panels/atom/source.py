@@ -8,13 +8,15 @@ from app.format.text import count, visible
 from app.panels.token_rows import tokens_of
 from app.shell import chrome, urls, widgets
 from app.state import codec, pages
+from itda_core.common.norms import MASSIVE
+from itda_core.library.manifest import DictionaryManifest
 from itda_core.queries.atoms import Atom, Index
 
 MOST_SHOWN = 2_000  # tokens of a document shown at once; more would make the browser slow
 MOST_UNREAD = 20_000  # characters shown of the text that the model did not read
 
 
-def show_source(dictionary_id: str, atom: Atom, index: Index) -> None:
+def show_source(record: DictionaryManifest, atom: Atom, index: Index) -> None:
     """Show the atom's source passage and its document."""
     st.subheader("Source")
     if not atom.has_source:
@@ -27,10 +29,15 @@ def show_source(dictionary_id: str, atom: Atom, index: Index) -> None:
             st.text(f"{visible(atom.document_name)}, token {atom.position}")
             st.space("stretch")
             source = "".join(passage["text"])
-            address = urls.decompose_address(dictionary_id, source if codec.fits_address(source) else "")
+            address = urls.decompose_address(record.id, source if codec.fits_address(source) else "")
             widgets.link("Decompose this passage", address, "function", key="decompose")
             if st.button("Whole document", icon=":material/article:", type="tertiary"):
                 show_document(atom.atom, atom.token)
+    if record.norms is not None and atom.atom in record.norms.atoms:
+        st.caption(
+            f"The activation at this token is more than {MASSIVE:g} times as long as the median one, as those of "
+            "attention sinks are: the atom may have more to do with the place than with the text."
+        )
 
 
 def show_document(atom: int, token: int) -> None:

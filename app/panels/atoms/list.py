@@ -41,7 +41,7 @@ def show_list(
     page = min(shown.page, pages)
     atoms = index.page(where, sort, descending, (page - 1) * PAGE_ROWS, PAGE_ROWS)
     token_strip(
-        [row_of(record.id, atom) for atom in each(atoms)],
+        [row_of(record, atom) for atom in each(atoms)],
         key="atoms",
         columns=["Source of the atom", "fires on", "strongest", "error"],
     )

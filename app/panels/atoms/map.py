@@ -25,6 +25,8 @@ COLOURS = {
     "error": "error at admission",
     "admission": "order of admission",
 }
+_TICKS = {"density": share, "strongest": number}
+"""Formats of values that span orders of magnitude, as the coefficients of massive activations do."""
 
 
 def show_map(record: DictionaryManifest, shown: pages.AtomsState, index: Index, matching: pd.DataFrame) -> None:
@@ -48,7 +50,7 @@ def show_map(record: DictionaryManifest, shown: pages.AtomsState, index: Index, 
             st.button("Deselect", icon=":material/close:", type="tertiary", on_click=go, kwargs={"region": None})
     if shown.picked is not None and shown.picked < index.n_atoms:
         page = index.page(AtomFilter(atoms=(shown.picked,)))
-        token_strip([row_of(record.id, atom) for atom in each(page)], key="picked")
+        token_strip([row_of(record, atom) for atom in each(page)], key="picked")
     column = {"density": "density", "strongest": "strongest", "error": "admission_error", "admission": "atom"}
     measured = matching.set_index("atom", drop=False)[column[shown.colour]].reindex(places["atom"]).to_numpy(float)
     lit = places["atom"].isin(matching["atom"]).to_numpy()
@@ -57,7 +59,8 @@ def show_map(record: DictionaryManifest, shown: pages.AtomsState, index: Index, 
             places,
             lit,
             measured,
-            log=shown.colour == "density",
+            log=shown.colour in _TICKS,
+            tick=_TICKS.get(shown.colour, number),
             region=shown.region,
             picked=shown.picked,
             circling=shown.pointer == "circle",
@@ -124,11 +127,13 @@ def offer_map(record: DictionaryManifest) -> None:
     )
 
 
-def row_of(dictionary_id: str, atom: Any) -> Row:
+def row_of(record: DictionaryManifest, atom: Any) -> Row:
     """Return an atom as a row of the list: its source, then its numbers."""
+    is_massive = record.norms is not None and int(atom.atom) in record.norms.atoms
     return Row(
         [Token(atom.before), Token(atom.label or "∅", is_centre=True), Token(atom.after)],
         [share(atom.density), number(atom.strongest), number(atom.admission_error)],
-        href=urls.atom_address(dictionary_id, int(atom.atom)),
+        href=urls.atom_address(record.id, int(atom.atom)),
         lead=str(atom.atom),
+        note="massive activation" if is_massive else "",
     )

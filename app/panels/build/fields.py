@@ -42,8 +42,8 @@ CENTER_NAMES = {"none": "nothing, as published", "mean": "the mean activation"}
 DEVICES = ("", "cpu", "cuda", "mps", "auto")
 MORE = (
     "column", "split", "config", "corpus_revision", "documents", "context", "windows", "batch", "keep_first",
-    "keep_activations", "no_holdout", "no_map", "scan", "init", "method", "center", "recipe", "max_atoms", "remote",
-    "device", "dtype",
+    "keep_activations", "no_holdout", "no_map", "scan", "init", "method", "center", "max_norm", "recipe", "max_atoms",
+    "remote", "device", "dtype",
 )  # fmt: skip
 """Fields that most builds leave at their defaults."""
 
@@ -195,6 +195,7 @@ def show_more(put: Form) -> None:
         put("max_atoms", st.number_input, "Atoms at most", min_value=0, step=1000, placeholder="no limit")
         put("method", st.selectbox, "Method", METHODS, format_func=METHOD_NAMES.__getitem__)
         put("center", st.selectbox, "Taken out first", CENTERS, format_func=CENTER_NAMES.__getitem__)
+        put("max_norm", st.number_input, "Norm at most, × median", step=1.0, format="%g", placeholder="no limit")
         put("recipe", st.selectbox, "Recipe", RECIPES, format_func=RECIPE_NAMES.__getitem__)
         put("scan", st.selectbox, "Scan", SCANS, format_func=SCAN_NAMES.__getitem__)
         put("init", st.selectbox, "Start", INITS, format_func=INIT_NAMES.__getitem__)

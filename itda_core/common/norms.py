@@ -1,0 +1,64 @@
+"""Norms of a site's activations, and tokens whose norm is many times the median.
+
+At a few tokens, often the first ones of a text, language models write activations that are many times as long as all
+others and serve as attention sinks (Sun et al. 2024, "Massive Activations in Large Language Models"; Xiao et al. 2024,
+"Efficient Streaming Language Models with Attention Sinks"). They become atoms and make up much of the variance, though
+they say nothing of the text. This module does not import torch.
+"""
+
+from dataclasses import dataclass
+from typing import Annotated
+
+import numpy as np
+from pydantic import Field
+
+from itda_core.common.validate import Count, Finite
+
+MASSIVE = 5.0
+"""Multiple of the median norm above which an activation counts as massive."""
+Norm = Annotated[Finite, Field(ge=0)]
+"""Euclidean norm of an activation."""
+
+
+@dataclass(frozen=True)
+class NormSummary:
+    """Norms of the activations of one site."""
+
+    median: Norm
+    """Median over all captured tokens."""
+    largest: Norm
+    """The largest one."""
+    massive: Count
+    """Number of tokens whose norm is more than MASSIVE times the median."""
+    atoms: tuple[Count, ...]
+    """The atoms whose source is one of these tokens."""
+
+    @classmethod
+    def of(cls, norms: np.ndarray, of_atoms: np.ndarray) -> "NormSummary":
+        """Summarize norms.
+
+        Args:
+            norms: [n] norm of every captured token, at least one.
+            of_atoms: [n_atoms] norm of each atom's source; NaN if unknown.
+        """
+        median = median_norm(norms)
+        atoms = np.flatnonzero(of_atoms > MASSIVE * median)
+        massive = int((norms > MASSIVE * median).sum())
+        return cls(median, float(norms.max()), massive, tuple(atoms.tolist()))
+
+    def note(self) -> str | None:
+        """Return a one-line note on massive activations, or None if there are none."""
+        if not self.massive:
+            return None
+        tokens = "1 token has an activation" if self.massive == 1 else f"{self.massive:,} tokens have activations"
+        became = {0: "no atom comes of them", 1: "1 atom comes of them"}
+        return (
+            f"{tokens} of more than {MASSIVE:g} times the median norm (at most {self.largest / self.median:,.0f} "
+            f"times), as attention sinks have; {became.get(len(self.atoms), f'{len(self.atoms):,} atoms come of them')}"
+        )
+
+
+def median_norm(norms: np.ndarray) -> float:
+    """Return the median of norms [n], the lower of the two middle ones for an even number."""
+    middle = (len(norms) - 1) // 2
+    return float(np.partition(norms, middle)[middle])

@@ -1,0 +1,84 @@
+"""Massive activations through a whole build: counted, marked, and left out where that is asked."""
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+from safetensors.torch import load_file, save_file
+
+from itda_core import Dictionary
+from itda_core.common.errors import DamagedError
+from itda_core.common.types import Document
+from itda_core.library.library import Library
+from itda_core.library.manifest import DictionaryManifest
+from itda_core.models.model import load_model
+from tests.support.builder import LibraryBuilder
+from tests.support.page_fixtures import OpenPage, records
+from tests.support.places import MODEL_A
+
+_WORD = " ellipsis"
+
+
+@pytest.fixture(scope="module")
+def massive_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A demo model in which one token is far longer than all others."""
+    model = tmp_path_factory.mktemp("model") / "massive"
+    shutil.copytree(MODEL_A, model)
+    weights = load_file(model / "model.safetensors")
+    (token,) = load_model(str(MODEL_A), device="cpu").tokenizer.encode(_WORD, add_special_tokens=False).ids[:1]
+    weights["model.embed_tokens.weight"][token] *= 400
+    save_file(weights, model / "model.safetensors", {"format": "pt"})
+    return model
+
+
+def texts(language_reference: list[Document]) -> list[Document]:
+    return [
+        Document(document.name, document.text[:200] + _WORD + document.text[200:])
+        for document in language_reference[:20]
+    ]
+
+
+def test_a_build_counts_and_marks_massive_activations(
+    tmp_path: Path,
+    massive_model: Path,
+    build_library: LibraryBuilder,
+    language_reference: list[Document],
+    open_page: OpenPage,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    documents = texts(language_reference)
+    root = build_library(tmp_path / "library", documents, "1", 1500, massive_model)
+    (record,) = records(root)
+    norms = record.norms
+    assert norms is not None and norms.massive > 0 and norms.largest > 5 * norms.median
+    assert f"{norms.massive:,} token" in capsys.readouterr().err
+    index = Library(root).index_path(record.id)
+    assert index.is_file() and norms.atoms
+    page = open_page(root, "/atoms", d=record.id)
+    assert any("times the median norm" in caption.value for caption in page.caption)
+    marked = open_page(root, "/atom", d=record.id, a=str(norms.atoms[0]))
+    assert any("attention sinks" in caption.value for caption in marked.caption)
+    other = min(set(range(record.n_atoms)) - set(norms.atoms))
+    plain = open_page(root, "/atom", d=record.id, a=str(other))
+    assert not any("attention sinks" in caption.value for caption in plain.caption)
+
+    limited = build_library(tmp_path / "limited", documents, "1", 1500, massive_model, options=("--max-norm", "5"))
+    (found,) = records(limited)
+    assert found.norms is not None and found.norms.atoms == ()
+    assert (found.norms.massive, found.norms.median) == (norms.massive, norms.median)
+    assert found.measured_tokens < record.measured_tokens
+    assert found.largest_norm == 5 * norms.median
+    own = Dictionary.load(Library(limited).folder(found.id)).settings
+    assert own.max_norm == 5
+
+
+def test_a_manifest_s_norms_are_checked(library: Path) -> None:
+    record = records(library)[0]
+    manifest = json.loads((library / "dictionaries" / record.id / "manifest.json").read_text())
+    assert DictionaryManifest.parse(record.id, {k: v for k, v in manifest.items() if k != "norms"}).norms is None
+    sound = {"median": 1.0, "largest": 2.0, "massive": 0, "atoms": []}
+    assert DictionaryManifest.parse(record.id, manifest | {"norms": sound}).norms is not None
+    for wrong in ({}, [], sound | {"median": -1}, sound | {"atoms": [-1]}, sound | {"massive": True}):
+        with pytest.raises(DamagedError):
+            DictionaryManifest.parse(record.id, manifest | {"norms": wrong})
