@@ -1,5 +1,6 @@
 """Build dictionaries of a model over a corpus."""
 
+import shutil
 from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass, replace
@@ -7,6 +8,7 @@ from dataclasses import asdict, dataclass, replace
 from itda_core.build.pipeline import Pipeline, Plan
 from itda_core.build.projection import SMALLEST_MAP, compute_map
 from itda_core.capture.replay import hash_of_sites
+from itda_core.common.errors import UserError
 from itda_core.common.files import slug, write_hash
 from itda_core.common.settings import BuildSettings, DictionarySettings
 from itda_core.common.types import Site
@@ -42,10 +44,11 @@ class Request:
     """Whether the model runs on NDIF, which chooses device and dtype."""
 
 
-def build(library: Library, request: Request, job: Job) -> list[str]:
+def build(library: Library, request: Request, job: Job, others: Sequence[DictionarySettings] = ()) -> list[str]:
     """Build the dictionaries of a request and return their ids.
 
-    The ids include those of dictionaries that were already complete.
+    The ids include those of dictionaries that were already complete. With `others`, further settings, there is one
+    dictionary for each site and settings, all from one reading of the texts.
 
     Each dictionary is written to a staging folder beside its final place and renamed into it once complete. The model
     runs once over the corpus if its activations have room on the disk until the run ends; otherwise it runs again to
@@ -55,10 +58,9 @@ def build(library: Library, request: Request, job: Job) -> list[str]:
     Raises:
         UserError: any part of the request cannot be carried out.
     """
-    request.dictionary.check_scan()
-    dictionary, corpus = request.dictionary, request.corpus
-    if dictionary.n_atoms is not None:
-        dictionary = replace(dictionary, threshold=DictionarySettings.threshold)  # it is found: whatever was given
+    corpus, wanted = request.corpus, list(dict.fromkeys([request.dictionary, *others]))
+    for each in wanted:
+        each.check_scan()
     job.stage(f"loading {request.model}")
     model = (
         load_outline(request.model, request.revision)
@@ -84,17 +86,19 @@ def build(library: Library, request: Request, job: Job) -> list[str]:
         "batch_windows": request.build.batch_windows,
         "half_precision": kept,  # kept activations are stored in float16
     }
-    identity = {**captured, "holdout": request.build.holdout, "settings": dictionary.described()}
-    if dictionary.n_atoms is not None:
-        identity["wanted_atoms"] = dictionary.n_atoms
-    ids = {site: f"{slug(model.name)}-l{site.layer}-{site.hook}-{hash_of_sites(identity, [site])}" for site in sites}
+    identities = [_identity(captured, request.build.holdout, each) for each in wanted]
+    ids = [
+        {site: f"{slug(model.name)}-l{site.layer}-{site.hook}-{hash_of_sites(identity, [site])}" for site in sites}
+        for identity in identities
+    ]
+    all_ids = list(dict.fromkeys(dictionary_id for each in ids for dictionary_id in each.values()))
     with ExitStack() as locks:
-        for dictionary_id in ids.values():
+        for dictionary_id in sorted(all_ids):
             locks.enter_context(build_lock(library.root, dictionary_id))
-        for dictionary_id in ids.values():
+        for dictionary_id in all_ids:
             place_finished(library, dictionary_id)
-        missing = {site: ids[site] for site in sites if not _is_whole(library, ids[site])}
-        if missing:
+        missing = [{site: i for site, i in each.items() if not _is_whole(library, i)} for each in ids]
+        if any(missing):
             activations = None
             if kept:
                 # All sites of the request, not only the missing ones, so that activations kept by an earlier
@@ -102,18 +106,40 @@ def build(library: Library, request: Request, job: Job) -> list[str]:
                 made_by = {} if request.remote else {"device": model.device, "versions": versions()}
                 activations = f"{corpus.id}-{hash_of_sites(captured | made_by, sorted(sites))}"
                 locks.enter_context(build_lock(library.root, activations))
-            plan = Plan(
-                missing,
-                sorted(sites),
-                identity,
-                request.build,
-                dictionary,
-                min(ids.values()),
-                activations,
-                request.remote,
-            )
-            Pipeline(library, corpus, model, plan, job).run()
-    return list(ids.values())
+            taken = sorted(sites) if kept else sorted({site for each in missing for site in each})
+            # Its lock is that of a dictionary of the request.
+            scratch = library.dictionaries / f".{min(all_ids)}.scratch"
+            try:
+                for settings, identity, own in zip(wanted, identities, missing, strict=True):
+                    if own:
+                        plan = Plan(
+                            ids=own,
+                            sites=taken,
+                            captured=captured,
+                            identity=identity,
+                            build=request.build,
+                            dictionary=_without_threshold(settings),
+                            scratch=scratch,
+                            activations=activations,
+                            remote=request.remote,
+                        )
+                        Pipeline(library, corpus, model, plan, job).run()
+            except UserError:  # which the same run would meet again; after a kill the activations are used again
+                shutil.rmtree(scratch, ignore_errors=True)
+                raise
+            shutil.rmtree(scratch, ignore_errors=True)
+    return all_ids
+
+
+def _identity(captured: dict, holdout: bool, settings: DictionarySettings) -> dict:
+    """Return the inputs and settings that identify the dictionaries of one run."""
+    identity = {**captured, "holdout": holdout, "settings": _without_threshold(settings).described()}
+    return identity if settings.n_atoms is None else identity | {"wanted_atoms": settings.n_atoms}
+
+
+def _without_threshold(settings: DictionarySettings) -> DictionarySettings:
+    """Return settings with the default threshold if it is found from the number of atoms."""
+    return settings if settings.n_atoms is None else replace(settings, threshold=DictionarySettings.threshold)
 
 
 def add_maps(library: Library, ids: Sequence[str], job: Job) -> None:

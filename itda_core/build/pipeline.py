@@ -53,15 +53,17 @@ class Plan:
     ids: dict[Site, str]
     """Dictionary id per site; all are built from the same passes of the model."""
     sites: list[Site]
-    """Sites whose activations are kept: those of the dictionaries, and the others of the same request."""
+    """Sites whose activations are stored: those of the dictionaries, and the others of the same request."""
+    captured: dict
+    """Inputs that identify the activations."""
     identity: dict
     """Inputs and settings that identify the dictionaries; repeated in their manifests."""
     build: BuildSettings
     """Sites and tokens to capture."""
     dictionary: DictionarySettings
     """Dictionary-building settings, the same for every site."""
-    scratch: str
-    """Name of the folder in which activations are stored until the run ends: the same for any part of the request."""
+    scratch: Path
+    """Folder in which activations are stored until the request is done: the same for any part of it."""
     activations: str | None
     """Name of the folder of kept activations; None keeps none after the run."""
     remote: bool
@@ -86,14 +88,9 @@ class Pipeline:
             raise UserError(f"nothing to capture: every document of {self._corpus.id} has a single token or none")
         check_held_out(self._table, tokens)
         self._parts = {site: self._part(dictionary_id) for site, dictionary_id in self._plan.ids.items()}
-        try:
-            batches = self._activations()
-            self._largest = self._largest_norms(batches)
-            self._encode(batches, self._build(batches))
-        except UserError:  # which the same run would meet again; after a kill the activations are used again
-            shutil.rmtree(self._scratch, ignore_errors=True)
-            raise
-        shutil.rmtree(self._scratch, ignore_errors=True)
+        batches = self._activations()
+        self._largest = self._largest_norms(batches)
+        self._encode(batches, self._build(batches))
         for dictionary_id in self._plan.ids.values():
             place_finished(self._library, dictionary_id)
             self._job.finished(dictionary_id)
@@ -109,7 +106,7 @@ class Pipeline:
         """
         sites, batch_windows = self._plan.sites, self._plan.build.batch_windows
         if self._plan.activations is None:
-            return self._captured_once(Capture(self._model, list(self._plan.ids), self._windows, batch_windows))
+            return self._captured_once(Capture(self._model, sites, self._windows, batch_windows))
         folder = self._library.activations / self._plan.activations
         self._job.stage("capturing on the server" if self._plan.remote else "capturing", self._table.n_captured)
         if not self._plan.remote:
@@ -129,10 +126,10 @@ class Pipeline:
         return record_activations(far.packed, folder, self._advance)
 
     def _captured_once(self, capture: Capture) -> Batches:
-        """Return the batches of a capture, stored until the run ends if the disk has room for them."""
-        sites, tokens = sorted(self._plan.ids), self._table.n_captured
-        folder = self._scratch / hash_of_sites(self._plan.identity | self._origin(0.0), sites)
-        for other in self._scratch.glob("*"):  # of another request, or of another version
+        """Return the batches of a capture, stored until the request is done if the disk has room for them."""
+        sites, scratch, tokens = self._plan.sites, self._plan.scratch, self._table.n_captured
+        folder = scratch / hash_of_sites(self._plan.captured | self._origin(0.0), sites)
+        for other in scratch.glob("*"):  # of another request, or of another version
             if other != folder:
                 shutil.rmtree(other)
         left = scratch_bytes(tokens, len(sites), self._model.d_model) - sum(
@@ -141,14 +138,9 @@ class Pipeline:
         index = len(sites) * tokens * self._plan.dictionary.l0 * CODE_BYTES
         if not fits(left, index, shutil.disk_usage(self._library.root).free):
             self._job.say(f"the disk has no room for {_bytes(left)} of activations: the model reads the texts again")
-            shutil.rmtree(self._scratch, ignore_errors=True)
+            shutil.rmtree(scratch, ignore_errors=True)
             return capture
         return ScratchBatches(capture, folder)
-
-    @property
-    def _scratch(self) -> Path:
-        """Folder of the activations of this run, whose lock is that of a dictionary of its request."""
-        return self._library.dictionaries / f".{self._plan.scratch}.scratch"
 
     def _largest_norms(self, batches: Batches) -> dict[Site, float | None]:
         """Return the largest norm of each site's activations that is used; None without a limit."""

@@ -1,7 +1,10 @@
 """The `itda build` and `itda demo` commands."""
 
 import argparse
+from collections.abc import Callable
 from dataclasses import asdict
+from itertools import product
+from typing import Any
 
 from itda_core.cli.library import print_dictionaries
 from itda_core.cli.options import command_job, quiet
@@ -11,6 +14,9 @@ from itda_core.common.settings import BuildSettings, CorpusSettings, DictionaryS
 from itda_core.library.library import Library
 from itda_core.models.smollm2 import INSTALL_SMOLLM2
 
+_LISTS: dict[str, type] = {"threshold": float, "atoms": int}
+"""Options that may have several values, which give a dictionary each."""
+
 
 def build_options(parser: argparse.ArgumentParser) -> None:
     """Add the options of `itda build`."""
@@ -19,7 +25,43 @@ def build_options(parser: argparse.ArgumentParser) -> None:
     captured = parser.add_argument_group("what is captured")
     add_options(captured, BuildSettings)
     add_options(captured, WindowSettings)
-    add_options(parser.add_argument_group("the dictionary"), DictionarySettings)
+    dictionary = parser.add_argument_group("the dictionary")
+    add_options(dictionary, DictionarySettings)
+    for action in dictionary._group_actions:
+        if action.dest in _LISTS:
+            action.type = _list_of(_LISTS[action.dest])
+            action.help = f"{action.help} Several, separated by commas, give a dictionary each, from one reading."
+
+
+def _list_of(kind: type) -> Callable[[str], Any]:
+    """Return a parser of a value of a kind, or of several, separated by commas, as a tuple."""
+
+    def parse(text: str) -> Any:
+        values = tuple(kind(each) for each in text.split(","))
+        return values if len(values) > 1 else values[0]
+
+    parse.__name__ = kind.__name__  # which argparse names in its error
+    return parse
+
+
+def _dictionaries(args: argparse.Namespace) -> list[DictionarySettings]:
+    """Return the settings of every dictionary of a site.
+
+    Raises UserError for settings that exclude each other.
+    """
+    if args.atoms is not None and args.threshold != DictionarySettings.threshold:
+        raise UserError("--atoms finds the threshold by itself: leave out --threshold, or --atoms")
+    lists = {name: value for name in _LISTS if isinstance(value := getattr(args, name), tuple)}
+    found = [
+        settings_from(DictionarySettings, vars(args) | dict(zip(lists, values, strict=True)))
+        for values in product(*lists.values())
+    ]
+    try:
+        for each in found:
+            each.check_scan()
+    except ValueError as error:
+        raise UserError(str(error)) from error
+    return found
 
 
 def demo_options(parser: argparse.ArgumentParser) -> None:
@@ -54,13 +96,7 @@ def run_build(args: argparse.Namespace) -> int:
     corpus_settings = settings_from(CorpusSettings, args)
     windows = settings_from(WindowSettings, args)
     captured = settings_from(BuildSettings, args)
-    how = settings_from(DictionarySettings, args)
-    if args.atoms is not None and args.threshold != DictionarySettings.threshold:
-        raise UserError("--atoms finds the threshold by itself: leave out --threshold, or --atoms")
-    try:
-        how.check_scan()
-    except ValueError as error:
-        raise UserError(str(error)) from error
+    how, *others = _dictionaries(args)
     library = Library(args.library)
     with command_job(args, f"Build {args.model} on {args.corpus}") as job:
         quiet()
@@ -73,6 +109,7 @@ def run_build(args: argparse.Namespace) -> int:
             library,
             Request(args.model, corpus, captured, how, **asdict(model)),
             job,
+            others,
         )
         if captured.maps:
             add_maps(library, ids, job)

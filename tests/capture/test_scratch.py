@@ -118,3 +118,35 @@ def test_a_build_reads_the_texts_once_if_the_disk_has_room(
     assert found[True][:2] == found[False][:2]
     assert found[False][2] >= (2 + bool(more)) * found[True][2]
     assert ("no room" in capsys.readouterr().err) is True
+
+
+def test_several_sizes_and_thresholds_come_of_one_reading(
+    tmp_path: Path, language_reference: list[Document], monkeypatch: pytest.MonkeyPatch, capsys
+) -> None:
+    corpus = write_documents(tmp_path / "reference.jsonl", language_reference[:40])
+    where = ["--corpus", str(corpus), "--layers", "1,3", "--tokens", "1500", "--l0", "4", "--no-map"]
+    run, passes = Capture._run, []
+    monkeypatch.setattr(Capture, "_run", lambda self, windows: passes.append(len(windows)) or run(self, windows))
+
+    def built(name: str, *more: str) -> dict[str, str]:
+        root = tmp_path / name
+        assert main(["build", str(MODEL_A), *where, *more, "--library", str(root)]) == 0
+        assert not list((root / "dictionaries").glob(".*"))
+        return {path.name: sha256_of(path / "atoms.safetensors") for path in (root / "dictionaries").iterdir()}
+
+    alone = built("alone", "--threshold", "0.4")
+    once = len(passes)
+    passes.clear()
+    assert len(several := built("several", "--threshold", "0.4,0.2")) == 4
+    assert len(passes) == once
+    assert alone.items() <= several.items()
+    passes.clear()
+    assert built("several", "--threshold", "0.2,0.4") == several  # all there
+    assert not passes
+    assert len(built("sizes", "--atoms", "50,100")) == 4
+    assert len(passes) == once
+    capsys.readouterr()
+    assert main(["build", str(MODEL_A), "--layers", "1", "--atoms", "5,6", "--threshold", "0.1"]) == 2
+    assert "leave out --threshold, or --atoms" in capsys.readouterr().err
+    assert main(["build", str(MODEL_A), "--layers", "1", "--threshold", "0.1,x"]) == 2
+    assert "invalid float value: '0.1,x'" in capsys.readouterr().err

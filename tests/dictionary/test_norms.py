@@ -69,7 +69,7 @@ def test_norms_do_not_depend_on_batches(activations: torch.Tensor) -> None:
 
 @pytest.mark.parametrize("wrong", [0.5, 0, -1, float("nan"), float("inf"), "5"])
 def test_limits_that_cannot_be(wrong) -> None:
-    with pytest.raises(UserError, match="max_norm is .*1 or more"):
+    with pytest.raises(UserError, match=r"max_norm is .*1 or more"):
         DictionarySettings(max_norm=wrong)
 
 

@@ -74,13 +74,15 @@ def arguments(form: BuildState) -> list[str]:
 def form_of(given: Sequence[str]) -> BuildState | None:
     """Return the form that a command line fills.
 
-    None where it is not a build, or cannot be parsed.
+    None where it is not a build, cannot be parsed, or builds several dictionaries of a site.
     """
     if not given or given[0] != "build":
         return None
     try:
         said = vars(parse(given))
     except (UserError, SystemExit):  # SystemExit: the command line requests help
+        return None
+    if isinstance(said["threshold"], tuple) or isinstance(said["atoms"], tuple):
         return None
     said |= {"layers": _ranges(said["layers"]), "hook": ",".join(said["hook"]), "model": _demo_name(said["model"])}
     # Empty text in the form is None on the command line.
