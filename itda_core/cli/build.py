@@ -38,7 +38,7 @@ def _list_of(kind: type) -> Callable[[str], Any]:
 
     def parse(text: str) -> Any:
         values = tuple(kind(each) for each in text.split(","))
-        return values if len(values) > 1 else values[0]
+        return values[0] if len(values) == 1 else values
 
     parse.__name__ = kind.__name__  # which argparse names in its error
     return parse

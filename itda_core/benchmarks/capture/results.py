@@ -4,6 +4,8 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from itda_core.benchmarks.machine import Machine
+from itda_core.benchmarks.models import PRETRAINED
+from itda_core.common.settings import Dtype
 
 
 @dataclass(frozen=True)
@@ -14,22 +16,35 @@ class CaptureBench:
     """
 
     model: str = "docs-a"
-    """A model of the demo."""
+    """A model of the demo, or the pretrained one."""
+    dtypes: tuple[Dtype, ...] = ("float32",)
+    """Number types that it computes in, float32 first."""
     batch_windows: int = 16
     """Windows in a forward pass, as in a build."""
     batches: int = 40
     """Number of batches that all methods capture in turn; a time is the median over them."""
     warm_up: int = 3
     """Number of batches before these, which are not timed."""
-    early_layers: tuple[int, ...] = (0, 1)
-    """Layers of the second run, after which nnsight stops."""
+    layers: tuple[tuple[int, ...], ...] = ((0, 1, 2, 3, 4, 5), (0, 1))
+    """Layers of each run, after the last of which nnsight stops."""
     memory_batches: int = 400
-    """Number of batches over which the process's memory is monitored."""
+    """Number of batches over which the process's memory is monitored; not at all if 0."""
     memory_windows: int = 4
     """Windows in each of these batches: fewer, since a leak grows with the number of passes and not with their
     size."""
     memory_from: int = 50
     """Batch number, counted from 1, after which memory should no longer grow."""
+
+
+FULL_CAPTURE = CaptureBench(
+    model=PRETRAINED,
+    dtypes=("float32", "bfloat16"),
+    batches=6,
+    warm_up=1,
+    layers=((10,), (20,)),
+    memory_batches=0,
+)
+"""Settings of `itda bench capture --full`: a pretrained model, in two number types."""
 
 
 @dataclass(frozen=True)
@@ -39,6 +54,8 @@ class CaptureResult:
     The layers are captured through nnsight and by plain forward hooks on the same batches.
     """
 
+    dtype: Dtype
+    """Number type that the model computed in."""
     layers: tuple[int, ...]
     """Blocks whose outputs were captured."""
     batches: int
@@ -57,8 +74,13 @@ class CaptureResult:
     """Time of `Capture` over time of hooks that stop."""
     tokens_per_second: float
     """Tokens per second captured by `Capture`."""
+    peak_share: float
+    """Throughput of the model's products, two operations for each weight up to the deepest layer and token, over that
+    of the machine in float32."""
     largest_difference: float
     """Largest absolute difference between the activations of any two methods."""
+    deviation: float
+    """Mean distance of the last batch's activations from those of float32, relative to their norm."""
 
 
 @dataclass(frozen=True)
@@ -85,9 +107,9 @@ class CaptureReport:
     """Complete results of a run of `itda bench capture`."""
 
     rows: list[CaptureResult]
-    """Results for all layers, then for the early ones."""
+    """Results by number type, then by layers."""
     memory: CaptureMemory | None
-    """None on a system that does not report a process's memory."""
+    """None if not measured, or on a system that does not report a process's memory."""
     machine: Machine
     """Measured performance of the machine."""
     settings: CaptureBench

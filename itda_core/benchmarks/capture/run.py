@@ -14,14 +14,15 @@ import torch
 from transformers import AutoModelForCausalLM
 
 from itda_core.benchmarks.capture.results import CaptureBench, CaptureMemory, CaptureReport, CaptureResult
-from itda_core.benchmarks.machine import measure_machine
+from itda_core.benchmarks.machine import Machine, measure_machine
+from itda_core.benchmarks.models import model_place
 from itda_core.benchmarks.pursuit.memory import resident_bytes
 from itda_core.capture.local import Capture
 from itda_core.common.errors import UserError
+from itda_core.common.settings import Dtype
 from itda_core.common.types import Site
 from itda_core.corpus.store import Corpus
 from itda_core.corpus.windows import Window, make_windows
-from itda_core.models.bundled import model_folder
 from itda_core.models.model import Model, load_model
 
 Say = Callable[[str], None]
@@ -31,10 +32,10 @@ Say = Callable[[str], None]
 class PlainHooks:
     """A model with plain forward hooks, without nnsight."""
 
-    def __init__(self, folder: str) -> None:
+    def __init__(self, folder: str, dtype: Dtype = "float32") -> None:
         """Load the model of a folder as a separate, unwrapped instance."""
         self._network: Any = AutoModelForCausalLM.from_pretrained(
-            folder, dtype=torch.float32, use_safetensors=True, trust_remote_code=False
+            folder, dtype=getattr(torch, dtype), use_safetensors=True, trust_remote_code=False
         ).eval()
         n_layers, modules = self._network.config.num_hidden_layers, self._network.modules()
         self._blocks = next(m for m in modules if isinstance(m, torch.nn.ModuleList) and len(m) == n_layers)
@@ -67,7 +68,11 @@ class PlainHooks:
         finally:
             for hook in hooks:
                 hook.remove()
-        return [found[layer][kept] for layer in layers]
+        return [found[layer][kept].float() for layer in layers]
+
+    def weights(self, layer: int) -> int:
+        """Return the number of weights of the blocks up to a layer."""
+        return sum(weight.numel() for block in self._blocks[: layer + 1] for weight in block.parameters())
 
 
 class _PassEnds(Exception):
@@ -93,23 +98,33 @@ def bench_capture(corpus: Corpus, settings: CaptureBench, say: Say) -> CaptureRe
     """Run the benchmark on a corpus.
 
     Raises:
-        UserError: the demo's model is not available, or the corpus has too few windows.
+        UserError: the model is not available, or the corpus has too few windows.
     """
-    folder = str(model_folder(settings.model))
-    model, plain = load_model(folder, device="cpu"), PlainHooks(folder)
-    windows = list(islice(_windows(corpus, model), settings.batch_windows * (settings.warm_up + settings.batches)))
-    batches = [windows[at : at + settings.batch_windows] for at in range(0, len(windows), settings.batch_windows)]
-    if len(windows) < settings.batch_windows * (settings.warm_up + settings.batches):
-        raise UserError(f"{corpus.id} has {len(windows)} windows, too few for this run: name a larger corpus")
+    place, rows, memory = model_place(settings.model), [], None
+    exact: dict[tuple[int, ...], list[torch.Tensor]] = {}
     say("measuring the machine")
-    machine = measure_machine(model.d_model)
-    say(f"memory over {settings.memory_batches} batches")
-    memory = _memory(model, corpus, settings)
-    rows = []
-    for layers in (tuple(range(model.n_layers)), settings.early_layers):
-        say(f"layers {', '.join(map(str, layers))}: nnsight and hooks by turns on {settings.batches} batches")
-        rows.append(_by_turns(model, plain, batches, layers, settings))
+    first = load_model(place, device="cpu")
+    machine = measure_machine(first.d_model)
+    for dtype in settings.dtypes:
+        model = first if dtype == "float32" else load_model(place, device="cpu", dtype=dtype)
+        plain = PlainHooks(place, dtype)
+        batches = _batches(corpus, model, settings)
+        if dtype == "float32" and settings.memory_batches:
+            say(f"memory over {settings.memory_batches} batches")
+            memory = _memory(model, corpus, settings)
+        for layers in settings.layers:
+            named = ", ".join(map(str, layers))
+            say(f"{dtype}, layers {named}: nnsight and hooks by turns on {settings.batches} batches")
+            rows.append(_by_turns(model, plain, batches, layers, settings, machine, dtype, exact))
     return CaptureReport(rows, memory, machine, settings, corpus.id)
+
+
+def _batches(corpus: Corpus, model: Model, settings: CaptureBench) -> list[list[Window]]:
+    n = settings.batch_windows * (settings.warm_up + settings.batches)
+    windows = list(islice(_windows(corpus, model), n))
+    if len(windows) < n:
+        raise UserError(f"{corpus.id} has {len(windows)} windows, too few for this run: name a larger corpus")
+    return [windows[at : at + settings.batch_windows] for at in range(0, n, settings.batch_windows)]
 
 
 def _windows(corpus: Corpus, model: Model) -> Iterator[Window]:
@@ -117,19 +132,27 @@ def _windows(corpus: Corpus, model: Model) -> Iterator[Window]:
 
 
 def _by_turns(
-    model: Model, plain: PlainHooks, batches: list[list[Window]], layers: tuple[int, ...], settings: CaptureBench
+    model: Model,
+    plain: PlainHooks,
+    batches: list[list[Window]],
+    layers: tuple[int, ...],
+    settings: CaptureBench,
+    machine: Machine,
+    dtype: Dtype,
+    exact: dict[tuple[int, ...], list[torch.Tensor]],
 ) -> CaptureResult:
+    """Measure one set of layers; `exact` keeps the last batch of the first number type by layers."""
     sites = [Site(layer) for layer in layers]
     captured = iter(Capture(model, sites, lambda: (w for batch in batches for w in batch), settings.batch_windows))
     seconds: list[list[float]] = [[], [], []]
     largest = 0.0
+    found: list[list[torch.Tensor]] = [[], [], []]
     for number, batch in enumerate(batches):
         calls: list[Callable[[], list[torch.Tensor]]] = [
             lambda: list(map(next(captured).activations.__getitem__, sites)),
             lambda batch=batch: plain.activations(batch, layers, stop=False),
             lambda batch=batch: plain.activations(batch, layers, stop=True),
         ]
-        found: list[list[torch.Tensor]] = [[], [], []]
         for turn in range(3):
             who = (number + turn) % 3  # the first method in a round runs with cold caches
             start = time.perf_counter()
@@ -140,7 +163,11 @@ def _by_turns(
             largest = max(largest, *(float((a - b).abs().max()) for a, b in zip(found[0], other, strict=True)))
     tokens = sum(len(window.captured) for batch in batches[settings.warm_up :] for window in batch)
     capture, hooks, stopped = map(median, seconds)
+    last = exact.setdefault(layers, found[0])
+    deviations = [((a - b).norm(dim=1) / b.norm(dim=1)).mean() for a, b in zip(found[0], last, strict=True)]
+    rate = tokens / sum(seconds[0])
     return CaptureResult(
+        dtype=dtype,
         layers=layers,
         batches=len(seconds[0]),
         tokens=tokens,
@@ -149,8 +176,10 @@ def _by_turns(
         stopped_hooks_ms=1000 * stopped,
         ratio=capture / hooks,
         stopped_ratio=capture / stopped,
-        tokens_per_second=tokens / sum(seconds[0]),
+        tokens_per_second=rate,
+        peak_share=2 * plain.weights(max(layers)) * rate / (machine.product_gflop_s * 1e9),
         largest_difference=largest,
+        deviation=float(max(deviations)),
     )
 
 

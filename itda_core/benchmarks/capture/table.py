@@ -26,12 +26,14 @@ def capture_table(report: CaptureReport) -> str:
 
 
 _CAPTURE_HEADS = (
-    "layers", "nnsight", "hooks", "ratio", "hooks that stop", "ratio", "tokens", "difference",
+    "numbers", "layers", "nnsight", "hooks", "ratio", "hooks that stop", "ratio", "tokens", "of the peak", "difference",
+    "from float32",
 )  # fmt: skip
 
 
 def _capture_cells(row: CaptureResult) -> tuple[str, ...]:
     return (
+        row.dtype,
         ",".join(map(str, row.layers)),
         f"{row.capture_ms:.1f} ms",
         f"{row.hooks_ms:.1f} ms",
@@ -39,5 +41,7 @@ def _capture_cells(row: CaptureResult) -> tuple[str, ...]:
         f"{row.stopped_hooks_ms:.1f} ms",
         f"{row.stopped_ratio:.3f} ×",
         f"{row.tokens_per_second:,.0f}/s",
+        f"{row.peak_share:.0%}",
         f"{row.largest_difference:.1g}",
+        f"{row.deviation:.1%}",
     )

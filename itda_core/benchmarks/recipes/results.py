@@ -3,6 +3,7 @@
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
+from itda_core.benchmarks.models import PRETRAINED
 from itda_core.benchmarks.sae.results import Contestant, Reach, SaeBench
 from itda_core.common.errors import UserError
 from itda_core.common.settings import RECIPES
@@ -17,8 +18,6 @@ NAMES = tuple(recipe + centred + fitted for centred in ("", CENTRED) for recipe 
 """Names of all recipes, such as `pruned, centred, refitted`."""
 SAE = "TopK SAE"
 """Name of the SAE among the recipes of a row."""
-PRETRAINED = "SmolLM2-135M"
-"""Name of the pretrained model."""
 
 
 @dataclass(frozen=True)

@@ -15,9 +15,9 @@ from typing import Any, NamedTuple, cast
 import torch
 
 from itda_core.benchmarks.machine import timed
+from itda_core.benchmarks.models import model_place
 from itda_core.benchmarks.recipes.results import (
     CENTRED,
-    PRETRAINED,
     PUBLISHED,
     REFITTED,
     SAE,
@@ -41,9 +41,7 @@ from itda_core.dictionary.energy_sums import EnergySums
 from itda_core.evaluation.coders import Coder, DictionaryCoder
 from itda_core.evaluation.metrics import HeldOut, Measurement, Setting, measure_points, read_held_out
 from itda_core.evaluation.sae.saelens import require_saelens
-from itda_core.models.bundled import model_folder
-from itda_core.models.model import Model, load_model
-from itda_core.models.smollm2 import require_smollm2
+from itda_core.models.model import load_model
 from itda_core.reports.quality import Measured, Point, paired_differences
 
 _LOWERED = 0.98  # factor of a threshold that gives too few atoms
@@ -101,17 +99,12 @@ def bench_recipes(corpus: Corpus, settings: RecipesBench, say: Callable[[str], N
     return RecipesReport(corpus.id, settings, held_out, rows, leads, time.perf_counter() - began)
 
 
-def _open(name: str) -> Model:
-    place = require_smollm2() if name == PRETRAINED else model_folder(name)
-    return load_model(str(place), device="cpu")
-
-
 def _read(
     corpus: Corpus, name: str, layers: list[int], settings: RecipesBench, say: Callable[[str], None]
 ) -> Iterator[tuple[int, _Site]]:
     """Yield the layers of a model with their activations; the texts are read once for all layers."""
     say(f"capturing {settings.tokens:,} tokens of {name}, layers {', '.join(map(str, layers))}")
-    model, sites = _open(name), [Site(layer) for layer in layers]
+    model, sites = load_model(model_place(name), device="cpu"), [Site(layer) for layer in layers]
     windows = list(make_windows(corpus.documents(), model.tokenizer, corpus.cut, settings.tokens))
     used = [window for window in windows if not is_held_out(window.document)]
     held = list(first_captured((window for window in windows if is_held_out(window.document)), settings.measured))
