@@ -1,12 +1,14 @@
 """Encode a batch of activations into an index."""
 
+import numpy as np
 import torch
 
+from itda_core.common.types import Codes
 from itda_core.corpus.token_table import TokenTable
 from itda_core.corpus.windows import is_held_out
 from itda_core.dictionary.dictionary import Dictionary
 from itda_core.dictionary.errors import relative_errors, variance_sums
-from itda_core.dictionary.norms import row_norms, within
+from itda_core.dictionary.norms import row_norms
 from itda_core.index.writer import IndexWriter
 
 
@@ -21,7 +23,7 @@ def encode_batch(
     """Add the codes of a batch and their errors to the index of a dictionary.
 
     The sums of the writer are those of the variance explained, over the tokens that errors are measured on: held-out
-    ones, or all if none are held out, whose norm is at most `largest`.
+    ones, or all if none are held out. Tokens whose norm is over `largest` are as if they had not been captured.
 
     Args:
         writer: writer of the index.
@@ -29,15 +31,20 @@ def encode_batch(
         dictionary: what the batch is encoded with.
         x: [n, d_model] activations.
         sources: [n, 2] document and position of each.
-        largest: largest norm of a measured activation; None measures all.
+        largest: largest norm of an activation that is encoded; None encodes all.
     """
+    norms = row_norms(x)
+    used = np.ones(len(x), bool) if largest is None else norms <= largest
+    x = x[torch.from_numpy(used)]
     codes = dictionary.encode(x)
     reconstruction = dictionary.decode(codes, len(x))
-    measured = (is_held_out(sources[:, 0]) | (not table.holdout)) & within(x, largest)
+    measured = is_held_out(sources[used, 0]) | (not table.holdout)
+    errors = np.full(len(used), np.nan, np.float32)
+    errors[used] = relative_errors(x, reconstruction).numpy()
     writer.add(
         table.ordinal(*sources.T.numpy()),
-        codes,
-        relative_errors(x, reconstruction).numpy(),
-        row_norms(x),
+        Codes(np.flatnonzero(used)[codes.row], codes.atom, codes.coefficient),
+        errors,
+        norms,
         variance_sums(x[measured], reconstruction[measured]),
     )

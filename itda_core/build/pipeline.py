@@ -308,7 +308,7 @@ class Pipeline:
         dictionary: Dictionary,
         writer: IndexWriter,
     ) -> None:
-        relative_error, n_measured = writer.mean_error(self._table, self._largest[site])
+        relative_error, n_measured = writer.mean_error(self._table)
         norms = writer.norms(dictionary, self._table)
         if norms is not None and (note := norms.note()):
             self._job.say(f"layer {site.layer} {site.hook}: {note}")

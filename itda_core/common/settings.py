@@ -202,8 +202,8 @@ class DictionarySettings:
     energy and more; atoms are then directions in which activations deviate from it, and the threshold applies to these
     deviations. none: nothing, as in the paper."""
     max_norm: float | None = None
-    """Largest norm of an activation that is used, in multiples of the median norm, such as 5. Larger ones, as of
-    attention sinks, become no atoms and are left out of the mean and of measured errors. All are used unless set."""
+    """Largest norm of an activation that is used, in multiples of the median norm, such as 5. Tokens with a larger one,
+    as attention sinks have, are as if they had not been captured. All are used unless set."""
 
     def __post_init__(self) -> None:
         _set_whole(self, "l0", 1, _MOST_STEPS)

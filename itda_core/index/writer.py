@@ -80,7 +80,7 @@ class IndexWriter:
         Args:
             tokens: [n] the tokens' ordinals in the tokenised corpus (`TokenTable`).
             codes: their sparse codes.
-            errors: [n] relative reconstruction errors.
+            errors: [n] relative reconstruction errors; NaN for tokens that are left out, without codes.
             norms: [n] norms of the activations.
             sums: [k] float64 that `sums` adds up over the batches, of any meaning.
         """
@@ -96,7 +96,7 @@ class IndexWriter:
             self._insert(
                 "errors",
                 token=tokens.astype(np.int32),
-                error=errors.astype(np.float32),
+                error=pa.array(errors.astype(np.float32), mask=np.isnan(errors)),
                 norm=norms.astype(np.float32),
             )
             added = pa.array([[] if sums is None else sums.tolist()], pa.list_(pa.float64()))
@@ -143,18 +143,17 @@ class IndexWriter:
             self._connection.execute(f"SET memory_limit = '{_ADD_MEMORY}'")
         _put(part, path)
 
-    def mean_error(self, table: TokenTable, largest: float | None = None) -> tuple[float, int]:
+    def mean_error(self, table: TokenTable) -> tuple[float, int]:
         """Return the mean of the added errors, and the number of tokens it covers.
 
-        Over the held-out tokens, or over all if none are held out, whose norm is at most `largest`. Raises UserError
-        if there are none.
+        Over the held-out tokens, or over all if none are held out. Raises UserError if there are none.
         """
         total, n = 0.0, 0
         for first in range(0, len(table), _TOKENS_AT_ONCE):
             rows = table.rows(first, min(first + _TOKENS_AT_ONCE, len(table)))
             added = self._connection.execute(
-                "SELECT token, error FROM errors WHERE token BETWEEN ? AND ? AND norm <= ? ORDER BY token",
-                [int(rows.token[0]), int(rows.token[-1]), np.inf if largest is None else largest],
+                "SELECT token, error FROM errors WHERE error IS NOT NULL AND token BETWEEN ? AND ? ORDER BY token",
+                [int(rows.token[0]), int(rows.token[-1])],
             ).fetchnumpy()
             errors = np.asarray(added["error"])
             if table.holdout:
@@ -224,7 +223,8 @@ class IndexWriter:
         error = np.zeros(len(rows.token), np.float32)
         captured = np.zeros(len(rows.token), bool)
         measured = self._connection.execute(
-            "SELECT token, error FROM errors WHERE token BETWEEN ? AND ?", [int(rows.token[0]), int(rows.token[-1])]
+            "SELECT token, error FROM errors WHERE error IS NOT NULL AND token BETWEEN ? AND ?",
+            [int(rows.token[0]), int(rows.token[-1])],
         ).fetchnumpy()
         at = measured["token"] - rows.token[0]
         error[at], captured[at] = measured["error"], True
@@ -272,7 +272,7 @@ class IndexWriter:
                 coalesce(nullif(p.text, ''), substring(d.text, start + 1, stop - start), $unknown) AS label,
                 coalesce(before, '') AS before, coalesce(after, '') AS after, admission_error,
                 coalesce(count, 0) AS count,
-                coalesce(coalesce(count, 0) / (SELECT nullif(count(*), 0) FROM errors), 0) AS density,
+                coalesce(coalesce(count, 0) / (SELECT nullif(count(error), 0) FROM errors), 0) AS density,
                 mean, maximum, minimum, strongest
             FROM placed p LEFT JOIN passages USING (atom) LEFT JOIN index.documents d USING (document)
                 LEFT JOIN fired USING (atom)

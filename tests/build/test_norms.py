@@ -4,6 +4,7 @@ import json
 import shutil
 from pathlib import Path
 
+import duckdb
 import pytest
 from safetensors.torch import load_file, save_file
 
@@ -69,6 +70,13 @@ def test_a_build_counts_and_marks_massive_activations(
     assert (found.norms.massive, found.norms.median) == (norms.massive, norms.median)
     assert found.measured_tokens < record.measured_tokens
     assert found.largest_norm == 5 * norms.median
+    measured = [
+        duckdb.connect(str(Library(root).index_path(each.id)), read_only=True)
+        .execute("SELECT count(error), (SELECT count(DISTINCT token) FROM codes) FROM tokens")
+        .fetchall()[0]
+        for root, each in ((root, record), (limited, found))
+    ]
+    assert measured[0][0] - measured[1][0] == norms.massive and measured[1][1] <= measured[1][0]
     own = Dictionary.load(Library(limited).folder(found.id)).settings
     assert own.max_norm == 5
 
