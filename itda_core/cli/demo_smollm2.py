@@ -9,7 +9,7 @@ from itda_core.models.smollm2 import require_smollm2
 
 CORPUS = CorpusSettings("docs")
 TOKENS = 20_000
-DICTIONARY = DictionarySettings(l0=20, n_atoms=2_000, center="mean")
+DICTIONARY = DictionarySettings(l0=20, n_atoms=2_000, center="mean", max_norm=5)
 _LAYERS = (10, 20)
 
 
