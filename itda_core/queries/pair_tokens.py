@@ -68,8 +68,6 @@ class PairTokens(IndexReader):
     Safe to share between threads, since every query has its own cursor. The same index may be given twice.
     """
 
-    _MEMORY = "1GB"
-
     def __init__(self, path_a: Path, path_b: Path, key: str, measures: Measures | None = None) -> None:
         """Open two indexes over one corpus.
 

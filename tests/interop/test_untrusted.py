@@ -186,7 +186,7 @@ def test_an_index_takes_no_more_memory_than_it_may(folder: Path) -> None:
     (settings,) = index._frame(
         "SELECT current_setting('memory_limit') AS memory, current_setting('temp_directory') AS scratch"
     ).to_dict("records")
-    assert settings == {"memory": "1.8 GiB", "scratch": ""}
+    assert settings == {"memory": "128.0 MiB", "scratch": ""}
 
 
 IMPOSSIBLE = {
