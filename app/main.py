@@ -24,6 +24,9 @@ if __name__ != "__main__":
     app = st.App(__file__, middleware=MIDDLEWARE, on_script_error=say)
 else:
     from app.shell.chrome import errors_shown, sidebar  # late: the server need not load what reads indexes
+    from app.shell.collector import leave_modules_out
+
+    leave_modules_out()
 
     # A local file: an icon specified by name would be fetched from an outside host.
     st.set_page_config(

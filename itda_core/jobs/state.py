@@ -72,6 +72,14 @@ class JobState:
     """Arguments of the `itda` command that a page started; empty for a job that was started in a terminal."""
 
     @property
+    def age(self) -> float:
+        """Seconds since it started; 0 if that is not known."""
+        try:
+            return time.time() - datetime.fromisoformat(self.started).timestamp()
+        except (ValueError, OverflowError):  # not yet started, or the state is not as it was written
+            return 0.0
+
+    @property
     def seconds_left(self) -> float | None:
         """Estimated time left in this stage, or None if it cannot be estimated."""
         if self.rate is None or self.rate <= 0 or self.total is None:
