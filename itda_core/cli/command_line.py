@@ -44,10 +44,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         signal.signal(signal.SIGTERM, signal.default_int_handler)  # to be told to stop is to be interrupted
     try:
         with printing(), telling():
-            given = parse(arguments)
-            _check(given)
-            with telling(given.library):
-                return given.run(given)
+            args = parse(arguments)
+            _check(args)
+            with telling(args.library):
+                return args.run(args)
     except UserError as error:
         say(f"itda: {error}")
         if job_id := os.environ.get(JOB_VARIABLE):
@@ -63,19 +63,19 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     """Parse a command line. Raises UserError for values that cannot be."""
-    given = _parser().parse_args(arguments)
-    for value in vars(given).values():
+    args = _parser().parse_args(arguments)
+    for value in vars(args).values():
         if isinstance(value, str | Path):
             check_argument(str(value))
-    return given
+    return args
 
 
-def _check(given: argparse.Namespace) -> None:
+def _check(args: argparse.Namespace) -> None:
     """Refuse, before any work begins, what can be seen to be no library and no dictionaries of it."""
-    if given.library.exists() and not given.library.is_dir():
-        raise UserError(f"{given.library} is no folder: name a library's with --library")
-    for name in _DICTIONARIES & vars(given).keys():
-        Library(given.library).record(getattr(given, name))
+    if args.library.exists() and not args.library.is_dir():
+        raise UserError(f"{args.library} is no folder: name a library's with --library")
+    for name in _DICTIONARIES & vars(args).keys():
+        Library(args.library).record(getattr(args, name))
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -223,13 +223,13 @@ class DictionarySettings:
         """Return the settings as manifests and ids have them.
 
         Those of the published recipe without centring are as they were before there were others."""
-        said = asdict(self)
+        described = asdict(self)
         if self.recipe == "published":
-            del said["recipe"]
+            del described["recipe"]
         if self.center == "none":
-            del said["center"]
-        del said["n_atoms"]  # of which the threshold is what remains
-        return said
+            del described["center"]
+        del described["n_atoms"]  # of which the threshold is what remains
+        return described
 
     def check_scan(self) -> None:
         """Refuse what depends on the batches together with what must not. Raises ValueError."""

@@ -131,9 +131,9 @@ def _unpacked(path: Path) -> Iterator[io.BufferedReader]:
 
             file = stack.enter_context(io.BufferedReader(pa.CompressedInputStream(file, codec), _CHUNK))
         start = file.peek()
-        said = next((said for first, said in _NO_TEXT.items() if start.startswith(first)), None)
-        if said is not None:
-            raise UserError(f"{str(path)!r} {said}")
+        problem = next((problem for first, problem in _NO_TEXT.items() if start.startswith(first)), None)
+        if problem is not None:
+            raise UserError(f"{str(path)!r} {problem}")
         yield file
 
 

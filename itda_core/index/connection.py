@@ -65,7 +65,7 @@ class IndexReader(SharedDatabase):
             self._open(connection)
         except duckdb.Error as error:
             connection.close()
-            raise self._said(error) from error
+            raise self._user_error(error) from error
         except DamagedError:
             connection.close()
             raise
@@ -103,7 +103,7 @@ class IndexReader(SharedDatabase):
         try:
             return self._done(work)
         except FAILED as error:
-            raise self._said(error) from error
+            raise self._user_error(error) from error
 
     def _done(self, work: Callable[[Connection], T]) -> T:
         try:
@@ -113,7 +113,7 @@ class IndexReader(SharedDatabase):
         except FAILED:
             raise
         except duckdb.Error as error:
-            raise self._said(error) from error
+            raise self._user_error(error) from error
 
     def _frame(self, sql: str, values: Sequence[Any] = ()) -> pd.DataFrame:
         return self._ask(lambda cursor: cursor.execute(sql, list(values)).df())
@@ -131,7 +131,7 @@ class IndexReader(SharedDatabase):
                 raise self._spoilt(f"no {name} where there has to be one")
         return {name: np.asarray(column) for name, column in found.items()}
 
-    def _said(self, error: duckdb.Error) -> UserError:
+    def _user_error(self, error: duckdb.Error) -> UserError:
         """Convert an error of DuckDB to a one-line error with a remedy."""
         what = str(error).partition("\n")[0]
         if isinstance(error, duckdb.OutOfMemoryException):

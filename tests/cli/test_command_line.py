@@ -11,7 +11,7 @@ import pytest
 from safetensors import SafetensorError
 
 from itda_core.cli.command_line import main, parse
-from itda_core.common.disk_errors import telling, told, writing
+from itda_core.common.disk_errors import place_error, telling, writing
 from itda_core.common.errors import PlaceError, UserError
 from itda_core.jobs.control import start_detached
 from itda_core.jobs.job import running_job
@@ -139,7 +139,7 @@ def test_a_place_for_an_export_that_cannot_be(
     ],
 )
 def test_what_is_the_matter_with_a_disk(error: Exception, expected: str | None) -> None:
-    found = told(error, Path("lib"))
+    found = place_error(error, Path("lib"))
     assert found is None if expected is None else expected in str(found)
     with pytest.raises(type(error) if expected is None else PlaceError), telling(Path("lib")):
         raise error
