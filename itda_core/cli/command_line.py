@@ -19,6 +19,7 @@ from itda_core.cli.options import BROKEN_PIPE, INTERRUPTED, MISTAKE, json_option
 from itda_core.cli.output import printing, say
 from itda_core.common.disk_errors import telling
 from itda_core.common.errors import UserError, check_argument
+from itda_core.common.machine import wait_passively
 from itda_core.common.options import add_options
 from itda_core.common.settings import LayersSettings
 from itda_core.jobs.control import fail_unstarted
@@ -40,6 +41,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
     Where what it prints is read no further, it returns 141 as if the signal for that had ended it.
     """
+    wait_passively()
     if threading.current_thread() is threading.main_thread():
         signal.signal(signal.SIGTERM, signal.default_int_handler)  # to be told to stop is to be interrupted
     try:

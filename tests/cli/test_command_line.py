@@ -163,3 +163,16 @@ def test_a_job_that_could_not_say_why_ends_with_its_log(tmp_path: Path) -> None:
     (seen,) = read_jobs(tmp_path)
     assert seen.status == "lost"
     assert "itda: the disk is full" in (seen.error or "") and "\x1b" not in (seen.error or "")
+
+
+@pytest.mark.parametrize(("own", "expected"), [(None, "passive"), ("active", "active")])
+def test_openmp_waits_without_spinning_unless_told_otherwise(tmp_path: Path, own: str | None, expected: str) -> None:
+    script = (
+        "import os, sys; from itda_core.cli.command_line import main; "
+        "assert not {'torch', 'numba'} & set(sys.modules); "  # which read it when they are imported
+        f"main(['list', '--library', {str(tmp_path)!r}]); print(os.environ['OMP_WAIT_POLICY'])"
+    )
+    environment = {name: value for name, value in os.environ.items() if name != "OMP_WAIT_POLICY"}
+    environment |= {} if own is None else {"OMP_WAIT_POLICY": own}
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, env=environment)
+    assert done.stdout.splitlines()[-1] == expected, done.stderr
