@@ -8,6 +8,7 @@ from pathlib import Path
 import streamlit as st
 
 from app.shell.guard import MIDDLEWARE
+from itda_core.common.machine import wait_passively
 
 
 def say(error: Exception) -> bool:
@@ -21,9 +22,13 @@ def say(error: Exception) -> bool:
 
 
 if __name__ != "__main__":
+    wait_passively()
     app = st.App(__file__, middleware=MIDDLEWARE, on_script_error=say)
 else:
     from app.shell.chrome import errors_shown, sidebar  # late: the server need not load what reads indexes
+    from app.shell.collector import leave_modules_out
+
+    leave_modules_out()
 
     # A local file: an icon specified by name would be fetched from an outside host.
     st.set_page_config(

@@ -52,8 +52,8 @@ NO_DEMO_VARIABLE = "ITDA_NO_DEMO"
 _RESULTS = DEMO_FOLDER / "results"
 LAYERS_RESULTS, RECIPES_RESULTS = _RESULTS / "layers.json", _RESULTS / "recipes.json"
 
-_OPEN_INDEXES = 32
-_OPEN_PAIRS = 8
+_KEPT_INDEXES = 32  # `itda_core.index.memory` decides how many of them are open
+_KEPT_PAIRS = 8
 _KEPT_MAPS = 4
 _KEPT_RECORDS = 4
 _KEPT_MODELS = 2  # as many as a comparison needs
@@ -327,21 +327,21 @@ def _is_current(opened: _Opened) -> bool:
 
 
 # An index evicted from the cache closes with its last user: another page may be in the middle of a query.
-@st.cache_resource(max_entries=_OPEN_INDEXES, show_spinner=False, validate=_is_current)
+@st.cache_resource(max_entries=_KEPT_INDEXES, show_spinner=False, validate=_is_current)
 def _opened(folder: str) -> _Opened:
     path = Path(folder)
     state = _state(path)
     return _Opened(Index(library().index_path(path.name)), state, path)
 
 
-@st.cache_resource(max_entries=_OPEN_PAIRS, show_spinner=False)
+@st.cache_resource(max_entries=_KEPT_PAIRS, show_spinner=False)
 def _paired(root: str, a: str, b: str, key: str, state: tuple) -> Pair:
     here = Library(Path(root))
     measures = read_measures(here, here.record(a), here.record(b))
     return Pair(here.index_path(a), here.index_path(b), key, measures)
 
 
-@st.cache_resource(max_entries=_OPEN_PAIRS, show_spinner=False)
+@st.cache_resource(max_entries=_KEPT_PAIRS, show_spinner=False)
 def _transplanted(root: str, a: str, b: str, written: int) -> Transplant | None:
     here = Library(Path(root))
     return read_transplant(here, here.record(a), here.record(b))

@@ -171,7 +171,7 @@ def falling_error(terms: pd.DataFrame, left_by_mean: float | None = None) -> go.
     """
     left = [1.0 if left_by_mean is None else left_by_mean, *terms["left"]]
     colours = [_GREY, *np.where(terms["coefficient"] >= 0, POSITIVE, NEGATIVE)]
-    said = [
+    hover = [
         "no term yet" if left_by_mean is None else "the mean alone",
         *(f"{signed(term.coefficient)} · {in_figure(quoted(term.label))}" for term in each(terms)),
     ]
@@ -180,7 +180,7 @@ def falling_error(terms: pd.DataFrame, left_by_mean: float | None = None) -> go.
             x=list(range(len(left))),
             y=left,
             marker={"color": colours, "line": {"width": 0}},
-            customdata=said,
+            customdata=hover,
             hovertemplate="%{customdata}<br>leaves %{y:.3g}<extra></extra>",
         )
     )

@@ -97,14 +97,14 @@ def _shown(group: Group, scale: float) -> dict:
         "key": group.key,
         "chosen": group.is_chosen,
         "note": " ".join(numbers) if group.is_chosen and is_inline else "",
-        "label": _said(group.lines[0])
+        "label": _text_of(group.lines[0])
         if is_inline
-        else " | ".join(f"{side} {_said(line)}" for side, line in zip("AB", group.lines, strict=True)),
+        else " | ".join(f"{side} {_text_of(line)}" for side, line in zip("AB", group.lines, strict=True)),
         "breaks": not is_inline and any("\n" in piece.text for piece in pieces),
     }
 
 
-def _said(line: Sequence[Piece]) -> str:
+def _text_of(line: Sequence[Piece]) -> str:
     """Return the tokens of one dictionary with their errors, for screen readers."""
     if not line:
         return "nothing"

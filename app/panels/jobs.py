@@ -19,6 +19,7 @@ from itda_core.library.starter import add_starter
 
 _UNFINISHED = ("failed", "lost")
 _LISTED = 8
+_INTERVALS, _LONG_INTERVAL = {1: 15, 2: 60}, 3  # seconds between updates → of jobs up to this age, and of others
 
 
 def is_running(jobs: list[JobState]) -> bool:
@@ -90,7 +91,8 @@ def show_jobs(jobs: list[JobState], brief: bool = False) -> None:
     Running jobs are followed; with `brief` set, nothing but their progress is shown.
     """
     if is_running(jobs):
-        _follow(resources.contents(), brief)
+        every = _interval(jobs)
+        st.fragment(_follow, run_every=every)(resources.contents(), brief, every)
     elif jobs:
         st.subheader("Jobs")
         for job in jobs[:_LISTED]:
@@ -99,14 +101,19 @@ def show_jobs(jobs: list[JobState], brief: bool = False) -> None:
             st.caption(f"{len(jobs) - _LISTED} older ones are in the library's folder jobs/.")
 
 
-@st.fragment(run_every=1)
-def _follow(known: frozenset[tuple[str, bool | str]], brief: bool) -> None:
-    """Show running jobs, updated every second.
+def _interval(jobs: list[JobState]) -> int:
+    """Return the seconds between updates of running jobs: the longer the youngest runs, the less a second shows."""
+    age = min(job.age for job in jobs if job.status == "running")
+    return next((every for every, until in _INTERVALS.items() if age < until), _LONG_INTERVAL)
 
-    The page reruns when the library has new contents or the jobs have ended.
+
+def _follow(known: frozenset[tuple[str, bool | str]], brief: bool, every: int) -> None:
+    """Show running jobs.
+
+    The page reruns when the library has new contents, the jobs have ended, or they are to be updated less often.
     """
     running = [job for job in read_jobs(resources.library().root) if job.status == "running"]
-    if not running or resources.contents() != known:
+    if not running or resources.contents() != known or _interval(running) != every:
         st.rerun()
     for job in running:
         with st.container(border=True):

@@ -34,8 +34,8 @@ def encode_batch(
         largest: largest norm of an activation that is encoded; None encodes all.
     """
     norms = row_norms(x)
-    used = np.ones(len(x), bool) if largest is None else norms <= largest
-    x = x[torch.from_numpy(used)]
+    used = torch.from_numpy(norms <= (np.inf if largest is None else largest))
+    x = x[used]
     codes = dictionary.encode(x)
     reconstruction = dictionary.decode(codes, len(x))
     measured = is_held_out(sources[used, 0]) | (not table.holdout)

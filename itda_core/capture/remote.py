@@ -184,15 +184,15 @@ class RemoteCapture:
 
     def _wait(self, batch: "_Batch") -> Packed:
         backend = self._backend(batch.job)
-        said, heard = "", time.monotonic()
+        report, heard = "", time.monotonic()
         while True:
             values = backend.poll()
             if values is not None:
                 return self._checked(values, batch)
             batch.unheard = 0
-            if backend.said != said:
-                said, heard = backend.said, time.monotonic()
-                self._say(self._shown(said))
+            if backend.report != report:
+                report, heard = backend.report, time.monotonic()
+                self._say(self._shown(report))
             silent = time.monotonic() - heard
             if silent > self._patience(backend.status):
                 raise _Failure(f"no news of job {batch.job} for {silent:.0f} s", is_of_job=True)
@@ -242,12 +242,12 @@ class RemoteCapture:
         if isinstance(cause, httpx.HTTPStatusError):
             status = cause.response.status_code
             # The server's message is in nnsight's error; the httpx error contains the URL, which may be signed.
-            said = f" ({self._shown(str(error))})" if isinstance(error, RemoteError) else ""
+            reason = f" ({self._shown(str(error))})" if isinstance(error, RemoteError) else ""
             if status in _REFUSED:
-                raise UserError(f"the server refuses the key{said}: check {NDIF_KEY_VARIABLE}") from error
+                raise UserError(f"the server refuses the key{reason}: check {NDIF_KEY_VARIABLE}") from error
             if status < 500 and status not in _BUSY:
-                raise UserError(f"the server does not run {self._model.name}{said}") from error
-            return _Failure(f"the server answers {status}{said}")
+                raise UserError(f"the server does not run {self._model.name}{reason}") from error
+            return _Failure(f"the server answers {status}{reason}")
         if isinstance(cause, httpx.HTTPError | ConnectionError):
             return _Failure(f"the line to {CONFIG.API.HOST} fails ({type(cause).__name__})")
         last = (str(error).strip().splitlines() or ["it does not say why"])[-1]
@@ -285,10 +285,10 @@ class _Backend(RemoteBackend):
     def __init__(self, *arguments: Any, **settings: Any) -> None:
         super().__init__(*arguments, **settings)
         self.display.enabled = False
-        self.said = ""
+        self.report = ""
 
     def note(self, response: ResponseModel) -> bool:
-        self.said = f"{response.status.value.lower()}: {response.description}"
+        self.report = f"{response.status.value.lower()}: {response.description}"
         return super().note(response)
 
     def poll(self, tracer: Any = None) -> Any:

@@ -10,7 +10,7 @@ from safetensors import SafetensorError
 
 from itda_core.capture.local import Batch
 from itda_core.capture.store import Packed, read_shard, whole_shards, write_shard
-from itda_core.common.disk_errors import told
+from itda_core.common.disk_errors import place_error
 
 
 class Batches(Protocol):
@@ -56,7 +56,7 @@ class ScratchBatches:
         try:
             self._shards.append(write_shard(_unscaled(batch), self._folder, number))
         except (OSError, SafetensorError) as error:
-            if told(error) is None:
+            if place_error(error) is None:
                 raise
             self._has_room, self._shards = False, []
             shutil.rmtree(self._folder, ignore_errors=True)

@@ -39,11 +39,11 @@ def read_shards_manifest(folder: Path) -> ShardsManifest:
 
     Raises DamagedError, or NewerError.
     """
-    said = read_json(folder / MANIFEST_FILE)
+    raw = read_json(folder / MANIFEST_FILE)
     what, remedy = f"{MANIFEST_FILE} of {folder.name}", "the folder does not hold recorded activations, delete it"
-    if isinstance(said, dict) and check_format(said.get("format"), FORMAT, what, remedy) < FORMAT:
+    if isinstance(raw, dict) and check_format(raw.get("format"), FORMAT, what, remedy) < FORMAT:
         raise UserError(f"{what} is of an earlier version, which kept other activations: delete the folder")
-    manifest = parse(ShardsManifest, said, what, remedy)
+    manifest = parse(ShardsManifest, raw, what, remedy)
     try:
         manifest.named_sites  # noqa: B018 - raises for an unknown hook
     except UserError as error:

@@ -125,8 +125,8 @@ def record_activations(
         progress(len(packed.sources))
     sites = _named_sites(load_file(shards[0])) if shards else {}
     named = {key: [site.layer, site.hook] for key, site in sites.items()}
-    said = {"format": FORMAT, "sites": named, "shards": [path.name for path in shards]}
-    write_sealed(folder / MANIFEST_FILE, said)
+    manifest = {"format": FORMAT, "sites": named, "shards": [path.name for path in shards]}
+    write_sealed(folder / MANIFEST_FILE, manifest)
     return RecordedActivations(folder)
 
 

@@ -29,13 +29,18 @@ def bench_options(name: str, parser: argparse.ArgumentParser) -> None:
     shape.add_argument("--markdown", action="store_true", help="print the tables in Markdown, as in data/results/")
 
 
-def _print(args: argparse.Namespace, report: dict[str, Any], table: Callable[[], str]) -> int:
-    """Print a report as JSON, as Markdown or for a terminal; returns the exit code."""
+def _print(
+    args: argparse.Namespace, report: dict[str, Any], table: Callable[[], str], page: Callable[[], str] | None = None
+) -> int:
+    """Print a report as JSON, as Markdown or for a terminal; returns the exit code.
+
+    In Markdown it has the tables of its page in data/results/, if it has some of its own.
+    """
     if args.json:
         print(json.dumps(report))
         return 0
     with in_markdown() if args.markdown else nullcontext():
-        print(table())
+        print(page() if args.markdown and page is not None else table())
     return 0
 
 
@@ -81,6 +86,7 @@ def _scale(args: argparse.Namespace) -> int:
 def _layers(args: argparse.Namespace) -> int:
     quiet()
     from itda_core.benchmarks.activations import documentation
+    from itda_core.benchmarks.layers.page import layers_page
     from itda_core.benchmarks.layers.results import FULL_LAYERS, LayersBench
     from itda_core.benchmarks.layers.run import bench_layers, find_models
     from itda_core.benchmarks.layers.table import layers_table
@@ -89,12 +95,13 @@ def _layers(args: argparse.Namespace) -> int:
     _say("reading the installed documentation")
     with documentation() as corpus:
         report = bench_layers(models, corpus, FULL_LAYERS if args.full else LayersBench(), _say)
-    return _print(args, report.as_json(), lambda: layers_table(report))
+    return _print(args, report.as_json(), lambda: layers_table(report), lambda: layers_page(report))
 
 
 def _sae(args: argparse.Namespace) -> int:
     quiet()
     from itda_core.benchmarks.activations import documentation
+    from itda_core.benchmarks.sae.page import sae_page
     from itda_core.benchmarks.sae.results import FULL_SAE, SaeBench
     from itda_core.benchmarks.sae.run import bench_sae
     from itda_core.benchmarks.sae.table import sae_table
@@ -104,12 +111,13 @@ def _sae(args: argparse.Namespace) -> int:
     _say("reading the installed documentation")
     with documentation() as corpus:
         report = bench_sae(corpus, FULL_SAE if args.full else SaeBench(), _say)
-    return _print(args, report.as_json(), lambda: sae_table(report))
+    return _print(args, report.as_json(), lambda: sae_table(report), lambda: sae_page(report))
 
 
 def _recipes(args: argparse.Namespace) -> int:
     quiet()
     from itda_core.benchmarks.activations import documentation
+    from itda_core.benchmarks.recipes.page import recipes_page
     from itda_core.benchmarks.recipes.results import FULL_RECIPES, RecipesBench
     from itda_core.benchmarks.recipes.run import bench_recipes
     from itda_core.benchmarks.recipes.table import recipes_table
@@ -117,7 +125,7 @@ def _recipes(args: argparse.Namespace) -> int:
     _say("reading the installed documentation")
     with documentation() as corpus:
         report = bench_recipes(corpus, FULL_RECIPES if args.full else RecipesBench(), _say)
-    return _print(args, report.as_json(), lambda: recipes_table(report))
+    return _print(args, report.as_json(), lambda: recipes_table(report), lambda: recipes_page(report))
 
 
 def _activations(args: argparse.Namespace) -> Any:

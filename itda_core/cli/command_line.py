@@ -19,6 +19,7 @@ from itda_core.cli.options import BROKEN_PIPE, INTERRUPTED, MISTAKE, json_option
 from itda_core.cli.output import printing, say
 from itda_core.common.disk_errors import telling
 from itda_core.common.errors import UserError, check_argument
+from itda_core.common.machine import wait_passively
 from itda_core.common.options import add_options
 from itda_core.common.settings import LayersSettings
 from itda_core.jobs.control import fail_unstarted
@@ -40,14 +41,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
     Where what it prints is read no further, it returns 141 as if the signal for that had ended it.
     """
+    wait_passively()
     if threading.current_thread() is threading.main_thread():
         signal.signal(signal.SIGTERM, signal.default_int_handler)  # to be told to stop is to be interrupted
     try:
         with printing(), telling():
-            given = parse(arguments)
-            _check(given)
-            with telling(given.library):
-                return given.run(given)
+            args = parse(arguments)
+            _check(args)
+            with telling(args.library):
+                return args.run(args)
     except UserError as error:
         say(f"itda: {error}")
         if job_id := os.environ.get(JOB_VARIABLE):
@@ -63,19 +65,19 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     """Parse a command line. Raises UserError for values that cannot be."""
-    given = _parser().parse_args(arguments)
-    for value in vars(given).values():
+    args = _parser().parse_args(arguments)
+    for value in vars(args).values():
         if isinstance(value, str | Path):
             check_argument(str(value))
-    return given
+    return args
 
 
-def _check(given: argparse.Namespace) -> None:
+def _check(args: argparse.Namespace) -> None:
     """Refuse, before any work begins, what can be seen to be no library and no dictionaries of it."""
-    if given.library.exists() and not given.library.is_dir():
-        raise UserError(f"{given.library} is no folder: name a library's with --library")
-    for name in _DICTIONARIES & vars(given).keys():
-        Library(given.library).record(getattr(given, name))
+    if args.library.exists() and not args.library.is_dir():
+        raise UserError(f"{args.library} is no folder: name a library's with --library")
+    for name in _DICTIONARIES & vars(args).keys():
+        Library(args.library).record(getattr(args, name))
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -11,13 +11,13 @@ from itda_core.common.text import one_line
 from itda_core.library.library import Library
 
 
-def run_compare(given: argparse.Namespace) -> int:
+def run_compare(args: argparse.Namespace) -> int:
     """Compare two dictionaries."""
     from itda_core.comparison.compare import compare
 
-    with command_job(given, f"Compare {given.a} with {given.b}") as job:
-        found = compare(Library(given.library), given.a, given.b, job)
-    if given.json:
+    with command_job(args, f"Compare {args.a} with {args.b}") as job:
+        found = compare(Library(args.library), args.a, args.b, job)
+    if args.json:
         print(json.dumps(asdict(found)))
         return DONE
     where = "token" if found.key == "token" else "character where the token ends"
@@ -33,14 +33,14 @@ def run_compare(given: argparse.Namespace) -> int:
     return DONE
 
 
-def run_transplant(given: argparse.Namespace) -> int:
+def run_transplant(args: argparse.Namespace) -> int:
     """Carry a dictionary over to another's model."""
     from itda_core.comparison.transplant import transplant
 
-    with command_job(given, f"Carry {given.a} over to the model of {given.b}") as job:
+    with command_job(args, f"Carry {args.a} over to the model of {args.b}") as job:
         quiet()
-        found = transplant(Library(given.library), given.a, given.b, job)
-    if given.json:
+        found = transplant(Library(args.library), args.a, args.b, job)
+    if args.json:
         print(json.dumps(asdict(found)))
         return DONE
     print(
@@ -60,16 +60,16 @@ def run_transplant(given: argparse.Namespace) -> int:
     return DONE
 
 
-def run_similarity(given: argparse.Namespace) -> int:
+def run_similarity(args: argparse.Namespace) -> int:
     """Compare all layers of two models."""
     from itda_core.comparison.layers import compare_layers
     from itda_core.reports.layers import LAYER_MEASURES, OLD_REPORT
 
-    settings = settings_from(LayersSettings, given)
-    with command_job(given, f"Layers of the models of {given.a} and {given.b}") as job:
+    settings = settings_from(LayersSettings, args)
+    with command_job(args, f"Layers of the models of {args.a} and {args.b}") as job:
         quiet()
-        found = compare_layers(Library(given.library), given.a, given.b, job, settings)
-    if given.json:
+        found = compare_layers(Library(args.library), args.a, args.b, job, settings)
+    if args.json:
         print(json.dumps(asdict(found)))
         return DONE
     low, high = found.union_interval

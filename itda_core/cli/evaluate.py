@@ -24,14 +24,14 @@ def _measure_options(parser: argparse.ArgumentParser) -> None:
     json_option(parser)
 
 
-def _measure(given: argparse.Namespace) -> int:
-    settings = settings_from(MeasureSettings, given)
-    with command_job(given, f"Measure {given.id}") as job:
+def _measure(args: argparse.Namespace) -> int:
+    settings = settings_from(MeasureSettings, args)
+    with command_job(args, f"Measure {args.id}") as job:
         quiet()
         from itda_core.evaluation.evaluate import measure
 
-        found = measure(Library(given.library), given.id, job, settings)
-    print(json.dumps(asdict(found)) if given.json else quality_table(found))
+        found = measure(Library(args.library), args.id, job, settings)
+    print(json.dumps(asdict(found)) if args.json else quality_table(found))
     return 0
 
 
@@ -45,8 +45,8 @@ def quality_table(report: Quality) -> str:
     for series in report.series:
         lines += ["", f"{series.name:8}{'latents':>10}{'L0':>6}" + "".join(f"{_short(name):>22}" for name in names)]
         for point in series.points:
-            told = [point.measured.get(name) for name in names]
-            values = ["–" if each is None else f"{each.value:.4f} ±{(each.high - each.low) / 2:.4f}" for each in told]
+            found = [point.measured.get(name) for name in names]
+            values = ["–" if each is None else f"{each.value:.4f} ±{(each.high - each.low) / 2:.4f}" for each in found]
             lines.append(f"{'':8}{point.latents:>10,}{point.l0:>6}" + "".join(f"{value:>22}" for value in values))
     return "\n".join(lines)
 
@@ -67,27 +67,27 @@ def _sae_options(parser: argparse.ArgumentParser) -> None:
     json_option(parser)
 
 
-def _sae(given: argparse.Namespace) -> int:
-    training = {name: getattr(given, name) for name in _TRAINING if getattr(given, name) is not None}
-    if (given.release is None) != (given.sae_id is None):
+def _sae(args: argparse.Namespace) -> int:
+    training = {name: getattr(args, name) for name in _TRAINING if getattr(args, name) is not None}
+    if (args.release is None) != (args.sae_id is None):
         raise UserError("a pretrained SAE is named by both --release and --sae-id")
-    if given.release is not None and training:
+    if args.release is not None and training:
         raise UserError(f"--release names an SAE that is trained already: leave --{next(iter(training))} out")
     width, k = training.pop("width", None), training.pop("k", None)
     settings = settings_from(SaeSettings, training)
-    library = Library(given.library)
-    title = f"SAE for {given.id}" if given.release is None else f"SAE {given.release} {given.sae_id} for {given.id}"
-    with command_job(given, title) as job:
+    library = Library(args.library)
+    title = f"SAE for {args.id}" if args.release is None else f"SAE {args.release} {args.sae_id} for {args.id}"
+    with command_job(args, title) as job:
         quiet()
         from itda_core.evaluation.sae.run import adopt_sae, train_sae
 
-        if given.release is None:
-            record = train_sae(library, given.id, job, settings, width, k)
+        if args.release is None:
+            record = train_sae(library, args.id, job, settings, width, k)
         else:
-            record = adopt_sae(library, given.id, given.release, given.sae_id, job)
+            record = adopt_sae(library, args.id, args.release, args.sae_id, job)
     quality = read_quality(sae_folder(library, record.id))
     points = [] if quality is None else [point for series in quality.series for point in series.points]
-    if given.json:
+    if args.json:
         print(json.dumps({**record.manifest(), "quality": None if quality is None else asdict(quality)}))
         return 0
     seen = "" if record.tokens is None else f" from {record.tokens:,} activations"
@@ -104,14 +104,14 @@ def _probe_options(parser: argparse.ArgumentParser) -> None:
     json_option(parser)
 
 
-def _probe(given: argparse.Namespace) -> int:
-    with command_job(given, f"Probe {given.id}") as job:
+def _probe(args: argparse.Namespace) -> int:
+    with command_job(args, f"Probe {args.id}") as job:
         quiet()
         from itda_core.cli.probing_table import probing_table
         from itda_core.evaluation.probing.run import probe
 
-        found = probe(Library(given.library), given.id, job, settings_from(ProbingSettings, given))
-    print(json.dumps(asdict(found)) if given.json else probing_table(found))
+        found = probe(Library(args.library), args.id, job, settings_from(ProbingSettings, args))
+    print(json.dumps(asdict(found)) if args.json else probing_table(found))
     return 0
 
 

@@ -62,9 +62,9 @@ def _reading_options(parser: argparse.ArgumentParser) -> None:
     json_option(parser)
 
 
-def _reading(given: argparse.Namespace) -> Any:
+def _reading(args: argparse.Namespace) -> Any:
     """Return how to encode an imported dictionary; None without a model and a corpus."""
-    missing = [name for name in _READING if getattr(given, name) is None]
+    missing = [name for name in _READING if getattr(args, name) is None]
     if len(missing) == len(_READING):
         return None
     if missing:
@@ -72,33 +72,33 @@ def _reading(given: argparse.Namespace) -> Any:
     from itda_core.interop.encode import Reading
 
     return Reading(
-        given.model,
-        settings_from(CorpusSettings, given),
-        given.context,
-        given.keep_first,
-        given.tokens,
-        revision=given.revision,
-        device=given.device,
-        dtype=given.dtype,
+        args.model,
+        settings_from(CorpusSettings, args),
+        args.context,
+        args.keep_first,
+        args.tokens,
+        revision=args.revision,
+        device=args.device,
+        dtype=args.dtype,
     )
 
 
-def _import(given: argparse.Namespace) -> int:
-    reading = _reading(given)
-    with command_job(given, f"Import {given.path.name}") as job:
+def _import(args: argparse.Namespace) -> int:
+    reading = _reading(args)
+    with command_job(args, f"Import {args.path.name}") as job:
         quiet()
         from itda_core.interop.importer import import_folder
 
-        found = import_folder(Library(given.library), given.path, reading, job)
-    return _report_import(given, found)
+        found = import_folder(Library(args.library), args.path, reading, job)
+    return _report_import(args, found)
 
 
-def _report_import(given: argparse.Namespace, found: Any) -> int:
-    if given.json:
+def _report_import(args: argparse.Namespace, found: Any) -> int:
+    if args.json:
         print(json.dumps(found._asdict()))
         return 0
     print(f"{found.id}  {found.atoms:,} atoms")
-    record = Library(given.library).record(found.id)
+    record = Library(args.library).record(found.id)
     if record.has_text:
         print(
             f"of {found.named:,} atoms with a source named, {found.confirmed:,} are the model's activation at it; the "
@@ -109,44 +109,44 @@ def _report_import(given: argparse.Namespace, found: Any) -> int:
     return 0
 
 
-def _export(given: argparse.Namespace) -> int:
-    folder = given.to or Path(f"{given.id}-{given.format}")
-    with command_job(given, f"Export {given.id} as {given.format}") as job:
+def _export(args: argparse.Namespace) -> int:
+    folder = args.to or Path(f"{args.id}-{args.format}")
+    with command_job(args, f"Export {args.id} as {args.format}") as job:
         from itda_core.interop.exporter import export
 
         job.stage(f"writing {folder.name}", unit="")
-        done = export(Library(given.library), given.id, given.format, folder, given.overwrite)
-    if given.json:
+        done = export(Library(args.library), args.id, args.format, folder, args.overwrite)
+    if args.json:
         print(json.dumps(done._asdict()))
     else:
         print(f"{done.folder}: " + ", ".join(f"{name} ({size:,} bytes)" for name, size in done.files.items()))
     return 0
 
 
-def _push(given: argparse.Namespace) -> int:
-    with command_job(given, f"Push {given.id} to {given.repo}") as job:
+def _push(args: argparse.Namespace) -> int:
+    with command_job(args, f"Push {args.id} to {args.repo}") as job:
         quiet()
         from itda_core.interop.hub import push
 
-        done = push(Library(given.library), given.id, given.repo, given.private, given.with_text, given.overwrite, job)
-    if given.json:
+        done = push(Library(args.library), args.id, args.repo, args.private, args.with_text, args.overwrite, job)
+    if args.json:
         print(json.dumps(done._asdict()))
     else:
         print(f"{done.address}: {', '.join(done.files)}")
-        if not given.with_text:
+        if not args.with_text:
             print("without the texts: who pulls it gives --model and --corpus to know its sources", file=sys.stderr)
     return 0
 
 
-def _pull(given: argparse.Namespace) -> int:
-    reading = _reading(given)
-    repo, _, revision = given.repo.partition("@")
-    with command_job(given, f"Pull {given.repo}") as job:
+def _pull(args: argparse.Namespace) -> int:
+    reading = _reading(args)
+    repo, _, revision = args.repo.partition("@")
+    with command_job(args, f"Pull {args.repo}") as job:
         quiet()
         from itda_core.interop.hub import pull
 
-        found = pull(Library(given.library), repo, revision or None, reading, job)
-    return _report_import(given, found)
+        found = pull(Library(args.library), repo, revision or None, reading, job)
+    return _report_import(args, found)
 
 
 COMMANDS: tuple[

@@ -15,21 +15,21 @@ from itda_core.library.library import Library
 from itda_core.library.manifest import DictionaryManifest, InvalidDictionary
 
 
-def run_list(given: argparse.Namespace) -> int:
+def run_list(args: argparse.Namespace) -> int:
     """List the dictionaries."""
-    return print_dictionaries(Library(given.library).records(), given.json)
+    return print_dictionaries(Library(args.library).records(), args.json)
 
 
-def run_verify(given: argparse.Namespace) -> int:
+def run_verify(args: argparse.Namespace) -> int:
     """Verify every file of the library."""
     from itda_core.cli.verify import verify_library
 
-    library = Library(given.library)
+    library = Library(args.library)
     if not library.root.exists():
         raise UserError(f"there is no library at {library.root}: name one with --library")
     problems = verify_library(library)
     found = {name: lines for name, lines in problems.items() if lines}
-    if given.json:
+    if args.json:
         print(json.dumps({"checked": list(problems), "problems": found}))
     else:
         for name, lines in found.items():
@@ -38,12 +38,12 @@ def run_verify(given: argparse.Namespace) -> int:
     return FAULT if found else DONE
 
 
-def run_jobs(given: argparse.Namespace) -> int:
+def run_jobs(args: argparse.Namespace) -> int:
     """List the jobs."""
-    jobs = read_jobs(given.library)
-    if given.json:
-        told = ("id", "title", "status", "stage", "done", "total", "unit", "rate", "started", "error")
-        print(json.dumps({"jobs": [{name: getattr(job, name) for name in told} for job in jobs]}))
+    jobs = read_jobs(args.library)
+    if args.json:
+        fields = ("id", "title", "status", "stage", "done", "total", "unit", "rate", "started", "error")
+        print(json.dumps({"jobs": [{name: getattr(job, name) for name in fields} for job in jobs]}))
         return DONE
     for job in jobs:
         print(_job_line(job))
@@ -54,18 +54,18 @@ def run_jobs(given: argparse.Namespace) -> int:
 
 def _job_line(job: JobState) -> str:
     """Format a job, which may be untrusted, as one line."""
-    said = [f"{job.id}  {job.status:9}  {job.title}"]
+    parts = [f"{job.id}  {job.status:9}  {job.title}"]
     if job.status == "running":
         of = "" if job.total is None else f" of {job.total:,}"
-        said += [job.stage, f"{job.done:,}{of} {job.unit}" if job.unit else ""]
-        said += [f"{job.rate:,.0f} a second" if job.rate else ""]
-    said += [f"started {job.started}" if job.started else "", job.error or ""]
-    return one_line(", ".join(part for part in said if part))
+        parts += [job.stage, f"{job.done:,}{of} {job.unit}" if job.unit else ""]
+        parts += [f"{job.rate:,.0f} a second" if job.rate else ""]
+    parts += [f"started {job.started}" if job.started else "", job.error or ""]
+    return one_line(", ".join(part for part in parts if part))
 
 
-def run_cancel(given: argparse.Namespace) -> int:
+def run_cancel(args: argparse.Namespace) -> int:
     """Cancel a job."""
-    state = cancel(given.library, given.job)
+    state = cancel(args.library, args.job)
     if state.status == "done":
         print(f"{state.id} was done before it could be cancelled")
     else:
@@ -73,11 +73,11 @@ def run_cancel(given: argparse.Namespace) -> int:
     return DONE
 
 
-def run_map(given: argparse.Namespace) -> int:
+def run_map(args: argparse.Namespace) -> int:
     """Compute a dictionary's map."""
-    library = Library(given.library)
-    record = library.record(given.id)
-    with command_job(given, f"Map {given.id}") as job:
+    library = Library(args.library)
+    record = library.record(args.id)
+    with command_job(args, f"Map {args.id}") as job:
         from itda_core.build.build import add_maps
 
         add_maps(library, [record.id], job)
@@ -93,10 +93,10 @@ def print_dictionaries(records: Sequence[DictionaryManifest | InvalidDictionary]
     else:
         for record in sound:
             error = record.relative_error
-            told = "no error measured" if error is None else f"relative error {error:.4f}"
+            quality = "no error measured" if error is None else f"relative error {error:.4f}"
             if record.variance_explained is not None:
-                told += f", variance explained {record.variance_explained:.4f}"
-            print(f"{record.id}  {record.n_atoms:,} atoms from {record.n_tokens:,} tokens, {told}")
+                quality += f", variance explained {record.variance_explained:.4f}"
+            print(f"{record.id}  {record.n_atoms:,} atoms from {record.n_tokens:,} tokens, {quality}")
         if not records:
             print("no dictionaries yet: build some with itda demo, or itda build MODEL")
     for record in damaged:

@@ -22,6 +22,6 @@ def quiet() -> None:
     logging.disable_progress_bar()
 
 
-def command_job(given: argparse.Namespace, title: str) -> AbstractContextManager[Job]:
+def command_job(args: argparse.Namespace, title: str) -> AbstractContextManager[Job]:
     """Run a command's work as a job of its library."""
-    return running_job(given.library, title, os.environ.get(JOB_VARIABLE))
+    return running_job(args.library, title, os.environ.get(JOB_VARIABLE))

@@ -16,8 +16,8 @@ def probing_table(report: Probing) -> str:
         lines.append(f"{'':24}" + "".join(f"{'all' if k is None else f'k = {k}':>9}" for k in ks))
         rows = {property_of(each.name).words: each.probes for each in report.properties}
         for words, scores in {**rows, "mean": report.means}.items():
-            told = {score.k: score.accuracy.value for score in scores if score.coder == coder.name}
-            lines.append(f"{words:24}" + "".join(f"{told[k]:9.3f}" if k in told else f"{'–':>9}" for k in ks))
+            by_k = {score.k: score.accuracy.value for score in scores if score.coder == coder.name}
+            lines.append(f"{words:24}" + "".join(f"{by_k[k]:9.3f}" if k in by_k else f"{'–':>9}" for k in ks))
     lines += ["", "without the model: from nothing but the position, and from nothing but which token it is"]
     for each in report.properties:
         lines.append(f"{property_of(each.name).words:24}{each.by_position:9.3f}{each.by_token:9.3f}")

@@ -147,9 +147,9 @@ def _against_files(library: Library, record: DictionaryManifest, known: list[str
             yield str(error)
         finally:
             index.close()
-    for what, (name, said, held) in found.items():
-        if said != held:
-            yield f"{MANIFEST_FILE} names {said:,} {what} where {name} holds {held:,}: build the dictionary again"
+    for what, (name, stated, held) in found.items():
+        if stated != held:
+            yield f"{MANIFEST_FILE} names {stated:,} {what} where {name} holds {held:,}: build the dictionary again"
 
 
 def _of_map(path: Path, n_atoms: int | None) -> Iterator[str]:
@@ -187,10 +187,10 @@ def _of_pair(
     if is_trusted:
         for read in reads:
             read(library, a, b)
-    said = read_json(path)
-    if is_changed(said):
+    manifest = read_json(path)
+    if is_changed(manifest):
         yield f"{summary} is not as it was written: delete its folder"
-    files = said.get("files") if isinstance(said, dict) else None
+    files = manifest.get("files") if isinstance(manifest, dict) else None
     if not isinstance(files, dict):
         return
     for name in tables:

@@ -14,22 +14,22 @@ import numpy as np
 _SOURCES = "integers [n, 2], document and position"
 
 
-def array_of(given: Any, name: str) -> np.ndarray:
+def array_of(values: Any, name: str) -> np.ndarray:
     """Convert numbers or booleans to an array of the same shape.
 
     Tensors are detached from their gradients, and bfloat16 and 8-bit floats become float32.
 
     Args:
-        given: a tensor, an array, or lists of numbers.
+        values: a tensor, an array, or lists of numbers.
         name: the argument's name, for the error message.
 
     Raises ValueError for complex numbers, masked ones, and anything that is not an array of numbers.
     """
     try:
-        if isinstance(given, list | tuple):
-            found = np.asarray([_plain(each) for each in given])
+        if isinstance(values, list | tuple):
+            found = np.asarray([_plain(each) for each in values])
         else:
-            found = np.asarray(_plain(given))
+            found = np.asarray(_plain(values))
     except (TypeError, ValueError, RuntimeError) as error:  # ragged lists, sparse tensors, tensors without values
         raise ValueError(f"{name} cannot be read as an array of numbers: {error}") from error
     if found.dtype.kind == "c":
@@ -39,40 +39,40 @@ def array_of(given: Any, name: str) -> np.ndarray:
     return found
 
 
-def _plain(given: Any) -> Any:
+def _plain(values: Any) -> Any:
     """Convert a tensor to an array; leave anything else for numpy, which would forget a mask."""
-    if np.ma.is_masked(given):
+    if np.ma.is_masked(values):
         raise ValueError("some of its values are masked: leave those rows out")
     torch = sys.modules.get("torch")
-    if torch is None or not isinstance(given, torch.Tensor):
-        return given
-    tensor = given.detach().cpu()
+    if torch is None or not isinstance(values, torch.Tensor):
+        return values
+    tensor = values.detach().cpu()
     is_known = not tensor.is_floating_point() or tensor.dtype in (torch.float16, torch.float32, torch.float64)
     return (tensor if is_known else tensor.float()).numpy()
 
 
-def number(given: Any, name: str) -> int | float:
+def number(values: Any, name: str) -> int | float:
     """Return a number of any type as Python's own.
 
     Raises ValueError for booleans, arrays of several, and in the cases of `array_of`.
     """
-    found = array_of(given, name)
+    found = array_of(values, name)
     if found.ndim or found.dtype.kind == "b":
-        raise ValueError(f"{name} is {str(given)[:40]!r}: it must be a number")
+        raise ValueError(f"{name} is {str(values)[:40]!r}: it must be a number")
     return found.item()
 
 
-def whole_numbers(given: Any, name: str, what: str = "whole numbers") -> np.ndarray:
+def whole_numbers(values: Any, name: str, what: str = "whole numbers") -> np.ndarray:
     """Convert integers to int64; a float is accepted if its value is an integer.
 
     Args:
-        given: as `array_of` accepts it.
+        values: as `array_of` accepts it.
         name: the argument's name, for the error message.
         what: a description of the expected values, for the error message.
 
     Raises ValueError for fractions, NaN, booleans, numbers beyond 64 bits, and in the cases of `array_of`.
     """
-    found = array_of(given, name)
+    found = array_of(values, name)
     is_float = found.dtype.kind == "f"
     # 2**63 is the first float beyond int64; NaN compares false with every bound.
     if found.dtype.kind == "b" or (is_float and not ((found == np.rint(found)) & (np.abs(found) < 2.0**63)).all()):
@@ -84,14 +84,14 @@ def whole_numbers(given: Any, name: str, what: str = "whole numbers") -> np.ndar
     return np.require(found.astype(np.int64, copy=False), requirements=["C", "W"])  # without a warning by torch
 
 
-def row_numbers(given: Any, n: int, name: str) -> np.ndarray:
+def row_numbers(values: Any, n: int, name: str) -> np.ndarray:
     """Return [m] int64 row numbers of n activations.
 
     Integers are returned as they are; a boolean mask [n] is converted to the indices of its true entries.
 
     Raises ValueError for a mask of another length or of zeros and ones, fractions, NaN, and row numbers out of range.
     """
-    found = array_of(given, name)
+    found = array_of(values, name)
     if found.dtype.kind == "b":
         if found.shape != (n,):
             raise ValueError(f"{name} as a mask is [{n}], true or false for each activation: got {list(found.shape)}")
@@ -108,14 +108,14 @@ def row_numbers(given: Any, n: int, name: str) -> np.ndarray:
     return rows
 
 
-def sources_array(given: Any, name: str, n: int | None = None) -> np.ndarray:
+def sources_array(values: Any, name: str, n: int | None = None) -> np.ndarray:
     """Return [n, 2] int64 sources: document and position.
 
     Negative values stand for an unknown source. An empty list, which has no second dimension, is no sources.
 
     Raises ValueError for another shape, for another number of sources than n, and in the cases of `whole_numbers`.
     """
-    found = whole_numbers(given, name, _SOURCES)
+    found = whole_numbers(values, name, _SOURCES)
     found = found.reshape(0, 2) if found.shape == (0,) else found
     if found.ndim != 2 or found.shape[1] != 2:
         raise ValueError(f"{name} are {_SOURCES}: got {found.dtype} {list(found.shape)}")
@@ -124,17 +124,17 @@ def sources_array(given: Any, name: str, n: int | None = None) -> np.ndarray:
     return found
 
 
-def count(given: Any, name: str, lowest: int = 1) -> int:
+def count(value: Any, name: str, lowest: int = 1) -> int:
     """Return a count of any integer type as a Python int.
 
     Raises ValueError for floats, booleans, and values below `lowest`.
     """
     try:
-        found = operator.index(given)
+        found = operator.index(value)
     except TypeError as error:
-        raise ValueError(f"{name} is {str(given)[:40]!r}: it must be a whole number") from error
-    if isinstance(given, bool):
-        raise ValueError(f"{name} is {given}: it must be a whole number")
+        raise ValueError(f"{name} is {str(value)[:40]!r}: it must be a whole number") from error
+    if isinstance(value, bool):
+        raise ValueError(f"{name} is {value}: it must be a whole number")
     if found < lowest:
         raise ValueError(f"{name} is {found}: it must be at least {lowest}")
     return found

@@ -82,9 +82,9 @@ def interval_of(drawn: np.ndarray) -> Interval | None:
 
     None if all values are NaN.
     """
-    told = drawn[~np.isnan(drawn)]
-    if not len(told):
+    defined = drawn[~np.isnan(drawn)]
+    if not len(defined):
         return None
     tail = (1 - _CONFIDENCE) / 2
-    low, high = np.quantile(told, [tail, 1 - tail])
+    low, high = np.quantile(defined, [tail, 1 - tail])
     return Interval(float(low), float(high))

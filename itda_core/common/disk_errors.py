@@ -37,7 +37,7 @@ _NO_CACHE = "cannot cache function"
 _SHOWN = 200
 
 
-def told(error: BaseException, place: Path | None = None) -> PlaceError | None:
+def place_error(error: BaseException, place: Path | None = None) -> PlaceError | None:
     """Convert an error of a disk or a path to a one-line PlaceError; None for others.
 
     A full disk is recognised anywhere in the chain of causes, since any other explanation would be misleading.
@@ -61,13 +61,13 @@ def told(error: BaseException, place: Path | None = None) -> PlaceError | None:
 
 @contextmanager
 def telling(place: Path | None = None) -> Iterator[None]:
-    """Raise errors that `told` recognises as PlaceError, and all others unchanged."""
+    """Raise errors that `place_error` recognises as PlaceError, and all others unchanged."""
     try:
         yield
     except PlaceError:
         raise
     except Exception as error:
-        known = told(error, place)
+        known = place_error(error, place)
         if known is None:
             raise
         raise known from error
@@ -92,10 +92,10 @@ def _number(error: BaseException) -> int | None:
         return error.errno
     if isinstance(error, UserError):
         return None  # already explained; its cause may be recognised
-    said = str(error)
-    if _NO_ROOM_TO_SORT in said:
+    message = str(error)
+    if _NO_ROOM_TO_SORT in message:
         return errno.ENOSPC
-    return next((each for each in _IN_WORDS if os.strerror(each) in said or f"(os error {each})" in said), None)
+    return next((each for each in _IN_WORDS if os.strerror(each) in message or f"(os error {each})" in message), None)
 
 
 def _place(error: BaseException, place: Path | None) -> str:

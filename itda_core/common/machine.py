@@ -4,6 +4,15 @@ import os
 from pathlib import Path
 
 
+def wait_passively() -> None:
+    """Have OpenMP's threads sleep where they wait for each other, unless the environment says otherwise.
+
+    numba's first parallel loop gives torch as many threads as there are cores, and by default they spin: a small build
+    takes 1.5 times the processor time, and is slower where other programs run. It is read when torch is imported.
+    """
+    os.environ.setdefault("OMP_WAIT_POLICY", "passive")
+
+
 def machine_memory() -> int | None:
     """Return the bytes of memory available to this process; None if unknown.
 

@@ -119,10 +119,10 @@ def settings_from(settings: type[_Settings], values: Mapping[str, Any] | argpars
 
     Raises what the settings raise for values that cannot be.
     """
-    given = values if isinstance(values, Mapping) else vars(values)
+    by_name = values if isinstance(values, Mapping) else vars(values)
     found = {}
     for each in options_of(settings):
-        value = given.get(each.name)
+        value = by_name.get(each.name)
         if value is None or (value == "" and each.default is None):
             continue
         if each.is_negated:

@@ -234,15 +234,15 @@ class DictionarySettings:
         """Return the settings as manifests and ids have them.
 
         Those of the published recipe without centring and limit are as they were before there were others."""
-        said = asdict(self)
+        described = asdict(self)
         if self.recipe == "published":
-            del said["recipe"]
+            del described["recipe"]
         if self.center == "none":
-            del said["center"]
+            del described["center"]
         if self.max_norm is None:
-            del said["max_norm"]
-        del said["n_atoms"]  # of which the threshold is what remains
-        return said
+            del described["max_norm"]
+        del described["n_atoms"]  # of which the threshold is what remains
+        return described
 
     def check_scan(self) -> None:
         """Refuse what depends on the batches together with what must not. Raises ValueError."""

@@ -106,8 +106,8 @@ class Corpus:
     def verify(self) -> Iterator[str]:
         """Verify all files of the corpus; yield one line per problem."""
         try:
-            said = read_json(self.folder / MANIFEST_FILE)
-            expected = _read_manifest(self.folder, said).files[DOCUMENTS_FILE]
+            raw = read_json(self.folder / MANIFEST_FILE)
+            expected = _read_manifest(self.folder, raw).files[DOCUMENTS_FILE]
             actual = sha256_of(self.folder / DOCUMENTS_FILE)
         except UserError as error:
             yield str(error)
@@ -115,7 +115,7 @@ class Corpus:
         except OSError as error:
             yield f"{DOCUMENTS_FILE} of corpus {self.id} cannot be read: {error.strerror or error}"
             return
-        if is_changed(said):
+        if is_changed(raw):
             yield f"{MANIFEST_FILE} of corpus {self.id} is not as it was written"
         if actual != expected:
             yield f"{DOCUMENTS_FILE} of corpus {self.id} is not as it was written: its SHA-256 differs"
@@ -258,16 +258,16 @@ class _Manifest:
     files: dict[str, str]
 
 
-def _read_manifest(folder: Path, said: Any) -> _Manifest:
+def _read_manifest(folder: Path, raw: Any) -> _Manifest:
     """Parse the manifest of a corpus.
 
     Raises DamagedError, or NewerError.
     """
     name = folder.resolve().name
     what = f"{MANIFEST_FILE} of corpus {name!r}"
-    if isinstance(said, dict):
-        check_format(said.get("format"), FORMAT_VERSION, what, _MEND)
-    manifest = parse(_Manifest, said, what, _MEND)
+    if isinstance(raw, dict):
+        check_format(raw.get("format"), FORMAT_VERSION, what, _MEND)
+    manifest = parse(_Manifest, raw, what, _MEND)
     if not _ID.fullmatch(name) or manifest.id != name:
         raise damaged(what, "it has another id than its folder", _MEND)
     if DOCUMENTS_FILE not in manifest.files:

@@ -136,8 +136,8 @@ def _unpacked(path: Path) -> Iterator[io.BufferedReader]:
             import pyarrow as pa  # slow to import
 
             file = stack.enter_context(io.BufferedReader(pa.CompressedInputStream(file, codec), _CHUNK))
-        if (said := _other_format(file.peek())) is not None:
-            raise UserError(f"{str(path)!r} {said}")
+        if (problem := _other_format(file.peek())) is not None:
+            raise UserError(f"{str(path)!r} {problem}")
         yield file
 
 

@@ -172,27 +172,27 @@ def measure_points(
     documents = shared.tokens.documents()
     if not len(documents):
         raise UserError("there are no tokens to measure on: give --tokens more, or build with more tokens")
-    told = shared.over(documents)
+    of_all = shared.over(documents)
     points = []
     for setting, sums in zip(settings, own, strict=True):
-        ratios = _ratios(sums, told)
-        measured = _measured(ratios, sums, told)
+        ratios = _ratios(sums, of_all)
+        measured = _measured(ratios, sums, of_all)
         by_document = {name: tuple(ratios[name][0].tolist()) for name in PAIRED if name in measured}
         points.append(Point(setting.coder.latents, setting.l0, measured, by_document))
-    total = told.predictions.sum(0)
+    total = of_all.predictions.sum(0)
     has_any = total[0] > 0
     return Measurement(
         tuple(points),
-        int(told.tokens.sum()),
+        int(of_all.tokens.sum()),
         len(documents),
         float(total[1] / total[0]) if has_any else None,
         float(total[2] / total[0]) if has_any else None,
         tuple(documents.tolist()),
-        {name: tuple(values.tolist()) for name, values in told.denominators.items()},
+        {name: tuple(values.tolist()) for name, values in of_all.denominators.items()},
     )
 
 
-class _Told(NamedTuple):
+class _Statistics(NamedTuple):
     """Per-document statistics shared by all coders."""
 
     documents: np.ndarray
@@ -228,7 +228,7 @@ class _Shared:
             original, zero = batch.predictions.original, batch.predictions.zero
             self._predictions.add(batch.predictions.documents, np.column_stack([np.ones(len(zero)), original, zero]))
 
-    def over(self, documents: np.ndarray) -> _Told:
+    def over(self, documents: np.ndarray) -> _Statistics:
         sums = self.tokens.over(documents)
         tokens, squares, vectors = sums[:, 0], sums[:, 1], sums[:, 2:]
         mean = vectors.sum(0) / tokens.sum()
@@ -236,7 +236,7 @@ class _Shared:
         predictions = (
             self._predictions.over(documents) if self._predictions.documents().size else np.zeros((len(documents), 3))
         )
-        return _Told(documents, tokens, variance, predictions)
+        return _Statistics(documents, tokens, variance, predictions)
 
 
 class _Sums:
@@ -262,23 +262,23 @@ class _Sums:
             self.predictions.add(batch.predictions.documents, np.column_stack(losses))
 
 
-def _ratios(sums: _Sums, told: _Told) -> dict[str, tuple[np.ndarray, np.ndarray]]:
+def _ratios(sums: _Sums, of_all: _Statistics) -> dict[str, tuple[np.ndarray, np.ndarray]]:
     """Return the per-document numerators and denominators of each measure.
 
     Arrays [documents].
     """
-    denominators = told.denominators
-    of_tokens = dict(zip(_OF_TOKENS, sums.tokens.over(told.documents).T, strict=True))
+    denominators = of_all.denominators
+    of_tokens = dict(zip(_OF_TOKENS, sums.tokens.over(of_all.documents).T, strict=True))
     ratios = {
-        "relative_error": (of_tokens["relative_error"], told.tokens),
-        "variance_explained": (told.variance - of_tokens["residual"], denominators["variance_explained"]),
-        "l0": (of_tokens["l0"], told.tokens),
+        "relative_error": (of_tokens["relative_error"], of_all.tokens),
+        "variance_explained": (of_all.variance - of_tokens["residual"], denominators["variance_explained"]),
+        "l0": (of_tokens["l0"], of_all.tokens),
         "negative": (of_tokens["negative"], of_tokens["l0"]),
         "large_negative": (of_tokens["large_negative"], of_tokens["l0"]),
     }
-    if told.predictions.any():
-        n, _, zero = told.predictions.T
-        ce, kl = sums.predictions.over(told.documents).T
+    if of_all.predictions.any():
+        n, _, zero = of_all.predictions.T
+        ce, kl = sums.predictions.over(of_all.documents).T
         ratios |= {
             "ce_loss_score": (zero - ce, denominators["ce_loss_score"]),
             "ce_loss": (ce, n),
@@ -287,9 +287,11 @@ def _ratios(sums: _Sums, told: _Told) -> dict[str, tuple[np.ndarray, np.ndarray]
     return ratios
 
 
-def _measured(ratios: dict[str, tuple[np.ndarray, np.ndarray]], sums: _Sums, told: _Told) -> dict[str, Measured]:
+def _measured(
+    ratios: dict[str, tuple[np.ndarray, np.ndarray]], sums: _Sums, of_all: _Statistics
+) -> dict[str, Measured]:
     numerators, denominators = (np.column_stack(columns) for columns in zip(*ratios.values(), strict=True))
     found = dict(zip(ratios, measured_ratios(numerators, denominators), strict=True))
-    fired = sums.firing.measure(told.documents, told.tokens)
+    fired = sums.firing.measure(of_all.documents, of_all.tokens)
     found |= {"density": fired.density, "dead": fired.dead}
     return {name: value for name, value in found.items() if value is not None}

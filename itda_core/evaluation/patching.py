@@ -99,19 +99,19 @@ class Predictions:
         """Return the losses of logits [m, vocabulary] of the predictions that count."""
         found = Losses(np.empty(len(logits)), np.empty(len(logits)))
         for here in _parts(logits):
-            told, before = logits[here].float().log_softmax(1), self._unchanged[here]
-            found.ce[here] = self._cross_entropy(told, here)
-            divergence = (before.exp() * (before - told)).sum(1)
+            predicted, before = logits[here].float().log_softmax(1), self._unchanged[here]
+            found.ce[here] = self._cross_entropy(predicted, here)
+            divergence = (before.exp() * (before - predicted)).sum(1)
             found.kl[here] = divergence.clamp_min(0).double().cpu().numpy()  # below 0 by rounding alone
         self._must_be_finite(*found)
         return found
 
-    def _cross_entropy(self, told: torch.Tensor, here: slice) -> np.ndarray:
+    def _cross_entropy(self, predicted: torch.Tensor, here: slice) -> np.ndarray:
         """Return the cross-entropy of the predictions `here`.
 
         Float64, from their log-probabilities [some, vocabulary].
         """
-        return -told.gather(1, self._targets[here, None].to(told.device))[:, 0].double().cpu().numpy()
+        return -predicted.gather(1, self._targets[here, None].to(predicted.device))[:, 0].double().cpu().numpy()
 
     def _must_be_finite(self, *losses: np.ndarray) -> None:
         if not all(np.isfinite(each).all() for each in losses):

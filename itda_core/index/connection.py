@@ -1,11 +1,10 @@
-"""Read index files: attached together, locked down, and reopened if DuckDB fails.
+"""Read index files: attached together, locked down, and reopened if DuckDB fails or others need the memory.
 
 Every reader has a database of its own in memory, to which the files are attached. DuckDB shares a database that is
 opened by its path with every other user of the path in this process, and an internal error of DuckDB invalidates it for
 all of them, until the last has closed it; a reader's own database is simply discarded.
 """
 
-import threading
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeAlias, TypeVar
@@ -16,23 +15,19 @@ import pandas as pd
 
 from itda_core.common.errors import DamagedError, EngineError, UserError
 from itda_core.index.checks import check_atoms, check_tables
+from itda_core.index.memory import FAILED, SharedDatabase
 from itda_core.index.schema import TABLES, listed
 
 Connection: TypeAlias = duckdb.DuckDBPyConnection
 T = TypeVar("T")
 
-_FAILED = (duckdb.InternalException, duckdb.FatalException)
-"""Internal errors of DuckDB, or of a database that one has invalidated; they do not imply that a file is damaged."""
 
-
-class IndexReader:
+class IndexReader(SharedDatabase):
     """Read-only access to index files.
 
     Safe to share between threads, since every query has a cursor of its own. If DuckDB itself fails the files are
     reopened, and the query is run once more.
     """
-
-    _MEMORY = "2GB"
 
     def __init__(self, files: Mapping[str, Path]) -> None:
         """Open index files.
@@ -44,12 +39,11 @@ class IndexReader:
             DamagedError: a file is missing, or not an index.
             EngineError: DuckDB failed.
         """
-        self._files, self._reopening = dict(files), threading.Lock()
-        self._connection = self._opened()
-
-    def close(self) -> None:
-        """Close the files."""
-        self._connection.close()
+        self._files = dict(files)
+        self._check_files()
+        super().__init__(list(self._files.values()))
+        with self._in_use():  # opened now, to report what is wrong with it
+            pass
 
     def _prepare(self, connection: Connection) -> None:
         """Create tables in a new database, before files are attached.
@@ -60,15 +54,18 @@ class IndexReader:
     def _derive(self, connection: Connection) -> None:
         """Compute tables for later queries, after the files are attached."""
 
-    def _opened(self) -> Connection:
+    def _check_files(self) -> None:
         for path in self._files.values():
             check_file(path)
-        connection = duckdb.connect(":memory:", config={"memory_limit": self._MEMORY, "temp_directory": ""})
+
+    def _opened(self) -> Connection:
+        self._check_files()
+        connection = duckdb.connect(":memory:", config={"memory_limit": f"{self._mib}MiB", "temp_directory": ""})
         try:
             self._open(connection)
         except duckdb.Error as error:
             connection.close()
-            raise self._said(error) from error
+            raise self._user_error(error) from error
         except DamagedError:
             connection.close()
             raise
@@ -99,34 +96,24 @@ class IndexReader:
         The retry starts from the beginning. Raises DamagedError for files that cannot be read, EngineError if DuckDB
         failed again.
         """
-        connection = self._connection
         try:
-            return self._done(connection, work)
-        except _FAILED:
-            self._reopen(connection)
+            return self._done(work)
+        except FAILED:
+            pass
         try:
-            return self._done(self._connection, work)
-        except _FAILED as error:
-            raise self._said(error) from error
+            return self._done(work)
+        except FAILED as error:
+            raise self._user_error(error) from error
 
-    def _done(self, connection: Connection, work: Callable[[Connection], T]) -> T:
+    def _done(self, work: Callable[[Connection], T]) -> T:
         try:
             # A cursor of its own: one connection must not serve two threads at once.
-            with connection.cursor() as cursor:
+            with self._in_use() as connection, connection.cursor() as cursor:
                 return work(cursor)
-        except _FAILED:
+        except FAILED:
             raise
         except duckdb.Error as error:
-            raise self._said(error) from error
-
-    def _reopen(self, failed: Connection) -> None:
-        """Replace a failed connection, unless another thread has done so.
-
-        The failed one is not closed here: it closes with the last thread that still uses it.
-        """
-        with self._reopening:
-            if self._connection is failed:
-                self._connection = self._opened()
+            raise self._user_error(error) from error
 
     def _frame(self, sql: str, values: Sequence[Any] = ()) -> pd.DataFrame:
         return self._ask(lambda cursor: cursor.execute(sql, list(values)).df())
@@ -144,12 +131,12 @@ class IndexReader:
                 raise self._spoilt(f"no {name} where there has to be one")
         return {name: np.asarray(column) for name, column in found.items()}
 
-    def _said(self, error: duckdb.Error) -> UserError:
+    def _user_error(self, error: duckdb.Error) -> UserError:
         """Convert an error of DuckDB to a one-line error with a remedy."""
         what = str(error).partition("\n")[0]
         if isinstance(error, duckdb.OutOfMemoryException):
-            return DamagedError(f"reading {self._name} this way takes more memory than {self._MEMORY}")
-        if isinstance(error, _FAILED):
+            return DamagedError(f"reading {self._name} this way takes more memory than {self._mib} MiB")
+        if isinstance(error, FAILED):
             return EngineError(
                 f"DuckDB failed within itself while it read {self._name}: try again, and if it fails each time, see "
                 f"with itda verify whether the file is as it was built ({what})"
@@ -158,6 +145,10 @@ class IndexReader:
 
     def _spoilt(self, what: str) -> DamagedError:
         return DamagedError(f"{self._name} holds {what}: build the dictionary again")
+
+    @property
+    def _mib(self) -> int:
+        return self.share >> 20
 
     @property
     def _name(self) -> str:

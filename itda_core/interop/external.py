@@ -54,7 +54,7 @@ class ExternalDictionary:
     """[n_atoms] float64: error at each atom's admission, NaN if unknown; None if all are unknown."""
     mean: torch.Tensor | None = None
     """[d_model] float32, subtracted before encoding; None without centring."""
-    said: dict[str, Any] = field(default_factory=dict)
+    metadata: dict[str, Any] = field(default_factory=dict)
     """All plain values of the file's metadata, by name, to be written back on export."""
 
 
@@ -70,7 +70,7 @@ def checked_atoms(atoms: torch.Tensor, where: str) -> torch.Tensor:
     Raises UserError for any other shape or type, for values that are not finite, and for rows not of unit norm.
     """
     if atoms.ndim != 2 or not atoms.is_floating_point():
-        raise UserError(f"{where} holds {_told(atoms)} where atoms [n_atoms, d_model] of a floating type were expected")
+        raise UserError(f"{where} holds {_kind(atoms)} where atoms [n_atoms, d_model] of a floating type were expected")
     n, width = atoms.shape
     if not 0 < n <= MOST_ATOMS or not 0 < width <= WIDEST:
         raise UserError(f"{where} holds {n:,} atoms of width {width:,}: that is no dictionary")
@@ -100,7 +100,7 @@ def checked_sources(sources: torch.Tensor, n_atoms: int, where: str, special: in
     Raises UserError for any other shape or type, or for numbers outside the valid range of a source.
     """
     if sources.shape != (n_atoms, 2) or sources.is_floating_point() or sources.dtype == torch.bool:
-        raise UserError(f"{where} holds {_told(sources)} where sources [{n_atoms}, 2] of whole numbers were expected")
+        raise UserError(f"{where} holds {_kind(sources)} where sources [{n_atoms}, 2] of whole numbers were expected")
     sources = sources.to(torch.int64).contiguous()
     is_unknown = (sources == torch.tensor(UNKNOWN)).all(dim=1)
     is_wrong = ~is_unknown & ((sources < torch.tensor([0, -special])) | (sources > _LARGEST)).any(dim=1)
@@ -121,5 +121,5 @@ def without_place(name: str) -> str:
     return name
 
 
-def _told(tensor: torch.Tensor) -> str:
+def _kind(tensor: torch.Tensor) -> str:
     return f"{str(tensor.dtype).removeprefix('torch.')} {list(tensor.shape)}"

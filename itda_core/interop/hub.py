@@ -94,7 +94,7 @@ def push(
         raise UserError("there is no token to write to the Hub with: set HF_TOKEN to one that may write")
     folder = library.folder(dictionary_id)
     names = [ATOMS_FILE, *([INDEX_FILE] if with_text else []), MANIFEST_FILE]
-    manifest = _told(folder / MANIFEST_FILE)
+    manifest = _manifest_bytes(folder / MANIFEST_FILE)
     text = card(
         DictionaryManifest.parse(dictionary_id, json.loads(manifest)),
         repo,
@@ -169,16 +169,16 @@ def pull(library: Library, repo: str, revision: str | None, reading: Reading | N
     return report_of(library, adopted)
 
 
-def _told(path: Path) -> bytes:
+def _manifest_bytes(path: Path) -> bytes:
     """Return a manifest as it is uploaded.
 
     It is unchanged, except that local paths of an imported dictionary's model or texts are removed.
     """
-    said = read_json(path)
-    told = {name: _without_places(value) if name in _NAMING else value for name, value in said.items()}
-    if told == said:
+    manifest = read_json(path)
+    shared = {name: _without_places(value) if name in _NAMING else value for name, value in manifest.items()}
+    if shared == manifest:
         return path.read_bytes()
-    return (json.dumps(sealed(told) if DIGEST in said else told, ensure_ascii=False, indent=2) + "\n").encode()
+    return (json.dumps(sealed(shared) if DIGEST in manifest else shared, ensure_ascii=False, indent=2) + "\n").encode()
 
 
 def _without_places(value: Any) -> Any:

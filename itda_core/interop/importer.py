@@ -179,8 +179,8 @@ class _Import:
         mean = b"" if foreign.mean is None else foreign.mean.numpy().tobytes()
         atoms = hashlib.sha256(foreign.atoms.numpy().tobytes() + foreign.sources.numpy().tobytes() + mean).hexdigest()
         settings = foreign.settings.described() | {"recipe": foreign.settings.recipe}  # as in ids of earlier imports
-        told = json.dumps([identity, atoms, settings, foreign.said], sort_keys=True)
-        digest = short_hash(told)
+        described = json.dumps([identity, atoms, settings, foreign.metadata], sort_keys=True)
+        digest = short_hash(described)
         dictionary_id = f"{slug(model)}-l{foreign.site.layer}-{foreign.site.hook}-{digest}"
         self._id = dictionary_id
         with build_lock(self._library.root, dictionary_id):
@@ -206,12 +206,12 @@ class _Import:
         writer = IndexWriter(part / _STAGING_FILE)
         if encoding is None:
             table, documents, known = TokenTable.of([], False, self._library.root), iter(()), _none_known(dictionary)
-            told = {"n_layers": 0, "n_tokens": 0, "relative_error": None, "measured_tokens": 0}
+            figures = {"n_layers": 0, "n_tokens": 0, "relative_error": None, "measured_tokens": 0}
         else:
             known = encoding.run(dictionary, foreign.site, writer, self._job)
             table, documents = encoding.table, encoding.corpus.documents()
             error, measured = writer.mean_error(table)
-            told = {
+            figures = {
                 "n_layers": encoding.model.n_layers,
                 "n_tokens": table.n_captured,
                 "relative_error": error,
@@ -227,7 +227,7 @@ class _Import:
         manifest = {
             **dictionary.describe(),
             **identity,
-            **told,
+            **figures,
             "id": self._id,
             "layer": foreign.site.layer,
             "hook": foreign.site.hook,
@@ -239,7 +239,7 @@ class _Import:
                 "model": foreign.model,
                 "corpus": foreign.corpus,
                 "context": foreign.context,
-                "said": foreign.said,
+                "said": foreign.metadata,
             },
             "seconds": time.perf_counter() - self._started,
             "created": datetime.now(UTC).isoformat(timespec="seconds"),

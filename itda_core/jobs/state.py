@@ -72,6 +72,14 @@ class JobState:
     """Arguments of the `itda` command that a page started; empty for a job that was started in a terminal."""
 
     @property
+    def age(self) -> float:
+        """Seconds since it started; 0 if that is not known."""
+        try:
+            return time.time() - datetime.fromisoformat(self.started).timestamp()
+        except (ValueError, OverflowError):  # not yet started, or the state is not as it was written
+            return 0.0
+
+    @property
     def seconds_left(self) -> float | None:
         """Estimated time left in this stage, or None if it cannot be estimated."""
         if self.rate is None or self.rate <= 0 or self.total is None:
@@ -100,9 +108,9 @@ def _lost(folder: Path) -> str:
 
 def write_state(folder: Path, state: JobState) -> None:
     """Write a job's state atomically."""
-    said = {name: one_line(value) if isinstance(value, str) else value for name, value in asdict(state).items()}
-    del said["arguments"]  # they are stored in a separate file, written before the job began
-    write_sealed(folder / STATE_FILE, said)
+    values = {name: one_line(value) if isinstance(value, str) else value for name, value in asdict(state).items()}
+    del values["arguments"]  # they are stored in a separate file, written before the job began
+    write_sealed(folder / STATE_FILE, values)
 
 
 def read_state(folder: Path, held: bool = False) -> JobState | None:
@@ -126,10 +134,10 @@ def _state_of(folder: Path, held: bool) -> JobState | None:
         waiting = time.time() - folder.stat().st_mtime < 60
         status, error = ("running", None) if waiting else ("lost", _lost(folder))
         return JobState(folder.name, "Starting", status=status, error=error, arguments=_arguments(folder))
-    said = read_json(folder / STATE_FILE)
+    raw = read_json(folder / STATE_FILE)
     own = {"id": folder.name, "arguments": _arguments(folder)}
-    said = said | own if isinstance(said, dict) else said
-    state = parse(JobState, said, f"{STATE_FILE} of job {folder.name}", f"delete {JOBS}/{folder.name}")
+    raw = raw | own if isinstance(raw, dict) else raw
+    state = parse(JobState, raw, f"{STATE_FILE} of job {folder.name}", f"delete {JOBS}/{folder.name}")
     if state.status == "running" and not held and not _runs(folder):
         state.status = "lost"
         state.error = _lost(folder)
@@ -174,9 +182,9 @@ def read_command(path: Path) -> list[str]:
     """
     if not is_file(path):
         return []
-    said = read_json(path)
-    said = {"arguments": said} if isinstance(said, list) else said  # an earlier form of the file
-    return parse(Command, said, f"{COMMAND_FILE} of job {path.parent.name}", "delete it").arguments
+    raw = read_json(path)
+    raw = {"arguments": raw} if isinstance(raw, list) else raw  # an earlier form of the file
+    return parse(Command, raw, f"{COMMAND_FILE} of job {path.parent.name}", "delete it").arguments
 
 
 def new_id() -> str:

@@ -76,8 +76,8 @@ def tensor_of(output: Any, rows: int, tokens: int) -> torch.Tensor:
     is_numbers = isinstance(tensor, torch.Tensor) and tensor.is_floating_point()
     if is_numbers and tensor.shape[:-1] in ((rows, tokens), (rows * tokens,)):
         return tensor.reshape(rows, tokens, -1)
-    told = list(tensor.shape) if is_numbers else type(output).__name__
-    raise UserError(f"a module gives {told}, not one vector for each token: name another hook")
+    shape = list(tensor.shape) if is_numbers else type(output).__name__
+    raise UserError(f"a module gives {shape}, not one vector for each token: name another hook")
 
 
 def with_tensor(output: Any, tensor: torch.Tensor) -> Any:

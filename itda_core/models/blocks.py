@@ -134,14 +134,14 @@ class _Run:
             try:
                 tensor_of(output, *shape)
             except UserError:
-                told = list(output.shape) if isinstance(output, torch.Tensor) else f"a {type(output).__name__}"
-                return f"gives {told} after a layer, not one vector for each of {shape[0]} × {shape[1]} tokens"
+                got = list(output.shape) if isinstance(output, torch.Tensor) else f"a {type(output).__name__}"
+                return f"gives {got} after a layer, not one vector for each of {shape[0]} × {shape[1]} tokens"
         for first in (1, 0):  # some families (Mamba, RWKV) do not include the embeddings
-            given = states[first:]
-            if len(given) < n or not all(map(_same, outputs[:-1], given)):
+            hidden = states[first:]
+            if len(hidden) < n or not all(map(_same, outputs[:-1], hidden)):
                 continue
             # Most families normalise the last state: the last block is then identified by its input.
-            before = given[n - 2] if n > 1 else states[0]
+            before = hidden[n - 2] if n > 1 else states[0]
             if _same(outputs[-1], states[-1]) or any(_same(x, before) for x in self.inputs[-1]):
                 return None
         return "has no modules whose outputs are its hidden states"

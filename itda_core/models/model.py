@@ -119,9 +119,9 @@ class Model:
         """
         special = self.tokenizer.num_special_tokens_to_add(False)
         if self.max_tokens is not None and context + special > self.max_tokens:
-            told = f", {special} of them special" if special else ""
+            note = f", {special} of them special" if special else ""
             raise UserError(
-                f"{self.name} reads {self.max_tokens} tokens at most{told}: use --context {self.max_tokens - special} "
+                f"{self.name} reads {self.max_tokens} tokens at most{note}: use --context {self.max_tokens - special} "
                 "or less"
             )
 

@@ -8,20 +8,20 @@ import torch
 from itda_core.common.arguments import array_of
 
 
-def real_tensor(given: Any, name: str) -> torch.Tensor:
+def real_tensor(values: Any, name: str) -> torch.Tensor:
     """Convert real numbers to a floating-point tensor without gradients.
 
     A tensor stays on its device; arrays and lists go to the CPU.
 
     Args:
-        given: a tensor, an array, or lists of numbers, of any shape.
+        values: a tensor, an array, or lists of numbers, of any shape.
         name: the argument's name, for the error message.
 
     Raises ValueError for complex numbers, booleans, sparse tensors, and anything that is not an array of numbers.
     """
-    if isinstance(given, torch.Tensor) and given.is_floating_point() and _has_rows(given):
-        return given.detach()
-    found = array_of(given, name)
+    if isinstance(values, torch.Tensor) and values.is_floating_point() and _has_rows(values):
+        return values.detach()
+    found = array_of(values, name)
     if found.dtype.kind == "b":
         raise ValueError(f"{name}: true and false, where numbers were expected")
     is_float = found.dtype in (np.float16, np.float32, np.float64)  # native byte order
@@ -29,12 +29,12 @@ def real_tensor(given: Any, name: str) -> torch.Tensor:
     return torch.from_numpy(np.require(found, None if is_float else np.float64, ["C", "W"]))
 
 
-def activations_tensor(given: Any, d_model: int | None = None, name: str = "activations") -> torch.Tensor:
+def activations_tensor(values: Any, d_model: int | None = None, name: str = "activations") -> torch.Tensor:
     """Convert activations [n, d_model] as `real_tensor` does.
 
     Raises ValueError for another shape too.
     """
-    found = real_tensor(given, name)
+    found = real_tensor(values, name)
     if found.ndim != 2 or found.shape[1] == 0 or (d_model is not None and found.shape[1] != d_model):
         raise ValueError(f"{name}: expected activations [n, {d_model or 'd'}], one a row; got {list(found.shape)}")
     return found

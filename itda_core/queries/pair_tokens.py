@@ -68,8 +68,6 @@ class PairTokens(IndexReader):
     Safe to share between threads, since every query has its own cursor. The same index may be given twice.
     """
 
-    _MEMORY = "1GB"
-
     def __init__(self, path_a: Path, path_b: Path, key: str, measures: Measures | None = None) -> None:
         """Open two indexes over one corpus.
 
@@ -90,9 +88,9 @@ class PairTokens(IndexReader):
             columns = ", ".join(f"{name} {_TYPES[name]}" for name in MATCH_COLUMNS)
             connection.execute(f"CREATE SCHEMA {side}; CREATE TABLE {side}.measures ({columns})")
             if self._measures is not None:
-                given = getattr(self._measures, side)[list(MATCH_COLUMNS)]  # DuckDB finds it by name
-                connection.execute(f"INSERT INTO {side}.measures SELECT * FROM given")
-                del given
+                own_measures = getattr(self._measures, side)[list(MATCH_COLUMNS)]  # DuckDB finds it by name
+                connection.execute(f"INSERT INTO {side}.measures SELECT * FROM own_measures")
+                del own_measures
 
     def _derive(self, connection: Connection) -> None:
         for side in ("a", "b"):
@@ -238,13 +236,13 @@ class PairTokens(IndexReader):
                     SELECT document FROM b.tokens JOIN b.documents USING (document)
                     WHERE error IS NOT NULL AND NOT held_out
                 ),
-                given AS (
+                chosen AS (
                     SELECT coalesce(x.document, y.document) AS document, part
                     FROM pairs LEFT JOIN a.atoms x ON x.atom = a LEFT JOIN b.atoms y ON y.atom = b
                 )
             SELECT document, count(*) FILTER (part = 'both') AS "both", count(*) FILTER (part = 'a') AS a,
                 count(*) FILTER (part = 'b') AS b
-            FROM (SELECT document FROM seen UNION SELECT document FROM given) LEFT JOIN given USING (document)
+            FROM (SELECT document FROM seen UNION SELECT document FROM chosen) LEFT JOIN chosen USING (document)
             GROUP BY document ORDER BY document
             """
         )

@@ -148,15 +148,15 @@ class Comparison:
         )
 
     @classmethod
-    def parse(cls, said: Any) -> "Comparison":
+    def parse(cls, raw: Any) -> "Comparison":
         """Parse a summary, which may be untrusted.
 
         Raises DamagedError, or NewerError for a later version.
         """
         what, remedy = f"{SUMMARY_FILE} of a comparison", "delete its folder"
-        if isinstance(said, dict):
-            check_format(said.get("version", 1), VERSION, what, remedy)  # version 1 did not store its number
-        return parse(cls, said, what, remedy)
+        if isinstance(raw, dict):
+            check_format(raw.get("version", 1), VERSION, what, remedy)  # version 1 did not store its number
+        return parse(cls, raw, what, remedy)
 
 
 def key_of(a: DictionaryManifest, b: DictionaryManifest) -> Key:

@@ -202,10 +202,10 @@ def read_probing(record: DictionaryManifest, folder: Path) -> Probing | None:
     path = folder / PROBING_FILE
     if not is_file(path):
         return None
-    said = read_json(path)
-    if isinstance(said, dict) and check_format(said.get("version"), _VERSION, PROBING_FILE, _REMEDY) < _VERSION:
+    raw = read_json(path)
+    if isinstance(raw, dict) and check_format(raw.get("version"), _VERSION, PROBING_FILE, _REMEDY) < _VERSION:
         return None
-    report = Probing.parse(said)
+    report = Probing.parse(raw)
     if report.id != record.id:
         raise DamagedError(f"{PROBING_FILE} is of another dictionary, {report.id[:80]!r}: delete it and probe again")
     if (atoms := next(each.latents for each in report.coders if each.name == ITDA)) != record.n_atoms:

@@ -10,7 +10,7 @@ class Property(NamedTuple):
 
     words: str
     """Displayed name, such as `in code`."""
-    said: str
+    definition: str
     """Definition, in a sentence."""
 
 

@@ -164,10 +164,10 @@ def read_quality(folder: Path) -> Quality | None:
     path = folder / QUALITY_FILE
     if not is_file(path):
         return None
-    said = read_json(path)
-    if isinstance(said, dict) and check_format(said.get("version"), _VERSION, QUALITY_FILE, _REMEDY) < _VERSION:
+    raw = read_json(path)
+    if isinstance(raw, dict) and check_format(raw.get("version"), _VERSION, QUALITY_FILE, _REMEDY) < _VERSION:
         return None
-    return Quality.parse(said)
+    return Quality.parse(raw)
 
 
 def dictionary_quality(library: Library, record: DictionaryManifest) -> Quality | None:

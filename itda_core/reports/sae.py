@@ -101,9 +101,9 @@ class SaeRecord:
 
     def manifest(self) -> dict[str, Any]:
         """Return the manifest that `parse` reads, as JSON-compatible values."""
-        said = asdict(self)
-        site = said.pop("site")
-        return {"format": _FORMAT, **said, **site}
+        values = asdict(self)
+        site = values.pop("site")
+        return {"format": _FORMAT, **values, **site}
 
     def is_of(self, record: DictionaryManifest) -> bool:
         """Return whether it is for a dictionary's site.

@@ -72,9 +72,9 @@ def read_atoms(path: Path, n_atoms: int, n_read: int, n_common: int) -> pd.DataF
     strongest = found["strongest"].to_numpy(np.float64)
     if not (np.isfinite(strongest) & (strongest >= 0) & ((strongest > 0) == (fires > 0))).all():
         raise ValueError("has coefficients that cannot be")
-    told = frame.loc[frame["correlation"].notna(), :]
-    both_fire = told[["fires", "fires_a"]].fillna(0).to_numpy() > 0
-    if not both_fire.all() or not are_within_one(told, "correlation"):
+    correlated = frame.loc[frame["correlation"].notna(), :]
+    both_fire = correlated[["fires", "fires_a"]].fillna(0).to_numpy() > 0
+    if not both_fire.all() or not are_within_one(correlated, "correlation"):
         raise ValueError("has correlations that are none")
     return frame
 
@@ -141,12 +141,12 @@ class TransplantSummary:
     source; None if all of them are sources."""
 
     @classmethod
-    def parse(cls, said: Any) -> "TransplantSummary":
+    def parse(cls, raw: Any) -> "TransplantSummary":
         """Parse a summary, which may be untrusted.
 
         Raises DamagedError.
         """
-        return parse(cls, said, "the transplant", _REMEDY)
+        return parse(cls, raw, "the transplant", _REMEDY)
 
 
 class TransplantedAtom(NamedTuple):
@@ -216,11 +216,11 @@ def read_transplant(library: Library, a: DictionaryManifest, b: DictionaryManife
     folder = folder_of(library, a, b)
     if not is_file(folder / SUMMARY_FILE):
         return None
-    said, what = read_json(folder / SUMMARY_FILE), f"the transplant of comparison {folder.name}"
-    if isinstance(said, dict) and check_format(said.get("version"), VERSION, what, _REMEDY) < VERSION:
+    raw, what = read_json(folder / SUMMARY_FILE), f"the transplant of comparison {folder.name}"
+    if isinstance(raw, dict) and check_format(raw.get("version"), VERSION, what, _REMEDY) < VERSION:
         return None
-    kept = parse(_Kept, said, what, _REMEDY)
-    summary = parse(TransplantSummary, said, what, _REMEDY)
+    kept = parse(_Kept, raw, what, _REMEDY)
+    summary = parse(TransplantSummary, raw, what, _REMEDY)
     try:
         for name in (ATOMS_FILE, CONTEXTS_FILE):
             if sha256_of(folder / name) != kept.files.get(name):

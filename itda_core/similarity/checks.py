@@ -82,12 +82,12 @@ def rows_but(n: int, atoms: Any, name: str = "atoms") -> torch.Tensor:
     return others
 
 
-def distinct_rows(n: int, given: Any, name: str) -> torch.Tensor:
+def distinct_rows(n: int, rows: Any, name: str) -> torch.Tensor:
     """Return the distinct rows among n tokens, in ascending order.
 
     Int64, shape [m]. Raises ValueError as `row_numbers` does.
     """
-    return torch.from_numpy(np.unique(row_numbers(given, n, name)))
+    return torch.from_numpy(np.unique(row_numbers(rows, n, name)))
 
 
 def at_most_one(value: float) -> float:

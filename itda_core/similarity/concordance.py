@@ -98,7 +98,7 @@ def prepare(x: Any, atoms: Any, steps: int = STEPS) -> Prepared:
     rest = unit[others]
     left = (rest - dictionary.decode(dictionary.encode(rest), len(rest))).norm(dim=1)
     spread = rest[:: -(-rest.shape[0] * len(rows) // _CELLS)]
-    found = Prepared(_told(spread @ dictionary.atoms.T), _told(left))
+    found = Prepared(_stats(spread @ dictionary.atoms.T), _stats(left))
     if any(part.variance < _SPREAD**2 for part in found):
         raise TooFewTokens(
             "all tokens are alike in what the sources tell of them: give more tokens or other sources, or "
@@ -136,7 +136,7 @@ def shared_sources(dictionaries: Iterable[Any], n: int | None = None) -> np.ndar
     return sources_of(np.array(sorted(chosen), dtype=np.int64))
 
 
-def _told(values: torch.Tensor) -> ConcordanceStats:
+def _stats(values: torch.Tensor) -> ConcordanceStats:
     mean = float(values.double().mean())
     centred = (values - mean).flatten()
     return ConcordanceStats(centred, mean, float(centred @ centred) / len(centred))

@@ -1,8 +1,10 @@
 """The pages as Streamlit runs them: as they open, by link, with bad addresses, and over libraries in trouble."""
 
+import gc
 import shutil
 import subprocess
 import sys
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -290,6 +292,25 @@ def test_a_running_job_is_followed(open_page: OpenPage, library: Path, tmp_path:
 
 def test_a_job_that_says_nothing_yet_can_be_shown() -> None:
     assert jobs.is_running([JobState("x", "starting")])
+
+
+def test_jobs_are_updated_less_often_the_longer_they_run() -> None:
+    def started(seconds: float) -> JobState:
+        return JobState("x", "x", started=(datetime.now(UTC) - timedelta(seconds=seconds)).isoformat())
+
+    assert [jobs._interval([started(age)]) for age in (0, 10, 20, 50, 70, 1e6)] == [1, 1, 2, 2, 3, 3]
+    assert jobs._interval([started(1000), started(5)]) == 1
+    assert jobs._interval([started(1000), JobState("y", "y", status="done", started=started(1).started)]) == 3
+    for written in ("", "yesterday", "9999-12-31T23:59:59+00:00"):
+        assert jobs._interval([JobState("x", "x", started=written)]) == 1
+
+
+def test_modules_are_left_out_of_collections_once(open_page: OpenPage, library: Path) -> None:
+    open_page(library)
+    frozen = gc.get_freeze_count()
+    assert frozen > 50_000
+    open_page(library)
+    assert gc.get_freeze_count() <= frozen
 
 
 # Trust

@@ -11,7 +11,7 @@ import pytest
 from safetensors import SafetensorError
 
 from itda_core.cli.command_line import main, parse
-from itda_core.common.disk_errors import telling, told, writing
+from itda_core.common.disk_errors import place_error, telling, writing
 from itda_core.common.errors import PlaceError, UserError
 from itda_core.jobs.control import start_detached
 from itda_core.jobs.job import running_job
@@ -139,7 +139,7 @@ def test_a_place_for_an_export_that_cannot_be(
     ],
 )
 def test_what_is_the_matter_with_a_disk(error: Exception, expected: str | None) -> None:
-    found = told(error, Path("lib"))
+    found = place_error(error, Path("lib"))
     assert found is None if expected is None else expected in str(found)
     with pytest.raises(type(error) if expected is None else PlaceError), telling(Path("lib")):
         raise error
@@ -163,3 +163,16 @@ def test_a_job_that_could_not_say_why_ends_with_its_log(tmp_path: Path) -> None:
     (seen,) = read_jobs(tmp_path)
     assert seen.status == "lost"
     assert "itda: the disk is full" in (seen.error or "") and "\x1b" not in (seen.error or "")
+
+
+@pytest.mark.parametrize(("own", "expected"), [(None, "passive"), ("active", "active")])
+def test_openmp_waits_without_spinning_unless_told_otherwise(tmp_path: Path, own: str | None, expected: str) -> None:
+    script = (
+        "import os, sys; from itda_core.cli.command_line import main; "
+        "assert not {'torch', 'numba'} & set(sys.modules); "  # which read it when they are imported
+        f"main(['list', '--library', {str(tmp_path)!r}]); print(os.environ['OMP_WAIT_POLICY'])"
+    )
+    environment = {name: value for name, value in os.environ.items() if name != "OMP_WAIT_POLICY"}
+    environment |= {} if own is None else {"OMP_WAIT_POLICY": own}
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, env=environment)
+    assert done.stdout.splitlines()[-1] == expected, done.stderr

@@ -25,6 +25,7 @@ from itda_core.comparison.chance import bootstrap
 from itda_core.comparison.compare import summarise
 from itda_core.comparison.matching import best_matches, passes
 from itda_core.dictionary.dictionary import Dictionary
+from itda_core.index import memory
 from itda_core.jobs.read import read_jobs
 from itda_core.library.library import Library
 from itda_core.library.manifest import DictionaryManifest
@@ -508,7 +509,7 @@ def test_tokens_are_joined_some_documents_at_a_time(
         found.append(
             (pair.coverage(), pair.strata().to_numpy().tolist(), [each.tolist() for each in pair.common_tokens()])
         )
-        with pair._connection.cursor() as cursor:
+        with pair._in_use() as connection, connection.cursor() as cursor:
             ranges = list(pair._document_ranges(cursor))
         assert len(ranges) == {1 << 20: 1, 1: 12}.get(most, pytest.approx(6, abs=2))
     assert found[0] == found[1] == found[2]
@@ -518,7 +519,8 @@ def test_tokens_are_joined_some_documents_at_a_time(
 
 def test_comparing_many_tokens_stays_within_its_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     # 1.2 M tokens against 0.9 M of another tokenizer, whose join at once takes more than this.
-    monkeypatch.setattr(Pair, "_MEMORY", "64MB")
+    monkeypatch.setattr(memory, "_LEAST", 64_000_000)
+    monkeypatch.setattr(memory, "_PER_BYTE", 0)
     monkeypatch.setattr(pair_tokens, "_TOKENS_AT_ONCE", 1 << 16)
     paths = []
     for name, per_document, width in (("a", 120, 6), ("b", 90, 8)):

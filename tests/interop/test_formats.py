@@ -151,7 +151,7 @@ def test_what_the_published_trainer_writes_is_read(tmp_path: Path) -> None:
     assert (settings.l0, settings.threshold, settings.max_atoms) == (40, 0.005, None)
     assert (found.site, found.model, found.corpus, found.context) == (Site(3), "docs-a", "some/texts", 128)
     assert torch.equal(found.atoms, units(3)) and torch.equal(found.sources, indices)
-    assert not found.holdout and found.said["batch_size"] == 4
+    assert not found.holdout and found.metadata["batch_size"] == 4
 
 
 def test_half_precision_is_brought_to_unit_norm_once(tmp_path: Path) -> None:

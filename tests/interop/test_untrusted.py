@@ -23,7 +23,7 @@ from itda_core.interop.exporter import _put, export
 from itda_core.interop.external import without_place
 from itda_core.interop.formats import manifest, safetensors
 from itda_core.interop.formats.manifest import read_folder
-from itda_core.interop.hub import _told
+from itda_core.interop.hub import _manifest_bytes
 from itda_core.interop.importer import read_any
 from itda_core.library.library import Library
 from itda_core.queries.atoms import Index
@@ -186,7 +186,7 @@ def test_an_index_takes_no_more_memory_than_it_may(folder: Path) -> None:
     (settings,) = index._frame(
         "SELECT current_setting('memory_limit') AS memory, current_setting('temp_directory') AS scratch"
     ).to_dict("records")
-    assert settings == {"memory": "1.8 GiB", "scratch": ""}
+    assert settings == {"memory": "128.0 MiB", "scratch": ""}
 
 
 IMPOSSIBLE = {
@@ -440,10 +440,10 @@ def test_where_files_lay_is_not_told(small: Library, tmp_path: Path, here: Libra
     assert dictionary_id.startswith("tiny-l3-resid-")
     record = here.record(dictionary_id)
     assert (record.model, record.corpus) == ("tiny", "texts")
-    sent = _told(here.folder(dictionary_id) / MANIFEST_FILE)
+    sent = _manifest_bytes(here.folder(dictionary_id) / MANIFEST_FILE)
     assert b"anna" not in sent
     assert json.loads(sent)["imported"]["said"]["save_dir"] == "one"
-    assert _told(small.folder(ID) / MANIFEST_FILE) == (small.folder(ID) / MANIFEST_FILE).read_bytes()
+    assert _manifest_bytes(small.folder(ID) / MANIFEST_FILE) == (small.folder(ID) / MANIFEST_FILE).read_bytes()
     export(here, dictionary_id, "published", tmp_path / "again")  # on this machine it is given back as it was
     assert "/home/anna/models/tiny" in (tmp_path / "again" / "metadata.yaml").read_text()
 

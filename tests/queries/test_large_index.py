@@ -147,8 +147,9 @@ class Fragile(IndexReader):
 
     def fail(self) -> None:
         """Have DuckDB invalidate all that this reader has open."""
-        with pytest.raises(duckdb.FatalException, match="database has been invalidated"):
-            write(self._connection.cursor())
+        fatal = pytest.raises(duckdb.FatalException, match="database has been invalidated")
+        with fatal, self._in_use() as connection:
+            write(connection.cursor())
 
 
 def write(cursor: duckdb.DuckDBPyConnection) -> list[tuple]:
@@ -199,7 +200,8 @@ def test_what_two_indexes_have_in_common_is_whole_when_duckdb_fails(tmp_path: Pa
     pair.fail()
     assert pair.coverage() == sound.coverage()
     pair.is_mended = False
-    pair._reopen(pair._connection)
+    pair.close()
+    assert pair.twins() == sound.twins()  # opened anew
     pair.fail()
     pair.is_mended = True
     assert [each.tolist() for each in pair.common_tokens()] == [each.tolist() for each in sound.common_tokens()]

@@ -55,13 +55,13 @@ class Form:
         """Store the form's state and the problems found in it."""
         self._form, self._problems = form, checked.problems
 
-    def __call__(self, name: str, draw: Callable[..., Any], *given: Any, **options: Any) -> None:
+    def __call__(self, name: str, draw: Callable[..., Any], *arguments: Any, **options: Any) -> None:
         """Draw the widget of a field, set to its value in the URL."""
         key = f"build_{name}"
         st.session_state[key] = getattr(self._form, name)
         if name in BUILD_OPTIONS:
             options["help"] = BUILD_OPTIONS[name].help
-        draw(*given, key=key, on_change=lambda: self._take(name, st.session_state[key]), **options)
+        draw(*arguments, key=key, on_change=lambda: self._take(name, st.session_state[key]), **options)
         self.complain(name)
 
     def _take(self, name: str, value: Any) -> None:
@@ -71,9 +71,9 @@ class Form:
     def complain(self, name: str) -> None:
         """Show the problem of a field, if it has one."""
         if name in self._problems:
-            said = self._problems[name]
+            problem = self._problems[name]
             # Not a caption, whose text is too pale for an error.
-            st.markdown(f":small[:red[{inert(said[:1].upper() + said[1:])}]]")
+            st.markdown(f":small[:red[{inert(problem[:1].upper() + problem[1:])}]]")
 
 
 def show_form(form: BuildState, checked: Checked, corpora: list[Corpus]) -> None:

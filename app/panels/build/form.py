@@ -71,23 +71,23 @@ def arguments(form: BuildState) -> list[str]:
     return found
 
 
-def form_of(given: Sequence[str]) -> BuildState | None:
+def form_of(command: Sequence[str]) -> BuildState | None:
     """Return the form that a command line fills.
 
     None where it is not a build, cannot be parsed, or builds several dictionaries of a site.
     """
-    if not given or given[0] != "build":
+    if not command or command[0] != "build":
         return None
     try:
-        said = vars(parse(given))
+        read = vars(parse(command))
     except (UserError, SystemExit):  # SystemExit: the command line requests help
         return None
-    if isinstance(said["threshold"], tuple) or isinstance(said["atoms"], tuple):
+    if isinstance(read["threshold"], tuple) or isinstance(read["atoms"], tuple):
         return None
-    said |= {"layers": _ranges(said["layers"]), "hook": ",".join(said["hook"]), "model": _demo_name(said["model"])}
+    read |= {"layers": _ranges(read["layers"]), "hook": ",".join(read["hook"]), "model": _demo_name(read["model"])}
     # Empty text in the form is None on the command line.
     known = {each.name for each in fields(BuildState)}
-    return BuildState(**{name: value for name, value in said.items() if name in known and value is not None})
+    return BuildState(**{name: value for name, value in read.items() if name in known and value is not None})
 
 
 def check(form: BuildState) -> Checked:
@@ -180,8 +180,8 @@ def _usual() -> dict[str, Any]:
 
     Layers have no default, since they are required.
     """
-    said = vars(parse(["build", "model", "--layers=0"]))
-    return said | {"layers": None, "hook": ",".join(said["hook"])}
+    values = vars(parse(["build", "model", "--layers=0"]))
+    return values | {"layers": None, "hook": ",".join(values["hook"])}
 
 
 def _ranges(numbers: Sequence[int]) -> str:

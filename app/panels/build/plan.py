@@ -66,34 +66,34 @@ def said_of_time(asked: BuildRequest, cost: Estimate) -> str:
     last = cost.runs[0]
     runs = "the last run" if len(cost.runs) == 1 else f"the last {len(cost.runs)} runs"
     layers = ("layer " if len(last.layers) == 1 else "layers ") + ", ".join(map(str, last.layers))
-    said = (
+    text = (
         f"Time goes by {runs} of {last.model} in this library; the latest, {layers}, did "
         f"{last.rate:,.0f} tokens a second on the machine that it ran on."
     )
     if not 0.95 < cost.scale < 1.05:
-        said += f" Here the model does about {cost.scale:.2g} times that work for a token."
+        text += f" Here the model does about {cost.scale:.2g} times that work for a token."
     if asked.dictionary.method == "orthogonal":
-        said += " Orthogonal pursuit takes many times longer than matching pursuit."
+        text += " Orthogonal pursuit takes many times longer than matching pursuit."
     if asked.dictionary.recipe == "pruned":
-        said += " Pruning comes on top: some seconds for a dictionary of a thousand atoms, and more for larger ones."
+        text += " Pruning comes on top: some seconds for a dictionary of a thousand atoms, and more for larger ones."
     if asked.dictionary.n_atoms is not None:
-        said += " Looking for the threshold comes on top: some more builds from the same activations."
-    return said + " Reading the corpus, loading the model and the maps come on top."
+        text += " Looking for the threshold comes on top: some more builds from the same activations."
+    return text + " Reading the corpus, loading the model and the maps come on top."
 
 
 def said_of_room(asked: BuildRequest, cost: Estimate) -> str:
     """Return the basis of the memory and disk estimates, as text."""
     n = asked.shape.n_parameters
     if asked.remote:
-        said = "Memory: about 1 GB for the program, and the atoms; the model is elsewhere."
+        text = "Memory: about 1 GB for the program, and the atoms; the model is elsewhere."
     elif n is None:
-        said = "Memory cannot be told: the size of this model is not known before it is fetched."
+        text = "Memory cannot be told: the size of this model is not known before it is fetched."
     else:
         known = "" if asked.shape.is_counted else ", going by its name,"
         amount = f"{n / 1e9:.3g} billion" if n >= 1e9 else f"{n / 1e6:.3g} million"
-        said = f"Memory: {amount} parameters{known} in {asked.dtype}, about 1 GB for the program, and the atoms."
+        text = f"Memory: {amount} parameters{known} in {asked.dtype}, about 1 GB for the program, and the atoms."
     fetched = "" if asked.shape.is_local or asked.shape.is_counted else " Fetching the model takes disk besides."
-    return f"{said} Disk: by the size of indexes for each token and step; {size(cost.free_disk)} are free.{fetched}"
+    return f"{text} Disk: by the size of indexes for each token and step; {size(cost.free_disk)} are free.{fetched}"
 
 
 def show_plan(form: BuildState, checked: Checked, corpora: list[Corpus], is_under_way: bool) -> None:

@@ -132,8 +132,8 @@ def _show_mean(record: DictionaryManifest, report: Probing, coders: Mapping[str,
     st.caption(f"The mean over {len(report.properties)} properties.")
     _show_lines(record, points_of("mean", report.means, report), "mean", "mean of all properties", coders)
     if report.left_out:
-        said = (f"{property_of(name).words} ({why})" for name, why in report.left_out.items())
-        st.caption(inert(f"Left out: {'; '.join(said)}."))
+        reasons = (f"{property_of(name).words} ({why})" for name, why in report.left_out.items())
+        st.caption(inert(f"Left out: {'; '.join(reasons)}."))
 
 
 def _show_property(
@@ -142,7 +142,7 @@ def _show_property(
     about = property_of(found.name)
     st.caption(
         inert(
-            f"{about.said} {count(found.tokens)} of {count(report.tokens)} tokens have it, in "
+            f"{about.definition} {count(found.tokens)} of {count(report.tokens)} tokens have it, in "
             f"{count(found.documents)} documents. Baselines without the model: {found.by_token:.2f} from which token "
             f"it is, {found.by_position:.2f} from its position."
         )
@@ -206,8 +206,8 @@ def _show_table(record: DictionaryManifest, report: Probing, coders: Mapping[str
     rows = []
     for words, scores in parts_:
         for coder, named in coders.items():
-            told = {score.k: score.accuracy.value for score in scores if score.coder == coder}
-            columns = {f"k = {k}": told.get(None if k == ALL else int(k)) for k in ks}
+            by_k = {score.k: score.accuracy.value for score in scores if score.coder == coder}
+            columns = {f"k = {k}": by_k.get(None if k == ALL else int(k)) for k in ks}
             rows.append({"property": words, "latents": named, **columns})
     with st.expander("All accuracies", type="compact"):
         st.dataframe(
@@ -230,7 +230,7 @@ def _ks(report: Probing) -> list[int | None]:
 
 def _leads(report: Probing, words: Mapping[str, str]) -> str:
     """Return the mean lead of the others over the atoms, for each number of latents."""
-    said = []
+    parts = []
     for k in _ks(report):
         leads = [
             f"{words[score.coder]} {signed(score.lead.value, 2)} ({signed(score.lead.low, 2)} to "
@@ -238,8 +238,8 @@ def _leads(report: Probing, words: Mapping[str, str]) -> str:
             for score in report.means
             if score.k == k and score.lead is not None
         ]
-        said += [f"{'all' if k is None else f'k = {k}'}: {', '.join(leads)}"] if leads else []
+        parts += [f"{'all' if k is None else f'k = {k}'}: {', '.join(leads)}"] if leads else []
     return (
         "Lead in balanced accuracy over the dictionary's atoms, mean of the properties, with 95 % intervals. "
-        f"{'; '.join(said)}."
+        f"{'; '.join(parts)}."
     )

@@ -183,7 +183,7 @@ def show_entry(record: SaeRecord, name: str) -> None:
 def entry_of(record: SaeRecord) -> dict[str, str]:
     """Return the contents of an SAE's manifest, as text by label."""
     settings = record.settings
-    said = {
+    cells = {
         "Kind": kind_of(record),
         "From": "" if record.release is None else f"{record.release} {record.sae_id or ''}",
         "Latents": count(record.width),
@@ -198,4 +198,4 @@ def entry_of(record: SaeRecord) -> dict[str, str]:
         "Created": f"{record.created[:16].replace('T', ' ')} UTC",
         "Versions": ", ".join(f"{name} {version}" for name, version in record.versions.items()),
     }
-    return {name: inert(value) for name, value in said.items() if value}
+    return {name: inert(value) for name, value in cells.items() if value}

@@ -104,11 +104,11 @@ def show_between(a: Subject, b: Subject) -> None:
 
 def show_basis(subjects: list[Subject]) -> None:
     """Show the data on which everything was measured."""
-    said = [basis_of(subject) for subject in subjects]
-    if len(set(said)) == 1:
-        st.caption(inert(f"Measured {said[0]}"))
+    bases = [basis_of(subject) for subject in subjects]
+    if len(set(bases)) == 1:
+        st.caption(inert(f"Measured {bases[0]}"))
     else:
-        for subject, words in zip(subjects, said, strict=True):
+        for subject, words in zip(subjects, bases, strict=True):
             st.caption(inert(f"{subject.side.upper()} is measured {words}"))
     st.caption(
         "Random atoms are as many activations of the same text, drawn at random. 95 % intervals show how much a value "

@@ -121,9 +121,9 @@ def show_wholes(found: LayerSimilarity | None, bench: dict[str, Any] | None) -> 
 
 def ranges(union: dict[str, list[float] | None]) -> str:
     """Return the lowest and the highest IoU of each kind of pairs, as text."""
-    said = {
+    notes = {
         kind: name + " " + (number(ends[0]) if ends[0] == ends[1] else f"{number(ends[0])} to {number(ends[1])}")
         for kind, name in KINDS.items()
         if (ends := union[kind]) is not None
     }
-    return "; ".join(said.values())
+    return "; ".join(notes.values())

@@ -67,11 +67,11 @@ def find_models(say: Say) -> Models:
     return Models(others, {}, foreign)
 
 
-def bench_layers(given: Models, corpus: Corpus, settings: LayersBench, say: Say) -> LayersReport:
+def bench_layers(trained: Models, corpus: Corpus, settings: LayersBench, say: Say) -> LayersReport:
     """Run the benchmark.
 
     Args:
-        given: the models.
+        trained: the models.
         corpus: the corpus that they read.
         settings: tokens, thresholds, budgets.
         say: called with a progress message.
@@ -80,7 +80,7 @@ def bench_layers(given: Models, corpus: Corpus, settings: LayersBench, say: Say)
         UserError: fewer than two seeds, seeds of different shapes, a tokenizer of another kind, a corpus with too few
             tokens, or a threshold that admits no atoms.
     """
-    seeds, others = given.seeds, given.others
+    seeds, others = trained.seeds, trained.others
     if len(seeds) < 2:
         raise UserError("layers are matched between two models at least: train them with data/train.py")
     start = time.perf_counter()
@@ -119,8 +119,8 @@ def bench_layers(given: Models, corpus: Corpus, settings: LayersBench, say: Say)
         budgets.append(_drawn(one_kind, within, parts, settings, thresholds_of))
         far += [_drawn(models, across, parts, settings, thresholds_of)] if across else []
     foreign = {}
-    for name in given.foreign:
-        foreign[name], equal[name] = _foreign(name, models, given, corpus, settings, sources, say)
+    for name in trained.foreign:
+        foreign[name], equal[name] = _foreign(name, models, trained, corpus, settings, sources, say)
     return LayersReport(
         models={name: [len(model.layers), model.layers[0].shape[1]] for name, model in models.items()},
         seeds=list(seeds),
@@ -160,7 +160,7 @@ def _drawn(
 def _foreign(
     name: str,
     models: Mapping[str, LayerActivations],
-    given: Models,
+    trained: Models,
     corpus: Corpus,
     settings: LayersBench,
     sources: int,
@@ -171,16 +171,16 @@ def _foreign(
     Only tokens that end at the same character in both are used. Also returns the threshold at which that model has
     `sources` sources on all its tokens, which is used for the comparison.
     """
-    read = capture_models({name: given.foreign[name]}, corpus, settings.tokens, settings.batch_windows, say)[name]
-    rows, rows_of_it = common_rows(models[next(iter(given.seeds))].ends, read.ends)
+    read = capture_models({name: trained.foreign[name]}, corpus, settings.tokens, settings.batch_windows, say)[name]
+    rows, rows_of_it = common_rows(models[next(iter(trained.seeds))].ends, read.ends)
     if len(rows) == 0:
         raise UserError(f"no token of {name} ends where one of the others does: name a larger corpus")
-    common = {seed: models[seed].take(rows) for seed in given.seeds}
+    common = {seed: models[seed].take(rows) for seed in trained.seeds}
     common[name] = replace(read.take(rows_of_it), sources=next(iter(common.values())).sources)
     say(f"{len(rows):,} tokens that end at the same character in {name}")
     equal = equal_threshold(read, settings.l0, sources)
-    thresholds = dict.fromkeys(given.seeds, settings.threshold) | {name: equal}
-    return Trial(common, thresholds, settings).accuracy([(seed, name) for seed in given.seeds]), equal
+    thresholds = dict.fromkeys(trained.seeds, settings.threshold) | {name: equal}
+    return Trial(common, thresholds, settings).accuracy([(seed, name) for seed in trained.seeds]), equal
 
 
 def _lead(main: Accuracy, matched: Matched) -> dict[str, Lead]:

@@ -140,7 +140,7 @@ def run_probes(
     means = {key: _Accuracy.mean(each) for key, each in accuracies.items()}
     scores = []
     for coder, k in means:
-        accuracy, lead = _told(means, coder, k)
+        accuracy, lead = _accuracy_of(means, coder, k)
         scores.append(Score(coder, k, accuracy, lead))
     return ProbeResults(tuple(found), tuple(scores), left_out)
 
@@ -174,7 +174,7 @@ class _Accuracy(NamedTuple):
 _Key = tuple[str, int | None]
 
 
-def _told(accuracies: Mapping[_Key, _Accuracy], coder: str, k: int | None) -> tuple[Measured, Measured | None]:
+def _accuracy_of(accuracies: Mapping[_Key, _Accuracy], coder: str, k: int | None) -> tuple[Measured, Measured | None]:
     """Return a coder's accuracy and its lead over the dictionary's atoms.
 
     The lead is None without a probe of as many atoms, and for the atoms themselves.
@@ -207,18 +207,18 @@ class _Sides:
                     )
         return None
 
-    def accuracies(self, has: np.ndarray, said: Mapping[_Key, np.ndarray]) -> dict[_Key, _Accuracy]:
+    def accuracies(self, has: np.ndarray, predictions: Mapping[_Key, np.ndarray]) -> dict[_Key, _Accuracy]:
         """Return the balanced accuracies of probes on the test tokens.
 
         Each prediction is [n test tokens] bool, as `has` is. The same documents are resampled for all probes and
         properties.
         """
-        right = [self._per_document(part) for each in said.values() for part in (has & each, ~has & ~each)]
-        of = [self._per_document(part) for part in (has, ~has)] * len(said)
+        right = [self._per_document(part) for each in predictions.values() for part in (has & each, ~has & ~each)]
+        of = [self._per_document(part) for part in (has, ~has)] * len(predictions)
         drawn = drawn_ratios(np.column_stack(right), np.column_stack(of), self._seed)
         return {
             key: _Accuracy(_balanced(has, each), drawn[:, 2 * at : 2 * at + 2].mean(1))
-            for at, (key, each) in enumerate(said.items())
+            for at, (key, each) in enumerate(predictions.items())
         }
 
     def _per_document(self, rows: np.ndarray) -> np.ndarray:
@@ -231,7 +231,7 @@ class _Made(NamedTuple):
 
 
 def _probe(name: str, has: np.ndarray, tokens: ProbeDataset, coders: Mapping[str, Features], sides: _Sides) -> _Made:
-    told: dict[_Key, np.ndarray] = {}
+    predictions: dict[_Key, np.ndarray] = {}
     made: dict[_Key, dict[str, Any]] = {}
     actual = has[sides.test]
     for coder, features in coders.items():
@@ -248,17 +248,17 @@ def _probe(name: str, has: np.ndarray, tokens: ProbeDataset, coders: Mapping[str
             x = x / (_length(x[sides.train]) if k is None else _spread(x[sides.train]))
             probe = fit(x[sides.train], has[sides.train])
             score = probe.decision_function(x[sides.test])
-            said = score > 0
+            predicted = score > 0
             chosen = [] if k is None else order[:k].tolist()
-            told[coder, k] = said
+            predictions[coder, k] = predicted
             made[coder, k] = {
                 "auc": float(roc_auc_score(actual, score)),
-                "precision": float(actual[said].mean()) if said.any() else None,
-                "recall": float(said[actual].mean()),
+                "precision": float(actual[predicted].mean()) if predicted.any() else None,
+                "recall": float(predicted[actual].mean()),
                 "latents": tuple(chosen),
                 "signs": tuple(1 if differences[latent] >= 0 else -1 for latent in chosen),
             }
-    accuracies = sides.accuracies(actual, told)
+    accuracies = sides.accuracies(actual, predictions)
     return _Made(
         ProbedProperty(
             name=name,
@@ -267,18 +267,18 @@ def _probe(name: str, has: np.ndarray, tokens: ProbeDataset, coders: Mapping[str
             test_tokens=int(np.count_nonzero(actual)),
             by_position=_balanced(actual, _by_position(tokens.position, has, sides)),
             by_token=_balanced(actual, _by_token(tokens.token_id, has, sides)),
-            probes=tuple(Probe(*key, *_told(accuracies, *key), **made[key]) for key in made),
+            probes=tuple(Probe(*key, *_accuracy_of(accuracies, *key), **made[key]) for key in made),
         ),
         accuracies,
     )
 
 
-def _balanced(has: np.ndarray, said: np.ndarray) -> float:
+def _balanced(has: np.ndarray, predicted: np.ndarray) -> float:
     """Return the balanced accuracy of predictions.
 
     It is the mean of the shares of correct predictions with and without the property.
     """
-    return float((said[has].mean() + (~said)[~has].mean()) / 2)
+    return float((predicted[has].mean() + (~predicted)[~has].mean()) / 2)
 
 
 def _spread(x: np.ndarray) -> np.ndarray:

@@ -39,21 +39,21 @@ def check_site(sae: Any, record: DictionaryManifest, name: str) -> None:
         UserError: it is of another activation dimension, model or site, or of an unsupported kind.
     """
     config = sae.cfg
-    said = config.metadata
+    about = config.metadata
     if config.architecture() not in ARCHITECTURES or config.reshape_activations != "none":
         kind = config.architecture() if config.reshape_activations == "none" else "SAE over attention heads"
         raise UserError(f"{name} is a {kind}: those read here are {', '.join(ARCHITECTURES)}, of whole activations")
     if config.d_in != record.d_model:
         raise UserError(f"{name} is for activations of width {config.d_in}, those of {record.id} have {record.d_model}")
-    if said.model_from_pretrained_kwargs:
+    if about.model_from_pretrained_kwargs:
         raise UserError(
             f"{name} was trained on a model whose weights were changed first "
-            f"({', '.join(map(str, said.model_from_pretrained_kwargs))}): its activations are not those of {record.id}"
+            f"({', '.join(map(str, about.model_from_pretrained_kwargs))}): its activations are not those of {record.id}"
         )
-    if said.model_name and _plain(said.model_name) != _plain(record.model):
-        raise UserError(f"{name} is of the model {said.model_name}, {record.id} of {record.model}")
-    if said.hook_name and said.hook_name not in _names(record.site):
-        raise UserError(f"{name} is of {said.hook_name}, {record.id} of {hook_name(record.site)}")
+    if about.model_name and _plain(about.model_name) != _plain(record.model):
+        raise UserError(f"{name} is of the model {about.model_name}, {record.id} of {record.model}")
+    if about.hook_name and about.hook_name not in _names(record.site):
+        raise UserError(f"{name} is of {about.hook_name}, {record.id} of {hook_name(record.site)}")
 
 
 def _names(site: Site) -> tuple[str, ...]:

@@ -179,8 +179,8 @@ def _keep(
     with build_lock(library.root, f"sae-{new_id}"):
         if new_id not in sae_ids(library) or not _is_whole(library, new_id):
             tokens = open_tokens(library, record, job)
-            sae, told = make(tokens)
-            _write(library, record, new_id, sae, told)
+            sae, details = make(tokens)
+            _write(library, record, new_id, sae, details)
         found = sae_record(library, new_id)
         report = _report(library, found, job)
         if report is None or (not report.with_model and may_run(library, record)):
@@ -202,14 +202,14 @@ def _report(library: Library, record: SaeRecord, job: Job) -> Quality | None:
     return found if found is not None and found.settings.tokens == MeasureSettings().tokens else None
 
 
-def _write(library: Library, record: DictionaryManifest, new_id: str, sae: Any, told: dict[str, Any]) -> None:
+def _write(library: Library, record: DictionaryManifest, new_id: str, sae: Any, details: dict[str, Any]) -> None:
     """Write an SAE's folder atomically."""
     folder = library.saes / new_id
     with writing(library.saes):
         library.saes.mkdir(parents=True, exist_ok=True)
         with part_beside(folder, Path.mkdir) as part:
             save_sae(sae, part)
-            made = _record(record, new_id, sae, told, part)
+            made = _record(record, new_id, sae, details, part)
             write_sealed(part / MANIFEST_FILE, made.manifest())
             SaeRecord.parse(new_id, read_json(part / MANIFEST_FILE))  # reject a manifest that could not be read again
             if folder.exists():  # damaged, or it would not have been made again
@@ -217,12 +217,12 @@ def _write(library: Library, record: DictionaryManifest, new_id: str, sae: Any, 
             place_folder(part, folder)
 
 
-def _record(record: DictionaryManifest, new_id: str, sae: Any, told: dict[str, Any], part: Path) -> SaeRecord:
+def _record(record: DictionaryManifest, new_id: str, sae: Any, details: dict[str, Any], part: Path) -> SaeRecord:
     plain = SaeRecord(
         id=new_id,
-        kind=told["kind"],
+        kind=details["kind"],
         width=sae.cfg.d_sae,
-        k=told["k"],
+        k=details["k"],
         d_model=sae.cfg.d_in,
         release=None,
         sae_id=None,
@@ -243,7 +243,7 @@ def _record(record: DictionaryManifest, new_id: str, sae: Any, told: dict[str, A
         versions={**versions(), "sae-lens": saelens_version()},
         files={name: sha256_of(part / name) for name in SAE_FILES},
     )
-    return replace(plain, **told)
+    return replace(plain, **details)
 
 
 def _is_whole(library: Library, sae_id: str) -> bool:

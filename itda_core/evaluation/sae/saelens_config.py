@@ -54,11 +54,11 @@ def check_read(config: dict[str, Any], architecture: str, k: object) -> None:
     for name in ("activation_fn", "activation_fn_str"):
         _require(config.get(name) != "topk" or architecture == "topk", config, name)
     if architecture == "topk":
-        said = [table["k"] for table in (config, _table(config, "activation_fn_kwargs")) if table.get("k") is not None]
-        if not said:
+        named = [table["k"] for table in (config, _table(config, "activation_fn_kwargs")) if table.get("k") is not None]
+        if not named:
             raise ValueError("its k, the number of latents active at a token, is not given")
-        if any(value != k for value in said):
-            raise ValueError(f"its k, the number of latents active at a token, is {' and '.join(map(_short, said))}")
+        if any(value != k for value in named):
+            raise ValueError(f"its k, the number of latents active at a token, is {' and '.join(map(_short, named))}")
 
 
 def _table(config: dict[str, Any], name: str) -> dict[str, Any]:

@@ -139,8 +139,10 @@ def published_form(source: Exported, root: Path) -> ExternalDictionary:
     own: dict[str, Any] = {"model": record.model, "corpus": record.corpus, "context": record.cut.context + prefix}
     imported = source.manifest.get("imported")
     if isinstance(imported, dict):  # its own metadata is written back
-        names = ["model", "corpus", "said", *(["context"] if imported.get("format") == "published" else [])]
-        own |= {name: imported[name] for name in names if type(imported.get(name)) in (str, int, dict)}
+        names = ["model", "corpus", *(["context"] if imported.get("format") == "published" else [])]
+        own |= {name: imported[name] for name in names if type(imported.get(name)) in (str, int)}
+        if isinstance(imported.get("said"), dict):
+            own["metadata"] = imported["said"]
     return ExternalDictionary(
         source.dictionary.atoms,
         moved(source.dictionary.sources, prefix),
@@ -237,8 +239,8 @@ def read_folder(folder: Path) -> ExternalDictionary:
     if named is not None and path.is_file() and named != sha256_of(path):
         raise DamagedError(f"{ATOMS_FILE} of {folder.name!r} is not the file that its manifest names: it is refused")
     tensors = Dictionary.load(folder).tensors()
-    said = {"revision": revision} if isinstance(revision, str) else {}
-    return replace(external_of(about, tensors, ATOMS_FILE), said=said)
+    metadata = {"revision": revision} if isinstance(revision, str) else {}
+    return replace(external_of(about, tensors, ATOMS_FILE), metadata=metadata)
 
 
 def _special(value: Any) -> int | None:

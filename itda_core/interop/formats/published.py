@@ -52,30 +52,30 @@ def read_published(folder: Path) -> ExternalDictionary:
     for name in _FILES:
         if not (folder / name).is_file():
             raise UserError(f"{str(folder)!r} has no {name}: the published format is {', '.join(_FILES)}")
-    said = _read_metadata(folder / METADATA_FILE)
+    metadata = _read_metadata(folder / METADATA_FILE)
     atoms = checked_atoms(_read_tensor(folder / ATOMS_FILE), ATOMS_FILE)
     sources = checked_sources(_read_tensor(folder / INDICES_FILE), len(atoms), INDICES_FILE)
-    most = said.get("max_dict_size") or None
+    most = metadata.get("max_dict_size") or None
     try:
         settings = DictionarySettings(
-            l0=said.get("k", DictionarySettings.l0),
-            threshold=float(said.get("loss_threshold", 0.0)),
+            l0=metadata.get("k", DictionarySettings.l0),
+            threshold=float(metadata.get("loss_threshold", 0.0)),
             max_atoms=most if most is None or most > 0 else None,
-            **{name: said.get(name, value) for name, value in _PUBLISHED.items()},
+            **{name: metadata.get(name, value) for name, value in _PUBLISHED.items()},
         )
-        hook = said.get("submodule_name") or "resid"
+        hook = metadata.get("submodule_name") or "resid"
         if hook not in HOOKS:
             raise UserError(f"submodule_name is {hook!r}, which is no place known here: {', '.join(HOOKS)}")
         return ExternalDictionary(
             atoms,
             sources,
             settings,
-            Site(_whole(said, "layer", 0, DEEPEST), hook),
-            model=_text(said, "lm_name"),
-            corpus=_text(said, "dataset"),
-            context=_whole(said, "seq_len", 1, LONGEST_CONTEXT) if "seq_len" in said else _DEFAULT_CONTEXT,
-            holdout=said.get("holdout") is True,
-            said=said,
+            Site(_whole(metadata, "layer", 0, DEEPEST), hook),
+            model=_text(metadata, "lm_name"),
+            corpus=_text(metadata, "dataset"),
+            context=_whole(metadata, "seq_len", 1, LONGEST_CONTEXT) if "seq_len" in metadata else _DEFAULT_CONTEXT,
+            holdout=metadata.get("holdout") is True,
+            metadata=metadata,
         )
     except (TypeError, ValueError, OverflowError, UserError) as error:
         raise UserError(f"{METADATA_FILE} of {folder.name!r} cannot be used: {one_line(str(error))}") from error
@@ -88,7 +88,7 @@ def write_published(foreign: ExternalDictionary, folder: Path) -> None:
     """
     settings = foreign.settings
     metadata = {
-        **foreign.said,
+        **foreign.metadata,
         "lm_name": foreign.model,
         "layer": foreign.site.layer,
         "submodule_name": None if foreign.site.hook == "resid" else foreign.site.hook,
@@ -165,13 +165,13 @@ def _read_metadata(path: Path) -> dict[str, Any]:
     try:
         if path.stat().st_size > _LONGEST_METADATA:
             raise ValueError(f"it has more than {_LONGEST_METADATA:,} bytes")
-        said = yaml.load(path.read_text(encoding="utf-8"), _Plain)
-        if not isinstance(said, dict):
+        metadata = yaml.load(path.read_text(encoding="utf-8"), _Plain)
+        if not isinstance(metadata, dict):
             raise ValueError("it is no list of names and values")
     except (OSError, ValueError, yaml.YAMLError, RecursionError) as error:
         line = " ".join(str(error).split())
         raise DamagedError(f"{path.name} of {path.parent.name!r} cannot be read: {one_line(line)[:200]}") from error
-    return {name: value for name, value in said.items() if isinstance(name, str) and _is_plain(value)}
+    return {name: value for name, value in metadata.items() if isinstance(name, str) and _is_plain(value)}
 
 
 def _is_plain(value: Any) -> bool:
@@ -182,15 +182,15 @@ def _is_plain(value: Any) -> bool:
     return value is None or (isinstance(value, int) and abs(value) < 2**63)
 
 
-def _whole(said: dict[str, Any], name: str, lowest: int, highest: int) -> int:
+def _whole(metadata: dict[str, Any], name: str, lowest: int, highest: int) -> int:
     try:
-        return whole(said.get(name), lowest, highest)
+        return whole(metadata.get(name), lowest, highest)
     except ValueError as error:
         raise ValueError(f"{name}: {error}") from error
 
 
-def _text(said: dict[str, Any], name: str) -> str:
-    value = said.get(name)
+def _text(metadata: dict[str, Any], name: str) -> str:
+    value = metadata.get(name)
     if not isinstance(value, str) or not value:
         raise ValueError(f"it names no {name}")
     return value
