@@ -1,25 +1,30 @@
 """`itda bench recipes`, small: a real run on a demo model, and what its table says."""
 
-from pathlib import Path
 
 import pytest
 
 from itda_core import UserError
-from itda_core.benchmarks.recipes.results import CENTRED, NAMES, REFITTED, RecipesBench
+from itda_core.benchmarks.recipes.page import recipes_page
+from itda_core.benchmarks.recipes.results import CENTRED, NAMES, REFITTED, SAE, RecipesBench
 from itda_core.benchmarks.recipes.run import bench_recipes
 from itda_core.benchmarks.recipes.table import recipes_table
 from itda_core.common.settings import CorpusSettings, WindowSettings
 from itda_core.common.types import Document
-from itda_core.corpus.store import ingest
+from itda_core.corpus.store import Corpus, ingest
 
 
-@pytest.mark.slow
-def test_a_small_run(tmp_path: Path, language_reference: list[Document]) -> None:
-    texts = tmp_path / "texts"
+@pytest.fixture(scope="module")
+def corpus(tmp_path_factory: pytest.TempPathFactory, language_reference: list[Document]) -> Corpus:
+    root = tmp_path_factory.mktemp("corpus")
+    texts = root / "texts"
     texts.mkdir()
     for at, document in enumerate(language_reference[:60]):
         (texts / f"{at:03}.txt").write_text(document.text)
-    corpus = ingest(CorpusSettings(str(texts)), WindowSettings(), tmp_path / "corpora")
+    return ingest(CorpusSettings(str(texts)), WindowSettings(), root / "corpora")
+
+
+@pytest.mark.slow
+def test_a_small_run(corpus: Corpus) -> None:
     settings = RecipesBench(tokens=4_000, sites=(("docs-c", 2),), sizes=((120, 10), (200, 10)), draws=2)
     report = bench_recipes(corpus, settings, lambda _: None)
     assert report.held_out["docs-c"] > 200
@@ -57,7 +62,36 @@ def test_a_small_run(tmp_path: Path, language_reference: list[Document]) -> None
     assert f"{lead.seconds:.1f} × the time to build" in table
 
 
+@pytest.mark.slow
+def test_an_sae_beside_the_recipes(corpus: Corpus) -> None:
+    pytest.importorskip("sae_lens", reason="SAELens is not installed: pip install -e '.[sae]'")
+    settings = RecipesBench(
+        tokens=4_000,
+        sites=(("docs-c", 2),),
+        sizes=((120, 10), (200, 10)),
+        names=("published", "published" + CENTRED),
+        saes=((120, 10),),
+        sae_seconds=2.0,
+        lrs=(4e-3,),
+    )
+    report = bench_recipes(corpus, settings, lambda _: None)
+    row, other = report.rows
+    assert other.sae is None and SAE not in other.recipes and not other.reached
+    assert row.sae is not None and list(row.reached) == list(settings.names)
+    assert row.recipes[SAE].threshold is None
+    assert row.recipes[SAE].seconds == row.sae.curve[-1].seconds > row.sae.curve[0].seconds > 0
+    assert row.recipes[SAE].ce_loss_score[0] == pytest.approx(row.sae.curve[-1].ce_loss_score)
+    for name, reach in row.reached.items():
+        assert reach.reached == any(p.ce_loss_score >= row.recipes[name].ce_loss_score[0] for p in row.sae.curve)
+        assert reach.time_ratio == pytest.approx(row.recipes[name].seconds / reach.seconds)
+    lines = [line for line in recipes_page(report).splitlines() if "published" in line]
+    assert any(f"{row.sae.curve[-1].tokens:,}" in line for line in lines)
+    assert SAE in recipes_table(report)
+
+
 def test_what_cannot_be_is_refused() -> None:
+    with pytest.raises(UserError, match="of its size"):
+        RecipesBench(saes=((5, 5),))
     with pytest.raises(UserError, match="one or more"):
         RecipesBench(draws=0)
     with pytest.raises(UserError, match="too few"):

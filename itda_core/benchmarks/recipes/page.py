@@ -1,6 +1,6 @@
 """Tables of `itda bench recipes` as they stand in `data/results/recipes.md`."""
 
-from itda_core.benchmarks.recipes.results import RecipeRow, RecipesReport
+from itda_core.benchmarks.recipes.results import SAE, RecipeRow, RecipesReport
 from itda_core.common.columns import columns
 
 _SHOWN = ("published", "random", "pruned", "published, centred", "pruned, centred", "pruned, centred, refitted")
@@ -8,11 +8,17 @@ _SHOWN = ("published", "random", "pruned", "published, centred", "pruned, centre
 
 
 def recipes_page(report: RecipesReport) -> str:
-    """Format a recipes report for its page: values by site, size and L0, and means against the published recipe."""
+    """Format a recipes report for its page.
+
+    It has values by site, size and L0, means against the published recipe, and the SAEs if any were trained.
+    """
     names = [name for name in _SHOWN if name in report.settings.names]
     heads = ["model, layer", "atoms", "L0", f"unexplained: {names[0]}", *names[1:]]
     heads += [f"CE loss added, nats: {names[0]}", *names[1:]]
-    return "\n".join([*columns([heads, *(_cells(row, names) for row in report.rows)]), *_leads(report)])
+    tables = [columns([heads, *(_cells(row, names) for row in report.rows)]), _leads(report)]
+    if any(row.sae for row in report.rows):
+        tables.append(_saes(report, names))
+    return "\n".join(line for table in tables for line in table)
 
 
 def _cells(row: RecipeRow, names: list[str]) -> list[str]:
@@ -36,3 +42,21 @@ def _leads(report: RecipesReport) -> list[str]:
         for name, lead in report.leads.items()
     ]
     return columns([(*heads, "build time", "encoding"), *rows])
+
+
+def _saes(report: RecipesReport, names: list[str]) -> list[str]:
+    """Return the table of where each SAE reaches the recipes' scores."""
+    rows = []
+    for row in report.rows:
+        if row.sae is None:
+            continue
+        end, theirs = row.sae.curve[-1], row.recipes[SAE]
+        sae = f"{theirs.unexplained[0]:.3f}", f"{row.ce_added(SAE):.3f}", f"{theirs.seconds:,.0f} s", f"{end.tokens:,}"
+        for name in names:
+            own, reach = row.recipes[name], row.reached[name]
+            time = f"{reach.seconds:,.0f} s, {reach.tokens:,.0f} tokens" if reach.reached else "never"
+            ratio = ("" if reach.reached else "under ") + f"{100 * reach.time_ratio:.1f} %"
+            recipe = f"`{name}`", f"{own.unexplained[0]:.3f}", f"{row.ce_added(name):.3f}", f"{own.seconds:,.1f} s"
+            rows.append((f"`{row.model}`, {row.layer}", f"{row.atoms:,}", str(row.l0), *recipe, *sae, time, ratio))
+    heads = ("model, layer", "atoms", "L0", "recipe", "unexplained", "CE loss added", "build", "TopK SAE: unexplained")
+    return columns([(*heads, "CE loss added", "trained", "tokens", "comes to the recipe's", "build over it"), *rows])

@@ -1,6 +1,8 @@
 """Terminal tables of `itda bench recipes`."""
 
-from itda_core.benchmarks.recipes.results import PUBLISHED, RecipesReport
+from collections.abc import Callable
+
+from itda_core.benchmarks.recipes.results import PUBLISHED, SAE, RecipeRow, RecipesReport
 from itda_core.common.columns import columns
 
 
@@ -17,15 +19,17 @@ def recipes_table(report: RecipesReport) -> str:
         f"({', '.join(f'{name} {tokens:,} tokens' for name, tokens in report.held_out.items())})",
         f"random and pruned: the mean of {draws} {'draw' if draws == 1 else 'draws'}",
     ]
+    shown = [*names, *([SAE] if any(row.sae for row in report.rows) else [])]
     heads = ("model", "layer", "atoms", "L0")
     places = [(row.model, str(row.layer), f"{row.atoms:,}", str(row.l0)) for row in report.rows]
-    tables = {
-        "Unexplained variance": [[_told(row.recipes[name].unexplained) for name in names] for row in report.rows],
-        "CE loss score": [[_told(row.recipes[name].ce_loss_score) for name in names] for row in report.rows],
-        "CE loss added, nats": [[f"{row.ce_added(name):.4f}" for name in names] for row in report.rows],
+    tables: dict[str, Callable[[RecipeRow, str], str]] = {
+        "Unexplained variance": lambda row, name: _interval(row.recipes[name].unexplained),
+        "CE loss score": lambda row, name: _interval(row.recipes[name].ce_loss_score),
+        "CE loss added, nats": lambda row, name: f"{row.ce_added(name):.4f}",
     }
-    for title, cells in tables.items():
-        table = [(*heads, *names), *((*place, *row) for place, row in zip(places, cells, strict=True))]
+    for title, cell in tables.items():
+        cells = [[cell(row, name) if name in row.recipes else "–" for name in shown] for row in report.rows]
+        table = [(*heads, *shown), *((*place, *row) for place, row in zip(places, cells, strict=True))]
         lines += ["", f"{title}:", *columns(table)]
     lines += ["", f"Against {PUBLISHED}, over {len(report.rows)} rows:"]
     for name, lead in report.leads.items():
@@ -38,5 +42,5 @@ def recipes_table(report: RecipesReport) -> str:
     return "\n".join(lines)
 
 
-def _told(value: tuple[float, float, float]) -> str:
+def _interval(value: tuple[float, float, float]) -> str:
     return f"{value[0]:.4f} ±{(value[2] - value[1]) / 2:.4f}"
