@@ -42,19 +42,20 @@ class NormSummary:
             of_atoms: [n_atoms] norm of each atom's source; NaN if unknown.
         """
         median = median_norm(norms)
-        atoms = np.flatnonzero(of_atoms > MASSIVE * median)
-        massive = int((norms > MASSIVE * median).sum())
-        return cls(median, float(norms.max()), massive, tuple(atoms.tolist()))
+        limit = MASSIVE * median or np.inf  # most activations may be zero
+        atoms = np.flatnonzero(of_atoms > limit)
+        return cls(median, float(norms.max()), int((norms > limit).sum()), tuple(atoms.tolist()))
 
     def note(self) -> str | None:
         """Return a one-line note on massive activations, or None if there are none."""
-        if not self.massive:
+        if not self.massive or not self.median:
             return None
         tokens = "1 token has an activation" if self.massive == 1 else f"{self.massive:,} tokens have activations"
-        became = {0: "no atom comes of them", 1: "1 atom comes of them"}
+        atoms = {0: "no atom is from them", 1: "1 atom is from them"}.get(len(self.atoms))
         return (
-            f"{tokens} of more than {MASSIVE:g} times the median norm (at most {self.largest / self.median:,.0f} "
-            f"times), as attention sinks have; {became.get(len(self.atoms), f'{len(self.atoms):,} atoms come of them')}"
+            f"{tokens} more than {MASSIVE:g} times as long as the median one (the longest "
+            f"{self.largest / self.median:,.0f} times), as attention sinks have; "
+            f"{atoms or f'{len(self.atoms):,} atoms are from them'}"
         )
 
 

@@ -36,12 +36,14 @@ class NormLimit:
     def largest(self) -> float:
         """Return the largest norm that is used.
 
-        Raises UserError without activations.
+        Raises UserError without activations, or if most of them are zero.
         """
         norms = np.concatenate([np.zeros(0, np.float32), *self._norms])
         if not len(norms):
             raise UserError("no activations came: nothing to take the median norm of")
-        return self._max_norm * median_norm(norms)
+        if not (median := median_norm(norms)):
+            raise UserError("most activations are zero, and so is their median norm: leave out --max-norm")
+        return self._max_norm * median
 
 
 def within(x: torch.Tensor, largest: float | None) -> torch.Tensor:

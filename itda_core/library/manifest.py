@@ -107,6 +107,8 @@ class DictionaryManifest:
         found = parse(cls, manifest, what, _REMEDY)
         if found.id != dictionary_id:
             raise damaged(what, f"it names another id, {found.id[:80]!r}", _REMEDY)
+        if found.norms is not None and max(found.norms.atoms, default=0) >= max(1, found.n_atoms):
+            raise damaged(what, "it marks atoms that it does not have", _REMEDY)
         if 0 < found.n_layers <= found.site.layer or found.site.layer > DEEPEST:
             raise damaged(what, f"a model of {found.n_layers} layers has no layer {found.site.layer}", _REMEDY)
         return found

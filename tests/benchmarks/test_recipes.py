@@ -1,6 +1,5 @@
 """`itda bench recipes`, small: a real run on a demo model, and what its table says."""
 
-
 import pytest
 
 from itda_core import UserError

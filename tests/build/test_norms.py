@@ -57,7 +57,7 @@ def test_a_build_counts_and_marks_massive_activations(
     index = Library(root).index_path(record.id)
     assert index.is_file() and norms.atoms
     page = open_page(root, "/atoms", d=record.id)
-    assert any("times the median norm" in caption.value for caption in page.caption)
+    assert any("as long as the median one" in caption.value for caption in page.caption)
     marked = open_page(root, "/atom", d=record.id, a=str(norms.atoms[0]))
     assert any("attention sinks" in caption.value for caption in marked.caption)
     other = min(set(range(record.n_atoms)) - set(norms.atoms))
@@ -87,6 +87,13 @@ def test_a_manifest_s_norms_are_checked(library: Path) -> None:
     assert DictionaryManifest.parse(record.id, {k: v for k, v in manifest.items() if k != "norms"}).norms is None
     sound = {"median": 1.0, "largest": 2.0, "massive": 0, "atoms": []}
     assert DictionaryManifest.parse(record.id, manifest | {"norms": sound}).norms is not None
-    for wrong in ({}, [], sound | {"median": -1}, sound | {"atoms": [-1]}, sound | {"massive": True}):
+    for wrong in (
+        {},
+        [],
+        sound | {"median": -1},
+        sound | {"atoms": [-1]},
+        sound | {"massive": True},
+        sound | {"atoms": [record.n_atoms]},
+    ):
         with pytest.raises(DamagedError):
             DictionaryManifest.parse(record.id, manifest | {"norms": wrong})

@@ -30,10 +30,18 @@ def test_the_summary_by_hand() -> None:
     found = NormSummary.of(np.array([1, 2, 3, 4, 11, 50.0]), np.array([1, 50, np.nan, 11]))
     assert found == NormSummary(median=3, largest=50, massive=1, atoms=(1,))
     assert found.note() == (
-        "1 token has an activation of more than 5 times the median norm (at most 17 times), as attention sinks have; "
-        "1 atom comes of them"
+        "1 token has an activation more than 5 times as long as the median one (the longest 17 times), as attention "
+        "sinks have; 1 atom is from them"
     )
     assert NormSummary.of(np.array([1.0, 4.9]), np.array([1.0])).note() is None
+
+
+def test_activations_that_are_mostly_zero_have_no_limit() -> None:
+    found = NormSummary.of(np.array([0, 0, 0, 4.0]), np.array([4.0]))
+    assert (found.massive, found.atoms, found.note()) == (0, (), None)
+    x = torch.eye(4)[[0, 0, 1]] * torch.tensor([[0.0], [0.0], [1.0]])
+    with pytest.raises(UserError, match="most activations are zero"):
+        build_dictionary([(x, sources(3))], max_norm=5)
 
 
 def test_median_of_an_even_number_is_the_lower() -> None:
