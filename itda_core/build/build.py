@@ -1,6 +1,7 @@
 """Build dictionaries of a model over a corpus."""
 
 import shutil
+import time
 from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass, replace
@@ -58,7 +59,8 @@ def build(library: Library, request: Request, job: Job, others: Sequence[Diction
     Raises:
         UserError: any part of the request cannot be carried out.
     """
-    corpus, wanted = request.corpus, list(dict.fromkeys([request.dictionary, *others]))
+    corpus = request.corpus
+    wanted = list(dict.fromkeys(map(_without_threshold, [request.dictionary, *others])))
     for each in wanted:
         each.check_scan()
     job.stage(f"loading {request.model}")
@@ -97,6 +99,8 @@ def build(library: Library, request: Request, job: Job, others: Sequence[Diction
             locks.enter_context(build_lock(library.root, dictionary_id))
         for dictionary_id in all_ids:
             place_finished(library, dictionary_id)
+        # Its lock is that of a dictionary of the request.
+        scratch = library.dictionaries / f".{min(all_ids)}.scratch"
         missing = [{site: i for site, i in each.items() if not _is_whole(library, i)} for each in ids]
         if any(missing):
             activations = None
@@ -107,39 +111,48 @@ def build(library: Library, request: Request, job: Job, others: Sequence[Diction
                 activations = f"{corpus.id}-{hash_of_sites(captured | made_by, sorted(sites))}"
                 locks.enter_context(build_lock(library.root, activations))
             taken = sorted(sites) if kept else sorted({site for each in missing for site in each})
-            # Its lock is that of a dictionary of the request.
-            scratch = library.dictionaries / f".{min(all_ids)}.scratch"
+            started = time.perf_counter()
             try:
-                for settings, identity, own in zip(wanted, identities, missing, strict=True):
+                for number, (settings, identity, own) in enumerate(zip(wanted, identities, missing, strict=True), 1):
                     if own:
+                        if len(wanted) > 1:
+                            job.say(f"settings {number} of {len(wanted)}: {_differing(settings, wanted)}")
                         plan = Plan(
                             ids=own,
                             sites=taken,
                             captured=captured,
                             identity=identity,
                             build=request.build,
-                            dictionary=_without_threshold(settings),
+                            dictionary=settings,
                             scratch=scratch,
                             activations=activations,
                             remote=request.remote,
                         )
-                        Pipeline(library, corpus, model, plan, job).run()
+                        Pipeline(library, corpus, model, plan, job, started).run()
             except UserError:  # which the same run would meet again; after a kill the activations are used again
                 shutil.rmtree(scratch, ignore_errors=True)
                 raise
-            shutil.rmtree(scratch, ignore_errors=True)
+        for dictionary_id in all_ids:  # of this request, and of interrupted ones that began with others of its ids
+            shutil.rmtree(library.dictionaries / f".{dictionary_id}.scratch", ignore_errors=True)
     return all_ids
 
 
 def _identity(captured: dict, holdout: bool, settings: DictionarySettings) -> dict:
     """Return the inputs and settings that identify the dictionaries of one run."""
-    identity = {**captured, "holdout": holdout, "settings": _without_threshold(settings).described()}
+    identity = {**captured, "holdout": holdout, "settings": settings.described()}
     return identity if settings.n_atoms is None else identity | {"wanted_atoms": settings.n_atoms}
 
 
 def _without_threshold(settings: DictionarySettings) -> DictionarySettings:
     """Return settings with the default threshold if it is found from the number of atoms."""
     return settings if settings.n_atoms is None else replace(settings, threshold=DictionarySettings.threshold)
+
+
+def _differing(settings: DictionarySettings, among: Sequence[DictionarySettings]) -> str:
+    """Return the settings by which one of several differs from the others, as text."""
+    every = [asdict(each) for each in among]
+    names = [name for name in every[0] if len({each[name] for each in every}) > 1]
+    return ", ".join(f"{name} {getattr(settings, name)}" for name in names)
 
 
 def add_maps(library: Library, ids: Sequence[str], job: Job) -> None:

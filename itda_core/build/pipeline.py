@@ -73,9 +73,10 @@ class Plan:
 class Pipeline:
     """One run of a plan."""
 
-    def __init__(self, library: Library, corpus: Corpus, model: Model, plan: Plan, job: Job) -> None:
+    def __init__(self, library: Library, corpus: Corpus, model: Model, plan: Plan, job: Job, started: float) -> None:
+        """Take a plan of a request that started at a time of `perf_counter`: all its dictionaries share the capture."""
         self._library, self._corpus, self._model, self._plan, self._job = library, corpus, model, plan, job
-        self._started, self._before, self._noted = time.perf_counter(), 0.0, 0.0
+        self._started, self._before, self._noted = started, 0.0, 0.0
 
     def run(self) -> None:
         """Capture, build, encode and index.
@@ -156,7 +157,11 @@ class Pipeline:
                     limit.add(batch.activations[site])
                 self._advance(len(batch.sources))
             for site, path in files.items():
-                write_json(path, {"largest": limits[site].largest()})
+                try:
+                    largest = limits[site].largest()
+                except UserError as error:
+                    raise UserError(f"layer {site.layer} {site.hook}: {error}") from error
+                write_json(path, {"largest": largest})
         return {site: read_json(path)["largest"] for site, path in files.items()}
 
     def _means(self, batches: Batches) -> dict[Site, torch.Tensor | None]:

@@ -140,7 +140,7 @@ def _against_files(library: Library, record: DictionaryManifest, known: list[str
     if not any(line.startswith(INDEX_FILE) for line in known):
         index = Index(folder / INDEX_FILE)
         found |= {"indexed atoms": (INDEX_FILE, record.n_atoms, index.n_atoms)}
-        found |= {"tokens": (INDEX_FILE, record.n_tokens, index.n_tokens)}
+        found |= {"tokens": (INDEX_FILE, record.n_encoded, index.n_tokens)}
         try:
             index.check()
         except DamagedError as error:

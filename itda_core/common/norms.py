@@ -32,19 +32,22 @@ class NormSummary:
     """Number of tokens whose norm is more than MASSIVE times the median."""
     atoms: tuple[Count, ...]
     """The atoms whose source is one of these tokens."""
+    left_out: Count = 0
+    """Number of tokens that are left out, since their norm is over the dictionary's limit."""
 
     @classmethod
-    def of(cls, norms: np.ndarray, of_atoms: np.ndarray) -> "NormSummary":
+    def of(cls, norms: np.ndarray, of_atoms: np.ndarray, left_out: int = 0) -> "NormSummary":
         """Summarize norms.
 
         Args:
             norms: [n] norm of every captured token, at least one.
             of_atoms: [n_atoms] norm of each atom's source; NaN if unknown.
+            left_out: number of tokens that are left out.
         """
         median = median_norm(norms)
         limit = MASSIVE * median or np.inf  # most activations may be zero
         atoms = np.flatnonzero(of_atoms > limit)
-        return cls(median, float(norms.max()), int((norms > limit).sum()), tuple(atoms.tolist()))
+        return cls(median, float(norms.max()), int((norms > limit).sum()), tuple(atoms.tolist()), left_out)
 
     def note(self) -> str | None:
         """Return a one-line note on massive activations, or None if there are none."""

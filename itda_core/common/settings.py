@@ -217,8 +217,11 @@ class DictionarySettings:
             object.__setattr__(self, "threshold", _number("threshold", self.threshold))
         if not is_number(self.threshold) or self.threshold < 0:
             raise UserError(f"threshold is {str(self.threshold)[:40]}: it must be a finite number, 0 or more")
-        if self.max_norm is not None and (not is_number(self.max_norm) or self.max_norm < 1):
-            raise UserError(f"max_norm is {str(self.max_norm)[:40]}: it must be a finite number, 1 or more")
+        if self.max_norm is not None:
+            found = self.max_norm if isinstance(self.max_norm, int | float) else _number("max_norm", self.max_norm)
+            if not is_number(found) or found < 1:
+                raise UserError(f"max_norm is {str(found)[:40]}: it must be a finite number, 1 or more")
+            object.__setattr__(self, "max_norm", float(found))
         if self.n_atoms is not None:
             _set_whole(self, "n_atoms", 1, name="atoms")
             if self.recipe == "random" and self.n_atoms > RESERVOIR_ROWS:

@@ -17,7 +17,7 @@ from itda_core.common.types import Document
 from itda_core.corpus.text_files import LONGEST, lines, open_text, too_long, whole_text
 
 _BATCH_ROWS = 1_000
-_SEPARATOR = re.compile(r"sep=(.)")
+_SEPARATOR = re.compile(r'"?sep=([^"\r\n])"?[\r\n]*')  # Excel's line that names the delimiter
 _ONE_A_LINE = "write one object a line, each with a text, as a .jsonl file"
 _SHOWN_NAMES, _SHOWN_CHARACTERS = 20, 80  # limits on the column names listed in an error
 
@@ -154,8 +154,8 @@ def _read_csv(path: Path, column: str, delimiters: str) -> Iterator[Document]:
     try:
         with open_text(path, newline="") as file:
             first, before = file.readline(LONGEST), 0
-            while first and (not first.strip() or (said := _SEPARATOR.fullmatch(first.strip()))):
-                delimiters = said[1] if first.strip() else delimiters
+            while first and (not first.strip() or (named := _SEPARATOR.fullmatch(first))):
+                delimiters = named[1] if first.strip() else delimiters
                 first, before = file.readline(LONGEST), before + 1
             start += before
             fitting = (each for each in delimiters if column in next(csv.reader([first], delimiter=each), ()))

@@ -42,7 +42,7 @@ class NormLimit:
         if not len(norms):
             raise UserError("no activations came: nothing to take the median norm of")
         if not (median := median_norm(norms)):
-            raise UserError("most activations are zero, and so is their median norm: leave out --max-norm")
+            raise UserError("most activations are zero, and so is their median norm: leave out max_norm")
         return self._max_norm * median
 
 

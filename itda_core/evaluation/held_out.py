@@ -31,6 +31,7 @@ from itda_core.corpus.store import Corpus
 from itda_core.corpus.windows import Window, first_captured, is_held_out
 from itda_core.dictionary.dictionary import Dictionary
 from itda_core.dictionary.mean import centered
+from itda_core.dictionary.norms import within
 from itda_core.evaluation.metrics import HeldOut, read_held_out, within_norm, without_predictions
 from itda_core.jobs.job import Job
 from itda_core.library.library import Library
@@ -203,14 +204,16 @@ def random_dictionary(
         UserError: the activations are no longer those of the corpus.
     """
     candidates = row_keys(tokens.candidates())
-    n = min(record.n_atoms, len(candidates))
-    drawn = np.random.default_rng(seed).choice(candidates, n, replace=False)
-    order = np.argsort(drawn)
+    spare = 0 if record.norms is None else record.norms.left_out  # as many may be over the largest norm
+    drawn = np.random.default_rng(seed).choice(candidates, min(record.n_atoms + spare, len(candidates)), replace=False)
+    n, order = len(drawn), np.argsort(drawn)
     atoms, seen = torch.zeros(n, record.d_model), 0
     for index, x in tokens.read(drawn[order]):
         atoms[torch.from_numpy(order[index])] = x.to(torch.float32)
         seen += len(index)
     if seen != n or not n:
         raise UserError(f"{n:,} activations were asked for and {seen:,} found: build the dictionary again")
+    used = within(atoms, record.largest_norm).nonzero()[: record.n_atoms, 0]
+    atoms, sources = atoms[used], torch.from_numpy(sources_of(drawn))[used]
     unit = torch.nn.functional.normalize(atoms if mean is None else centered(atoms, mean), dim=1)
-    return Dictionary(unit, torch.from_numpy(sources_of(drawn)), record.settings, mean=mean)
+    return Dictionary(unit, sources, record.settings, mean=mean)

@@ -160,7 +160,7 @@ class IndexWriter:
                 errors = errors[is_held_out(rows.document[np.asarray(added["token"]) - first])]
             total, n = total + float(errors.sum(dtype=np.float64)), n + len(errors)
         if n == 0:
-            raise UserError("no token is left to measure errors on: raise --max-norm or --tokens")
+            raise UserError("no token is left to measure errors on: allow larger norms, or read more tokens")
         return total / n, n
 
     def norms(self, dictionary: Dictionary, table: TokenTable) -> NormSummary | None:
@@ -173,7 +173,8 @@ class IndexWriter:
         at = np.minimum(np.searchsorted(tokens, own := _tokens_of(dictionary, table)), len(tokens) - 1)
         is_there = tokens[at] == own
         of_atoms[is_there] = norms[at[is_there]]
-        return NormSummary.of(norms, of_atoms)
+        ((left_out,),) = self._connection.execute("SELECT count(*) - count(error) FROM errors").fetchall()
+        return NormSummary.of(norms, of_atoms, left_out)
 
     def sums(self) -> np.ndarray:
         """Return [k] float64: the sums of all batches, added up in their order."""

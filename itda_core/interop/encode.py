@@ -23,6 +23,7 @@ from itda_core.corpus.token_table import TokenTable, check_held_out
 from itda_core.corpus.windows import Window, check_documents, make_windows
 from itda_core.dictionary.dictionary import Dictionary
 from itda_core.dictionary.mean import centered
+from itda_core.dictionary.norms import NormLimit
 from itda_core.index.writer import IndexWriter
 from itda_core.interop.external import UNKNOWN
 from itda_core.jobs.job import Job
@@ -84,10 +85,18 @@ class Encoding:
         keys = np.full(len(dictionary), -1, np.int64)
         keys[is_place] = row_keys(dictionary.sources.numpy()[is_place])
         best = torch.full((len(dictionary),), -1.0)
+        capture, largest = Capture(self.model, [site], self._windows, self._reading.batch_windows), None
+        if dictionary.settings.max_norm is not None:
+            job.stage("measuring norms", self.table.n_captured)
+            limit = NormLimit(dictionary.settings.max_norm)
+            for batch in capture:
+                limit.add(batch.activations[site])
+                job.advance(len(batch.sources))
+            largest = limit.largest()
         job.stage("encoding", self.table.n_captured)
-        for batch in Capture(self.model, [site], self._windows, self._reading.batch_windows):
+        for batch in capture:
             x, sources = batch.activations[site], batch.sources.numpy()
-            encode_batch(writer, self.table, dictionary, x, batch.sources)
+            encode_batch(writer, self.table, dictionary, x, batch.sources, largest)
             here = row_keys(sources)  # ascending
             row = np.minimum(np.searchsorted(here, keys), len(here) - 1)
             at = np.flatnonzero(here[row] == keys)

@@ -109,6 +109,8 @@ class DictionaryManifest:
             raise damaged(what, f"it names another id, {found.id[:80]!r}", _REMEDY)
         if found.norms is not None and max(found.norms.atoms, default=0) >= max(1, found.n_atoms):
             raise damaged(what, "it marks atoms that it does not have", _REMEDY)
+        if found.n_encoded < 0:
+            raise damaged(what, "it leaves out more tokens than were captured", _REMEDY)
         if 0 < found.n_layers <= found.site.layer or found.site.layer > DEEPEST:
             raise damaged(what, f"a model of {found.n_layers} layers has no layer {found.site.layer}", _REMEDY)
         return found
@@ -118,6 +120,11 @@ class DictionaryManifest:
         """Largest norm of an activation that it was built from and is measured on; None if there is no limit."""
         limit = self.settings.max_norm
         return None if limit is None or self.norms is None else limit * self.norms.median
+
+    @property
+    def n_encoded(self) -> int:
+        """Number of tokens that were encoded: those captured, less those with too large a norm."""
+        return self.n_tokens - (0 if self.norms is None else self.norms.left_out)
 
     @property
     def has_text(self) -> bool:

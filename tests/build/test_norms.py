@@ -9,12 +9,15 @@ import pytest
 from safetensors.torch import load_file, save_file
 
 from itda_core import Dictionary
+from itda_core.cli.command_line import main
 from itda_core.common.errors import DamagedError
 from itda_core.common.types import Document
 from itda_core.library.library import Library
 from itda_core.library.manifest import DictionaryManifest
 from itda_core.models.model import load_model
+from itda_core.reports.quality import dictionary_quality
 from tests.support.builder import LibraryBuilder
+from tests.support.corpora import write_documents
 from tests.support.page_fixtures import OpenPage, records
 from tests.support.places import MODEL_A
 
@@ -47,7 +50,9 @@ def test_a_build_counts_and_marks_massive_activations(
     language_reference: list[Document],
     open_page: OpenPage,
     capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    monkeypatch.setenv("ITDA_MODELS", str(massive_model.parent))
     documents = texts(language_reference)
     root = build_library(tmp_path / "library", documents, "1", 1500, massive_model)
     (record,) = records(root)
@@ -77,8 +82,41 @@ def test_a_build_counts_and_marks_massive_activations(
         for root, each in ((root, record), (limited, found))
     ]
     assert measured[0][0] - measured[1][0] == norms.massive and measured[1][1] <= measured[1][0]
-    own = Dictionary.load(Library(limited).folder(found.id)).settings
-    assert own.max_norm == 5
+    dictionary = Dictionary.load(Library(limited).folder(found.id))
+    assert dictionary.settings.max_norm == 5 and found.norms.left_out == norms.massive
+    assert main(["verify", "--library", str(limited)]) == 0
+
+    # Measured without these tokens, beside as many random atoms that are none of them.
+    assert main(["measure", found.id, "--tokens", "200", "--library", str(limited)]) == 0
+    report = dictionary_quality(Library(limited), found)
+    assert report is not None and report.with_model and 0 < report.tokens <= 200
+    assert [max(point.latents for point in series.points) for series in report.series] == [found.n_atoms] * 2
+    exported = tmp_path / "exported"
+    assert main(["export", found.id, "--format", "safetensors", "--to", str(exported), "--library", str(limited)]) == 0
+    texts_again = write_documents(tmp_path / "texts.jsonl", (documents * 20)[:20])
+    where = ["--model", str(massive_model), "--corpus", str(texts_again), "--tokens", "1500"]
+    assert main(["import", str(exported), *where, "--library", str(tmp_path / "imported")]) == 0
+    (imported,) = records(tmp_path / "imported")
+    assert imported.norms is not None and imported.norms.left_out == norms.massive
+    assert imported.relative_error == pytest.approx(found.relative_error, rel=1e-4)
+    assert main(["verify", "--library", str(tmp_path / "imported")]) == 0
+
+
+def test_a_limit_goes_with_centring_a_size_and_kept_activations(
+    tmp_path: Path, massive_model: Path, build_library: LibraryBuilder, language_reference: list[Document]
+) -> None:
+    how = ("--max-norm", "5", "--center", "mean", "--threshold", "0.3", "--atoms", "60")
+    documents = texts(language_reference)
+    root = build_library(tmp_path / "library", documents, "1", 1500, massive_model, options=how)
+    (record,) = records(root)
+    assert record.norms is not None and record.norms.left_out > 0 and record.norms.atoms == ()
+    assert abs(record.n_atoms - 60) <= 3
+    kept = build_library(
+        tmp_path / "kept", documents, "1", 1500, massive_model, options=(*how, "--keep-activations", "--batch", "4")
+    )
+    (again,) = records(kept)
+    assert again.norms is not None and again.norms.left_out == record.norms.left_out
+    assert abs(again.n_atoms - record.n_atoms) <= 3
 
 
 def test_a_manifest_s_norms_are_checked(library: Path) -> None:

@@ -75,10 +75,17 @@ def test_norms_do_not_depend_on_batches(activations: torch.Tensor) -> None:
     assert np.array_equal(alone, row_norms(activations))
 
 
-@pytest.mark.parametrize("wrong", [0.5, 0, -1, float("nan"), float("inf"), "5"])
+@pytest.mark.parametrize("wrong", [0.5, 0, -1, float("nan"), float("inf")])
 def test_limits_that_cannot_be(wrong) -> None:
     with pytest.raises(UserError, match=r"max_norm is .*1 or more"):
         DictionarySettings(max_norm=wrong)
+
+
+def test_limits_of_any_type_are_the_same() -> None:
+    for given in (5, 5.0, np.float32(5), torch.tensor(5.0)):
+        assert DictionarySettings(max_norm=given).described()["max_norm"].hex() == (5.0).hex()
+    with pytest.raises(UserError, match="max_norm"):
+        DictionarySettings(max_norm="5")
 
 
 def test_settings_without_a_limit_are_described_as_before() -> None:

@@ -48,7 +48,7 @@ def sound(tmp_path_factory: pytest.TempPathFactory) -> Path:
         folder.mkdir(parents=True)
         small.write(folder)
         small.dictionary.save(folder)
-        n_tokens = sum(len(tokens) for tokens, _, _ in small.batches)
+        n_tokens = sum(len(tokens) for tokens, *_ in small.batches)
         said = manifest_of(name, model=name, n_atoms=ATOMS, d_model=16, n_tokens=n_tokens, history=[], files={})
         write_json(folder / MANIFEST_FILE, said)
         sign(folder)

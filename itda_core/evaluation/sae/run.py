@@ -26,6 +26,7 @@ from itda_core.common.machine import machine_memory
 from itda_core.common.parts import part_beside
 from itda_core.common.settings import MeasureSettings, SaeSettings
 from itda_core.common.versions import versions
+from itda_core.dictionary.norms import within
 from itda_core.evaluation.held_out import SiteTokens, may_run, open_tokens
 from itda_core.evaluation.sae.coder import SaeCoder
 from itda_core.evaluation.sae.evaluate import measure_sae
@@ -141,7 +142,8 @@ def load_coder(library: Library, sae_id: str) -> SaeCoder:
 def _built_from(tokens: SiteTokens, record: DictionaryManifest, job: Job, most: int, seed: int) -> torch.Tensor:
     """Return the activations that a dictionary was built from.
 
-    Float32, shape [n, d_model]; a random sample if there are more than `most`.
+    Float32, shape [n, d_model]; a random sample if there are more than `most`, of which those over its largest norm
+    are left out.
     """
     wanted = row_keys(tokens.candidates())
     if len(wanted) > most:
@@ -160,7 +162,7 @@ def _built_from(tokens: SiteTokens, record: DictionaryManifest, job: Job, most: 
         job.advance(len(index))
     if seen != len(wanted):
         raise UserError(f"{len(wanted):,} activations were asked for and {seen:,} found: build the dictionary again")
-    return x
+    return x if record.largest_norm is None else x[within(x, record.largest_norm)]
 
 
 def _keep(
