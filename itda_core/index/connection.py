@@ -15,7 +15,7 @@ import pandas as pd
 
 from itda_core.common.errors import DamagedError, EngineError, UserError
 from itda_core.index.checks import check_atoms, check_tables
-from itda_core.index.memory import FAILED, SharedDatabase
+from itda_core.index.memory import FAILED, THREADS, SharedDatabase
 from itda_core.index.schema import TABLES, listed
 
 Connection: TypeAlias = duckdb.DuckDBPyConnection
@@ -60,7 +60,8 @@ class IndexReader(SharedDatabase):
 
     def _opened(self) -> Connection:
         self._check_files()
-        connection = duckdb.connect(":memory:", config={"memory_limit": f"{self._mib}MiB", "temp_directory": ""})
+        config = {"memory_limit": f"{self._mib}MiB", "threads": THREADS, "temp_directory": ""}
+        connection = duckdb.connect(":memory:", config=config)
         try:
             self._open(connection)
         except duckdb.Error as error:

@@ -5,6 +5,7 @@ its files, and the least recently used are closed to make room; a closed one is 
 """
 
 import itertools
+import os
 import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -15,6 +16,8 @@ import duckdb
 
 TOTAL = 4 << 30
 """Bytes that all open databases may take together."""
+THREADS = min(4, os.cpu_count() or 1)
+"""Threads of one database, which share its memory."""
 _LEAST, _MOST = 128 << 20, 2 << 30  # bytes of one database
 _PER_BYTE = 4  # of its files; reading all activations of 78 MB at once takes between 128 and 256 MB
 
@@ -42,7 +45,7 @@ class SharedDatabase:
         raise NotImplementedError
 
     def close(self) -> None:
-        """Close the database, with its last user if there are any."""
+        """Close the database, with its last user if there are any; it is opened again when it is next used."""
         with _changed:
             self._is_leaving = True
             self._leave()

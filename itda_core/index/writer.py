@@ -10,7 +10,6 @@ Memory is bounded for any number of tokens: data that does not fit is sorted on 
 batch that it was adding, or the index that it was writing.
 """
 
-import os
 import shutil
 from collections.abc import Iterable, Iterator
 from itertools import islice
@@ -29,13 +28,13 @@ from itda_core.corpus.windows import document_batches, is_held_out
 from itda_core.dictionary.dictionary import Dictionary
 from itda_core.index.checks import check_tables
 from itda_core.index.connection import literal
+from itda_core.index.memory import THREADS
 from itda_core.index.neighbours import cofiring, nearest
 from itda_core.index.schema import CONTEXT_RADIUS, HISTOGRAM_BINS, UNKNOWN_SOURCE, declared
 
 EXAMPLES = 20
 """Number of top examples stored with their context, which the search over contexts covers."""
 _ADD_MEMORY, _WRITE_MEMORY = "256MB", "1GB"  # one build has a writer open for each site, and writes one at a time
-_THREADS = 4  # they share that memory
 _TOKENS_AT_ONCE = 1 << 17
 _CODES_AT_ONCE = 1 << 21
 _SUMS_AT_ONCE = 64  # batches whose sums are in memory
@@ -372,8 +371,7 @@ def _put(part: Path, path: Path) -> None:
 
 
 def _connect(path: Path) -> duckdb.DuckDBPyConnection:
-    threads = min(_THREADS, os.cpu_count() or 1)
-    settings = {"memory_limit": _ADD_MEMORY, "threads": threads, "temp_directory": str(_scratch(path))}
+    settings = {"memory_limit": _ADD_MEMORY, "threads": THREADS, "temp_directory": str(_scratch(path))}
     return duckdb.connect(str(path), config=settings)
 
 

@@ -26,6 +26,7 @@ RESULTS = REPOSITORY / "data" / "results"
         ("layers", LayersReport, layers_page, 4, "similarity"),
         ("recipes", RecipesReport, recipes_page, 2, "recipes"),
         ("recipes-smollm2", RecipesReport, recipes_page, 2, "recipes"),
+        ("recipes-smollm2-layers", RecipesReport, recipes_page, 3, "recipes"),
         ("sae", SaeReport, sae_page, 2, "sae"),
     ],
 )

@@ -199,7 +199,7 @@ def test_what_is_no_staged_index_is_refused(tmp_path: Path, content: bytes | str
 def test_what_does_not_fit_into_memory_is_sorted_on_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """1.6 M codes, 19 MB without the keys they are sorted by, twice over and with the passages, in 30 MB."""
     monkeypatch.setattr(index, "_WRITE_MEMORY", "30MB")
-    monkeypatch.setattr(index, "_THREADS", 1)
+    monkeypatch.setattr(index, "THREADS", 1)
     n_batches, length = 40, 125
     n = n_batches * TOKENS
     spans = [(5 * at, 5 * at + 4) for at in range(length)]
