@@ -54,12 +54,16 @@ class NormSummary:
         if not self.massive or not self.median:
             return None
         tokens = "1 token has an activation" if self.massive == 1 else f"{self.massive:,} tokens have activations"
-        atoms = {0: "no atom is from them", 1: "1 atom is from them"}.get(len(self.atoms))
-        return (
+        parts = [
             f"{tokens} more than {MASSIVE:g} times as long as the median one (the longest "
-            f"{self.largest / self.median:,.0f} times), as attention sinks have; "
-            f"{atoms or f'{len(self.atoms):,} atoms are from them'}"
-        )
+            f"{self.largest / self.median:,.0f} times), as attention sinks have"
+        ]
+        if self.left_out:
+            parts.append("they are left out" if self.left_out >= self.massive else f"{self.left_out:,} are left out")
+        if self.left_out < self.massive:
+            n = len(self.atoms)
+            parts.append({0: "no atom is from them", 1: "1 atom is from them"}.get(n, f"{n:,} atoms are from them"))
+        return "; ".join(parts)
 
 
 def median_norm(norms: np.ndarray) -> float:

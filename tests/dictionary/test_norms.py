@@ -1,5 +1,7 @@
 """Massive activations: counted, marked, and left out where the settings say so."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -33,6 +35,9 @@ def test_the_summary_by_hand() -> None:
         "1 token has an activation more than 5 times as long as the median one (the longest 17 times), as attention "
         "sinks have; 1 atom is from them"
     )
+    assert str(replace(found, left_out=1).note()).endswith("as attention sinks have; they are left out")
+    several = str(NormSummary(1, 90, 5, (1, 2), 2).note())
+    assert several.endswith("as attention sinks have; 2 are left out; 2 atoms are from them")
     assert NormSummary.of(np.array([1.0, 4.9]), np.array([1.0])).note() is None
 
 
