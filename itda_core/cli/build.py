@@ -1,10 +1,8 @@
 """The `itda build` and `itda demo` commands."""
 
 import argparse
-from collections.abc import Callable
 from dataclasses import asdict
 from itertools import product
-from typing import Any
 
 from itda_core.cli.library import print_dictionaries
 from itda_core.cli.options import command_job, quiet
@@ -14,7 +12,7 @@ from itda_core.common.settings import BuildSettings, CorpusSettings, DictionaryS
 from itda_core.library.library import Library
 from itda_core.models.smollm2 import INSTALL_SMOLLM2
 
-_LISTS: dict[str, type] = {"threshold": float, "atoms": int}
+_LISTS: tuple[str, ...] = ("threshold", "atoms")
 """Options that may have several values, which give a dictionary each."""
 
 
@@ -25,23 +23,8 @@ def build_options(parser: argparse.ArgumentParser) -> None:
     captured = parser.add_argument_group("what is captured")
     add_options(captured, BuildSettings)
     add_options(captured, WindowSettings)
-    dictionary = parser.add_argument_group("the dictionary")
-    add_options(dictionary, DictionarySettings)
-    for action in dictionary._group_actions:
-        if action.dest in _LISTS:
-            action.type = _list_of(_LISTS[action.dest])
-            action.help = f"{action.help} Several, separated by commas, give a dictionary each, from one reading."
-
-
-def _list_of(kind: type) -> Callable[[str], Any]:
-    """Return a parser of a value of a kind, or of several, separated by commas, as a tuple."""
-
-    def parse(text: str) -> Any:
-        values = tuple(kind(each) for each in text.split(","))
-        return values[0] if len(values) == 1 else values
-
-    parse.__name__ = kind.__name__  # which argparse names in its error
-    return parse
+    several = dict.fromkeys(_LISTS, "Several, separated by commas, give a dictionary each, from one reading.")
+    add_options(parser.add_argument_group("the dictionary"), DictionarySettings, several=several)
 
 
 def _dictionaries(args: argparse.Namespace) -> list[DictionarySettings]:

@@ -82,7 +82,12 @@ def options_of(settings: type) -> tuple[Option, ...]:
 
 
 def add_options(
-    parser: Any, settings: type, names: Sequence[str] = (), are_optional: bool = False, **changed: Any
+    parser: Any,
+    settings: type,
+    names: Sequence[str] = (),
+    are_optional: bool = False,
+    several: Mapping[str, str] | None = None,
+    **changed: Any,
 ) -> None:
     """Add the options of settings to a parser, or to a group of one.
 
@@ -91,6 +96,7 @@ def add_options(
         settings: the settings.
         names: options to add; all if empty.
         are_optional: whether options that are not used are None, rather than at their defaults.
+        several: options that take several values too, separated by commas, as a tuple; with what they then mean.
         changed: defaults that differ from those of the settings, by the option's name.
     """
     for each in options_of(settings):
@@ -103,15 +109,29 @@ def add_options(
             continue
         if default not in (None, MISSING):
             text += f" (default: {default if each.parse is None else ','.join(map(str, default))})"
+        parse: Callable[[str], Any] = each.parse or each.kind
+        if several and each.name in several:
+            parse, text = _one_or_several(parse), f"{text} {several[each.name]}"
         parser.add_argument(
             each.flag,
-            type=each.parse or each.kind,
+            type=parse,
             default=None if default is MISSING or are_optional else default,
             required=default is MISSING,
             choices=each.choices or None,
             metavar=None if each.choices else each.name.rpartition("_")[2].upper(),
             help=text,
         )
+
+
+def _one_or_several(parse: Callable[[str], Any]) -> Callable[[str], Any]:
+    """Return a parser of one value, or of several, separated by commas, as a tuple."""
+
+    def parsed(text: str) -> Any:
+        values = tuple(map(parse, text.split(",")))
+        return values[0] if len(values) == 1 else values
+
+    parsed.__name__ = parse.__name__  # which argparse names in its error
+    return parsed
 
 
 def settings_from(settings: type[_Settings], values: Mapping[str, Any] | argparse.Namespace) -> _Settings:

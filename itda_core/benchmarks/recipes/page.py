@@ -1,6 +1,7 @@
 """Tables of `itda bench recipes` as they stand in `data/results/recipes.md`."""
 
 from itda_core.benchmarks.recipes.results import SAE, RecipeRow, RecipesReport
+from itda_core.benchmarks.sae.page import ratio
 from itda_core.common.columns import columns
 
 _SHOWN = ("published", "random", "pruned", "published, centred", "pruned, centred", "pruned, centred, refitted")
@@ -55,8 +56,8 @@ def _saes(report: RecipesReport, names: list[str]) -> list[str]:
         for name in names:
             own, reach = row.recipes[name], row.reached[name]
             time = f"{reach.seconds:,.0f} s, {reach.tokens:,.0f} tokens" if reach.reached else "never"
-            ratio = ("" if reach.reached else "under ") + f"{100 * reach.time_ratio:.1f} %"
+            share = ratio(reach.time_ratio, reach.bound)
             recipe = f"`{name}`", f"{own.unexplained[0]:.3f}", f"{row.ce_added(name):.3f}", f"{own.seconds:,.1f} s"
-            rows.append((f"`{row.model}`, {row.layer}", f"{row.atoms:,}", str(row.l0), *recipe, *sae, time, ratio))
+            rows.append((f"`{row.model}`, {row.layer}", f"{row.atoms:,}", str(row.l0), *recipe, *sae, time, share))
     heads = ("model, layer", "atoms", "L0", "recipe", "unexplained", "CE loss added", "build", "TopK SAE: unexplained")
     return columns([(*heads, "CE loss added", "trained", "tokens", "comes to the recipe's", "build over it"), *rows])

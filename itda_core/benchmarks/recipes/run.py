@@ -190,15 +190,16 @@ def _measure(
     found = {name: [next(points) for _ in own] for name, own in coders.items()}
     (published,) = found[PUBLISHED]
     x = torch.cat([each.activations for each in site.held_out])
-    recipes = {}
-    for name, own in found.items():
-        recipes[name] = RecipeResult(
+    recipes = {
+        name: RecipeResult(
             _mean([_left(point.measured["variance_explained"]) for point in own]),
             _mean([point.measured["ce_loss_score"] for point in own]),
             _mean([_ahead(point, published, measurement) for point in own]),
             *costs[name],
             timed(lambda coder=coders[name][0].coder: coder.encode(x), 3, time.process_time)[0],
         )
+        for name, own in found.items()
+    }
     atoms = len(built[PUBLISHED].draws[0])
     ce = measurement.ce_original, measurement.ce_zero
     row = RecipeRow(model, layer, atoms, l0, *ce, site.mean_energy, recipes)

@@ -2,10 +2,9 @@
 
 import math
 
-from itda_core.benchmarks.sae.results import PAPER, Contestant, Reach, SaeReport, SiteContest
+from itda_core.benchmarks.sae.results import NAMES, PAPER, Contestant, Reach, SaeReport, SiteContest
 from itda_core.common.columns import columns
 
-_NAMES = {"itda": "ITDA", "topk": "TopK SAE", "standard": "ReLU SAE"}
 _PAPER_MODELS = {"pythia-70m": "Pythia-70m", "pythia-160m": "Pythia-160m", "gemma-2-2b": "Gemma-2 2B"}
 _L0 = 40
 _HEADS = ("model, latents", "who", "reaches the score of", "score", "tokens", "time", "ITDA's time", "ITDA's tokens")
@@ -32,17 +31,17 @@ def _row(who: Contestant, other: Contestant, reach: Reach) -> tuple[str, ...]:
     never = "" if reach.reached else "not in "
     end = "" if reach.reached else f" (ends at {who.curve[-1].ce_loss_score:.3f})"
     return (
-        _NAMES[who.name],
-        _NAMES[other.name],
+        NAMES[who.name],
+        NAMES[other.name],
         f"{other.curve[-1].ce_loss_score:.3f}",
         f"{never}{reach.tokens:,.0f}{end}",
         f"{never}{reach.seconds:.1f} s",
-        _ratio(reach.time_ratio, reach.bound),
-        _ratio(reach.token_ratio, reach.bound),
+        ratio(reach.time_ratio, reach.bound),
+        ratio(reach.token_ratio, reach.bound),
     )
 
 
-def _ratio(value: float, bound: str | None) -> str:
+def ratio(value: float, bound: str | None) -> str:
     """Format a ratio in percent; a bound is rounded to where it still holds."""
     if bound is None:
         return f"{100 * value:.1f} %"

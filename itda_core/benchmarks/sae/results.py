@@ -74,6 +74,10 @@ FULL_SAE = SaeBench(
 the better of two learning rates. About 50 minutes."""
 
 
+NAMES = {"itda": "ITDA", "topk": "TopK SAE", "standard": "ReLU SAE"}
+"""Methods as tables name them."""
+
+
 @dataclass(frozen=True)
 class CurvePoint:
     """Evaluation of a method during its run."""

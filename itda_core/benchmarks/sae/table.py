@@ -1,9 +1,7 @@
 """Terminal tables of `itda bench sae`."""
 
-from itda_core.benchmarks.sae.results import Contestant, Reach, SaeReport, SiteContest, Versus
+from itda_core.benchmarks.sae.results import NAMES, Contestant, Reach, SaeReport, SiteContest, Versus
 from itda_core.common.columns import columns
-
-_NAMES = {"itda": "ITDA", "topk": "TopK SAE", "standard": "ReLU SAE"}
 
 
 def sae_table(report: SaeReport) -> str:
@@ -34,7 +32,7 @@ def _contest(report: SaeReport, contest: SiteContest) -> list[str]:
         "CE loss score, relative error and L0 against tokens and time:",
         *columns([_CURVE_HEADS, *(row for each in contest.contestants for row in _curve(each))]),
         *(
-            f"{_NAMES[each.name]}: learning rate {each.lr:g}, of those tried (score): "
+            f"{NAMES[each.name]}: learning rate {each.lr:g}, of those tried (score): "
             + ", ".join(f"{lr} ({score:.4f})" for lr, score in each.tried.items())
             for each in contest.contestants
             if each.tried
@@ -49,7 +47,7 @@ _CURVE_HEADS = ("", "tokens", "time", "latents", "score", "error", "L0")
 
 def _rows(versus: Versus, contest: SiteContest) -> list[tuple[str, ...]]:
     ends = {each.name: each.curve[-1].ce_loss_score for each in contest.contestants}
-    sae = _NAMES[versus.sae]
+    sae = NAMES[versus.sae]
     return [
         (sae, "ITDA's", f"{ends['itda']:.4f}", *_reach(versus.at_itda)),
         ("ITDA", f"{sae}'s", f"{ends[versus.sae]:.4f}", *_reach(versus.at_sae)),
@@ -70,7 +68,7 @@ def _reach(reach: Reach) -> tuple[str, ...]:
 def _curve(contestant: Contestant) -> list[tuple[str, ...]]:
     return [
         (
-            _NAMES[contestant.name],
+            NAMES[contestant.name],
             f"{point.tokens:,}",
             f"{point.seconds:.1f} s",
             f"{point.latents:,}",
