@@ -24,6 +24,13 @@ def bench_options(name: str, parser: argparse.ArgumentParser) -> None:
         )
     if name in _FULL:
         parser.add_argument("--full", action="store_true", help=_FULL[name])
+    if name == "recipes":
+        parser.add_argument(
+            "--keep",
+            type=Path,
+            metavar="FILE",
+            help="JSON file that gets the report after each row; rows that it has already are not measured again",
+        )
     shape = parser.add_mutually_exclusive_group()
     json_option(shape)
     shape.add_argument("--markdown", action="store_true", help="print the tables in Markdown, as in data/results/")
@@ -124,7 +131,7 @@ def _recipes(args: argparse.Namespace) -> int:
 
     _say("reading the installed documentation")
     with documentation() as corpus:
-        report = bench_recipes(corpus, FULL_RECIPES if args.full else RecipesBench(), _say)
+        report = bench_recipes(corpus, FULL_RECIPES if args.full else RecipesBench(), _say, args.keep)
     return _print(args, report.as_json(), lambda: recipes_table(report), lambda: recipes_page(report))
 
 

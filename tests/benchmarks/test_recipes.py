@@ -1,14 +1,20 @@
 """`itda bench recipes`, small: a real run on a demo model, and what its table says."""
 
+from dataclasses import replace
+from pathlib import Path
+
 import pytest
 
 from itda_core import UserError
 from itda_core.benchmarks.recipes.page import recipes_page
-from itda_core.benchmarks.recipes.results import CENTRED, NAMES, REFITTED, SAE, RecipesBench
+from itda_core.benchmarks.recipes.results import CENTRED, NAMES, REFITTED, SAE, RecipesBench, RecipesReport
 from itda_core.benchmarks.recipes.run import bench_recipes
 from itda_core.benchmarks.recipes.table import recipes_table
+from itda_core.common.errors import DamagedError
+from itda_core.common.files import read_json
 from itda_core.common.settings import CorpusSettings, WindowSettings
 from itda_core.common.types import Document
+from itda_core.common.validate import parse
 from itda_core.corpus.store import Corpus, ingest
 
 
@@ -86,6 +92,36 @@ def test_an_sae_beside_the_recipes(corpus: Corpus) -> None:
     lines = [line for line in recipes_page(report).splitlines() if "published" in line]
     assert any(f"{row.sae.curve[-1].tokens:,}" in line for line in lines)
     assert SAE in recipes_table(report)
+
+
+@pytest.mark.slow
+def test_a_stopped_run_goes_on(corpus: Corpus, tmp_path: Path) -> None:
+    """A run that stops in its second row keeps the first as it was, and ends with the rows of an unstopped run."""
+    settings = RecipesBench(
+        tokens=4_000, sites=(("docs-c", 2),), sizes=((120, 10), (200, 10)), names=("published", "published" + CENTRED)
+    )
+    kept = tmp_path / "report.json"
+
+    def stop(line: str) -> None:
+        if "200 atoms" in line:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        bench_recipes(corpus, settings, stop, kept)
+    (before,) = parse(RecipesReport, read_json(kept), "report", "").rows
+    lines: list[str] = []
+    report = bench_recipes(corpus, settings, lines.append, kept)
+    assert report.rows[0] == before and not any("120 atoms" in line for line in lines)
+    assert [row.atoms for row in report.rows] == [120, 200]
+    assert parse(RecipesReport, read_json(kept), "report", "").rows == report.rows
+    lines.clear()
+    again = bench_recipes(corpus, settings, lines.append, kept)
+    assert (again.rows, again.leads, again.held_out) == (report.rows, report.leads, report.held_out) and not lines
+    with pytest.raises(UserError, match="other settings"):
+        bench_recipes(corpus, replace(settings, measured=500), lines.append, kept)
+    kept.write_text("{}")
+    with pytest.raises(DamagedError, match="another file"):
+        bench_recipes(corpus, settings, lines.append, kept)
 
 
 def test_what_cannot_be_is_refused() -> None:

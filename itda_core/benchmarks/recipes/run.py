@@ -9,6 +9,7 @@ import warnings
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from itertools import groupby
+from pathlib import Path
 from statistics import mean
 from typing import Any, NamedTuple, cast
 
@@ -21,12 +22,12 @@ from itda_core.benchmarks.recipes.results import (
     PUBLISHED,
     REFITTED,
     SAE,
-    Lead,
     RecipeResult,
     RecipeRow,
     RecipesBench,
     RecipesReport,
 )
+from itda_core.benchmarks.recipes.rows import RecipesRun
 from itda_core.benchmarks.sae.contestant import Judge, first_reach, train_contestant
 from itda_core.benchmarks.sae.results import Contestant, Reach
 from itda_core.capture.local import Capture
@@ -71,32 +72,35 @@ class _Built(NamedTuple):
     """Seconds of the first build."""
 
 
-def bench_recipes(corpus: Corpus, settings: RecipesBench, say: Callable[[str], None]) -> RecipesReport:
+def bench_recipes(
+    corpus: Corpus, settings: RecipesBench, say: Callable[[str], None], kept: Path | None = None
+) -> RecipesReport:
     """Build by every recipe at equal numbers of atoms and L0, and evaluate on held-out tokens.
 
     Args:
         corpus: the corpus that the models read.
         settings: models, sizes and L0.
         say: called with a progress message.
+        kept: JSON file that gets the report after each row; rows that it has already are not measured again.
 
     Raises:
-        UserError: a model or SAELens is not available, or a model has too few distinct activations for so many atoms.
+        UserError: a model or SAELens is not available, a model has too few distinct activations for so many atoms, or
+            `kept` is of another corpus or other settings.
+        DamagedError: `kept` is not a report.
     """
     if settings.saes:
         require_saelens()
-    began = time.perf_counter()
-    rows: list[RecipeRow] = []
-    held_out: dict[str, int] = {}
+    run = RecipesRun(corpus.id, settings, kept)
     for name, sites in groupby(settings.sites, lambda site: site[0]):
-        for layer, site in _read(corpus, name, [layer for _, layer in sites], settings, say):
-            held_out[name] = sum(len(each.activations) for each in site.held_out)
-            for atoms, l0 in settings.sizes:
-                say(f"{name}, layer {layer}: {atoms:,} atoms, L0 {l0} ({time.perf_counter() - began:.0f} s)")
+        layers = [layer for _, layer in sites if run.missing(name, layer)]
+        for layer, site in _read(corpus, name, layers, settings, say) if layers else ():
+            run.held_out[name] = sum(len(each.activations) for each in site.held_out)
+            for atoms, l0 in run.missing(name, layer):
+                say(f"{name}, layer {layer}: {atoms:,} atoms, L0 {l0} ({run.seconds():.0f} s)")
                 built = _build(site, atoms, l0, settings)
                 trained = _train(site, atoms, l0, settings, say) if (atoms, l0) in settings.saes else None
-                rows.append(_measure(name, layer, site, built, l0, settings.names, trained))
-    leads = {name: _lead(rows, name) for name in settings.names if name != PUBLISHED}
-    return RecipesReport(corpus.id, settings, held_out, rows, leads, time.perf_counter() - began)
+                run.add(_measure(name, layer, site, built, l0, settings.names, trained))
+    return run.report()
 
 
 def _read(
@@ -228,22 +232,3 @@ def _left(explained: Measured) -> Measured:
 def _mean(measured: list[Measured]) -> tuple[float, float, float]:
     value, low, high = map(mean, zip(*measured, strict=True))
     return value, low, high
-
-
-def _lead(rows: list[RecipeRow], name: str) -> Lead:
-    pairs = [(row.recipes[name], row.recipes[PUBLISHED]) for row in rows]
-    off = [1 - ours.unexplained[0] / theirs.unexplained[0] for ours, theirs in pairs]
-    more = [ours.ce_loss_score[0] - theirs.ce_loss_score[0] for ours, theirs in pairs]
-    added = [row.ce_added(name) / row.ce_added(PUBLISHED) for row in rows]
-    leads = [ours.ce_lead for ours, _ in pairs]
-    return Lead(
-        mean(off),
-        sum(each > 0 for each in off),
-        mean(more),
-        sum(each > 0 for each in more),
-        mean(added),
-        sum(low > 0 for _, low, _ in leads),
-        sum(high < 0 for *_, high in leads),
-        sum(ours.seconds for ours, _ in pairs) / sum(theirs.seconds for _, theirs in pairs),
-        sum(ours.encode_seconds for ours, _ in pairs) / sum(theirs.encode_seconds for _, theirs in pairs),
-    )
