@@ -130,59 +130,66 @@ class ActivationQueries(SingleIndex):
         )
 
     def label_prediction(self, atom: int) -> pd.DataFrame:
-        """Return the accuracy with which the source's tokens predict that the atom fires.
+        """Return recall and precision of the source's tokens as predictions of where the atom fires.
 
         One row for each rule: `token` (a token equals the source token), `previous` (the token before it equals the one
-        before the source), `both`. The source itself is left out. Columns: rule, tokens (captured tokens that match),
-        fires (matching tokens on which the atom fires), all_fires (all tokens on which it fires), probability (share of
-        the matching tokens on which it fires), chance (share of all tokens on which it fires), covered (share of
-        its firing tokens that match), and for firing with at least half of its largest absolute coefficient: all_strong
-        (number), strong, strong_chance, strong_covered (shares). A share of zero tokens is missing.
+        before the source), `both`. The source itself is left out. Columns:
+
+        - rule; tokens (captured tokens that match); fires (matching tokens on which the atom fires); all_fires (all
+          tokens on which it fires); all_strong (those on which it has half of its largest absolute coefficient or
+          more); strong (matching tokens among these);
+        - recall (share of the matching tokens on which it fires); chance (share of all tokens on which it fires);
+        - precision (share of its firing tokens that match); weight_precision (the same with each token weighted by its
+          absolute coefficient); strong_precision (the same for strong firing).
+
+        A share of nothing is missing.
         """
         return self._frame(
             """
             WITH
-                seen AS (
-                    SELECT token, token_id, error,
-                        lag(token_id) OVER (PARTITION BY document ORDER BY token) AS previous_id
-                    FROM tokens
-                ),
                 source AS (
-                    SELECT token, token_id, previous_id, strongest
-                    FROM (SELECT token, strongest FROM atoms WHERE atom = $1) JOIN seen USING (token)
+                    SELECT s.token, s.document, s.token_id, p.token_id AS previous_id, strongest,
+                        (s.error IS NOT NULL)::INTEGER AS counted
+                    FROM (SELECT token, strongest FROM atoms WHERE atom = $1) JOIN tokens s USING (token)
+                        LEFT JOIN tokens p ON p.token = s.token - 1 AND p.document = s.document
                 ),
-                fired AS (SELECT token, coefficient FROM activations WHERE atom = $1),
-                judged AS (
-                    SELECT t.token_id = s.token_id AS same,
-                        coalesce(t.previous_id = s.previous_id, false) AS after_same,
-                        f.coefficient IS NOT NULL AS fires,
-                        coalesce(abs(f.coefficient) >= s.strongest / 2, false) AS strong
-                    FROM seen t CROSS JOIN source s LEFT JOIN fired f ON f.token = t.token
+                -- tokens of a kind, and those after a kind, rather than a window over all tokens
+                matches AS (
+                    SELECT 0 AS place, t.token FROM tokens t JOIN source s ON t.token_id = s.token_id
+                    WHERE t.error IS NOT NULL AND t.token <> s.token
+                    UNION ALL
+                    SELECT 1, t.token FROM tokens p JOIN source s ON p.token_id = s.previous_id
+                        JOIN tokens t ON t.token = p.token + 1 AND t.document = p.document
                     WHERE t.error IS NOT NULL AND t.token <> s.token
                 ),
                 ruled AS (
-                    SELECT 0 AS place, same AS matches, fires, strong FROM judged
-                    UNION ALL SELECT 1, after_same, fires, strong FROM judged
-                    UNION ALL SELECT 2, same AND after_same, fires, strong FROM judged
+                    FROM matches UNION ALL SELECT 2, token FROM matches GROUP BY token HAVING count(*) = 2
+                ),
+                fired AS (
+                    SELECT f.token, abs(f.coefficient)::DOUBLE AS weight, weight >= strongest / 2 AS strong
+                    FROM activations f CROSS JOIN source s WHERE atom = $1 AND f.token <> s.token
+                ),
+                everywhere AS (
+                    SELECT count(*) AS fires, count(*) FILTER (strong) AS strong, sum(weight) AS weight,
+                        (SELECT count(*) FROM tokens WHERE error IS NOT NULL) - (SELECT counted FROM source) AS tokens
+                    FROM fired
                 ),
                 counted AS (
-                    -- each rule has its row, even where no token is judged
-                    SELECT place, rule, count(fires) AS total, count(*) FILTER (matches) AS tokens,
-                        count(*) FILTER (fires) AS all_fires, count(*) FILTER (matches AND fires) AS fires,
-                        count(*) FILTER (strong) AS all_strong, count(*) FILTER (matches AND strong) AS both_strong
+                    -- each rule has its row, even where no token matches
+                    SELECT place, rule, count(r.token) AS tokens, count(f.token) AS fires,
+                        count(*) FILTER (strong) AS strong, coalesce(sum(weight), 0) AS weight
                     FROM (VALUES (0, 'token'), (1, 'previous'), (2, 'both')) AS rules(place, rule)
-                        LEFT JOIN ruled USING (place)
+                        LEFT JOIN ruled r USING (place) LEFT JOIN fired f ON f.token = r.token
                     GROUP BY place, rule
                 )
-            SELECT rule, tokens, fires, all_fires, all_strong,
-                fires / nullif(tokens, 0) AS probability, all_fires / nullif(total, 0) AS chance,
-                fires / nullif(all_fires, 0) AS covered,
-                both_strong / nullif(tokens, 0) AS strong, all_strong / nullif(total, 0) AS strong_chance,
-                both_strong / nullif(all_strong, 0) AS strong_covered
-            FROM counted ORDER BY place
+            SELECT rule, c.tokens, c.fires, e.fires AS all_fires, e.strong AS all_strong, c.strong,
+                c.fires / nullif(c.tokens, 0) AS recall, e.fires / nullif(e.tokens, 0) AS chance,
+                c.fires / nullif(e.fires, 0) AS precision, c.weight / nullif(e.weight, 0) AS weight_precision,
+                c.strong / nullif(e.strong, 0) AS strong_precision
+            FROM counted c CROSS JOIN everywhere e ORDER BY place
             """,
             [atom],
-            ("probability", "chance", "covered", "strong", "strong_chance", "strong_covered"),
+            ("recall", "chance", "precision", "weight_precision", "strong_precision"),
         )
 
     def _examples(self, atom: int, order: str, limit: int, without: int | None = None) -> pd.DataFrame:

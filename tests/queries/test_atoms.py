@@ -221,22 +221,32 @@ def test_how_well_the_label_predicts(truth: Truth, atom: int) -> None:
     source = truth.index.atom(atom).token
     token_id, document = truth.table.token_id, truth.table.document
     previous = np.where(np.diff(document, prepend=-1) == 0, np.roll(token_id, 1), -1)
-    firing = set(fires(truth, atom)[0].tolist())
-    rows = {"token": [0, 0], "previous": [0, 0], "both": [0, 0]}
+    tokens, coefficients = fires(truth, atom)
+    weights = dict(zip(tokens.tolist(), np.abs(coefficients).tolist(), strict=True))
+    half = max(weights.values()) / 2
+    weights.pop(source, None)
+    rows = {"token": [0, 0, 0, 0.0], "previous": [0, 0, 0, 0.0], "both": [0, 0, 0, 0.0]}
     for token in truth.tokens.tolist():
         if token == source:
             continue
         same, after_same = token_id[token] == token_id[source], previous[token] == previous[source]
         for rule, holds in (("token", same), ("previous", after_same), ("both", same and after_same)):
             rows[rule][0] += bool(holds)
-            rows[rule][1] += bool(holds and token in firing)
+            rows[rule][1] += bool(holds and token in weights)
+            rows[rule][2] += bool(holds and weights.get(token, 0) >= half)
+            rows[rule][3] += weights.get(token, 0) if holds else 0
     frame = truth.index.label_prediction(atom).set_index("rule")
-    for rule, (n, fired) in rows.items():
-        assert (frame.loc[rule, "tokens"], frame.loc[rule, "fires"]) == (n, fired)
+    strong = sum(weight >= half for weight in weights.values())
+    for rule, (n, fired, fired_strongly, weight) in rows.items():
+        assert tuple(frame.loc[rule, ["tokens", "fires", "strong"]]) == (n, fired, fired_strongly)
+        assert tuple(frame.loc[rule, ["all_fires", "all_strong"]]) == (len(weights), strong)
         if n:
-            assert frame.loc[rule, "probability"] == pytest.approx(fired / n)
-    chance = len(firing - {source}) / (len(truth.x) - 1)
-    assert frame["chance"].to_numpy() == pytest.approx(np.full(3, chance))
+            assert frame.loc[rule, "recall"] == pytest.approx(fired / n)
+        assert frame.loc[rule, "precision"] == pytest.approx(fired / len(weights))
+        assert frame.loc[rule, "weight_precision"] == pytest.approx(weight / sum(weights.values()), rel=1e-4)
+        if strong:
+            assert frame.loc[rule, "strong_precision"] == pytest.approx(fired_strongly / strong)
+    assert frame["chance"].to_numpy() == pytest.approx(np.full(3, len(weights) / (len(truth.x) - 1)))
 
 
 def test_contexts_stay_in_their_document(truth: Truth, atom: int) -> None:

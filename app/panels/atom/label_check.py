@@ -1,116 +1,74 @@
-"""Check of an atom's label: whether firing follows the token of its source."""
+"""Check of an atom's label: whether the token of its source and firing go together.
+
+The label is taken as a prediction of where the atom fires, with a recall and a precision.
+"""
 
 from typing import NamedTuple
 
 import pandas as pd
 
 from app.format.tables import each
-from app.format.text import count, quoted, share
+from app.format.text import quoted, share
 
-_LIKELY = 0.5
-_OFTEN = 2.0
+_MOST = 0.5
+_ABOVE_CHANCE = 2.0
 _FEW = 5
-_NOTABLE = 0.1
-_NAMED = 4
 
 
 class Verdict(NamedTuple):
-    """Outcome of the check, with its reasons."""
+    """Outcome of the check."""
 
     word: str
-    """`holds`, `in part`, `token before`, `misleads` or `untested`."""
+    """`holds`, `strong`, `in part`, `one case`, `token before`, `misleads` or `untested`."""
     line: str
-    """The outcome, as a sentence for the user."""
-    reasons: tuple[str, ...]
-    """Sentences with the numbers behind it."""
+    """The outcome with its figures, as a sentence for the user."""
 
 
-def verdict(prediction: pd.DataFrame, shares: pd.DataFrame, label: str, previous: str | None) -> Verdict:
-    """Judge a label.
+def verdict(prediction: pd.DataFrame, label: str, previous: str | None) -> Verdict:
+    """Judge a label: it holds where recall and precision, by weight, are a half or more.
 
     Args:
         prediction: `Index.label_prediction` of the atom.
-        shares: `Index.token_shares` of the atom.
         label: the source's own token.
         previous: the token before it; None where the source begins its document.
     """
-    rules = {row.rule: row for row in each(prediction)}
-    own, before, both = rules["token"], rules["previous"], rules["both"]
-    reasons = [_sentence(own, f"the token {quoted(label)}")]
-    if previous is None:
-        reasons.append("The source begins its document.")
-    else:
-        reasons.append(_sentence(before, f"a token after {quoted(previous)}"))
-        reasons.append(_sentence(both, f"{quoted(label)} after {quoted(previous)}"))
-    reasons += [_strong(own, label), _weight(shares)]
-    word, line = _judge(own, before, both, label, previous)
-    return Verdict(word, line, tuple(reason for reason in reasons if reason))
-
-
-def _judge(own, before, both, label: str, previous: str | None) -> tuple[str, str]:
+    own, before, both = each(prediction)
+    name = quoted(label)
     if not own.all_fires:
-        return "untested", "Away from its source it never fires in the captured text, so the label cannot be checked."
-    if not own.tokens:
-        return "untested", f"{quoted(label)} occurs nowhere else in the captured text, so the label cannot be checked."
+        return Verdict("untested", "It fires on no other token of the captured text, so the label cannot be checked.")
     if own.tokens < _FEW:
-        times = "once" if own.tokens == 1 else f"{own.tokens} times"
-        return "untested", f"{quoted(label)} occurs only {times} more, too seldom to check the label."
-    # If few firings are strong, their positions are no evidence.
-    strong_here = own.strong_covered >= _LIKELY if own.all_strong >= _FEW else None
-    if _predicts(own):
-        on_label = f"It fires on {quoted(label)} most of the time"
-        if strong_here is None:
-            return "holds", f"{on_label}; elsewhere too few of its firings are strong to say more."
-        if strong_here:
-            return "holds", f"{on_label}, and most of its strong firing is there."
-        return "in part", f"{on_label}, but most of its strong firing is elsewhere."
-    if previous is not None and _predicts(before):
-        return "token before", f"It follows the token before, {quoted(previous)}, more than the token it came from."
-    if previous is not None and _predicts(both):
-        return "in part", f"It fires on {quoted(label)} after {quoted(previous)}, seldom on {quoted(label)} alone."
-    if strong_here:
-        line = f"Its strong firing is mostly on {quoted(label)}, yet most occurrences of that token leave it silent."
-        return "in part", line
-    if own.probability >= _OFTEN * own.chance:
-        often = f"{own.probability / own.chance:.1f} times as often as by chance"
-        if own.covered >= _NOTABLE:
-            return "in part", f"It fires on {quoted(label)} {often}, but most of its firing is elsewhere."
-        return "misleads", f"It fires on {quoted(label)} {often}, but the label names one case of something wider."
-    return "misleads", f"It fires on {quoted(label)} hardly more often than on any other token: read the examples."
+        times = {0: "nowhere else", 1: "only once more"}.get(own.tokens, f"only {own.tokens} times more")
+        return Verdict("untested", f"{name} occurs {times} in the captured text, too seldom to check the label.")
+    is_strong = own.all_strong >= _FEW and own.strong_precision >= _MOST
+    recall, weight, strong = share(own.recall), share(own.weight_precision), share(own.strong_precision)
+    if _is_recalled(own):
+        fires = f"It fires on most occurrences of {name} ({recall})"
+        if own.weight_precision >= _MOST:
+            return Verdict("holds", f"{fires}, and most of its weight is there ({weight}).")
+        if is_strong:
+            return Verdict("strong", f"{fires} and fires strongly there ({strong}); weakly, it fires elsewhere too.")
+        return Verdict("one case", f"{fires}, but that is {weight} of its weight: {name} is one case among others.")
+    if previous is not None and _is_recalled(before):
+        line = (
+            f"It fires on most tokens after {quoted(previous)} ({share(before.recall)}), on {name} seldom ({recall})."
+        )
+        return Verdict("token before", line)
+    if previous is not None and _is_recalled(both):
+        pair = f"{name} after {quoted(previous)}"
+        line = f"It fires on most occurrences of {pair} ({share(both.recall)}), on {name} alone seldom ({recall})."
+        return Verdict("in part", line)
+    if own.weight_precision >= _MOST or is_strong:
+        where = f"Most of its weight is on {name} ({weight})"
+        if own.weight_precision < _MOST:
+            where = f"Where it fires strongly, the token is mostly {name} ({strong})"
+        return Verdict("in part", f"{where}, but it fires on few of its occurrences ({recall}): on some uses of it.")
+    line = f"It fires on {recall} of the occurrences of {name} and on {share(own.chance)} of all tokens"
+    return Verdict("misleads", f"{line}; {weight} of its weight is on {name}: read the examples.")
 
 
-def _predicts(rule) -> bool:
+def _is_recalled(rule) -> bool:
     """Return whether the atom fires on most of the tokens that a rule selects.
 
     It must also fire on them far more often than on tokens in general.
     """
-    return rule.tokens >= _FEW and rule.probability >= max(_LIKELY, _OFTEN * rule.chance)
-
-
-def _sentence(rule, what: str) -> str:
-    if not rule.tokens:
-        return f"No other occurrence of {what}."
-    said = (
-        f"Of {count(rule.tokens)} other {'occurrence' if rule.tokens == 1 else 'occurrences'} of {what} it fires on "
-        f"{count(rule.fires)}, {share(rule.probability)} where chance is {share(rule.chance)}"
-    )
-    return f"{said}; that is {share(rule.covered)} of its firing." if rule.all_fires else f"{said}."
-
-
-def _strong(own, label: str) -> str:
-    if not own.all_strong:
-        return "Away from its source it never reaches half of its strongest coefficient."
-    tokens = "token" if own.all_strong == 1 else "tokens"
-    said = f"Away from its source it reaches half of its strongest coefficient on {count(own.all_strong)} {tokens}"
-    here = round(own.strong_covered * own.all_strong)
-    return f"{said}, {count(here)} of them {quoted(label)}." if own.tokens else f"{said}."
-
-
-def _weight(shares: pd.DataFrame) -> str:
-    most = shares.head(_NAMED)
-    named = [f"{quoted(row.text)} {share(row.weight_share)}" for row in each(most)]
-    if not named:
-        return ""
-    return f"The largest parts of its weight (coefficients, signs aside) are {', '.join(named)}; together " + (
-        f"{share(sum(most['weight_share'].tolist()))}."
-    )
+    return rule.tokens >= _FEW and rule.recall >= max(_MOST, _ABOVE_CHANCE * rule.chance)

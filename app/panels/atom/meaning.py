@@ -2,22 +2,26 @@
 
 from functools import partial
 
+import pandas as pd
 import streamlit as st
 
 from app.components.token_strip import Row, Token, token_strip
 from app.format.tables import each
-from app.format.text import count, inert, share
+from app.format.text import count, share
 from app.panels.atom import label_check
 from app.shell import widgets
 from itda_core.queries.atoms import Atom, Index
 
 VERDICTS = {
     "holds": partial(st.badge, "The label holds", color="green"),
+    "strong": partial(st.badge, "The label holds where it fires strongly", color="blue"),
     "in part": partial(st.badge, "The label holds in part", color="orange"),
+    "one case": partial(st.badge, "The label is one case among others", color="orange"),
     "token before": partial(st.badge, "The token before explains it better", color="orange"),
     "misleads": partial(st.badge, "The label misleads", color="red"),
     "untested": partial(st.badge, "The label cannot be checked", color="gray"),
 }
+_COLUMNS = ("Token", "recall", "precision", "by weight", "strong")
 
 
 def show_meaning(atom: Atom, index: Index) -> None:
@@ -30,15 +34,19 @@ def show_meaning(atom: Atom, index: Index) -> None:
         st.text("It never fires on the captured tokens, so there is nothing to hold its label against.")
         return
     around = index.contexts([atom.token], atom.atom, radius=1)
-    before = [row.text for row in each(around) if row.token < atom.token]
-    shares = index.token_shares(atom.atom)
+    previous = next((row.text for row in each(around) if row.token < atom.token), None)
     prediction = index.label_prediction(atom.atom)
-    found = label_check.verdict(prediction, shares, atom.label, before[0] if before else None)
+    found = label_check.verdict(prediction, atom.label, previous)
     with st.container(border=True):
         VERDICTS[found.word]()
         st.text(found.line)
-        for reason in found.reasons:
-            st.caption(inert(reason))
+        token_strip(_rules(prediction, atom.label, previous), key="label", columns=_COLUMNS, style="list")
+        st.caption(
+            "Without the source itself. Recall: of these tokens, those that it fires on. Precision: of the tokens that "
+            "it fires on, these; by weight, each counts as much as its coefficient; strong, it has at least half of "
+            "the atom's largest."
+        )
+    shares = index.token_shares(atom.atom)
     rows = [
         Row(
             [Token(row.text or "∅")],
@@ -51,3 +59,25 @@ def show_meaning(atom: Atom, index: Index) -> None:
             rows, key="shares", columns=["Token", "share of its weight", "fires", "of its occurrences"], style="list"
         )
         widgets.download(shares, key="shares_csv", file=f"atom-{atom.atom}-tokens.csv")
+
+
+def _rules(prediction: pd.DataFrame, label: str, previous: str | None) -> list[Row]:
+    """Return the label's rules with their recall and precision, and all tokens for comparison."""
+    own, before, both = each(prediction)
+    rules = [(own, [Token(label or "∅", is_centre=True)])]
+    if previous is not None:
+        rules.append((before, [Token(previous or "∅"), Token("…", is_centre=True)]))
+        rules.append((both, [Token(previous or "∅"), Token(label or "∅", is_centre=True)]))
+    rows = [
+        Row(
+            tokens,
+            [
+                f"{share(rule.recall)} of {count(rule.tokens)}" if rule.tokens else "none",
+                share(rule.precision),
+                share(rule.weight_precision),
+                f"{count(rule.strong)} of {count(rule.all_strong)}",
+            ],
+        )
+        for rule, tokens in rules
+    ]
+    return [*rows, Row([Token("any token")], [share(own.chance), "", "", ""])]
