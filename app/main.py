@@ -25,8 +25,9 @@ if __name__ != "__main__":
     wait_passively()
     app = st.App(__file__, middleware=MIDDLEWARE, on_script_error=say)
 else:
-    from app.shell.chrome import errors_shown, sidebar  # late: the server need not load what reads indexes
+    from app.shell.chrome import errors_shown  # late: the server need not load what reads indexes
     from app.shell.collector import leave_modules_out
+    from app.shell.navigation import sidebar
 
     leave_modules_out()
 
@@ -35,7 +36,7 @@ else:
         page_title="ITDA Explorer",
         page_icon=str(Path(__file__).parent / "icon.svg"),
         layout="wide",
-        initial_sidebar_state=230,
+        initial_sidebar_state=260,
     )
 
     page = st.navigation(
@@ -48,9 +49,10 @@ else:
             st.Page("views/similarity.py", title="Similarity", url_path="similarity", visibility="hidden"),
             st.Page("views/quality.py", title="Quality", url_path="quality", visibility="hidden"),
             st.Page("views/build.py", title="Build", url_path="build", visibility="hidden"),
+            st.Page("views/jobs.py", title="Jobs", url_path="jobs", visibility="hidden"),
         ],
         position="hidden",
     )
     with errors_shown():
-        sidebar()
+        sidebar(page.url_path)
         page.run()

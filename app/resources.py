@@ -17,7 +17,7 @@ from itda_core.common.files import is_file, read_json, unreadable
 from itda_core.common.layout import ATOMS_FILE, INDEX_FILE, MANIFEST_FILE
 from itda_core.corpus.store import Corpus
 from itda_core.decompose.passages import Decomposition
-from itda_core.jobs.control import cancel, start_detached
+from itda_core.jobs.control import cancel, dismiss, start_detached
 from itda_core.jobs.state import JobState
 from itda_core.library.library import Library
 from itda_core.library.manifest import DictionaryManifest, InvalidDictionary
@@ -296,6 +296,14 @@ def cancel_job(job_id: str) -> JobState:
     Raises UserError where it cannot be ended.
     """
     return cancel(library().root, job_id)
+
+
+def dismiss_job(job_id: str) -> None:
+    """Show an ended job no longer.
+
+    Raises UserError where it runs, or its folder cannot be written.
+    """
+    dismiss(library().root, job_id)
 
 
 def start_demo_once() -> str:

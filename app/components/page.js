@@ -2,9 +2,35 @@
 
 // Goes to another page of the app as its own links do: one step of the browser's history, no page load. (Leaving it to
 // Python would write the new parameters under the old page first, and Back would stop there without its filters.)
+// The new page starts at its top; where the old one was scrolled to is kept for the way back.
 function follow(href) {
+  places().set(window.location.href, scroller()?.scrollTop ?? 0);
   window.history.pushState({}, "", href);
   window.dispatchEvent(new PopStateEvent("popstate"));
+  scroller()?.scrollTo(0, 0);
+}
+
+function scroller() {
+  return document.querySelector('[data-testid="stMain"]');
+}
+
+// Scroll positions of the pages left so far, by URL; all components share them.
+function places() {
+  if (!window._itdaPlaces) {
+    window._itdaPlaces = new Map();
+    window.addEventListener("popstate", (event) => event.isTrusted && scrollBack());
+  }
+  return window._itdaPlaces;
+}
+
+// Scrolls to where the page was left, as often as it takes to be drawn, unless the reader scrolls meanwhile.
+function scrollBack() {
+  const place = places().get(window.location.href);
+  if (!place) return;
+  const stop = () => clearInterval(timer);
+  const timer = setInterval(() => scroller()?.scrollTo(0, place), 100);
+  setTimeout(stop, 3000);
+  for (const kind of ["wheel", "touchstart", "keydown", "mousedown"]) window.addEventListener(kind, stop, { once: true });
 }
 
 // Whether a click asks for this page, rather than for another tab or window.

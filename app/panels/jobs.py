@@ -1,6 +1,6 @@
 """Panels of the library's jobs, and of the first start of an empty library.
 
-Running jobs are followed; failed ones are shown with their reason.
+Running jobs are followed; failed ones are shown with their reason until they are dismissed.
 """
 
 import pandas as pd
@@ -46,7 +46,7 @@ def show_start(jobs: list[JobState]) -> None:
             st.rerun()  # with something to read
         return
     if failed:
-        st.text("Building the demo did not succeed; the log below says why.")
+        st.text("Building the demo did not succeed; the page Jobs says why.")
     else:
         st.text("The demo builds dictionaries of small models that come with the project, and compares them.")
     if st.button("Try again" if failed else "Build the demo", type="primary", icon=":material/play_arrow:"):
@@ -86,19 +86,36 @@ def offer_work(words: str, button: str, icon: str, arguments: list[str], *, foll
 
 
 def show_jobs(jobs: list[JobState], brief: bool = False) -> None:
-    """Show jobs, the newest first.
-
-    Running jobs are followed; with `brief` set, nothing but their progress is shown.
-    """
-    if is_running(jobs):
-        every = _interval(jobs)
+    """Follow running jobs; with `brief` set, nothing but their progress is shown."""
+    running = [job for job in jobs if job.status == "running"]
+    if running:
+        every = _interval(running)
         st.fragment(_follow, run_every=every)(resources.contents(), brief, every)
-    elif jobs:
-        st.subheader("Jobs")
-        for job in jobs[:_LISTED]:
-            _show_ended(job)
-        if len(jobs) > _LISTED:
-            st.caption(f"{len(jobs) - _LISTED} older ones are in the library's folder jobs/.")
+
+
+def show_ended(jobs: list[JobState]) -> None:
+    """Show the jobs that ended and were not dismissed, the newest first."""
+    ended = [job for job in jobs if job.status != "running" and not job.is_dismissed]
+    if not ended:
+        return
+    with st.container(horizontal=True, horizontal_alignment="distribute", vertical_alignment="center"):
+        st.subheader("Ended")
+        st.button("Dismiss all", icon=":material/clear_all:", type="tertiary", on_click=_dismiss, args=[ended])
+    for job in ended[:_LISTED]:
+        _show_ended(job)
+    if len(ended) > _LISTED:
+        st.caption(f"{len(ended) - _LISTED} older ones are in the library's folder jobs/.")
+
+
+def show_failure(jobs: list[JobState]) -> None:
+    """Show the newest job in one line if it failed, until it is dismissed."""
+    if not jobs or jobs[0].is_dismissed or jobs[0].status not in _UNFINISHED:
+        return
+    with st.container(horizontal=True, vertical_alignment="center"):
+        st.badge("Failed", color="red", icon=":material/error:")
+        st.text(visible(_title(jobs[0])))
+        st.page_link(urls.JOBS_PAGE, label="See why", icon=":material/pending_actions:")
+        st.button("Dismiss", type="tertiary", icon=":material/close:", on_click=_dismiss, args=[[jobs[0]]])
 
 
 def _interval(jobs: list[JobState]) -> int:
@@ -183,6 +200,14 @@ def _cancel(job_id: str) -> None:
         st.toast(inert(str(error)), icon=":material/error:")
 
 
+def _dismiss(jobs: list[JobState]) -> None:
+    try:
+        for job in jobs:
+            resources.dismiss_job(job.id)
+    except UserError as error:
+        st.toast(inert(str(error)), icon=":material/error:")
+
+
 def show_outcome(job: JobState) -> None:
     """Show how a job that the user followed ended, and links to its dictionaries."""
     if job.status != "done":
@@ -200,31 +225,32 @@ def show_outcome(job: JobState) -> None:
 
 
 def _show_ended(job: JobState, is_open: bool = False) -> None:
-    if job.status in ("done", "cancelled"):
-        icon = ":material/check:" if job.status == "done" else ":material/block:"
-        with st.expander(f"{inert(_title(job))}, {job.status}", icon=icon, type="compact", expanded=is_open):
-            st.caption(f"{inert(job.started)} to {inert(job.updated)} UTC")
-            if job.error:
-                st.text(f"{visible(job.error[:1].upper() + job.error[1:])}.")
-            _show_log_text(job)
-            if job.status == "cancelled":
-                _offer_again(job)
-        return
-    if job.title == UNREADABLE:
-        st.error(f"**Job {inert(job.id)}** is unreadable: {inert(job.error or '')}")
-        _show_log(job, is_open)
-        return
-    st.error(f"**{inert(_title(job))}** failed while {inert(job.stage)}: {inert(job.error or 'no reason was written')}")
-    _offer_again(job)
-    _show_log(job, is_open)
-
-
-def _offer_again(job: JobState) -> None:
-    """Show a link to the form that started a job, filled as it was."""
-    form = form_of(job.arguments)
-    if form is not None:
-        row = Row([Token("Try again")], href=urls.build_address(form), icon="refresh")
-        token_strip([row], key=f"again_{job.id}", style="links")
+    title = f"Job {job.id}" if job.title == UNREADABLE else _title(job)
+    icons = {"done": "check", "cancelled": "block"}
+    with st.expander(
+        f"{inert(title)}, {'failed' if job.status in _UNFINISHED else job.status}",
+        icon=f":material/{icons.get(job.status, 'error')}:",
+        expanded=is_open or job.status in _UNFINISHED,
+    ):
+        if job.status in _UNFINISHED:
+            at = "" if job.title == UNREADABLE else f"At step “{job.stage}”: "
+            st.error(inert(f"{at}{job.error or 'no reason was written'}"))
+        elif job.error:
+            st.text(f"{visible(job.error[:1].upper() + job.error[1:])}.")
+        if job.started:
+            st.caption(f"{inert(widgets.when(job.started))} to {inert(widgets.when(job.updated))}")
+        with st.container(horizontal=True, vertical_alignment="center"):
+            if job.status != "done" and (form := form_of(job.arguments)) is not None:
+                widgets.link("Try again", urls.address(form), "refresh", key=f"again_{job.id}")
+            st.button(
+                "Dismiss",
+                icon=":material/close:",
+                type="tertiary",
+                key=f"dismiss_{job.id}",
+                on_click=_dismiss,
+                args=[[job]],
+            )
+        _show_log_text(job)
 
 
 def _show_log(job: JobState, is_open: bool = False) -> None:

@@ -1,4 +1,4 @@
-"""Sidebar, and errors as pages show them."""
+"""Names of the dictionaries, links to them, and errors as pages show them."""
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -8,36 +8,10 @@ import streamlit as st
 from app import resources
 from app.format.names import names
 from app.format.text import inert
-from app.shell.urls import LIBRARY_PAGE, atoms_address, compare_address, quality_address
+from app.shell.urls import LIBRARY_PAGE, atoms_address
 from app.shell.widgets import link
-from app.state import pages
 from itda_core.common.errors import DamagedError, UserError
 from itda_core.library.manifest import DictionaryManifest
-
-
-def sidebar() -> None:
-    """Show the sidebar: the library, and the current dictionary or pair."""
-    root = resources.library().root
-    with st.sidebar:
-        st.page_link(LIBRARY_PAGE, label="Library", icon=":material/grid_view:")
-        st.caption(f"Folder {inert(root.name)}", help=inert(str(root)))
-        chosen, other = st.query_params.get("d", ""), st.query_params.get("e", "")
-        others = dictionary_names()
-        if chosen not in others:
-            return
-        if other in others:
-            for side, each in (("a", chosen), ("b", other)):
-                st.caption(f"Dictionary {side.upper()}")
-                dictionary_link(each, others[each], place=f"sidebar_{side}", side=side)
-            return
-        st.caption("Dictionary")
-        dictionary_link(chosen, others.pop(chosen), place="sidebar", is_current=True)
-        link("Compare", compare_address(pages.CompareState(chosen)), "compare_arrows", key="sidebar_compare")
-        link("Quality", quality_address(pages.QualityState(chosen)), "query_stats", key="sidebar_quality")
-        if others:
-            with st.expander("Others", type="compact"):
-                for other, name in others.items():
-                    dictionary_link(other, name, place="sidebar")
 
 
 def sound_records() -> list[DictionaryManifest]:

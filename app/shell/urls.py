@@ -1,4 +1,4 @@
-"""URLs of pages."""
+"""URLs of pages, relative to the app."""
 
 from dataclasses import dataclass, replace
 from typing import Any
@@ -8,9 +8,7 @@ import streamlit as st
 
 from app.state import codec, pages
 
-LIBRARY_PAGE, ATOMS_PAGE, BUILD_PAGE = "views/library.py", "views/atoms.py", "views/build.py"
-COMPARE_PAGE, DECOMPOSE_PAGE, SIMILARITY_PAGE = "views/compare.py", "views/decompose.py", "views/similarity.py"
-QUALITY_PAGE = "views/quality.py"
+LIBRARY_PAGE, BUILD_PAGE, JOBS_PAGE = "views/library.py", "views/build.py", "views/jobs.py"
 
 
 def change(kind: type[codec.PageState], **changes: Any) -> None:
@@ -43,37 +41,33 @@ class Binding:
         return {"key": key, "on_change": lambda: self.go(**{name: st.session_state[key]})}
 
 
-def atoms_address(dictionary_id: str, first: int | None = None) -> str:
-    """Return the URL of a dictionary's atoms, relative to the app.
+_PATHS: dict[type, str] = {
+    pages.AtomsState: "atoms",
+    pages.AtomState: "atom",
+    pages.DecomposeState: "decompose",
+    pages.CompareState: "compare",
+    pages.SimilarityState: "similarity",
+    pages.QualityState: "quality",
+    pages.BuildState: "build",
+}
 
-    With `first`, it lists only so many of the first atoms.
-    """
-    return "atoms?" + urlencode(codec.encode(pages.AtomsState(dictionary_id, first=first)))
+
+def address(state: codec.PageState) -> str:
+    """Return the URL of the page with this state."""
+    query = urlencode(codec.encode(state))
+    return f"{_PATHS[type(state)]}?{query}" if query else _PATHS[type(state)]
+
+
+def atoms_address(dictionary_id: str, first: int | None = None) -> str:
+    """Return the URL of a dictionary's atoms; with `first`, of only so many of the first atoms."""
+    return address(pages.AtomsState(dictionary_id, first=first))
 
 
 def atom_address(dictionary_id: str, atom: int) -> str:
-    """Return the URL of one atom, relative to the app."""
-    return "atom?" + urlencode(codec.encode(pages.AtomState(dictionary_id, atom)))
+    """Return the URL of one atom."""
+    return address(pages.AtomState(dictionary_id, atom))
 
 
 def decompose_address(dictionary_id: str, text: str = "") -> str:
-    """Return the URL of a text decomposed with a dictionary, relative to the app.
-
-    Without a text, it is the URL of the empty form.
-    """
-    return "decompose?" + urlencode(codec.encode(pages.DecomposeState(dictionary_id, text)))
-
-
-def build_address(form: pages.BuildState) -> str:
-    """Return the URL of the Build page with its form filled, relative to the app."""
-    return "build?" + urlencode(codec.encode(form))
-
-
-def compare_address(shown: pages.CompareState) -> str:
-    """Return the URL of two dictionaries side by side, relative to the app."""
-    return "compare?" + urlencode(codec.encode(shown))
-
-
-def quality_address(shown: pages.QualityState) -> str:
-    """Return the URL of a dictionary's quality page, relative to the app."""
-    return "quality?" + urlencode(codec.encode(shown))
+    """Return the URL of a text decomposed with a dictionary; without a text, of the empty form."""
+    return address(pages.DecomposeState(dictionary_id, text))

@@ -1,10 +1,13 @@
 """Links, figures and downloads."""
 
 from collections.abc import Callable
+from datetime import UTC, datetime
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 import pandas as pd
 import plotly.graph_objects as go
 import streamlit as st
+from streamlit.delta_generator import DeltaGenerator
 
 from app.charts import atoms
 from app.components.token_strip import Row, Token, token_strip
@@ -31,6 +34,15 @@ def explained_of(record: DictionaryManifest) -> str:
     return f"explain {share(record.variance_explained)} of the variance and {error}"
 
 
+def when(moment: str) -> str:
+    """Format a moment in UTC, as ISO 8601, in the reader's own time zone; other text is returned unchanged."""
+    try:
+        zone = ZoneInfo(st.context.timezone) if st.context.timezone else UTC
+        return datetime.fromisoformat(moment).astimezone(zone).strftime("%-d %B %Y, %H:%M" + " UTC" * (zone is UTC))
+    except (ValueError, OverflowError, ZoneInfoNotFoundError):
+        return moment
+
+
 def link(text: str, address: str, icon: str = "", *, key: str, is_current: bool = False, side: str = "") -> None:
     """Show a link to a page with its parameters.
 
@@ -38,6 +50,26 @@ def link(text: str, address: str, icon: str = "", *, key: str, is_current: bool 
     """
     row = Row([Token(text)], href=address, icon=icon, is_current=is_current, sides=side)
     token_strip([row], key=key, style="links")
+
+
+def tabs(name: str, titles: dict[str, str], now: str, go: Callable[..., None]) -> DeltaGenerator:
+    """Show tabs, of which the URL's `tab` names the open one; return its container.
+
+    Args:
+        name: prefix of the widget's key.
+        titles: title of each tab, by name.
+        now: name of the open tab; what the others show is not computed.
+        go: changes the page's state.
+    """
+    key = f"{name}_tab"
+    st.session_state[key] = titles[now]
+
+    def changed() -> None:
+        opened = st.session_state[key]
+        go(tab=next((each for each, title in titles.items() if title == opened), now))
+
+    shown = st.tabs(list(titles.values()), key=key, on_change=changed)
+    return shown[list(titles).index(now)]
 
 
 def figure(

@@ -70,6 +70,14 @@ RANKINGS = ("heaviest", "surprising", "strongest")
 """Rankings of the atoms that appeared or disappeared: those sort orders that express an atom's importance."""
 BESIDES = ("match", "a", "b")
 """Panel beside an atom: its twin or best match, or, for the atom of A or of B, its transplant."""
+ATOM_TABS = ("fires", "range", "relatives")
+"""Tabs of the Atom page."""
+COMPARE_TABS = ("atoms", "passage", "changes")
+"""Tabs of the Compare page."""
+QUALITY_TABS = ("measured", "saes", "recipes", "probes")
+"""Tabs of the Quality page."""
+SIMILARITY_TABS = ("pair", "trust", "training")
+"""Tabs of the Similarity page."""
 LINES = ("own", "all")
 """Lines of the Quality page: those of the settings that a dictionary was built with, or one for each setting."""
 CLICKS = ("open", "compare")
@@ -137,6 +145,8 @@ class AtomState:
     """Id of the dictionary; empty when none is chosen."""
     atom: int | None = field(default=None, metadata=param("a", whole_value(0)))
     """Number of the atom; None when none is chosen."""
+    tab: str = field(default="fires", metadata=param("tab", one_of(ATOM_TABS)))
+    """The open tab."""
 
 
 @dataclass(frozen=True)
@@ -186,6 +196,8 @@ class CompareState:
     """The selected segment of that text, from 0."""
     beside: str = field(default="match", metadata=param("beside", one_of(BESIDES)))
     """What is shown beside the selected atoms: each other, or for the atom of this side its transplant."""
+    tab: str = field(default="atoms", metadata=param("tab", one_of(COMPARE_TABS)))
+    """The open tab."""
 
     @property
     def where(self) -> PairFilter:
@@ -210,6 +222,8 @@ class SimilarityState:
     """The selected layer of A; None takes the middle one."""
     other: int | None = field(default=None, metadata=param("other", whole_value(0)))
     """The layer of B that it is compared with; None takes the most similar."""
+    tab: str = field(default="pair", metadata=param("tab", one_of(SIMILARITY_TABS)))
+    """The open tab."""
 
 
 @dataclass(frozen=True)
@@ -233,6 +247,8 @@ class QualityState:
     """Kind of SAE to train."""
     probed: str = field(default="", metadata=param("p", text_value))
     """Name of the property whose probes are shown; empty for the average of all of them."""
+    tab: str = field(default="measured", metadata=param("tab", one_of(QUALITY_TABS)))
+    """The open tab."""
 
 
 BUILD_OPTIONS = {

@@ -3,15 +3,17 @@
 import streamlit as st
 
 from app import resources
-from app.panels.atom.examples import show_examples
+from app.panels.atom.examples import show_range, show_top
 from app.panels.atom.figures import show_figures, show_histogram
 from app.panels.atom.header import show_header
 from app.panels.atom.meaning import show_meaning
 from app.panels.atom.relatives import show_relatives
 from app.panels.atom.source import show_source
-from app.shell import chrome
+from app.shell import chrome, urls, widgets
 from app.state import codec, pages
 from itda_core.common.errors import UserError
+
+_TABS = {"fires": "Where it fires", "range": "Range and lowest", "relatives": "Related atoms"}
 
 
 def show_atom() -> None:
@@ -27,14 +29,16 @@ def show_atom() -> None:
     atom = index.atom(shown.atom)
     show_header(record, atom, index)
     show_source(record, atom, index)
-    show_figures(atom, record)
-    left, right = st.columns([1, 2], gap="large")
-    with right:
-        show_meaning(atom, index)
-        show_histogram(atom, index)
-        show_examples(atom, index)
-    with left:
-        show_relatives(record, atom, index)
+    with widgets.tabs("atom", _TABS, shown.tab, urls.Binding(pages.AtomState, "atom").go):
+        if shown.tab == "fires":
+            show_meaning(atom, index)
+            show_top(atom, index)
+        elif shown.tab == "range":
+            show_figures(atom, record)
+            show_histogram(atom, index)
+            show_range(atom, index)
+        else:
+            show_relatives(record, atom, index)
 
 
 with chrome.errors_shown():

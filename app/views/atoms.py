@@ -24,9 +24,7 @@ def show_header(record: DictionaryManifest, index: Index) -> None:
         st.title(inert(name), width="content")
         with st.container(horizontal=True, width="content"):
             widgets.link("Decompose a text", urls.decompose_address(record.id), "function", key="decompose")
-            widgets.link(
-                "How good is it?", urls.quality_address(pages.QualityState(record.id)), "query_stats", key="quality"
-            )
+            widgets.link("How good is it?", urls.address(pages.QualityState(record.id)), "query_stats", key="quality")
     st.set_page_config(page_title=f"Atoms, {visible(name)}")
     if not record.has_text:
         st.text(

@@ -6,7 +6,7 @@ from app import resources
 from app.panels.build.fields import show_form
 from app.panels.build.form import arguments, check
 from app.panels.build.plan import show_plan
-from app.panels.jobs import is_running, show_jobs, show_outcome
+from app.panels.jobs import show_jobs, show_outcome
 from app.shell import chrome
 from app.state import codec
 from app.state.pages import BuildState
@@ -30,8 +30,7 @@ def show_build() -> None:
     )
     jobs = read_jobs(resources.library().root)
     running = [job for job in jobs if job.status == "running"]
-    if is_running(jobs):
-        show_jobs(running)
+    show_jobs(running)
     followed = next((job for job in jobs if job.id == form.job and job.status != "running"), None)
     if followed is not None:
         show_outcome(followed)
@@ -42,9 +41,6 @@ def show_build() -> None:
         show_form(form, checked, corpora)
     with right:
         show_plan(form, checked, corpora, any(job.arguments == arguments(form) for job in running))
-    others = [job for job in jobs if job.status != "running" and job is not followed]
-    if others:
-        show_jobs(others)
 
 
 with chrome.errors_shown():

@@ -6,14 +6,17 @@ from app import resources
 from app.format.text import visible
 from app.panels import jobs
 from app.panels.compare import atom_pair
+from app.panels.compare.address import go
 from app.panels.compare.atom_list import show_list
-from app.panels.compare.changes import show_changes, show_compared, show_matches
-from app.panels.compare.chooser import show_chooser
+from app.panels.compare.changes import show_changes, show_compared, show_matches, show_others
 from app.panels.compare.overlap import show_bar, show_figures
 from app.panels.compare.segments import show_passage
-from app.shell import chrome, urls, widgets
+from app.panels.compare.sides import show_sides
+from app.shell import chrome, widgets
 from app.state import codec, pages
 from itda_core.common.errors import UserError
+
+_TABS = {"atoms": "Overlap", "passage": "A passage", "changes": "Changes and matches"}
 
 
 def show_pair(shown: pages.CompareState) -> None:
@@ -28,28 +31,27 @@ def show_pair(shown: pages.CompareState) -> None:
         atom_pair.show_match(shown, pair)
         return
     comparison = resources.comparison(a, b)
-    show_figures(whole, comparison)
-    address = urls.quality_address(pages.QualityState(a.id, b.id))
-    widgets.link("How good is each of them?", address, "query_stats", key="quality")
-    if comparison is None:
-        jobs.offer_work(
-            "How much of this chance would give, how sure it is, and which atoms match those without a twin, is "
-            "computed once and kept.",
-            "Compute chance and matches",
-            ":material/compare_arrows:",
-            ["compare", a.id, b.id],
-        )
-    show_list(
-        shown,
-        pair,
-        found,
-        "token" if a.tokenizer_sha256 == b.tokenizer_sha256 else "characters",
-        comparison is not None,
-    )
-    show_passage(shown)
-    if comparison is not None:
-        show_matches(shown, pair, whole)
-        show_changes(shown, a, b, pair, whole)
+    if a.id == b.id:
+        st.info("A and B are the same dictionary: every atom is in both.", icon=":material/info:")
+    with widgets.tabs("compare", _TABS, shown.tab, go):
+        if shown.tab == "passage":
+            show_passage(shown)
+            return
+        if comparison is None:
+            jobs.offer_work(
+                "How much overlap chance would give, and which atoms match those without a twin, is computed once and "
+                "kept.",
+                "Compute chance and matches",
+                ":material/compare_arrows:",
+                ["compare", a.id, b.id],
+            )
+        if shown.tab == "atoms":
+            show_figures(whole, comparison)
+            key = "token" if a.tokenizer_sha256 == b.tokenizer_sha256 else "characters"
+            show_list(shown, pair, found, key, comparison is not None)
+        elif comparison is not None:
+            show_changes(shown, a, b, pair, whole)
+            show_matches(shown, pair, whole)
 
 
 def show_compare() -> None:
@@ -67,16 +69,17 @@ def show_compare() -> None:
     st.title("Compare")
     titles = [visible(names[each]) for each in (shown.a, shown.b) if each in names]
     st.set_page_config(page_title=" and ".join(titles) if len(titles) == 2 else "Compare")
-    show_chooser(shown)
     if not shown.a or not shown.b:
         st.text(
-            "Choose two dictionaries of one corpus: two models, two layers, or two checkpoints. Their atoms are real "
-            "tokens of that corpus, so it can be seen at once which of them both chose."
+            "Which atoms two dictionaries have in common, and what each has alone: two models, two layers or two "
+            "checkpoints, on one corpus. Choose both in the sidebar, or one of these to compare with:"
             if names
             else "This library has no dictionaries yet."
         )
         show_compared(shown)
+        show_others(shown)
         return
+    show_sides(shown)
     try:
         show_pair(shown)
     except UserError as error:

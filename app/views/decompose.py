@@ -6,7 +6,7 @@ from app import resources
 from app.panels.decompose.form import show_form, show_header
 from app.panels.decompose.passage import decomposed, text_of, to_decompose
 from app.panels.decompose.tokens import show_passage, show_token
-from app.shell import chrome, urls
+from app.shell import chrome
 from app.state import codec, pages
 from itda_core.common.errors import UserError
 
@@ -15,9 +15,7 @@ def show_decompose() -> None:
     """Show the complete page."""
     shown = codec.decode(pages.DecomposeState, st.query_params)
     if not shown.dictionary:
-        st.title("Decompose a text")
-        st.text("Choose the dictionary to decompose it with.")
-        chrome.other_dictionaries(urls.decompose_address)
+        chrome.show_no_dictionary("Decompose a text")
         return
     record = resources.library().record(shown.dictionary)
     show_header(record)

@@ -3,11 +3,11 @@
 import streamlit as st
 
 from app import resources
-from app.panels.jobs import is_running, show_jobs, show_start
+from app.panels.jobs import is_running, show_failure, show_jobs, show_start
 from app.panels.library.grid import show_grid
 from app.panels.library.pretrained import show_pretrained
 from app.panels.library.table import show_corpora, show_damaged, show_table
-from app.shell import chrome, urls
+from app.shell import chrome
 from app.state import codec, pages
 from itda_core.jobs.read import read_jobs
 from itda_core.library.manifest import DictionaryManifest, InvalidDictionary
@@ -21,17 +21,7 @@ def show_library() -> None:
     records = [record for record in found if isinstance(record, DictionaryManifest)]
     damaged = [each for each in found if isinstance(each, InvalidDictionary)]
     jobs = read_jobs(library.root)
-    with st.container(horizontal=True, horizontal_alignment="distribute", vertical_alignment="center"):
-        st.title("Library", width="content")
-        with st.container(horizontal=True, width="content"):
-            if records:
-                st.page_link(urls.DECOMPOSE_PAGE, label="Decompose a text", icon=":material/function:")
-                st.page_link(urls.QUALITY_PAGE, label="Quality", icon=":material/query_stats:")
-            if len(records) > 1:
-                st.page_link(urls.COMPARE_PAGE, label="Compare two", icon=":material/compare_arrows:")
-                st.page_link(urls.SIMILARITY_PAGE, label="Similarity", icon=":material/grid_on:")
-            if found:
-                st.page_link(urls.BUILD_PAGE, label="Build a dictionary", icon=":material/add:")
+    st.title("Library")
     if {each.id for each in found} <= {*starter_ids()} and not is_running(jobs):
         show_start(jobs)
         jobs = read_jobs(library.root)
@@ -43,8 +33,8 @@ def show_library() -> None:
             f"{'model' if models == 1 else 'models'}, {atoms:,} atoms. Each cell is a dictionary: its number of atoms, "
             "and the relative error that was measured on it. Click one to read its atoms."
         )
-    if is_running(jobs):
-        show_jobs([job for job in jobs if job.status == "running"])
+    show_jobs(jobs)
+    show_failure(jobs)
     if records:
         show_grid(records, codec.decode(pages.LibraryState, st.query_params))
         show_table(records)
@@ -52,7 +42,6 @@ def show_library() -> None:
         show_damaged(damaged)
     show_pretrained(records, jobs)
     show_corpora()
-    show_jobs([job for job in jobs if job.status != "running"])
 
 
 with chrome.errors_shown():

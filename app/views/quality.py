@@ -7,23 +7,44 @@ from app.format.text import visible
 from app.panels import jobs
 from app.panels.quality import curves, probing, recipes, verdict
 from app.panels.quality import saes as sae_view
-from app.panels.quality.chooser import go, record_of, show_chooser
+from app.panels.quality.chooser import go, record_of, show_sae_choice
 from app.panels.quality.pair import measured, show_built
 from app.panels.quality.points import Subject
 from app.resources import SaeRecord
-from app.shell import chrome, urls
+from app.shell import chrome, urls, widgets
 from app.state import codec, pages
 from itda_core.common.errors import UserError
 from itda_core.jobs.read import read_jobs
+from itda_core.library.manifest import DictionaryManifest
+
+_TABS = {"measured": "How good it is", "saes": "SAEs", "recipes": "Recipes", "probes": "Probes"}
 
 
 def show_pair(shown: pages.QualityState, saes: dict[str, SaeRecord]) -> None:
-    """Show the reports on the chosen subjects, and the SAEs of A's site."""
+    """Show the open tab: the reports on the chosen subjects, the SAEs of A's site, recipes, or probes."""
     a = resources.library().record(shown.a)
-    chosen = {"a": a} | ({"b": record_of(shown.b, saes)} if shown.b else {})
+    chosen: dict[str, DictionaryManifest | SaeRecord] = {"a": a}
+    if shown.b:
+        chosen["b"] = record_of(shown.b, saes)
     names = chrome.dictionary_names() | sae_view.names(saes.values(), a)
-    running = [job for job in read_jobs(resources.library().root) if job.status == "running"]
-    jobs.show_jobs(running, brief=True)
+    jobs.show_jobs(read_jobs(resources.library().root), brief=True)
+    with widgets.tabs("quality", _TABS, shown.tab, go):
+        if shown.tab == "saes":
+            sae_view.show_saes(a, shown, saes, go)
+        elif shown.tab == "recipes":
+            recipes.show_recipes()
+        elif shown.tab == "probes":
+            beside = sae_view.names((each for each in saes.values() if each.is_of(a)), a)
+            probing.show_probing(a, shown.probed, go, beside)
+        else:
+            show_sae_choice(shown, saes)
+            show_measured(shown, chosen, names)
+
+
+def show_measured(
+    shown: pages.QualityState, chosen: dict[str, DictionaryManifest | SaeRecord], names: dict[str, str]
+) -> None:
+    """Show the reports on one or two subjects."""
     subjects: list[Subject] = []
     for column, (side, record) in zip(st.columns(len(chosen), gap="large"), chosen.items(), strict=True):
         with column:
@@ -42,10 +63,6 @@ def show_pair(shown: pages.QualityState, saes: dict[str, SaeRecord]) -> None:
         verdict.show_basis(subjects)
         curves.show_curves(subjects, shown, go)
         curves.show_points(subjects, shown)
-    sae_view.show_saes(a, shown, saes, go)
-    recipes.show_recipes()
-    beside = sae_view.names((each for each in saes.values() if each.is_of(a)), a)
-    probing.show_probing(a, shown.probed, go, beside)
 
 
 def show_quality() -> None:
@@ -60,16 +77,12 @@ def show_quality() -> None:
         st.button("Start anew", on_click=lambda: st.query_params.from_dict(kept))
         return
     names = chrome.dictionary_names()
-    if not names:
+    if not shown.a:
         st.text("This library has no dictionaries yet, so there is nothing to measure.")
         st.page_link(urls.LIBRARY_PAGE, label="Library", icon=":material/grid_view:")
         return
     st.set_page_config(page_title=f"Quality, {visible(names[shown.a])}" if shown.a in names else "Quality")
     saes = sae_view.known()
-    show_chooser(shown, saes)
-    if not shown.a:
-        st.text("Choose a dictionary as A. To compare, choose a second one, or an SAE, as B.")
-        return
     try:
         show_pair(shown, saes)
     except UserError as error:

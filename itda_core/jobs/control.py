@@ -21,6 +21,7 @@ from itda_core.jobs.job import JOB_VARIABLE
 from itda_core.jobs.locks import is_held
 from itda_core.jobs.state import (
     COMMAND_FILE,
+    DISMISSED_FILE,
     JOB_ID,
     LOCK_FILE,
     LOG_FILE,
@@ -73,6 +74,18 @@ def start_detached(root: Path, arguments: list[str]) -> str:
     return job_id
 
 
+def dismiss(root: Path, job_id: str) -> None:
+    """Mark an ended job as dismissed: pages no longer show it, and its folder stays.
+
+    Raises UserError if it still runs, does not exist, or its folder cannot be written.
+    """
+    folder, state = _existing(root, job_id)
+    if state.status == "running":
+        raise UserError(f"job {job_id} is running: cancel it first")
+    with writing(root):
+        (folder / DISMISSED_FILE).touch()
+
+
 def cancel(root: Path, job_id: str, patience: float = _PATIENCE) -> JobState:
     """End a running job, wait for its end, and return its last state.
 
@@ -88,10 +101,7 @@ def cancel(root: Path, job_id: str, patience: float = _PATIENCE) -> JobState:
     Raises:
         UserError: there is no such job, it does not run, it runs on another machine, or it is another user's.
     """
-    folder = root / JOBS / job_id
-    state = read_state(folder) if JOB_ID.fullmatch(job_id) and folder.is_dir() else None
-    if state is None:
-        raise UserError(f"there is no job {job_id[:80]!r} in this library: itda jobs lists those there are")
+    folder, state = _existing(root, job_id)
     if state.status == "running" and state.pid is None:  # it may have just been started
         _wait_until((folder / STATE_FILE).is_file, _FIRST_WORD_WITHIN)
         state = read_state(folder) or state
@@ -122,6 +132,15 @@ def cancel(root: Path, job_id: str, patience: float = _PATIENCE) -> JobState:
             state.status, state.error, state.updated = "cancelled", note, timestamp()
             write_state(folder, state)
     return state
+
+
+def _existing(root: Path, job_id: str) -> tuple[Path, JobState]:
+    """Return a job's folder and state. Raises UserError where there is no such job."""
+    folder = root / JOBS / job_id
+    state = read_state(folder) if JOB_ID.fullmatch(job_id) and folder.is_dir() else None
+    if state is None:
+        raise UserError(f"there is no job {job_id[:80]!r} in this library: itda jobs lists those there are")
+    return folder, state
 
 
 def _holds_lock(folder: Path) -> bool:

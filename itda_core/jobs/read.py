@@ -11,6 +11,7 @@ from itda_core.common.files import is_changed, read_json, unreadable
 from itda_core.common.layout import JOBS
 from itda_core.jobs.state import (
     COMMAND_FILE,
+    DISMISSED_FILE,
     JOB_ID,
     LOG_FILE,
     STATE_FILE,
@@ -68,7 +69,7 @@ def _folders(root: Path) -> list[Path]:
 
 def _state(folder: Path) -> JobState | None:
     """Read a job's state; one that has ended is read again only if its files have changed."""
-    stamp = tuple(_stamp(folder / name) for name in (STATE_FILE, COMMAND_FILE))
+    stamp = tuple(_stamp(folder / name) for name in (STATE_FILE, COMMAND_FILE, DISMISSED_FILE))
     known = _cached.get(folder)
     if known is not None and known[0] == stamp:
         return replace(known[1])

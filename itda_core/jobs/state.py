@@ -20,6 +20,7 @@ from itda_core.jobs.locks import is_held
 
 JOB_ID = re.compile(r"[a-z0-9-]{1,64}")
 STATE_FILE, COMMAND_FILE, LOG_FILE, LOCK_FILE, RESERVE_FILE = "state.json", "command.json", "log.txt", "lock", "reserve"
+DISMISSED_FILE = "dismissed"
 _LONGEST = 100 * 365 * 86400  # seconds: a longer estimate is not shown
 _HIGHEST_PID = 2**31 - 1
 UNREADABLE = "unreadable"
@@ -70,6 +71,8 @@ class JobState:
     """Reason for its failure, or for having been killed when it was cancelled."""
     arguments: list[str] = field(default_factory=list)
     """Arguments of the `itda` command that a page started; empty for a job that was started in a terminal."""
+    is_dismissed: bool = False
+    """Whether a reader has dismissed it, once it had ended."""
 
     @property
     def age(self) -> float:
@@ -109,7 +112,7 @@ def _lost(folder: Path) -> str:
 def write_state(folder: Path, state: JobState) -> None:
     """Write a job's state atomically."""
     values = {name: one_line(value) if isinstance(value, str) else value for name, value in asdict(state).items()}
-    del values["arguments"]  # they are stored in a separate file, written before the job began
+    del values["arguments"], values["is_dismissed"]  # in files of their own, which others write
     write_sealed(folder / STATE_FILE, values)
 
 
@@ -119,11 +122,21 @@ def read_state(folder: Path, held: bool = False) -> JobState | None:
     `held` states that the caller itself holds the job's lock.
     """
     try:
-        return _state_of(folder, held)
+        state = _state_of(folder, held)
     except OSError as error:  # owned by another user
-        return unreadable_job(folder.name, unreadable(folder, error))
+        state = unreadable_job(folder.name, unreadable(folder, error))
     except DamagedError as error:
-        return unreadable_job(folder.name, error)
+        state = unreadable_job(folder.name, error)
+    if state is not None:
+        state.is_dismissed = _is_dismissed(folder)
+    return state
+
+
+def _is_dismissed(folder: Path) -> bool:
+    try:
+        return (folder / DISMISSED_FILE).is_file()
+    except OSError:  # of another user: reported as unreadable
+        return False
 
 
 def _state_of(folder: Path, held: bool) -> JobState | None:

@@ -12,45 +12,25 @@ from itda_core.queries.atoms import Atom, Index
 from itda_core.queries.examples import INTERVALS
 
 
-def show_examples(atom: Atom, index: Index) -> None:
-    """Show passages on which the atom fires: the top, five intervals, the lowest."""
-    top, spread, low = (
-        index.top_examples(atom.atom),
-        index.interval_examples(atom.atom),
-        index.lowest_examples(atom.atom),
-    )
+def show_top(atom: Atom, index: Index) -> None:
+    """Show the passages on which the atom's coefficient is largest."""
+    top = index.top_examples(atom.atom)
     if top.empty:
         return
-    asked = sorted({int(token) for frame in (top, spread, low) for token in frame["token"]})
-    passages = index.passages(asked, atom.atom)
-
-    def strip(examples: pd.DataFrame, key: str) -> None:
-        rows = []
-        for example in each(examples):
-            passage = passages[example.token]
-            repeats = getattr(example, "repeats", 1)
-            where = f"{passage['name'].iloc[0]}" + (f"   ×{repeats}" if repeats > 1 else "")
-            rows.append(
-                Row(
-                    tokens_of(passage, example.token),
-                    [number(example.coefficient)],
-                    key=int(example.token),
-                    note=where,
-                )
-            )
-        picked = token_strip(rows, key=key, strongest=atom.strongest)
-        if picked is not None:
-            show_document(atom.atom, int(picked))
-
     st.subheader("Top examples")
     st.caption(
-        "Where its coefficient is largest, the sign counted; ×n counts passages that read the same. "
-        "Click one for its document"
+        "The tokens on which its coefficient is largest, with their passages; ×n is the number of tokens whose "
+        "passages read the same. Click one for its document."
     )
-    strip(top, "top")
-    if atom.maximum == atom.minimum:
+    _strip(top, "top", atom, index)
+
+
+def show_range(atom: Atom, index: Index) -> None:
+    """Show passages from five intervals of the coefficient, and those on which it is lowest."""
+    if not atom.count or atom.maximum == atom.minimum:
         return
     st.subheader("Across its range")
+    spread = index.interval_examples(atom.atom)
     width = ((atom.maximum or 0) - (atom.minimum or 0)) / INTERVALS
     for interval in range(INTERVALS):
         examples = spread.loc[spread["interval"] == interval, :]
@@ -58,6 +38,21 @@ def show_examples(atom: Atom, index: Index) -> None:
         held = share(examples["share"].mean()) if len(examples) else "none"
         st.text(f"{number(high - width)} to {number(high)}: {held} of its firing")
         if len(examples):
-            strip(examples, f"interval_{interval}")
+            _strip(examples, f"interval_{interval}", atom, index)
     st.subheader("Lowest")
-    strip(low, "low")
+    _strip(index.lowest_examples(atom.atom), "low", atom, index)
+
+
+def _strip(examples: pd.DataFrame, key: str, atom: Atom, index: Index) -> None:
+    """Show examples as rows; a click on one opens its document."""
+    passages = index.passages(examples["token"].tolist(), atom.atom)
+    rows = []
+    for example in each(examples):
+        passage = passages[example.token]
+        repeats = getattr(example, "repeats", 1)
+        where = f"{passage['name'].iloc[0]}" + (f"   ×{repeats}" if repeats > 1 else "")
+        row = Row(tokens_of(passage, example.token), [number(example.coefficient)], key=int(example.token), note=where)
+        rows.append(row)
+    picked = token_strip(rows, key=key, strongest=atom.strongest)
+    if picked is not None:
+        show_document(atom.atom, int(picked))

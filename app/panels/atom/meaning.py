@@ -40,7 +40,7 @@ def show_meaning(atom: Atom, index: Index) -> None:
     with st.container(border=True):
         VERDICTS[found.word]()
         st.text(found.line)
-        token_strip(_rules(prediction, atom.label, previous), key="label", columns=_COLUMNS, style="list")
+        token_strip(_rules(prediction, atom.label, previous), key="label", columns=_COLUMNS, style="table")
         st.caption(
             "Without the source itself. Recall: of these tokens, those that it fires on. Precision: of the tokens that "
             "it fires on, these; by weight, each counts as much as its coefficient; strong, it has at least half of "

@@ -18,18 +18,21 @@ from itda_core.queries.atoms import Atom, Index
 
 def show_relatives(record: DictionaryManifest, atom: Atom, index: Index) -> None:
     """Show related atoms: by direction, by co-firing, and by source."""
-    st.subheader("Nearest")
-    st.caption("Most alike in direction: cosine")
-    near = index.neighbours(atom.atom)
-    token_strip(atom_rows(record.id, near, ["cosine"]), key="nearest")
-    st.subheader("Fires together with")
-    together = index.cofiring(atom.atom)
-    if together.empty:
-        st.caption("No other atom fires on the same tokens.")
-    else:
-        st.caption("Jaccard: tokens with both, of those with either. Lift: how many times more often than by chance")
-        columns = ["Atom", "jaccard", "lift"]
-        token_strip(atom_rows(record.id, together, ["jaccard", "lift"]), key="together", columns=columns)
+    left, right = st.columns(2, gap="large")
+    with left:
+        st.subheader("Nearest")
+        st.caption("By the cosine of their directions.")
+        near = index.neighbours(atom.atom)
+        token_strip(atom_rows(record.id, near, ["cosine"]), key="nearest", columns=["Atom", "cosine"])
+    with right:
+        st.subheader("Fires together with")
+        together = index.cofiring(atom.atom)
+        if together.empty:
+            st.caption("No other atom fires on the same tokens.")
+        else:
+            st.caption("Jaccard: tokens with both, of those with either. Lift: times as often as by chance.")
+            columns = ["Atom", "jaccard", "lift"]
+            token_strip(atom_rows(record.id, together, ["jaccard", "lift"]), key="together", columns=columns)
     show_elsewhere(record, atom)
 
 
@@ -72,7 +75,7 @@ def show_elsewhere(record: DictionaryManifest, atom: Atom) -> None:
         except DamagedError:
             damaged.append(other.id)
             continue
-        both = urls.compare_address(pages.CompareState(record.id, other.id, atom_a=atom.atom, atom_b=twin))
+        both = urls.address(pages.CompareState(record.id, other.id, atom_a=atom.atom, atom_b=twin))
         name = [Token(names[other.id])]
         if twin is None:  # the comparison shows its best match and its transplant
             without.append(Row(name, ["no atom"], links=[("compare", both, "")]))

@@ -36,7 +36,7 @@ def show_match(shown: pages.CompareState, pair: Pair) -> None:
         for side, number_ in (("a", shown.atom_a), ("b", shown.atom_b))
         if number_ is not None
     }
-    back = urls.compare_address(replace(shown, atom_a=None, atom_b=None, beside="match"))
+    back = urls.address(replace(shown, atom_a=None, atom_b=None, beside="match"))
     widgets.link("Back to the lists", back, "arrow_back", key="back_to_lists")
     side = "a" if "a" in atoms else "b"
     relation = _complete(pair, indexes, atoms, side)

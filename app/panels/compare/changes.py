@@ -183,9 +183,18 @@ def show_compared(shown: pages.CompareState) -> None:
         st.text("These were compared already:")
     for at, (a, b) in enumerate(pairs[:MOST_COMPARED]):
         words = f"{names[a]} and {names[b]}"
-        widgets.link(words, urls.compare_address(pages.CompareState(a, b)), "compare_arrows", key=f"compared_{at}")
+        widgets.link(words, urls.address(pages.CompareState(a, b)), "compare_arrows", key=f"compared_{at}")
     if len(pairs) > MOST_COMPARED:
-        more = f"And {count(len(pairs) - MOST_COMPARED)} more"
-        st.text(
-            f"{more}: choose the other dictionary above." if shown.a or shown.b else f"{more}: choose A or B above."
-        )
+        st.text(f"And {count(len(pairs) - MOST_COMPARED)} more.")
+
+
+def show_others(shown: pages.CompareState) -> None:
+    """Show links that choose the missing dictionary."""
+    chosen = shown.a or shown.b
+    if chosen not in (names := chrome.dictionary_names()):
+        return
+    known = {other for pair in compared_with(shown) for other in pair}
+    others = [name for name in names if name not in {chosen, *known}]
+    for other in others[:MOST_COMPARED]:
+        pair = pages.CompareState(shown.a or other, shown.b or other)
+        widgets.link(names[other], urls.address(pair), "compare_arrows", key=f"other_{other}")

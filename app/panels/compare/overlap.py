@@ -21,7 +21,7 @@ def show_bar(shown: pages.CompareState, whole: PartCounts, found: PartCounts) ->
     def part(name: str) -> BarPart:
         note = f"{count(getattr(found, name))} found" if shown.text else ""
         listed = replace(shown, part=name, page=1, atom_a=None, atom_b=None, beside="match")
-        href = urls.compare_address(listed)
+        href = urls.address(listed)
         is_current = name == shown.part and shown.atom_a is None and shown.atom_b is None
         return BarPart(name, PART_NAMES[name], getattr(whole, name), href, note, is_current)
 

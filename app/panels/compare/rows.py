@@ -37,7 +37,7 @@ def match_address(shown: pages.CompareState, a: Any, b: Any) -> str:
     If one of them is missing, the page adds the best match of the other.
     """
     a, b = (None if pd.isna(atom) else int(atom) for atom in (a, b))
-    return urls.compare_address(replace(shown, atom_a=a, atom_b=b))
+    return urls.address(replace(shown, atom_a=a, atom_b=b))
 
 
 def twin_row(shown: pages.CompareState, row: Any, part: str, key: str) -> Row:

@@ -1,4 +1,4 @@
-"""Decompose page: header and text field."""
+"""Decompose page: title and text field."""
 
 import streamlit as st
 
@@ -11,30 +11,13 @@ from itda_core.library.manifest import DictionaryManifest
 
 
 def show_header(record: DictionaryManifest) -> None:
-    """Show the link back, the title, an explanation, and the choice of dictionary."""
-    names = chrome.dictionary_names()
-    chrome.dictionary_link(record.id, names[record.id], icon="arrow_back")
+    """Show the title and an explanation."""
+    name = chrome.dictionary_names()[record.id]
     st.title("Decompose a text")
-    st.set_page_config(page_title=f"Decompose, {visible(names[record.id])}")
+    st.set_page_config(page_title=f"Decompose, {visible(name)}")
     st.caption(
         "The activation at each token is written as a short weighted sum of atoms, which are activations of other "
         "texts, and a residual."
-    )
-
-    def changed() -> None:
-        chosen = st.session_state["decompose_dictionary"]
-        # With another tokenizer, the same token number is another place. The dictionary may have been deleted.
-        tokenizers = {one.id: one.tokenizer_sha256 for one in chrome.sound_records()}
-        is_same = tokenizers.get(chosen) == record.tokenizer_sha256
-        go(dictionary=chosen, **({} if is_same else {"token": None}))
-
-    st.session_state["decompose_dictionary"] = record.id
-    st.selectbox(
-        "Dictionary",
-        list(names),
-        format_func=names.__getitem__,
-        key="decompose_dictionary",
-        on_change=changed,
     )
 
 

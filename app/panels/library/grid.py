@@ -90,7 +90,7 @@ def open_cell(dictionary_id: str, shown: pages.LibraryState, first: str) -> None
     if shown.click == "open":
         navigate(urls.atoms_address(dictionary_id))
     elif first:
-        navigate(urls.compare_address(pages.CompareState(first, dictionary_id)))
+        navigate(urls.address(pages.CompareState(first, dictionary_id)))
     else:
         st.query_params.from_dict(codec.encode(replace(shown, first=dictionary_id)))
         st.rerun()

@@ -1,4 +1,4 @@
-"""Quality page: choice of a dictionary, and of one to compare it with."""
+"""Quality page: choice of an SAE to compare with, and what the URL names."""
 
 import streamlit as st
 
@@ -13,35 +13,23 @@ from itda_core.library.manifest import DictionaryManifest
 go = urls.Binding(pages.QualityState, "quality").go
 
 
-def show_chooser(shown: pages.QualityState, saes: dict[str, SaeRecord]) -> None:
-    """Show the choice of a dictionary, and of a second one or an SAE to compare."""
-    names = chrome.dictionary_names()
+def show_sae_choice(shown: pages.QualityState, saes: dict[str, SaeRecord]) -> None:
+    """Show the choice of an SAE to compare with, where there is one of A's site."""
     a = next((record for record in chrome.sound_records() if record.id == shown.a), None)
-    others = names | sae_view.names(saes.values(), a)
-    for column, side, now, label in zip(
-        st.columns(2),
-        ("a", "b"),
-        (shown.a, shown.b),
-        ("Dictionary A", "Compare with B (or an SAE)"),
-        strict=True,
-    ):
-        choices = names if side == "a" else others
-        key = f"quality_{side}"
-        st.session_state[key] = now if now in choices else None
-
-        def changed(side: str = side, key: str = key) -> None:
-            go(**{side: st.session_state[key] or "", "sae": "", "lines": None})
-
-        with column:
-            st.selectbox(
-                label,
-                list(choices),
-                index=None,
-                format_func=choices.__getitem__,
-                placeholder="choose a dictionary" if side == "a" else "none",
-                key=key,
-                on_change=changed,
-            )
+    names = sae_view.names((each for each in saes.values() if a is not None and each.is_of(a)), a)
+    if not names:
+        return
+    st.session_state["quality_sae"] = shown.b if shown.b in names else None
+    st.selectbox(
+        "Compare with an SAE",
+        list(names),
+        index=None,
+        format_func=names.__getitem__,
+        placeholder="none",
+        key="quality_sae",
+        on_change=lambda: go(b=st.session_state["quality_sae"] or "", sae="", lines=None),
+        width=420,
+    )
 
 
 def record_of(chosen: str, saes: dict[str, SaeRecord]) -> DictionaryManifest | SaeRecord:

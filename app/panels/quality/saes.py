@@ -165,10 +165,10 @@ def row_of(record: SaeRecord, name: str, now: pages.QualityState) -> Row:
             "–" if record.seconds is None else duration(record.seconds),
             *measured,
         ],
-        href=urls.quality_address(laid),
+        href=urls.address(laid),
         sides="b" if record.id == now.b else "",
         is_current=record.id == now.b,
-        links=[("details", urls.quality_address(replace(now, sae=record.id)), "")],
+        links=[("details", urls.address(replace(now, sae=record.id)), "")],
     )
 
 

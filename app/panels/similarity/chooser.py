@@ -1,8 +1,6 @@
-"""Similarity page: choice of two models."""
+"""Similarity page: the models that can be compared."""
 
-import streamlit as st
-
-from app.shell import chrome, urls
+from app.shell import chrome, urls, widgets
 from app.state import pages
 from itda_core.library.manifest import DictionaryManifest
 
@@ -30,21 +28,13 @@ def _long_name(record: DictionaryManifest) -> str:
     return " · ".join(filter(None, [record.model, record.site.hook, record.corpus, cut, weights, revision]))
 
 
-def show_chooser(shown: pages.SimilarityState, found: dict[str, DictionaryManifest]) -> None:
-    """Show the choice of two models.
-
-    A is down the side of the heatmap, B along it.
-    """
-    by_identity = {identity(record): name for name, record in found.items()}
+def show_others(shown: pages.SimilarityState, found: dict[str, DictionaryManifest]) -> None:
+    """Show links that choose the second model."""
+    chosen = shown.a or shown.b
     records = {record.id: record for record in chrome.sound_records()}
-    for column, side, now in zip(st.columns(2), ("a", "b"), (shown.a, shown.b), strict=True):
-        key = f"similarity_{side}"
-        st.session_state[key] = by_identity.get(identity(records[now])) if now in records else None
-
-        def changed(side: str = side, key: str = key) -> None:
-            chosen = st.session_state[key]
-            go(**{side: found[chosen].id if chosen else "", "layer": None, "other": None})
-
-        column.selectbox(
-            f"Model {side.upper()}", list(found), index=None, placeholder="choose a model", key=key, on_change=changed
-        )
+    if chosen not in records:
+        return
+    others = {name: record for name, record in found.items() if identity(record) != identity(records[chosen])}
+    for name, record in others.items():
+        pair = pages.SimilarityState(shown.a or record.id, shown.b or record.id)
+        widgets.link(name, urls.address(pair), "grid_on", key=f"other_{record.id}")

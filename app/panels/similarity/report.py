@@ -89,7 +89,7 @@ def show_cell(found: LayerSimilarity, records: list[DictionaryManifest], layer: 
     sites = [by_site.get((identity(record), at)) for record, at in zip(records, (layer, other), strict=True)]
     a, b = sites
     if a is not None and b is not None:
-        address = urls.compare_address(pages.CompareState(a.id, b.id))
+        address = urls.address(pages.CompareState(a.id, b.id))
         widgets.link("Their shared atoms", address, "compare_arrows", key="shared")
         return
     missing = [
