@@ -34,8 +34,6 @@ def sidebar(page: str) -> None:
 
     A URL that names no dictionary is completed with the one that was chosen last, or with the first.
     """
-    if address := st.session_state.pop(_NEXT, ""):
-        navigate(address, key="go_on")
     names = dictionary_names()
     chosen = _chosen(page, names)
     st.session_state[_CHOSEN] = chosen
@@ -49,6 +47,8 @@ def sidebar(page: str) -> None:
             _search(chosen.a)
         root = resources.library().root
         st.caption(f"Library {inert(root.name)}", help=inert(str(root)))
+        if address := st.session_state.pop(_NEXT, ""):
+            navigate(address, key="go_on")
 
 
 def _chosen(page: str, names: dict[str, str]) -> Chosen:

@@ -23,9 +23,9 @@ from app.state import codec
 from itda_core.common.types import Document
 from itda_core.library.library import Library
 from itda_core.library.manifest import DictionaryManifest
-from tests.support.page_fixtures import OpenPage, records
+from tests.support.page_fixtures import OpenPage, follow, records
 from tests.support.places import MODEL_A
-from tests.support.shown_pages import labels, links, shown, strips
+from tests.support.shown_pages import labels, shown, strips
 
 TEXT = "The list comprehension returns a new list 迭 <img src=x onerror=alert(1)>"
 
@@ -45,10 +45,11 @@ def term_rows(page: AppTest) -> list[dict]:
     return rows
 
 
-def test_without_a_dictionary_one_can_be_chosen(open_page: OpenPage, library: Path) -> None:
+def test_without_a_dictionary_it_takes_the_first(open_page: OpenPage, library: Path) -> None:
     page = open_page(library, "/decompose")
     assert not page.exception
-    assert links(page) == [f"decompose?d={record.id}" for record in records(library)]
+    assert dict(page.query_params) == {"d": records(library)[0].id}
+    assert page.selectbox(key="chosen_a").value == records(library)[0].id
 
 
 def test_it_opens_with_a_form_and_decomposes_what_is_typed(open_page: OpenPage, library: Path) -> None:
@@ -101,7 +102,7 @@ def test_next_and_previous_step_over_tokens_that_are_left_out(open_page: OpenPag
 def test_another_dictionary_keeps_text_and_token(open_page: OpenPage, library: Path) -> None:
     first, second = of(library, "docs-a", 3), of(library, "docs-a", 1)
     page = open_page(library, "/decompose", d=first.id, text=TEXT, t="3")
-    page.selectbox(key="decompose_dictionary").set_value(second.id).run()
+    page = follow(page.selectbox(key="chosen_a").set_value(second.id).run())
     assert not page.exception
     assert page.query_params["d"] in (second.id, [second.id])
     assert term_rows(page)[0]["href"].startswith(f"atom?d={second.id}&a=")
@@ -112,7 +113,7 @@ def test_a_dictionary_that_is_gone_by_then_is_told(open_page: OpenPage, library:
     first, second = of(root, "docs-a", 3), of(root, "docs-a", 1)
     page = open_page(root, "/decompose", d=first.id, text=TEXT, t="3")
     shutil.rmtree(Library(root).folder(second.id))
-    page.selectbox(key="decompose_dictionary").set_value(second.id).run()
+    page = follow(page.selectbox(key="chosen_a").set_value(second.id).run())
     assert not page.exception
     assert dict(page.query_params) == {"d": second.id, "text": TEXT}
     assert "there is no dictionary" in page.error[0].value.replace("\\", "").lower()
@@ -129,7 +130,7 @@ def test_another_tokenizer_keeps_the_text_only(open_page: OpenPage, library: Pat
     first, second = of(root, "docs-a", 3), of(root, "docs-b", 3)
     with_tokenizer(root, second, "0" * 64)
     page = open_page(root, "/decompose", d=first.id, text=TEXT, t="3")
-    page.selectbox(key="decompose_dictionary").set_value(second.id).run()
+    page = follow(page.selectbox(key="chosen_a").set_value(second.id).run())
     assert not page.exception
     assert dict(page.query_params) == {"d": second.id, "text": TEXT}
 

@@ -18,8 +18,8 @@ from itda_core.library.library import Library
 from itda_core.library.map import read_map
 from itda_core.queries.atoms import Index
 from itda_core.queries.filters import AtomFilter
-from tests.support.page_fixtures import MAIN, OpenPage, records
-from tests.support.shown_pages import atom_links, labels, links, passages, shown, strips
+from tests.support.page_fixtures import MAIN, OpenPage, follow, records
+from tests.support.shown_pages import atom_links, labels, links, pages_of, passages, shown, strips
 
 # As they open
 
@@ -129,8 +129,9 @@ def test_an_atom_shows_its_source_and_where_it_fires(open_page: OpenPage, librar
     assert f"token {atom.position}" in shown(page)
     source = next(strip for strip in strips(page) if strip["style"] == "passage")
     assert [token[0] for token in source["rows"][0]["tokens"] if token[3] == "centre"] == [atom.label]
-    assert {metric.label for metric in page.metric} >= {"Fires on", "Strongest", "Error when admitted"}
     assert any("fires on" in text.value for text in page.text)
+    page = open_page(library, "/atom", d=record.id, a="3", tab="range")
+    assert {metric.label for metric in page.metric} >= {"Fires on", "Strongest", "Error when admitted"}
 
 
 def test_next_and_previous_go_through_the_address(open_page: OpenPage, library: Path) -> None:
@@ -159,7 +160,7 @@ def test_the_same_source_elsewhere_leads_on_whether_or_not_it_became_an_atom(
         for atom in map(index.atom, range(here.n_atoms))
         if len({each.atom_from(atom.document, atom.position) is None for each in indexes.values()}) == 2
     )
-    page = open_page(library, "/atom", d=here.id, a=str(atom.atom))
+    page = open_page(library, "/atom", d=here.id, a=str(atom.atom), tab="relatives")
     said = shown(page)
     rows = {
         link: (row["cells"], row["href"])
@@ -188,11 +189,90 @@ def test_an_unknown_dictionary_says_which_there_are(open_page: OpenPage, library
     assert {f"atoms?d={record.id}" for record in records(library)} <= set(links(page))
 
 
-@pytest.mark.parametrize("path", ["/atoms", "/atom"])
-def test_no_dictionary_in_the_address(open_page: OpenPage, library: Path, path: str) -> None:
-    page = open_page(library, path)
+def test_without_a_dictionary_the_address_is_completed_by_the_first(open_page: OpenPage, library: Path) -> None:
+    page = open_page(library, "/atoms")
     assert not page.exception
+    assert dict(page.query_params) == {"d": records(library)[0].id}
+    assert atom_links(page)
+    page = open_page(library, "/atom", a="3")  # a number means nothing without its dictionary
     assert "names no dictionary" in shown(page)
+
+
+def test_the_same_pages_are_listed_everywhere(open_page: OpenPage, library: Path, tmp_path: Path) -> None:
+    first, second, *_ = records(library)
+    names = ["Library", "Atoms", "Decompose", "Quality", "Compare", "Similarity", "Build", "Jobs"]
+    for path, params in (("/", {}), ("/atoms", {"d": second.id}), ("/atom", {"d": second.id, "a": "1"}), ("/jobs", {})):
+        page = open_page(library, path, **params)
+        assert not page.exception
+        assert list(pages_of(page)) == names
+        assert not any(item["reason"] for item in pages_of(page).values())
+        assert [name for name, item in pages_of(page).items() if item["is_current"]] == [
+            {"/": "Library", "/jobs": "Jobs"}.get(path, "Atoms")
+        ]
+        chosen = params.get("d", first.id)
+        assert pages_of(page)["Decompose"]["href"] == f"decompose?d={chosen}"
+    found = pages_of(open_page(tmp_path / "empty"))
+    assert list(found) == names
+    assert [name for name, item in found.items() if item["reason"]] == names[1:6]
+
+
+def test_the_chosen_dictionaries_are_kept_from_page_to_page(open_page: OpenPage, library: Path) -> None:
+    first, second, third = records(library)
+    page = open_page(library, "/atoms", d=second.id)
+    page.selectbox(key="chosen_b").set_value(third.id).run()
+    assert pages_of(page)["Compare"]["href"] == f"compare?d={second.id}&e={third.id}"
+    page.switch_page("views/library.py").run()
+    assert page.selectbox(key="chosen_a").value == second.id
+    assert pages_of(page)["Similarity"]["href"] == f"similarity?d={second.id}&e={third.id}"
+    page.switch_page("views/atoms.py").run()
+    assert page.query_params["d"] == second.id
+    page = follow(page.selectbox(key="chosen_a").set_value(first.id).run())
+    assert page.query_params["d"] == first.id
+    assert f"{first.n_atoms:,} of {first.n_atoms:,} atoms" in shown(page)
+
+
+def test_an_atom_is_reached_by_its_number_or_by_words(open_page: OpenPage, library: Path) -> None:
+    record = records(library)[0]
+    page = open_page(library, "/decompose", d=record.id)
+    page = follow(page.text_input(key="go_to_atom").set_value("7").run())
+    assert page.title[0].value == "Atom 7"
+    for text in ("value", str(record.n_atoms), "²"):
+        page = follow(page.text_input(key="go_to_atom").set_value(text).run())
+        assert not page.exception
+        assert (page.query_params["d"], page.query_params["text"]) == (record.id, text)
+
+
+def test_the_jobs_page(open_page: OpenPage, tmp_path: Path) -> None:
+    root = tmp_path / "library"
+    page = open_page(root, "/jobs")
+    assert not page.exception and "None is running now" in shown(page)
+    with pytest.raises(UserError), running_job(root, "Build <b>one</b>"):
+        raise UserError("the disk is full: make room")
+    with running_job(root, "Compare"):
+        page = open_page(root, "/jobs")
+        assert not page.exception
+        assert pages_of(page)["Jobs"]["badge"] == "1 running"
+        assert "the disk is full" in page.error[0].value
+    page = open_page(root, "/jobs")
+    assert pages_of(page)["Jobs"]["badge"] == "1 failed"
+    assert [each.label.replace("\\", "") for each in page.expander] == ["Compare, done", "Build <b>one</b>, failed"]
+    page.button[labels(page).index("Dismiss")].click().run()
+    assert [each.label.replace("\\", "") for each in page.expander] == ["Build <b>one</b>, failed"]
+    page.button[labels(page).index("Dismiss all")].click().run()
+    assert not page.expander and not pages_of(page)["Jobs"]["badge"]
+    assert len(list((root / "jobs").iterdir())) == 2
+
+
+def test_a_failed_job_is_on_the_library_until_it_is_dismissed(
+    open_page: OpenPage, library: Path, tmp_path: Path
+) -> None:
+    root = Path(shutil.copytree(library, tmp_path / "library"))
+    with pytest.raises(UserError), running_job(root, "Build", "20990101-000000-abcdef"):
+        raise UserError("the disk is full: make room")
+    page = open_page(root)
+    assert [badge.value for badge in page.markdown if "Failed" in badge.value]
+    page.button[labels(page).index("Dismiss")].click().run()
+    assert not [badge.value for badge in page.markdown if "Failed" in badge.value]
 
 
 @pytest.mark.parametrize("a", ["", "-1", "999999", "1.5", "x"])
@@ -258,8 +338,8 @@ def test_a_failed_demo_is_not_started_again_by_itself(
     page = open_page(root, demo=True)
     assert not page.exception
     assert started == []
-    assert "no room for" in page.error[0].value
-    assert "](http" not in page.error[0].value
+    told = open_page(root, "/jobs").error[0].value
+    assert "no room for" in told and "](http" not in told
     page.button[labels(page).index("Try again")].click().run()
     assert started == [["demo"]]
 
@@ -379,5 +459,6 @@ def test_an_atom_that_fires_on_its_source_alone(library: Path, tmp_path: Path, o
         )
     page = open_page(root, "/atom", d=record.id, a="3")
     assert not page.exception
-    assert "never fires" in shown(page)
+    assert "on no other token" in shown(page)
+    page = open_page(root, "/atom", d=record.id, a="3", tab="range")
     assert "wherever it fires" in shown(page)

@@ -16,8 +16,9 @@ from itda_core.common.settings import SaeSettings
 from itda_core.library.library import Library
 from itda_core.library.manifest import DictionaryManifest
 from itda_core.reports.quality import QUALITY_METRICS, Quality, Series, write_quality
-from tests.support.page_fixtures import OpenPage, records
+from tests.support.page_fixtures import OpenPage, follow, records
 from tests.support.quality_fixtures import L0S, SAE_ID, sizes_of, write_sae
+from tests.support.shown_pages import labels, pages_of
 
 
 def pair_of(root: Path) -> tuple[DictionaryManifest, DictionaryManifest]:
@@ -91,6 +92,7 @@ def test_two_dictionaries(with_reports: Path, open_page: OpenPage) -> None:
     ]
     assert "A is not clearly different from B" in said
     assert len(page.metric) == 8
+    assert page.selectbox(key="chosen_b").value == second.id
     rows = strip(page, "Atoms")["rows"]
     assert [row["sides"] for row in rows].count("b") == 2 * len(sizes_of(second)) * len(L0S)
 
@@ -100,15 +102,17 @@ def test_an_sae_over_a_dictionary(with_reports: Path, open_page: OpenPage) -> No
     page = open_page(with_reports, "/quality", d=first.id, e=SAE_ID, sae=SAE_ID)
     assert not page.exception and not page.error
     assert "A is worse than B" in [each.value for each in page.subheader]
-    (listed,) = strip(page, "SAE")["rows"]
-    assert listed["cells"][:3] == ["120,000", "1 min 35 s", "0.900"]
-    assert listed["href"] == f"quality?d={first.id}&e={SAE_ID}"
-    assert listed["sides"] == "b" and listed["current"]
     of_sae = [row for row in strip(page, "Atoms")["rows"] if row["sides"] == "b"]
     assert [row["href"] for row in of_sae] == [f"quality?d={first.id}&e={SAE_ID}&sae={SAE_ID}"]
-    assert page.table[0].value.loc["Distinct tokens"].item().replace("\\", "") == "5,000"
-    assert page.selectbox(key="quality_b").value == SAE_ID
+    assert page.selectbox(key="quality_sae").value == SAE_ID
+    assert page.selectbox(key="chosen_b").value is None
     assert "trained on 120,000 tokens for 1 min 35 s" in text(page)
+    page = open_page(with_reports, "/quality", d=first.id, e=SAE_ID, sae=SAE_ID, tab="saes")
+    (listed,) = strip(page, "SAE")["rows"]
+    assert listed["cells"][:3] == ["120,000", "1 min 35 s", "0.900"]
+    assert listed["href"] == f"quality?d={first.id}&e={SAE_ID}&tab=saes"
+    assert listed["sides"] == "b" and listed["current"]
+    assert page.table[0].value.loc["Distinct tokens"].item().replace("\\", "") == "5,000"
 
 
 def test_saes_of_all_kinds(with_reports: Path, tmp_path: Path, open_page: OpenPage) -> None:
@@ -121,7 +125,7 @@ def test_saes_of_all_kinds(with_reports: Path, tmp_path: Path, open_page: OpenPa
     write_sae(here, first, "pretrained-0", kind="jumprelu", **elsewhere)
     write_sae(here, first, "twin-1", seconds=90.0)
     write_sae(here, second, "foreign-2")
-    page = open_page(root, "/quality", d=first.id)
+    page = open_page(root, "/quality", d=first.id, tab="saes")
     assert not page.exception and not page.error
     rows = {row["href"].rpartition("=")[2]: row for row in strip(page, "SAE")["rows"]}
     assert set(rows) == {SAE_ID, "pretrained-0", "twin-1"}
@@ -132,7 +136,7 @@ def test_saes_of_all_kinds(with_reports: Path, tmp_path: Path, open_page: OpenPa
     page = open_page(root, "/quality", d=first.id, e="pretrained-0", sae="pretrained-0")
     assert not page.exception
     assert "This SAE is not measured" in text(page) and "trained elsewhere" in text(page)
-    page = open_page(root, "/quality", d=first.id, e="foreign-2")
+    page = open_page(root, "/quality", d=first.id, e="foreign-2", tab="saes")
     assert "foreign-2" in {row["href"].rpartition("=")[2] for row in strip(page, "SAE")["rows"]}
 
 
@@ -148,11 +152,11 @@ def test_another_measure_and_other_lines_live_in_the_address(with_reports: Path,
     assert page.segmented_control(key="quality_lines").value == "all"
     page.segmented_control(key="quality_lines").set_value("own").run()
     assert page.query_params["lines"] == "own"
-    page.selectbox(key="quality_b").set_value(second.id).run()
+    page = follow(page.selectbox(key="chosen_b").set_value(second.id).run())
     assert page.query_params["e"] == second.id
     assert "lines" not in page.query_params
     assert page.segmented_control(key="quality_lines").value == "own"  # as usual for two
-    page.selectbox(key="quality_b").set_value(None).run()
+    page = follow(page.selectbox(key="chosen_b").set_value(None).run())
     assert set(page.query_params) == {"d", "by"}
 
 
@@ -162,13 +166,16 @@ def test_without_a_report_the_page_says_why_and_what_to_do(with_reports: Path, o
     assert not page.exception and not page.error
     assert not page.metric
     assert "is done once, and is kept" in text(page)
-    assert [button.label for button in page.button] == ["Measure A", "Train a TopK SAE", "Probe this dictionary"]
+    assert labels(page) == ["Measure A"]
+    page = open_page(with_reports, "/quality", d=bare.id, tab="saes")
+    assert labels(page) == ["Train a TopK SAE"]
     assert "There is no SAE of this site yet" in text(page)
+    assert labels(open_page(with_reports, "/quality", d=bare.id, tab="probes")) == ["Probe this dictionary"]
     # Beside a dictionary that has one, that one is shown all the same.
     first, _ = pair_of(with_reports)
     page = open_page(with_reports, "/quality", d=first.id, e=bare.id)
     assert len(page.metric) == 4
-    assert [button.label for button in page.button] == ["Measure B", "Train a TopK SAE", "Probe this dictionary"]
+    assert labels(page) == ["Measure B"]
 
 
 def test_the_kind_of_sae_to_train(with_reports: Path, tmp_path: Path, open_page: OpenPage) -> None:
@@ -176,13 +183,13 @@ def test_the_kind_of_sae_to_train(with_reports: Path, tmp_path: Path, open_page:
     shutil.copytree(with_reports, root)
     first, _ = pair_of(root)
     write_sae(Library(root), first, "usual", settings=SaeSettings())
-    page = open_page(root, "/quality", d=first.id)
-    assert [button.label for button in page.button] == ["Probe this dictionary"]
+    page = open_page(root, "/quality", d=first.id, tab="saes")
+    assert labels(page) == []
     assert "This dictionary has a TopK SAE" in text(page)
-    page = open_page(with_reports, "/quality", d=first.id)
+    page = open_page(with_reports, "/quality", d=first.id, tab="saes")
     page.segmented_control(key="quality_kind").set_value("standard").run()
     assert page.query_params["kind"] == "standard"
-    assert [button.label for button in page.button] == ["Train a ReLU SAE", "Probe this dictionary"]
+    assert labels(page) == ["Train a ReLU SAE"]
 
 
 @pytest.mark.parametrize("params", [{"by": "beauty"}, {"lines": "none"}, {"d": "nobody"}, {"e": "nobody"}])
@@ -200,9 +207,9 @@ def test_addresses_that_cannot_be(params: dict[str, str], with_reports: Path, op
 def test_nothing_is_chosen_and_nothing_is_there(with_reports: Path, tmp_path: Path, open_page: OpenPage) -> None:
     page = open_page(with_reports, "/quality")
     assert not page.exception
-    assert "Choose a dictionary as A" in text(page)
-    page.selectbox(key="quality_a").set_value(pair_of(with_reports)[0].id).run()
-    assert set(page.query_params) == {"d"}
+    assert dict(page.query_params) == {"d": records(with_reports)[0].id}
+    page = follow(page.selectbox(key="chosen_a").set_value(pair_of(with_reports)[1].id).run())
+    assert dict(page.query_params) == {"d": pair_of(with_reports)[1].id}
     page = open_page(tmp_path / "empty", "/quality")
     assert not page.exception
     assert "no dictionaries yet" in text(page)
@@ -225,7 +232,7 @@ def test_a_damaged_report_is_told_and_the_other_is_shown(
         assert "Measure A" in [button.label for button in page.button]  # which replaces it
     (root / "saes" / SAE_ID / "manifest.json").write_text("{")
     report.write_text(json.dumps(sound))
-    page = open_page(root, "/quality", d=first.id)
+    page = open_page(root, "/quality", d=first.id, tab="saes")
     assert not page.exception
     assert SAE_ID in page.error[0].value.replace("\\", "")
 
@@ -260,34 +267,42 @@ def test_the_buttons_start_commands_that_there_are(
     started: list[list[str]] = []
     monkeypatch.setattr(resources, "start", lambda *arguments: started.append(list(arguments)))
     (bare,) = (record for record in records(with_reports) if record.site.layer == 1)
-    page = open_page(with_reports, "/quality", d=bare.id, kind="standard")
-    for at in range(2):
-        page.button[at].click().run()
+    for tab in ("measured", "saes"):
+        page = open_page(with_reports, "/quality", d=bare.id, kind="standard", tab=tab)
+        page.button[0].click().run()
         assert not page.exception
     assert started == [["measure", bare.id], ["sae", bare.id, "--kind", "standard"]]
     assert [parse(arguments).id for arguments in started] == [bare.id, bare.id]
 
 
+def test_nothing_but_the_open_tab_is_computed(
+    with_reports: Path, open_page: OpenPage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[str] = []
+    for name in ("recipes_bench", "probing", "quality"):
+        real = getattr(resources, name)
+        monkeypatch.setattr(resources, name, lambda *a, name=name, real=real: (asked.append(name), real(*a))[1])
+    first, _ = pair_of(with_reports)
+    for tab, wanted in (("recipes", {"recipes_bench"}), ("probes", {"probing"}), ("measured", {"quality"})):
+        asked.clear()
+        assert not open_page(with_reports, "/quality", d=first.id, tab=tab).exception
+        assert {*asked} == wanted
+
+
 def test_pages_lead_there(with_reports: Path, open_page: OpenPage) -> None:
     first, second = pair_of(with_reports)
 
-    def hrefs(page: AppTest) -> list[str | None]:
-        strips = [json.loads(each.proto.json) for each in [*page.main.get("bidi_component"),
-                                                           *page.sidebar.get("bidi_component")]]  # fmt: skip
-        return [row.get("href") for each in strips for row in each.get("rows", [])]
-
     here = f"quality?d={first.id}"
-    assert hrefs(open_page(with_reports, "/atoms", d=first.id)).count(here) == 2  # in the sidebar too
-    assert f"{here}&e={second.id}" in hrefs(open_page(with_reports, "/compare", d=first.id, e=second.id))
-    links = [each.proto.page for each in open_page(with_reports).main.get("page_link")]
-    assert "quality" in links
+    assert pages_of(open_page(with_reports, "/atoms", d=first.id))["Quality"]["href"] == here
+    found = pages_of(open_page(with_reports, "/compare", d=first.id, e=second.id))
+    assert found["Quality"]["href"] == f"{here}&e={second.id}"
 
 
 def test_every_recipe_stands_beside_the_published_one(
     with_reports: Path, open_page: OpenPage, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     first, _ = pair_of(with_reports)
-    page = open_page(with_reports, "/quality", d=first.id)
+    page = open_page(with_reports, "/quality", d=first.id, tab="recipes")
     assert not page.exception and "Recipes, on this project’s models" in text(page)
     assert "docs-b layer 2" in text(page).replace("\\", "")
     assert re.search(r"Fitting makes encoding take \d\.\d times as long", text(page))
@@ -317,4 +332,4 @@ def test_every_recipe_stands_beside_the_published_one(
     assert table["build time"].tolist() == pytest.approx([1, 4, 4])
     assert table["coefficients"].tolist() == ["pursuit", "pursuit", "fitted"]
     monkeypatch.setattr(resources, "RECIPES_RESULTS", tmp_path / "nothing.json")
-    assert "Recipes, on this" not in text(open_page(with_reports, "/quality", d=first.id))
+    assert "Recipes, on this" not in text(open_page(with_reports, "/quality", d=first.id, tab="recipes"))

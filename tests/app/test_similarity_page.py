@@ -10,7 +10,8 @@ from app import resources
 from app.format.text import number
 from itda_core.library.library import Library
 from itda_core.reports.layers import BENCHED, read_layers
-from tests.support.page_fixtures import OpenPage, records
+from tests.support.page_fixtures import OpenPage, follow, records
+from tests.support.shown_pages import passages
 
 
 def ids(root: Path) -> tuple[str, str]:
@@ -25,11 +26,11 @@ def text(page) -> str:
 def test_choosing_two_models(library: Path, open_page: OpenPage) -> None:
     page = open_page(library, "/similarity")
     assert not page.exception
-    assert [box.label for box in page.selectbox] == ["Model A", "Model B"]
-    assert page.selectbox[0].options == ["docs-a", "docs-b"]
-    page.selectbox[0].select("docs-a").run()
-    page.selectbox[1].select("docs-b").run()
-    assert set(page.query_params) == {"d", "e"}
+    here = records(library)[0]
+    assert passages(page) == [{"docs-a": "docs-b", "docs-b": "docs-a"}[here.model]]  # the other one, as a link
+    other = next(record for record in records(library) if record.model != here.model)
+    page = follow(page.selectbox(key="chosen_b").set_value(other.id).run())
+    assert dict(page.query_params) == {"d": here.id, "e": other.id}
     assert [button.label for button in page.button] == ["Measure all layers"]
 
 
@@ -58,6 +59,7 @@ def test_svcca_is_there_in_both_forms_and_said_apart(measured: Path, open_page: 
         page = open_page(measured, "/similarity", d=a, e=b, by=measure)
         assert not page.exception
         assert words in text(page)
+    page = open_page(measured, "/similarity", d=a, e=b, tab="trust")
     (table,) = (each.value for each in page.dataframe if "right" in each.value)
     paper = dict(zip(table["measure"], table["paper, GPT-2 small"], strict=True))
     assert paper["SVCCA, 99 % of the variance"] == "–"
@@ -97,14 +99,15 @@ def test_the_two_models_as_wholes(measured: Path, open_page: OpenPage) -> None:
 
 
 def test_without_a_pair_the_bench_is_there(library: Path, open_page: OpenPage) -> None:
-    page = open_page(library, "/similarity")
-    assert not page.exception
-    assert not page.metric
-    assert [each.value for each in page.subheader] == [
-        "The models as wholes",
-        "How far to trust each measure",
-        "When do layers settle in training?",
-    ]
+    for tab, title in (
+        ("pair", []),
+        ("trust", ["How far to trust each measure"]),
+        ("training", ["When do layers settle in training?"]),
+    ):
+        page = open_page(library, "/similarity", tab=tab)
+        assert not page.exception
+        assert not page.metric
+        assert [each.value for each in page.subheader] == title
 
 
 def test_a_bench_without_checkpoints_or_none_at_all(
@@ -114,11 +117,11 @@ def test_a_bench_without_checkpoints_or_none_at_all(
     results = tmp_path / "layers.json"
     results.write_text(json.dumps(bench | {"convergence": {"model": None, "steps": [], "iou": []}}))
     monkeypatch.setattr(resources, "LAYERS_RESULTS", results)
-    page = open_page(library, "/similarity")
+    page = open_page(library, "/similarity", tab="training")
     assert not page.exception
     assert "When do layers settle" not in text(page)
     results.unlink()
-    page = open_page(library, "/similarity")
+    page = open_page(library, "/similarity", tab="training")
     assert not page.exception
     assert not page.subheader
 
@@ -134,9 +137,9 @@ def test_a_cell_with_both_dictionaries_leads_to_their_shared_atoms(measured: Pat
 def test_a_choice_can_be_cleared(measured: Path, open_page: OpenPage) -> None:
     a, b = ids(measured)
     page = open_page(measured, "/similarity", d=a, e=b)
-    page.selectbox(key="similarity_a").set_value(None).run()
+    page = follow(page.selectbox(key="chosen_b").set_value(None).run())
     assert not page.exception
-    assert set(page.query_params) == {"e"}
+    assert dict(page.query_params) == {"d": a}
 
 
 def test_a_damaged_report_is_told(measured: Path, tmp_path: Path, open_page: OpenPage) -> None:
@@ -177,7 +180,7 @@ def test_the_readers_pair_is_explained_without_a_bench(
 
 def test_the_table_has_the_models_of_another_depth(library: Path, open_page: OpenPage) -> None:
     bench = json.loads(resources.LAYERS_RESULTS.read_text())
-    page = open_page(library, "/similarity")
+    page = open_page(library, "/similarity", tab="trust")
     (table,) = (each.value for each in page.dataframe if "right" in each.value)
     others = " and ".join(bench["others"])
     values = dict(zip(table["measure"], table[f"with {others}"], strict=True))

@@ -16,7 +16,7 @@ from itda_core.common.errors import UserError
 from itda_core.common.files import write_sealed
 from itda_core.common.types import GrowthPoint
 from itda_core.jobs import read
-from itda_core.jobs.control import cancel, start_detached
+from itda_core.jobs.control import cancel, dismiss, start_detached
 from itda_core.jobs.job import running_job
 from itda_core.jobs.read import read_jobs, read_log
 from itda_core.jobs.state import UNREADABLE, JobState, read_state
@@ -82,6 +82,17 @@ def test_jobs_that_ended_long_ago_are_removed_but_the_newest_and_builds(tmp_path
         patch.setattr(read, "_KEPT", 3)
         read.prune_jobs(tmp_path)
     assert [job.id for job in read_jobs(tmp_path)] == [*reversed(ids[3:]), ids[1], ids[0]]
+
+
+def test_an_ended_job_can_be_dismissed(tmp_path: Path) -> None:
+    with running_job(tmp_path, "Build") as job, pytest.raises(UserError, match="is running: cancel it first"):
+        dismiss(tmp_path, job.state.id)
+    assert not read_jobs(tmp_path)[0].is_dismissed
+    dismiss(tmp_path, job.state.id)
+    (read,) = read_jobs(tmp_path)
+    assert read.is_dismissed and read.status == "done"
+    with pytest.raises(UserError, match="no job"):
+        dismiss(tmp_path, "../jobs")
 
 
 def test_no_terminal_obeys_what_a_job_says(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

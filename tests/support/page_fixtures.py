@@ -2,9 +2,11 @@
 hostile text. (Not a conftest.py, whose name would hide the one above. PYTEST_DONT_REWRITE: nothing is asserted here.)
 """
 
+import json
 import shutil
 from collections.abc import Callable
 from pathlib import Path
+from urllib.parse import parse_qsl
 
 import pytest
 import streamlit as st
@@ -27,6 +29,7 @@ PAGES = {
     "/compare": "views/compare.py",
     "/similarity": "views/similarity.py",
     "/quality": "views/quality.py",
+    "/jobs": "views/jobs.py",
 }
 
 OpenPage = Callable[..., AppTest]
@@ -39,6 +42,17 @@ HOSTILE = [
     "مرحبا بالعالم 你好 世界 many scripts \r\n\t tabs and lines\n\n\nwww.outside.invalid me@outside.invalid the end",
 ]
 """Texts that act when they are taken for HTML, Markdown, LaTeX, a formula, or terminal and text controls."""
+
+
+def follow(page: AppTest) -> AppTest:
+    """Go where the sidebar leads after a choice, as the browser does."""
+    sent = [json.loads(each.proto.json) for each in page.sidebar.get("bidi_component")]
+    (href,) = (data["href"] for data in sent if "href" in data)
+    path, _, query = href.partition("?")
+    page.switch_page(PAGES[f"/{path}"])
+    for name, value in parse_qsl(query):
+        page.query_params[name] = value
+    return page.run()
 
 
 def records(root: Path) -> list[DictionaryManifest]:

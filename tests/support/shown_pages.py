@@ -42,6 +42,12 @@ def labels(page: AppTest) -> list[str]:
     return [button.label for button in page.button]
 
 
+def pages_of(page: AppTest) -> dict[str, dict]:
+    """The list of pages in the sidebar, by name."""
+    sent = [json.loads(each.proto.json) for each in page.sidebar.get("bidi_component")]
+    return {item["label"]: item for data in sent for item in data.get("items", ())}
+
+
 @pytest.fixture
 def started(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[list[str]]]:
     """What the app would have started in processes of their own."""
