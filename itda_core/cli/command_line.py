@@ -17,7 +17,7 @@ from itda_core.cli.interop import COMMANDS as INTEROP
 from itda_core.cli.library import run_cancel, run_jobs, run_list, run_map, run_verify
 from itda_core.cli.options import BROKEN_PIPE, INTERRUPTED, MISTAKE, json_option
 from itda_core.cli.output import printing, say
-from itda_core.common.disk_errors import telling
+from itda_core.common.disk_errors import translated_disk_errors
 from itda_core.common.errors import UserError, check_argument
 from itda_core.common.machine import wait_passively
 from itda_core.common.options import add_options
@@ -43,17 +43,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """
     wait_passively()
     if threading.current_thread() is threading.main_thread():
-        signal.signal(signal.SIGTERM, signal.default_int_handler)  # to be told to stop is to be interrupted
+        signal.signal(signal.SIGTERM, signal.default_int_handler)  # SIGTERM interrupts, as Ctrl+C does
     try:
-        with printing(), telling():
+        with printing(), translated_disk_errors():
             args = parse(arguments)
             _check(args)
-            with telling(args.library):
+            with translated_disk_errors(args.library):
                 return args.run(args)
     except UserError as error:
         say(f"itda: {error}")
         if job_id := os.environ.get(JOB_VARIABLE):
-            with suppress(OSError):  # what was said is in its log
+            with suppress(OSError):  # the job's log has the message
                 fail_unstarted(_default_library(), job_id, str(error))
         return MISTAKE
     except KeyboardInterrupt:

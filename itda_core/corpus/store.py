@@ -129,7 +129,7 @@ class Corpus:
             yield str(error)
             return
         if (tally.documents, tally.characters) != (self.n_documents, self.n_characters):
-            yield f"corpus {self.id} has another number of documents or characters than its manifest says"
+            yield f"corpus {self.id} has another number of documents or characters than its manifest states"
         if tally.hash() != self.id[-12:]:
             yield f"corpus {self.id} has other texts than those that its id stands for"
 

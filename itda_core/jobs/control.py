@@ -100,7 +100,7 @@ def cancel(root: Path, job_id: str, patience: float = _PATIENCE) -> JobState:
     if state.host != socket.gethostname():
         raise UserError(f"job {job_id} runs on another machine, {one_line(state.host) or 'unknown'}: cancel it there")
     if not os.access(folder / LOCK_FILE, os.W_OK) or not (folder / LOCK_FILE).is_file():
-        raise UserError(f"job {job_id} cannot be told from others here: its lock cannot be asked for")
+        raise UserError(f"job {job_id} cannot be identified: its lock file cannot be opened")
     if state.pid is None or not _holds_lock(folder):
         raise UserError(f"job {job_id} has not begun: try again in a moment")
 

@@ -55,6 +55,6 @@ def reason_of(error: BaseException) -> str:
         return meant
     if isinstance(error, KeyError):  # whose text is the key alone
         return f"it lacks {one_line(text)[:_LONGEST]}"
-    said = [line.strip() for line in text.splitlines() if line.strip()] or [type(error).__name__]
-    first = one_line(" ".join(said[:2]) if said[0].endswith(":") else said[0])
+    lines = [line.strip() for line in text.splitlines() if line.strip()] or [type(error).__name__]
+    first = one_line(" ".join(lines[:2]) if lines[0].endswith(":") else lines[0])
     return first if len(first) <= _LONGEST else f"{first[: _LONGEST - 1]}…"

@@ -181,7 +181,7 @@ def test_an_atom_that_fires_at_its_source_alone_says_nothing(tmp_path: Path) -> 
     assert pd.isna(row["correlation"])
     assert 2 not in found.contexts["atom"].tolist()
     assert np.count_nonzero(found.atoms["correlation"].notna()) == len(SOURCES) - 1
-    told = kept_transplant.told_by(found.atoms)
+    told = kept_transplant.summary_fields(found.atoms)
     assert (told["transplanted"], told["compared"], told["silent"]) == (len(SOURCES), len(SOURCES) - 1, 1)
 
 

@@ -90,20 +90,20 @@ def _predicts(rule) -> bool:
 def _sentence(rule, what: str) -> str:
     if not rule.tokens:
         return f"No other occurrence of {what}."
-    said = (
+    text = (
         f"Of {count(rule.tokens)} other {'occurrence' if rule.tokens == 1 else 'occurrences'} of {what} it fires on "
         f"{count(rule.fires)}, {share(rule.probability)} where chance is {share(rule.chance)}"
     )
-    return f"{said}; that is {share(rule.covered)} of its firing." if rule.all_fires else f"{said}."
+    return f"{text}; that is {share(rule.covered)} of its firing." if rule.all_fires else f"{text}."
 
 
 def _strong(own, label: str) -> str:
     if not own.all_strong:
         return "Away from its source it never reaches half of its strongest coefficient."
     tokens = "token" if own.all_strong == 1 else "tokens"
-    said = f"Away from its source it reaches half of its strongest coefficient on {count(own.all_strong)} {tokens}"
+    text = f"Away from its source it reaches half of its strongest coefficient on {count(own.all_strong)} {tokens}"
     here = round(own.strong_covered * own.all_strong)
-    return f"{said}, {count(here)} of them {quoted(label)}." if own.tokens else f"{said}."
+    return f"{text}, {count(here)} of them {quoted(label)}." if own.tokens else f"{text}."
 
 
 def _weight(shares: pd.DataFrame) -> str:

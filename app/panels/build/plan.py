@@ -26,9 +26,9 @@ def show_cost(asked: BuildRequest, cost: Estimate) -> None:
         if cost.transfer is not None:
             st.metric("Transfer", size(cost.transfer))
     made = "one dictionary" if cost.n_sites == 1 else f"{cost.n_sites} dictionaries"
-    st.caption(f"It gives {made}. {said_of_passes(cost)}")
-    st.caption(inert(said_of_time(asked, cost)))
-    st.caption(inert(said_of_room(asked, cost)))
+    st.caption(f"It gives {made}. {passes_text(cost)}")
+    st.caption(inert(time_basis(asked, cost)))
+    st.caption(inert(memory_basis(asked, cost)))
     if cost.documents is not None and cost.documents < HOLDOUT and asked.build.holdout:
         some = "a single document" if cost.documents == 1 else f"only {cost.documents} documents"
         st.warning(
@@ -47,7 +47,7 @@ def show_cost(asked: BuildRequest, cost: Estimate) -> None:
         )
 
 
-def said_of_passes(cost: Estimate) -> str:
+def passes_text(cost: Estimate) -> str:
     """Return how often the model reads the texts, and what that takes, as text."""
     if cost.passes == 1:
         scratch = f" Their activations take {size(cost.scratch)} of disk until the build ends." if cost.scratch else ""
@@ -55,7 +55,7 @@ def said_of_passes(cost: Estimate) -> str:
     return f"The model reads the texts about {cost.passes} times, as the disk has no room for their activations."
 
 
-def said_of_time(asked: BuildRequest, cost: Estimate) -> str:
+def time_basis(asked: BuildRequest, cost: Estimate) -> str:
     """Return the basis of the time estimate, as text."""
     if asked.remote:
         return "Time cannot be told: it depends on NDIF's queue. What has come is kept if the build is stopped."
@@ -81,7 +81,7 @@ def said_of_time(asked: BuildRequest, cost: Estimate) -> str:
     return text + " Reading the corpus, loading the model and the maps come on top."
 
 
-def said_of_room(asked: BuildRequest, cost: Estimate) -> str:
+def memory_basis(asked: BuildRequest, cost: Estimate) -> str:
     """Return the basis of the memory and disk estimates, as text."""
     n = asked.shape.n_parameters
     if asked.remote:

@@ -132,7 +132,7 @@ def interval(measure: str, measured: Measured) -> str:
     return f"{shown(measure, measured.low)} to {shown(measure, measured.high)}"
 
 
-def said_of_leads(found: dict[str, Measured], who: str) -> str:
+def leads_text(found: dict[str, Measured], who: str) -> str:
     """Describe leads in a sentence.
 
     For example, `A is ahead by 0.012 (0.010 to 0.014) in CE loss score and behind by …`.

@@ -81,12 +81,12 @@ def recipes_table(bench: dict[str, Any]) -> pd.DataFrame:
                 "less in": f"{sum(each < 0 for each in left)} of {len(left)}",
                 "CE loss score": sum(score) / len(score),
                 "higher in": f"{sum(each > 0 for each in score)} of {len(score)}",
-                "surely": _surely([own["ce_lead"] for own, _ in pairs]),
+                "surely": _significant([own["ce_lead"] for own, _ in pairs]),
                 "build time": spent[name] / spent[PUBLISHED],
             }
         )
     return pd.DataFrame(rows)
 
 
-def _surely(leads: list[list[float]]) -> str:
+def _significant(leads: list[list[float]]) -> str:
     return f"{sum(low > 0 for _, low, _ in leads)}, {sum(high < 0 for *_, high in leads)}"

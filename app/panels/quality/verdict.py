@@ -11,8 +11,8 @@ from app.panels.quality.points import (
     Subject,
     are_alike_measured,
     interval,
+    leads_text,
     own_point,
-    said_of_leads,
     setting,
     shown,
     verdict,
@@ -59,7 +59,7 @@ def show_answer(subject: Subject, is_alone: bool) -> None:
         who = "these atoms are" if is_alone else f"{subject.side.upper()}’s atoms are"
         ahead = paired_differences(own, subject.quality, random, subject.quality)
         st.subheader(inert(verdict(ahead, who, "equally many random atoms")))
-        st.caption(inert(said_of_leads(ahead, who)))
+        st.caption(inert(leads_text(ahead, who)))
     is_exact = subject.is_sae or (own.latents, own.l0) == (subject.latents, subject.l0)
     at = "With" if is_exact else "Nearest to how it was built: with"
     st.caption(f"{at} {setting(own, 'latents' if subject.is_sae else 'atoms')}")
@@ -94,7 +94,7 @@ def show_between(a: Subject, b: Subject) -> None:
         settings = [setting(point, "latents" if each.is_sae else "atoms") for each, point in ((a, one), (b, other))]
         is_equal = (one.latents, one.l0) == (other.latents, other.l0)
         unlike = "" if is_equal else " They differ in size or L0: compare the curves where they are equal."
-        st.caption(inert(f"A with {settings[0]}, B with {settings[1]}. {said_of_leads(ahead, 'A is')}{unlike}"))
+        st.caption(inert(f"A with {settings[0]}, B with {settings[1]}. {leads_text(ahead, 'A is')}{unlike}"))
     else:
         st.caption(
             "A and B were not measured on the same predictions of one model. Compare their scores only roughly, and do "

@@ -29,7 +29,7 @@ def _cells(row: RecipeRow, names: list[str]) -> list[str]:
 
 
 def _leads(report: RecipesReport) -> list[str]:
-    heads = ("", "unexplained variance", "CE loss score", "surely higher, lower", "CE loss added")
+    heads = ("", "unexplained variance", "CE loss score", "significantly higher, lower", "CE loss added")
     rows = [
         (
             f"`{name}`",
