@@ -16,10 +16,7 @@ def show_header(record: DictionaryManifest) -> None:
     chrome.dictionary_link(record.id, names[record.id], icon="arrow_back")
     st.title("Decompose a text")
     st.set_page_config(page_title=f"Decompose, {visible(names[record.id])}")
-    st.caption(
-        "The activation at each token is written as a short weighted sum of atoms, which are activations of other "
-        "texts, and a residual."
-    )
+    st.caption("The activation at each token as a sparse weighted sum of atoms and a residual.")
 
     def changed() -> None:
         chosen = st.session_state["decompose_dictionary"]
@@ -52,6 +49,6 @@ def show_form(text: str) -> None:
             key="decompose_text",
             height=110,
             max_chars=MOST_CHARACTERS,
-            placeholder="Any text, in any script; code too",
+            placeholder="Any text or code",
         )
         st.form_submit_button("Decompose", type="primary", icon=":material/function:", on_click=submitted)
