@@ -66,7 +66,7 @@ def time_basis(asked: BuildRequest, cost: Estimate) -> str:
     runs = "the last run" if len(cost.runs) == 1 else f"the last {len(cost.runs)} runs"
     layers = ("layer " if len(last.layers) == 1 else "layers ") + ", ".join(map(str, last.layers))
     text = (
-        f"Time estimated from {runs} of {last.model} in this library; latest: {layers}, {last.rate:,.0f} tokens per "
+        f"Time estimated from {runs} of {last.model} in this library; latest: {layers}, {last.rate:,.0f} tokens a "
         "second."
     )
     if not 0.95 < cost.scale < 1.05:

@@ -67,7 +67,7 @@ def show_probing(record: DictionaryManifest, chosen: str, go: Go, saes: Mapping[
         _show_mean(record, report, coders)
     else:
         _show_property(record, report, found, coders)
-    st.caption(_how_to_read(report))
+    st.caption(_reading_notes(report))
     _show_table(record, report, coders)
     probed = {each.name for each in report.coders}
     if missing := [name for sae, name in saes.items() if SAE + sae not in probed]:
@@ -153,7 +153,7 @@ def _show_property(
         _show_atom(record, best, found, report)
 
 
-def _how_to_read(report: Probing) -> str:
+def _reading_notes(report: Probing) -> str:
     """Return the explanation of the lines, and of the data behind them."""
     atoms = next(each for each in report.coders if each.name == ITDA)
     return inert(
