@@ -78,7 +78,7 @@ def run_build(args: argparse.Namespace) -> int:
     corpus_settings = settings_from(CorpusSettings, args)
     windows = settings_from(WindowSettings, args)
     captured = settings_from(BuildSettings, args)
-    how, *others = _dictionaries(args)
+    first, *others = _dictionaries(args)
     library = Library(args.library)
     with command_job(args, f"Build {args.model} on {args.corpus}") as job:
         quiet()
@@ -89,7 +89,7 @@ def run_build(args: argparse.Namespace) -> int:
         corpus = ingest(corpus_settings, windows, library.corpora, job.reached)
         ids = build(
             library,
-            Request(args.model, corpus, captured, how, **asdict(model)),
+            Request(args.model, corpus, captured, first, **asdict(model)),
             job,
             others,
         )

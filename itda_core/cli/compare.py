@@ -80,8 +80,8 @@ def run_similarity(args: argparse.Namespace) -> int:
     for name, rows in found.values.items():
         best = ", ".join(str(max(range(len(row)), key=row.__getitem__)) for row in rows)
         print(f"{LAYER_MEASURES[name]}: most like layers 0 to {len(rows) - 1} of A are {best} of B")
-    for name, why in [*found.cautions.items(), *found.left_out.items()]:
-        print(one_line(f"{LAYER_MEASURES[name]}: {why}"))
+    for name, reason in [*found.cautions.items(), *found.left_out.items()]:
+        print(one_line(f"{LAYER_MEASURES[name]}: {reason}"))
     if found.unmeasured:
         print(f"{', '.join(LAYER_MEASURES[name] for name in found.unmeasured)}: {OLD_REPORT}")
     return DONE

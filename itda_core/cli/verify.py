@@ -147,9 +147,9 @@ def _against_files(library: Library, record: DictionaryManifest, known: list[str
             yield str(error)
         finally:
             index.close()
-    for what, (name, stated, held) in found.items():
+    for unit, (name, stated, held) in found.items():
         if stated != held:
-            yield f"{MANIFEST_FILE} names {stated:,} {what} where {name} holds {held:,}: build the dictionary again"
+            yield f"{MANIFEST_FILE} names {stated:,} {unit} where {name} holds {held:,}: build the dictionary again"
 
 
 def _of_map(path: Path, n_atoms: int | None) -> Iterator[str]:

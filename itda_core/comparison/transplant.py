@@ -64,9 +64,9 @@ def _transplant(
     }
     mean = Dictionary.load(library.folder(b.id)).mean if b.settings.center == "mean" else None
 
-    def advance(what: str, amount: int, total: int) -> None:
-        if job.state.stage != names[what]:
-            job.stage(names[what], total, "sources" if what == "sources" else "tokens")
+    def advance(stage: str, amount: int, total: int) -> None:
+        if job.state.stage != names[stage]:
+            job.stage(names[stage], total, "sources" if stage == "sources" else "tokens")
         job.advance(amount)
 
     try:

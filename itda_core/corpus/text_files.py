@@ -118,9 +118,9 @@ def unreadable(path: Path, error: OSError) -> UserError:
     return UserError(f"{str(path)!r} cannot be read: {error.strerror or error}")
 
 
-def too_long(what: str, remedy: str) -> UserError:
+def too_long(subject: str, remedy: str) -> UserError:
     """Return the error for text longer than `LONGEST`."""
-    return UserError(f"{what} is longer than {LONGEST:,} characters: {remedy}")
+    return UserError(f"{subject} is longer than {LONGEST:,} characters: {remedy}")
 
 
 @contextmanager

@@ -132,9 +132,9 @@ def _holds_lock(folder: Path) -> bool:
         raise UserError(f"job {folder.name} cannot be cancelled: its lock cannot be read, {error.strerror}") from error
 
 
-def _send(pid: int, what: signal.Signals, job_id: str) -> None:
+def _send(pid: int, sent: signal.Signals, job_id: str) -> None:
     try:
-        os.kill(pid, what)
+        os.kill(pid, sent)
     except ProcessLookupError:
         pass  # it ended meanwhile
     except PermissionError as error:

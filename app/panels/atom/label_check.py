@@ -87,11 +87,11 @@ def _predicts(rule) -> bool:
     return rule.tokens >= _FEW and rule.probability >= max(_LIKELY, _OFTEN * rule.chance)
 
 
-def _sentence(rule, what: str) -> str:
+def _sentence(rule, event: str) -> str:
     if not rule.tokens:
-        return f"No other occurrence of {what}."
+        return f"No other occurrence of {event}."
     text = (
-        f"Of {count(rule.tokens)} other {'occurrence' if rule.tokens == 1 else 'occurrences'} of {what} it fires on "
+        f"Of {count(rule.tokens)} other {'occurrence' if rule.tokens == 1 else 'occurrences'} of {event} it fires on "
         f"{count(rule.fires)}, {share(rule.probability)} where chance is {share(rule.chance)}"
     )
     return f"{text}; that is {share(rule.covered)} of its firing." if rule.all_fires else f"{text}."

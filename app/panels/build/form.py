@@ -36,7 +36,7 @@ class Checked:
 
     problems: dict[str, str] = field(default_factory=dict)
     """Problems by the name of the field; each is one line with a remedy."""
-    asked: BuildRequest | None = None
+    request: BuildRequest | None = None
     """The requested build, where there is no problem."""
     shape: ModelShape | None = None
     """The known properties of the model, where it is one."""
@@ -136,7 +136,7 @@ def check(form: BuildState) -> Checked:
         problems["context"] = f"the model reads {shape.max_tokens} tokens at most: lower it"
     if problems or shape is None:
         return Checked(problems, None, shape)
-    asked = BuildRequest(
+    request = BuildRequest(
         local_name(model_path(form.model)) if shape.is_local else form.model,
         shape,
         form.dtype,
@@ -146,7 +146,7 @@ def check(form: BuildState) -> Checked:
         settings_from(DictionarySettings, values),
         form.remote,
     )
-    return Checked({}, asked, shape)
+    return Checked({}, request, shape)
 
 
 def _check_device(device: str) -> None:

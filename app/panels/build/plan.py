@@ -16,19 +16,19 @@ from itda_core.corpus.store import Corpus
 from itda_core.corpus.windows import HOLDOUT
 
 
-def show_cost(asked: BuildRequest, cost: Estimate) -> None:
+def show_cost(request: BuildRequest, cost: Estimate) -> None:
     """Show the estimated cost of the build, and the basis of the estimate."""
     with st.grid(2, min_column_width=100, gap="small"):
         st.metric("Tokens", count(cost.tokens))
         st.metric("Time", "unknown" if cost.seconds is None else span(*cost.seconds))
-        st.metric("Memory", "unknown" if cost.memory is None else size(cost.memory), help=inert(memory_basis(asked)))
-        st.metric("Disk", size(cost.disk), help=disk_basis(asked, cost))
+        st.metric("Memory", "unknown" if cost.memory is None else size(cost.memory), help=inert(memory_basis(request)))
+        st.metric("Disk", size(cost.disk), help=disk_basis(request, cost))
         if cost.transfer is not None:
             st.metric("Transfer", size(cost.transfer))
     made = "one dictionary" if cost.n_sites == 1 else f"{cost.n_sites} dictionaries"
     st.caption(f"Result: {made}. {passes_text(cost)}")
-    st.caption(inert(time_basis(asked, cost)))
-    if cost.documents is not None and cost.documents < HOLDOUT and asked.build.holdout:
+    st.caption(inert(time_basis(request, cost)))
+    if cost.documents is not None and cost.documents < HOLDOUT and request.build.holdout:
         some = "a single document" if cost.documents == 1 else f"only {cost.documents} documents"
         st.warning(
             f"The corpus has {some}, so none is held out: choose a longer text, or tick Build from every document "
@@ -54,12 +54,12 @@ def passes_text(cost: Estimate) -> str:
     return f"The model reads the texts about {cost.passes} times: the disk has no room for the activations."
 
 
-def time_basis(asked: BuildRequest, cost: Estimate) -> str:
+def time_basis(request: BuildRequest, cost: Estimate) -> str:
     """Return the basis of the time estimate, as text."""
-    if asked.remote:
+    if request.remote:
         return "Time unknown: it depends on NDIF's queue. Results received so far are kept if the build is stopped."
     if not cost.runs:
-        if asked.shape.d_model is None:
+        if request.shape.d_model is None:
             return "Time unknown: this model is not on this machine, and the library has no run of it."
         return "Time unknown: the library has no run of any model yet."
     last = cost.runs[0]
@@ -71,30 +71,32 @@ def time_basis(asked: BuildRequest, cost: Estimate) -> str:
     )
     if not 0.95 < cost.scale < 1.05:
         text += f" This build needs about {cost.scale:.2g} times the computation per token."
-    if asked.dictionary.method == "orthogonal":
+    if request.dictionary.method == "orthogonal":
         text += " Orthogonal matching pursuit takes many times longer."
-    if asked.dictionary.recipe == "pruned":
+    if request.dictionary.recipe == "pruned":
         text += " Pruning adds some seconds for a thousand atoms, and more for larger dictionaries."
-    if asked.dictionary.n_atoms is not None:
+    if request.dictionary.n_atoms is not None:
         text += " Finding the threshold adds some builds from the same activations."
     return text + " Reading the corpus, loading the model and computing maps are not included."
 
 
-def memory_basis(asked: BuildRequest) -> str:
+def memory_basis(request: BuildRequest) -> str:
     """Return the basis of the memory estimate, as text."""
-    n = asked.shape.n_parameters
-    if asked.remote:
+    n = request.shape.n_parameters
+    if request.remote:
         return "About 1 GB for the program, and the atoms; the model runs on NDIF."
     if n is None:
         return "The size of this model is not known before it is downloaded."
-    known = "" if asked.shape.is_counted else " (by its name)"
+    known = "" if request.shape.is_counted else " (by its name)"
     amount = f"{n / 1e9:.3g} billion" if n >= 1e9 else f"{n / 1e6:.3g} million"
-    return f"{amount} parameters{known} in {asked.dtype}, about 1 GB for the program, and the atoms."
+    return f"{amount} parameters{known} in {request.dtype}, about 1 GB for the program, and the atoms."
 
 
-def disk_basis(asked: BuildRequest, cost: Estimate) -> str:
+def disk_basis(request: BuildRequest, cost: Estimate) -> str:
     """Return the basis of the disk estimate, as text."""
-    fetched = "" if asked.shape.is_local or asked.shape.is_counted else " The download of the model is not included."
+    fetched = (
+        "" if request.shape.is_local or request.shape.is_counted else " The download of the model is not included."
+    )
     return f"Estimated from the number of tokens and pursuit steps. {size(cost.free_disk)} are free.{fetched}"
 
 
@@ -102,18 +104,18 @@ def show_plan(form: BuildState, checked: Checked, corpora: list[Corpus], is_unde
     """Show the build's cost, its command line, and the button that starts it."""
     with st.container(border=True):
         st.subheader("Before you start")
-        if checked.asked is None:
+        if checked.request is None:
             st.text("Correct the marked fields to see the cost.")
         else:
-            cost = estimate(checked.asked, resources.library(), chrome.sound_records(), corpora)
-            show_cost(checked.asked, cost)
+            cost = estimate(checked.request, resources.library(), chrome.sound_records(), corpora)
+            show_cost(checked.request, cost)
         command = arguments(form)
         st.caption("In a terminal:")
         first = shlex.join(["itda", *command[:2]])
         lines = map(one_line, [first, *map(shlex.quote, command[2:])])  # no control characters for a terminal
         st.code(" \\\n  ".join(lines), language=None, wrap_lines=True)
         label = "This is being built" if is_under_way else "Build"
-        is_blocked = checked.asked is None or is_under_way
+        is_blocked = checked.request is None or is_under_way
         if st.button(label, type="primary", icon=":material/play_arrow:", disabled=is_blocked, width="stretch"):
             go(job=resources.start(*command))
             st.rerun()

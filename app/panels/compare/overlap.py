@@ -46,8 +46,8 @@ def show_figures(whole: PartCounts, found: Comparison | None) -> None:
             help="Expected IoU if each chose at random among tokens about as frequent as its own sources.",
         )
     if found is not None and (found.key == "characters" or found.coverage < 1):
-        how = " (matched by the character where they end)" if found.key == "characters" else ""
+        criterion = " (matched by the character where they end)" if found.key == "characters" else ""
         st.caption(
-            f"Common tokens{how}: {share(found.coverage_a)} of A's and {share(found.coverage_b)} of B's. Atoms from "
-            "other tokens cannot be in both."
+            f"Common tokens{criterion}: {share(found.coverage_a)} of A's and {share(found.coverage_b)} of B's. Atoms "
+            "from other tokens cannot be in both."
         )

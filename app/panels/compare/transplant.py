@@ -62,11 +62,11 @@ def show_transplant(shown: pages.CompareState, side: str, atom: Atom) -> None:
     token_strip([row], key=f"transplant_name_{other}", style="links")
     carried = found.atom(atom.atom)
     if carried is None:
-        why = {
+        reasons = {
             "token": f"{other.upper()} did not capture that token",
             "characters": f"no token that {other.upper()} captured ends at the same character",
         }
-        st.text(f"No transplant: {why[found.summary.key]}.")
+        st.text(f"No transplant: {reasons[found.summary.key]}.")
         return
     examples = found.examples(atom.atom)
     index = resources.index(there.id)

@@ -132,7 +132,7 @@ def _show_mean(record: DictionaryManifest, report: Probing, coders: Mapping[str,
     st.caption(f"The mean over {len(report.properties)} properties.")
     _show_lines(record, points_of("mean", report.means, report), "mean", "mean of all properties", coders)
     if report.left_out:
-        reasons = (f"{property_of(name).words} ({why})" for name, why in report.left_out.items())
+        reasons = (f"{property_of(name).words} ({reason})" for name, reason in report.left_out.items())
         st.caption(inert(f"Left out: {'; '.join(reasons)}."))
 
 

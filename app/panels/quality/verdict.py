@@ -52,10 +52,10 @@ def show_answer(subject: Subject, is_alone: bool) -> None:
     if random is not None and (random.latents, random.l0) != (own.latents, own.l0):
         random = None  # another setting would not be comparable
     if random is not None and not subject.quality.is_seen:
-        who = "these atoms are" if is_alone else f"{subject.side.upper()}’s atoms are"
+        clause = "these atoms are" if is_alone else f"{subject.side.upper()}’s atoms are"
         ahead = paired_differences(own, subject.quality, random, subject.quality)
-        st.subheader(inert(verdict(ahead, who, "equally many random atoms")))
-        st.caption(inert(leads_text(ahead, who)))
+        st.subheader(inert(verdict(ahead, clause, "equally many random atoms")))
+        st.caption(inert(leads_text(ahead, clause)))
     is_exact = subject.is_sae or (own.latents, own.l0) == (subject.latents, subject.l0)
     at = "With" if is_exact else "Nearest measured setting:"
     st.caption(f"{at} {setting(own, 'latents' if subject.is_sae else 'atoms')}")
@@ -89,8 +89,8 @@ def show_between(a: Subject, b: Subject) -> None:
         st.subheader(inert(verdict(ahead, "A is", "B")))
         settings = [setting(point, "latents" if each.is_sae else "atoms") for each, point in ((a, one), (b, other))]
         is_equal = (one.latents, one.l0) == (other.latents, other.l0)
-        unlike = "" if is_equal else " They differ in size or L0: compare the curves where they are equal."
-        st.caption(inert(f"A with {settings[0]}, B with {settings[1]}. {leads_text(ahead, 'A is')}{unlike}"))
+        difference = "" if is_equal else " They differ in size or L0: compare the curves where they are equal."
+        st.caption(inert(f"A with {settings[0]}, B with {settings[1]}. {leads_text(ahead, 'A is')}{difference}"))
     else:
         st.caption(
             "A and B were measured on different predictions: their scores are only roughly comparable, their losses "
@@ -119,8 +119,8 @@ def basis_of(subject: Subject) -> str:
     if quality.is_seen:
         on += ", from which the dictionary was built: the figures are optimistic and not compared"
     if quality.ce_original is None or quality.ce_zero is None:
-        why = "makes no predictions" if quality.with_model else "could not be run"
-        return f"{on}. The model {why}, so there are no losses."
+        reason = "makes no predictions" if quality.with_model else "could not be run"
+        return f"{on}. The model {reason}, so there are no losses."
     return (
         f"{on}. The unchanged model’s loss is {number(quality.ce_original)} nats per token, and "
         f"{number(quality.ce_zero)} with zeros in place of the activations."

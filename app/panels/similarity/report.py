@@ -105,9 +105,9 @@ def show_report(shown: pages.SimilarityState, found: LayerSimilarity, records: l
     if shown.measure not in offered:
         shown = replace(shown, measure=offered[0])
     n_a, n_b = map(len, found.atoms)
-    for side, asked, n in (("A", shown.layer, n_a), ("B", shown.other, n_b)):
-        if asked is not None and asked >= n:
-            raise UserError(f"model {side} has no layer {asked}: choose one of 0 to {n - 1}")
+    for side, wanted, n in (("A", shown.layer, n_a), ("B", shown.other, n_b)):
+        if wanted is not None and wanted >= n:
+            raise UserError(f"model {side} has no layer {wanted}: choose one of 0 to {n - 1}")
     layer = n_a // 2 if shown.layer is None else shown.layer
     show_question(shown, found, layer)
     st.session_state["similarity_measure"] = shown.measure
@@ -143,8 +143,8 @@ def show_report(shown: pages.SimilarityState, found: LayerSimilarity, records: l
             st.rerun()
     with right:
         show_cell(found, records, layer, other)
-    for name, why in found.left_out.items():
-        st.caption(inert(f"{LAYER_MEASURES[name]} is left out: {why}"))
+    for name, reason in found.left_out.items():
+        st.caption(inert(f"{LAYER_MEASURES[name]} is left out: {reason}"))
     if found.unmeasured:
         st.caption(inert(f"{', '.join(LAYER_MEASURES[name] for name in found.unmeasured)}: {OLD_REPORT}."))
     show_notes(found)

@@ -130,11 +130,19 @@ def _build(site: _Site, atoms: int, l0: int, settings: RecipesBench) -> dict[str
     for name in dict.fromkeys(name.removesuffix(REFITTED) for name in settings.names):
         recipe, center = cast(Recipe, name.removesuffix(CENTRED)), "mean" if name.endswith(CENTRED) else "none"
         threshold = thresholds[center]
-        how: dict[str, Any] = {"l0": l0, "center": center, "recipe": recipe, "threshold": threshold, "max_atoms": atoms}
+        options: dict[str, Any] = {
+            "l0": l0,
+            "center": center,
+            "recipe": recipe,
+            "threshold": threshold,
+            "max_atoms": atoms,
+        }
         draws = range(1 if recipe == "published" else settings.draws)
         parts = [(site.x[draw:], site.sources[draw:]) for draw in draws]
-        seconds, first = timed(lambda parts=parts, how=how: _quietly(parts[:1], **how), clock=time.process_time)
-        rest = [_quietly([part], **how) for part in parts[1:]]
+        seconds, first = timed(
+            lambda parts=parts, options=options: _quietly(parts[:1], **options), clock=time.process_time
+        )
+        rest = [_quietly([part], **options) for part in parts[1:]]
         built[name] = _Built([first, *rest], threshold, seconds)
     return built
 
@@ -149,10 +157,10 @@ def _threshold(site: _Site, atoms: int, l0: int, center: str) -> float:
     return threshold
 
 
-def _quietly(batches: list[tuple[torch.Tensor, torch.Tensor]], **how: Any) -> Dictionary:
+def _quietly(batches: list[tuple[torch.Tensor, torch.Tensor]], **options: Any) -> Dictionary:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", MeanWarning)  # the mean's share is in the report
-        return build_dictionary(batches, **how)
+        return build_dictionary(batches, **options)
 
 
 def _train(
@@ -232,8 +240,8 @@ def _mean(measured: list[Measured]) -> tuple[float, float, float]:
 
 def _lead(rows: list[RecipeRow], name: str) -> Lead:
     pairs = [(row.recipes[name], row.recipes[PUBLISHED]) for row in rows]
-    off = [1 - ours.unexplained[0] / theirs.unexplained[0] for ours, theirs in pairs]
-    more = [ours.ce_loss_score[0] - theirs.ce_loss_score[0] for ours, theirs in pairs]
+    off = [1 - ours.unexplained[0] / base.unexplained[0] for ours, base in pairs]
+    more = [ours.ce_loss_score[0] - base.ce_loss_score[0] for ours, base in pairs]
     added = [row.ce_added(name) / row.ce_added(PUBLISHED) for row in rows]
     leads = [ours.ce_lead for ours, _ in pairs]
     return Lead(
@@ -244,6 +252,6 @@ def _lead(rows: list[RecipeRow], name: str) -> Lead:
         mean(added),
         sum(low > 0 for _, low, _ in leads),
         sum(high < 0 for *_, high in leads),
-        sum(ours.seconds for ours, _ in pairs) / sum(theirs.seconds for _, theirs in pairs),
-        sum(ours.encode_seconds for ours, _ in pairs) / sum(theirs.encode_seconds for _, theirs in pairs),
+        sum(ours.seconds for ours, _ in pairs) / sum(base.seconds for _, base in pairs),
+        sum(ours.encode_seconds for ours, _ in pairs) / sum(base.encode_seconds for _, base in pairs),
     )

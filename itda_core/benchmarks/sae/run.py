@@ -197,9 +197,11 @@ def _build(data: _Data, site: BenchSite, settings: SaeBench, compiling: float, j
 
     At a point the dictionary consists of the atoms admitted so far.
     """
-    how = DictionarySettings(l0=settings.l0, threshold=site.threshold)
-    build = DictionaryBuilder(how)
-    warm = DictionaryBuilder(how)  # loads or compiles the loops, whose compilation time is measured separately
+    dictionary_settings = DictionarySettings(l0=settings.l0, threshold=site.threshold)
+    build = DictionaryBuilder(dictionary_settings)
+    warm = DictionaryBuilder(
+        dictionary_settings
+    )  # loads or compiles the loops, whose compilation time is measured separately
     warm.add(data.x[: settings.build_rows], data.sources[: settings.build_rows])
     warm.finish()
     seconds: list[float] = []
