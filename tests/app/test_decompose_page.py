@@ -291,7 +291,7 @@ def test_two_dictionaries_decompose_one_passage(library: Path, two: AppTest) -> 
 def test_what_both_saw_is_the_same_source_in_both(library: Path, two: AppTest) -> None:
     page = two.run()
     a, b = (resources.index(of(library, model, 3).id) for model in ("docs-a", "docs-b"))
-    counts = [caption.value for caption in page.caption if caption.value.startswith(("Both", "Only"))]
+    counts = [caption.value for caption in page.caption if caption.value.startswith(("In both", "Only in"))]
     assert len(counts) == 4 and counts[0] == counts[2]
     lists = [each["rows"] for each in strips(page) if each.get("columns", [])[:2] == ["Source", "of |x|"]]
     both_a, only_a, both_b, only_b = lists
@@ -306,7 +306,7 @@ def test_what_both_saw_is_the_same_source_in_both(library: Path, two: AppTest) -
     for row in only_a:
         atom = a.atom(int(row["href"].rpartition("=")[2]))
         assert b.atom_from(atom.document, atom.position) not in seen_b
-    # What only one of them saw leads to what answers it on the other side as well.
+    # What only one of them saw leads to its best match on the other side as well.
     ids = [of(library, model, 3).id for model in ("docs-a", "docs-b")]
     for side, rows in (("a", only_a), ("b", only_b)):
         for row in rows:

@@ -7,7 +7,7 @@ from itda_core.common.columns import columns
 
 _PAPER_MODELS = {"pythia-70m": "Pythia-70m", "pythia-160m": "Pythia-160m", "gemma-2-2b": "Gemma-2 2B"}
 _L0 = 40
-_HEADS = ("model, latents", "who", "reaches the score of", "score", "tokens", "time", "ITDA's time", "ITDA's tokens")
+_HEADS = ("model, latents", "method", "reaches the score of", "score", "tokens", "time", "ITDA's time", "ITDA's tokens")
 
 
 def sae_page(report: SaeReport) -> str:
