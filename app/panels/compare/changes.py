@@ -28,10 +28,10 @@ def show_matches(shown: pages.CompareState, pair: Pair, whole: PartCounts) -> No
 
     A best match is the atom of the other side that fires most like the atom.
     """
-    st.subheader("Best matches of atoms without a twin")
-    st.caption(
-        "A twin has the same source. A best match is the atom of the other side with the highest correlation of "
-        f"coefficients over the common tokens, of those that fire together on {LEAST_TOGETHER} tokens or more."
+    st.subheader(
+        "Best matches of atoms without a twin",
+        help="A twin has the same source. A best match is the atom of the other side with the highest correlation of "
+        f"coefficients over the common tokens, of those that fire together on {LEAST_TOGETHER} tokens or more.",
     )
     rows = pair.matches(MATCHED)
     if rows.empty:
@@ -60,15 +60,15 @@ def show_changes(
     """
     if (a.n_layers, a.d_model, a.tokenizer_sha256, a.site) != (b.n_layers, b.d_model, b.tokenizer_sha256, b.site):
         return
-    st.subheader("What changed from A to B")
+    st.subheader(
+        "What changed from A to B",
+        help=f"A is taken as the earlier checkpoint, or the model that B was trained from. {WEIGHT} An atom whose best "
+        "match correlates at almost 1 has changed its source token rather than what it represents.",
+    )
     carried = pair.carried()
     st.text(
         f"{count(whole.both)} of A's {count(a.n_atoms)} atoms are also in B. {count(whole.a)} are only in A, with "
         f"{share(carried.a)} of A's weight; {count(whole.b)} are only in B, with {share(carried.b)} of B's weight."
-    )
-    st.caption(
-        f"A is taken as the earlier checkpoint, or the model that B was trained from. {WEIGHT} An atom whose best "
-        "match correlates at almost 1 has changed its source token rather than what it represents."
     )
     with st.container(width=420):
         st.segmented_control(

@@ -96,8 +96,6 @@ def show_sights(
     """Show the sources of a segment's terms: those of both sides, and of only one."""
     where = quoted(found[0].text[segment.start : segment.stop]) if picked else "the whole passage"
     st.subheader(f"Sources in {inert(where)}")
-    if picked is None:
-        st.caption("Select a part of the passage to see only its sources.")
     tokens = segment.a, segment.b
     sources = [_sources(*side) for side in zip(records, found, tokens, strict=True)]
     keys = _keys(records, [list(side) for side in sources])

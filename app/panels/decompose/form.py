@@ -14,9 +14,8 @@ def show_header(record: DictionaryManifest) -> None:
     """Show the link back, the title, an explanation, and the choice of dictionary."""
     names = chrome.dictionary_names()
     chrome.dictionary_link(record.id, names[record.id], icon="arrow_back")
-    st.title("Decompose a text")
+    st.title("Decompose a text", help="The activation at each token as a sparse weighted sum of atoms and a residual.")
     st.set_page_config(page_title=f"Decompose, {visible(names[record.id])}")
-    st.caption("The activation at each token as a sparse weighted sum of atoms and a residual.")
 
     def changed() -> None:
         chosen = st.session_state["decompose_dictionary"]

@@ -96,7 +96,6 @@ def show_token(record: DictionaryManifest, found: Decomposition, chosen: int) ->
         with st.grid(2, min_column_width=130):
             st.metric("Error", number(error), border=True, help="Share of |x|² in the residual")
             st.metric("Norm of x", number(norm), border=True, help="In the model's own units")
-        st.caption("Error by number of terms")
         widgets.figure(
             atoms.falling_error(terms, None if found.mean is None else left_by_mean),
             terms.drop(columns=["text", "start", "stop"]),

@@ -22,7 +22,7 @@ from itda_core.reports.properties import property_of
 
 ALL = "all"
 """Text of k where a probe reads all latents."""
-_WHAT = (
+_METHOD = (
     "A logistic regression predicts a property of a token (in code? a number?) from the k latents that differ most "
     "between tokens with and without it. High accuracy at small k means that single latents represent such properties."
 )
@@ -41,8 +41,7 @@ def show_probing(record: DictionaryManifest, chosen: str, go: Go, saes: Mapping[
         go: called with `probed` where another one is chosen.
         saes: names of the SAEs of its site, by id.
     """
-    st.subheader("Sparse probing")
-    st.caption(_WHAT)
+    st.subheader("Sparse probing", help=_METHOD)
     try:
         report = resources.probing(record)
     except UserError as error:  # the rest of the page is not affected

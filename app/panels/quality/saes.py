@@ -100,7 +100,10 @@ def show_saes(dictionary: DictionaryManifest, now: pages.QualityState, saes: dic
 
     A click on an SAE adds it to the curves.
     """
-    st.subheader("Sparse autoencoders of the same site")
+    st.subheader(
+        "Sparse autoencoders of the same site",
+        help="Tokens (repeats included) and time of training. Click an SAE to compare it with the dictionary.",
+    )
     here = [record for record in saes.values() if record.is_of(dictionary)]
     # The SAE chosen as B, and the one whose entry is open, are listed whatever their site.
     here += [saes[each] for each in dict.fromkeys((now.b, now.sae)) if each in saes and saes[each] not in here]
@@ -108,7 +111,6 @@ def show_saes(dictionary: DictionaryManifest, now: pages.QualityState, saes: dic
     if here:
         columns = ["SAE", "tokens", "time", *(QUALITY_METRICS[name] for name in LISTED), ""]
         token_strip([row_of(each, called[each.id], now) for each in here], key="saes", columns=columns, style="table")
-        st.caption("Tokens (repeats included) and time of training. Click an SAE to compare it with the dictionary.")
     else:
         st.text("There is no SAE of this site yet.")
     for each in resources.saes():

@@ -35,6 +35,11 @@ MEASURE_HELP = {
     "large_negative": "Share of coefficients below minus a quarter of the activation’s norm.",
 }
 """Explanation of each measure, in a sentence or two."""
+INTERVALS = (
+    "Random atoms are as many activations of the same text, drawn at random. Intervals are 95 % bootstrap intervals "
+    "over documents. Better and worse mean that the interval of the paired difference excludes 0."
+)
+"""Explanation of the baseline, the intervals and the verdicts."""
 FIGURES = ("ce_loss_score", "variance_explained", "relative_error", "dead")
 """Measures that are shown above the curves."""
 
@@ -102,14 +107,10 @@ def show_basis(subjects: list[Subject]) -> None:
     """Show the data on which everything was measured."""
     bases = [basis_of(subject) for subject in subjects]
     if len(set(bases)) == 1:
-        st.caption(inert(f"Measured {bases[0]}"))
+        st.caption(inert(f"Measured {bases[0]}"), help=INTERVALS)
     else:
         for subject, words in zip(subjects, bases, strict=True):
-            st.caption(inert(f"{subject.side.upper()} is measured {words}"))
-    st.caption(
-        "Random atoms are as many activations of the same text, drawn at random. Intervals are 95 % bootstrap "
-        "intervals over documents. Better and worse mean that the interval of the paired difference excludes 0."
-    )
+            st.caption(inert(f"{subject.side.upper()} is measured {words}"), help=INTERVALS)
 
 
 def basis_of(subject: Subject) -> str:

@@ -15,16 +15,23 @@ from app.shell import widgets
 from itda_core.reports.layers import BENCHED
 from itda_core.reports.paper import CHOSEN_ON, PAPER_ACCURACY
 
+SVCCA = (
+    "SVCCA with 99 % of the variance (Raghu et al.) favours layers with few directions, so it rarely finds the "
+    "layer of the same depth. The ITDA paper’s code takes 20 directions in every layer, which its 0.50 and 0.44 "
+    "are for."
+)
+"""Explanation of the two forms of SVCCA."""
+
 
 def show_accuracy(bench: dict[str, Any]) -> None:
     """Show how often each measure finds the right layer, where that is known."""
-    st.subheader("Accuracy of the measures")
-    st.caption(
-        inert(
+    st.subheader(
+        "Accuracy of the measures",
+        help=inert(
             f"Share of layers whose best match in a model with another seed ({', '.join(bench['seeds'])}) has the same "
             f"depth, over {bench['n_pairs']} ordered pairs on {count(bench['main']['tokens'])} tokens, with a 95 % "
             "interval over models. The ITDA paper’s values are for five seeds of GPT-2 small and medium."
-        )
+        ),
     )
     held_out = (bench["held_out"] or {"accuracy": {}})["accuracy"]
     # The first entry is for all tokens; the table leaves the other budgets out.
@@ -70,14 +77,9 @@ def show_accuracy(bench: dict[str, Any]) -> None:
     if held_out:
         seeds = ", ".join(bench["held_out_seeds"])
         notes.insert(0, f"Held out: between {seeds} only, on which no setting was chosen.")
-    st.caption(inert(" ".join(notes)))
     if set(bench["seeds"]) & set(CHOSEN_ON):
-        st.caption("The concordance was selected on these models, so its values here are optimistic.")
-    st.caption(
-        "SVCCA with 99 % of the variance (Raghu et al.) favours layers with few directions, so it rarely finds the "
-        "layer of the same depth. The ITDA paper’s code takes 20 directions in every layer, which its 0.50 and 0.44 "
-        "are for."
-    )
+        notes.append("The concordance was selected on these models, so its values here are optimistic.")
+    st.caption(f"{inert(' '.join(notes))} {SVCCA}")
     widgets.download(table, key="bench_csv", file="layer-matching.csv")
     for key, axis, title in (
         ("budgets", "tokens", "tokens per model"),

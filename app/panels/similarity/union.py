@@ -71,8 +71,10 @@ def show_wholes(found: LayerSimilarity | None, bench: dict[str, Any] | None) -> 
     table = pairs_table(found, bench)
     if table.empty:
         return
-    st.subheader("Similarity over all layers")
-    st.caption("Intersection over union of the sources of all layers of the two models (ITDA paper, 5.2).")
+    st.subheader(
+        "Similarity over all layers",
+        help="Intersection over union of the sources of all layers of the two models (ITDA paper, 5.2).",
+    )
     if found is not None:
         with st.grid(3, min_column_width=150):
             overlap.show_iou(
