@@ -260,7 +260,7 @@ def contents() -> frozenset[tuple[str, bool | str]]:
 def corpora() -> list[Corpus | UserError]:
     """Return the corpora of the library.
 
-    One that cannot be read is returned as the error that says why.
+    One that cannot be read is returned as an error with the reason.
     """
     folder = library().corpora
     found: list[Corpus | UserError] = []

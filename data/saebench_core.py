@@ -84,7 +84,7 @@ def hooked(folder: Path) -> HookedTransformer:
 
 
 def main() -> None:
-    """Evaluate, and write what SAEBench says."""
+    """Evaluate a dictionary with SAEBench and write the report."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("id")
     parser.add_argument("--library", type=Path, default=Path("library"))
@@ -93,13 +93,13 @@ def main() -> None:
     parser.add_argument("--reconstruction-batches", type=int, default=20)
     parser.add_argument("--sparsity-batches", type=int, default=20)
     parser.add_argument("--prompts", type=int, default=16, help="in a batch")
-    given = parser.parse_args()
+    args = parser.parse_args()
     logging.basicConfig(level=logging.INFO, stream=sys.stderr)
 
-    library = Library(given.library)
-    record = library.record(given.id)
-    dictionary = Dictionary.load(library.folder(given.id))
-    model = hooked(given.model)
+    library = Library(args.library)
+    record = library.record(args.id)
+    dictionary = Dictionary.load(library.folder(args.id))
+    model = hooked(args.model)
     core.HookedTransformer.from_pretrained_no_processing = lambda *_, **__: model  # names of the Hub only, as it is
     documents = Corpus.open(library.corpora / record.corpus).documents()
     texts = [document.text for at, document in enumerate(documents) if is_held_out(at) and document.text.strip()]
@@ -109,10 +109,10 @@ def main() -> None:
         data.mkdir()
         Dataset.from_dict({"text": texts}).to_parquet(data / "train.parquet")
         results = core.multiple_evals(
-            selected_saes=[(given.id, sae)],
-            n_eval_reconstruction_batches=given.reconstruction_batches,
-            n_eval_sparsity_variance_batches=given.sparsity_batches,
-            eval_batch_size_prompts=given.prompts,
+            selected_saes=[(args.id, sae)],
+            n_eval_reconstruction_batches=args.reconstruction_batches,
+            n_eval_sparsity_variance_batches=args.sparsity_batches,
+            eval_batch_size_prompts=args.prompts,
             compute_featurewise_density_statistics=True,
             compute_featurewise_weight_based_metrics=True,
             exclude_special_tokens_from_reconstruction=True,
@@ -126,19 +126,19 @@ def main() -> None:
         if not results:
             raise RuntimeError("SAEBench evaluated nothing: its reason is above")
         (path,) = (Path(folder) / "results").glob("*.json")
-        said = json.loads(path.read_text())
-    config = said["eval_config"]
+        report = json.loads(path.read_text())
+    config = report["eval_config"]
     packages = ("sae-bench", "sae-lens", "transformer-lens", "transformers", "torch", "numpy")
     kept = {
         "dictionary": record.summary(),
         "texts": f"{len(texts):,} held-out documents of {record.corpus}",
         "eval_config": {name: config[name] for name in config if name not in ("dataset", "model_name")},
-        "metrics": said["eval_result_metrics"],
-        "latents": len(said["eval_result_details"]),
+        "metrics": report["eval_result_metrics"],
+        "latents": len(report["eval_result_details"]),
         "versions": {name: version(name) for name in packages},
     }
-    given.out.write_text(json.dumps(kept, indent=2) + "\n")
-    print(json.dumps(said["eval_result_metrics"], indent=2))
+    args.out.write_text(json.dumps(kept, indent=2) + "\n")
+    print(json.dumps(report["eval_result_metrics"], indent=2))
 
 
 if __name__ == "__main__":

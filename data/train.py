@@ -56,7 +56,7 @@ class Recipe:
     text: str = "docs"
     """What is read: the installed documentation, or the source code that it lies in."""
     start: str | None = None
-    """The model whose weights it starts from; random ones unless given."""
+    """The model whose weights it starts from; None for random weights."""
     batch: int = 32
     """Windows per step."""
     steps: int = 2400
@@ -128,7 +128,7 @@ def held_out_loss(model: LlamaForCausalLM, held_out: torch.Tensor) -> float:
 
 
 def optimisers(model: LlamaForCausalLM, recipe: Recipe) -> list[torch.optim.Optimizer]:
-    """AdamW for the embedding and the norms; for the blocks' matrices, what the recipe says."""
+    """AdamW for the embedding and the norms; for the blocks' matrices, the recipe's optimiser."""
     matrices = [p for name, p in model.named_parameters() if p.ndim == 2 and "embed_tokens" not in name]
     others = [p for name, p in model.named_parameters() if p.ndim != 2 or "embed_tokens" in name]
     if recipe.matrices == "muon":
@@ -247,7 +247,7 @@ def train(recipe: Recipe, folder: Path, tokenizer_folder: Path | None, start: Pa
 
 
 def card(folder: Path, result: dict) -> str:
-    """Write the model card, every figure of it from `training.json`; the folder as it was given."""
+    """Return the model card, with figures from `training.json` and the folder as it was passed."""
     rows = "\n".join(
         f"| {model} | {loss:.3f} | {math.exp(loss):.1f} |" for model, loss in result["held_out_loss"].items()
     )
@@ -311,27 +311,27 @@ if __name__ == "__main__":
     parser.add_argument("--rate", type=float, default=Recipe(0).matrix_lr, help="peak learning rate, of all weights")
     parser.add_argument("--matrices", choices=("muon", "adamw"), default=Recipe(0).matrices)
     parser.add_argument("--checkpoints", type=int, nargs="*", default=[])
-    given = parser.parse_args()
-    if given.steps <= Recipe.warmup:
+    args = parser.parse_args()
+    if args.steps <= Recipe.warmup:
         parser.error(
-            f"--steps {given.steps}: the learning rate rises for {Recipe.warmup} steps, so give more than that."
+            f"--steps {args.steps}: the learning rate rises for {Recipe.warmup} steps, so give more than that."
         )
     train(
         Recipe(
-            given.seed,
-            vocabulary=given.vocabulary,
-            width=given.width,
-            layers=given.layers,
-            text=given.text,
-            start=given.start and given.start.name,
-            batch=given.batch,
-            steps=given.steps,
-            matrices=given.matrices,
-            matrix_lr=given.rate,
-            other_lr=given.rate,
-            checkpoints=tuple(given.checkpoints),
+            args.seed,
+            vocabulary=args.vocabulary,
+            width=args.width,
+            layers=args.layers,
+            text=args.text,
+            start=args.start and args.start.name,
+            batch=args.batch,
+            steps=args.steps,
+            matrices=args.matrices,
+            matrix_lr=args.rate,
+            other_lr=args.rate,
+            checkpoints=tuple(args.checkpoints),
         ),
-        given.folder,
-        given.start or given.tokenizer,
-        given.start,
+        args.folder,
+        args.start or args.tokenizer,
+        args.start,
     )

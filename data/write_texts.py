@@ -44,11 +44,11 @@ def write_texts(folder: Path) -> None:
     place = converted_gguf(require_smollm2())
     tokenizer = AutoTokenizer.from_pretrained(place, padding_side="left")
     model = AutoModelForCausalLM.from_pretrained(place, dtype=torch.float32).eval()
-    asked = prompts((folder / "topics.txt").read_text(encoding="utf-8").splitlines())
+    inputs = prompts((folder / "topics.txt").read_text(encoding="utf-8").splitlines())
     texts = []
     torch.manual_seed(SEED)
-    for first in range(0, len(asked), TOGETHER):
-        fed = tokenizer(asked[first : first + TOGETHER], return_tensors="pt", padding=True)
+    for first in range(0, len(inputs), TOGETHER):
+        fed = tokenizer(inputs[first : first + TOGETHER], return_tensors="pt", padding=True)
         found = model.generate(
             **fed,
             max_new_tokens=LONGEST,
@@ -59,7 +59,7 @@ def write_texts(folder: Path) -> None:
             repetition_penalty=REPETITION,
         )
         texts += tokenizer.batch_decode(found[:, fed["input_ids"].shape[1] :], skip_special_tokens=True)
-        print(f"{len(texts)} of {len(asked)}", flush=True)
+        print(f"{len(texts)} of {len(inputs)}", flush=True)
     with (folder / "texts.jsonl").open("w", encoding="utf-8") as lines:
         lines.writelines(json.dumps({"text": text.strip()}, ensure_ascii=False) + "\n" for text in texts)
 

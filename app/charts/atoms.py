@@ -181,7 +181,7 @@ def falling_error(terms: pd.DataFrame, left_by_mean: float | None = None) -> go.
             y=left,
             marker={"color": colours, "line": {"width": 0}},
             customdata=hover,
-            hovertemplate="%{customdata}<br>leaves %{y:.3g}<extra></extra>",
+            hovertemplate="%{customdata}<br>error %{y:.3g}<extra></extra>",
         )
     )
     figure.update_xaxes(title="terms, the largest first", rangemode="tozero", dtick=max(1, len(terms) // 5))

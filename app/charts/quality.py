@@ -89,7 +89,7 @@ def _line(
     """Return one line of a figure; `drawn` is its colour, symbol and width."""
     colour, symbol, width = drawn
     is_random = series == _RANDOM
-    what = {"itda": "own atoms", _RANDOM: "random atoms", "sae": "latents of the SAE"}.get(series, series)
+    kind = {"itda": "own atoms", _RANDOM: "random atoms", "sae": "latents of the SAE"}.get(series, series)
     opens = {"sae": "click for this SAE", _RANDOM: "click for as many of the dictionary’s own atoms"}.get(
         series, "click to list these atoms"
     )
@@ -111,7 +111,7 @@ def _line(
         showlegend=not is_random,
         customdata=[f"{point.side} {point.latents}" for point in each(line)],
         hovertext=[
-            f"{point.side.upper()}: {count(point.latents)} {in_figure(what)}, L0 {point.l0}<br>{shown(point.value)} "
+            f"{point.side.upper()}: {count(point.latents)} {in_figure(kind)}, L0 {point.l0}<br>{shown(point.value)} "
             f"({shown(point.low)} to {shown(point.high)})<br>{opens}"
             for point in each(line)
         ],

@@ -46,13 +46,13 @@ def show_start(jobs: list[JobState]) -> None:
             st.rerun()  # with something to read
         return
     if failed:
-        st.text("Building the demo did not succeed; the page Jobs says why.")
+        st.text("The demo could not be built; the Jobs page has the reason.")
     else:
         st.text("The demo builds dictionaries of small models that come with the project, and compares them.")
     if st.button("Try again" if failed else "Build the demo", type="primary", icon=":material/play_arrow:"):
         resources.start("demo")
         st.rerun()
-    st.text("Or in a terminal, the demo or a dictionary of your own model and texts:")
+    st.text("Or in a terminal:")
     st.code("itda demo\nitda build MODEL --corpus CORPUS --layers 3", language=None)
     st.page_link(urls.BUILD_PAGE, label="Build a dictionary", icon=":material/add:")
 
@@ -75,9 +75,9 @@ def offer_work(words: str, button: str, icon: str, arguments: list[str], *, foll
     with st.container(border=True):
         st.text(words)
         if running:
-            st.caption("It can be started once the running job has ended.")
+            st.caption("Available once the running job has ended.")
         elif last is not None and last.status in _UNFINISHED:
-            st.error(inert(f"It did not succeed: {last.error}"))
+            st.error(inert(f"Failed: {last.error}"))
         if st.button(button, icon=icon, disabled=bool(running)):
             resources.start(*arguments)
             st.rerun()
@@ -167,7 +167,6 @@ def _show_running(job: JobState, brief: bool) -> None:
         columns=["dictionary", "rows", "atoms"],
     )
     if not points.empty:
-        st.caption("Atoms over the activations seen: the curve flattens as the dictionary comes to cover them.")
         st.plotly_chart(
             figures.growth(points), key=f"growth_{job.id}", config=figures.CONFIG, alt="Growth of the dictionaries"
         )
@@ -180,7 +179,7 @@ def _offer(finished: list[str]) -> None:
     names = chrome.dictionary_names()
     ready = next((dictionary_id for dictionary_id in finished if dictionary_id in names), None)
     if ready is None:
-        st.caption("The first dictionary can be read here as soon as it is whole, while the others are being built.")
+        st.caption("The first dictionary will open from here when it is complete.")
     else:
         row = Row([Token(f"Read {names[ready]}")], href=urls.atoms_address(ready), icon="arrow_forward")
         token_strip([row], key=f"offer_{ready}", style="button")
@@ -218,7 +217,7 @@ def show_outcome(job: JobState) -> None:
         names = chrome.dictionary_names()
         ready = [each for each in job.finished if each in names]
         if not ready:
-            st.caption("Every dictionary of it was in the library already.")
+            st.caption("The library already had all of its dictionaries.")
         for each in ready:
             chrome.dictionary_link(each, f"Read {names[each]}", icon="arrow_forward", place="outcome")
         _show_log(job)
@@ -265,4 +264,4 @@ def _show_log_text(job: JobState) -> None:
     if log:
         st.code("\n".join(lines[-200:]), language=None, height=240)
     else:
-        st.caption("It was started in a terminal, where its log is.")
+        st.caption("Started in a terminal, which has its log.")

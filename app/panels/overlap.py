@@ -17,20 +17,20 @@ def show_iou(
         iou: intersection over union of the sources.
         interval: its 95 % bootstrap interval over documents; None where it was not computed.
         chance: the IoU of random choices; None where it was not computed.
-        both: who chose what is in the intersection, as the end of "Sources that …".
+        both: who chose what is in the intersection, as the end of "the sources that …".
         either: who chose what is in the union.
-        blind: the assumption behind the chance value, as the end of "The IoU to expect if …".
+        blind: the assumption behind the chance value, as the end of "Expected IoU if …".
     """
     st.metric(
         "Shared sources (IoU)",
         number(iou),
         border=True,
-        help=f"Sources that {both}, of all that {either}: the intersection over the union.",
+        help=f"Intersection over union: the sources that {both}, divided by those that {either}.",
     )
     st.metric(
         "95 % interval",
         "–" if interval is None else " to ".join(map(number, interval)),
         border=True,
-        help="How far the IoU depends on which documents were read: a bootstrap over documents.",
+        help="Bootstrap interval of the IoU over documents.",
     )
-    st.metric("By chance", number(chance), border=True, help=f"The IoU to expect if {blind}.")
+    st.metric("By chance", number(chance), border=True, help=f"Expected IoU if {blind}.")

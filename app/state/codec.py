@@ -147,7 +147,7 @@ def decode(kind: type[State], params: Mapping[str, str]) -> State:
     Parameters of other pages are ignored.
 
     Raises:
-        UserError: a parameter is invalid; the message says what it must be.
+        UserError: a parameter is invalid; the message states the valid values.
     """
     found: dict[str, Any] = {}
     for each in fields(kind):
@@ -158,7 +158,7 @@ def decode(kind: type[State], params: Mapping[str, str]) -> State:
             found[each.name] = each.metadata["parse"](value)
         except ValueError as error:
             shown = value if len(value) <= 40 else value[:40] + "…"
-            raise UserError(f"the address says {name_of(each)}={shown!r}: {name_of(each)} {error}") from error
+            raise UserError(f"the address has {name_of(each)}={shown!r}: {name_of(each)} {error}") from error
     return kind(**found)
 
 

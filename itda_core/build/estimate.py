@@ -151,53 +151,58 @@ class Estimate:
 
 
 def estimate(
-    asked: BuildRequest, library: Library, records: Sequence[DictionaryManifest], corpora: Sequence[Corpus]
+    request: BuildRequest, library: Library, records: Sequence[DictionaryManifest], corpora: Sequence[Corpus]
 ) -> Estimate:
     """Estimate the cost of a build.
 
     Args:
-        asked: the build.
+        request: the build.
         library: the library that it would be added to.
         records: manifests of the library's dictionaries.
         corpora: the library's corpora.
     """
-    documents = _documents(asked, corpora)
-    tokens = _tokens(asked, documents)
-    runs = _comparable(asked, runs_of(records))
-    layers, width = asked.build.layers, asked.shape.d_model
+    documents = _documents(request, corpora)
+    tokens = _tokens(request, documents)
+    runs = _comparable(request, runs_of(records))
+    layers, width = request.build.layers, request.shape.d_model
     seconds, scale = None, 1.0
-    if asked.remote:
+    if request.remote:
         runs = []  # runtime on a server cannot be estimated from local runs
-    if runs and (width is not None or all(run.model == asked.model for run in runs)):
+    if runs and (width is not None or all(run.model == request.model for run in runs)):
         works = [_work(width or run.d_model, max(layers)) / run.work for run in runs]
-        spans = [_span(asked.n_sites, tokens, run, work) for run, work in zip(runs, works, strict=True)]
+        spans = [_span(request.n_sites, tokens, run, work) for run, work in zip(runs, works, strict=True)]
         seconds = median(low for low, _ in spans), median(high for _, high in spans)
         scale = median(works)
     else:
         runs = []
-    memory, machine = _memory(asked, tokens, runs), machine_memory()
+    memory, machine = _memory(request, tokens, runs), machine_memory()
     free, scratch = _free(library.root), 0
-    if not _keeps(asked) and width is not None:
-        size = scratch_bytes(tokens, asked.n_sites, width)
-        scratch = size if fits(size, _disk(asked, tokens, library, records), free) else 0
-    how = asked.dictionary
-    again = 2 + (how.max_norm is not None) + (how.center == "mean") + (how.n_atoms is not None) * _TRIALS
-    n_parameters = asked.shape.n_parameters or 0
+    if not _keeps(request) and width is not None:
+        size = scratch_bytes(tokens, request.n_sites, width)
+        scratch = size if fits(size, _disk(request, tokens, library, records), free) else 0
+    dictionary = request.dictionary
+    again = (
+        2
+        + (dictionary.max_norm is not None)
+        + (dictionary.center == "mean")
+        + (dictionary.n_atoms is not None) * _TRIALS
+    )
+    n_parameters = request.shape.n_parameters or 0
     return Estimate(
         tokens=tokens,
         documents=documents,
-        n_sites=asked.n_sites,
-        passes=1 if scratch or _keeps(asked) else again,
+        n_sites=request.n_sites,
+        passes=1 if scratch or _keeps(request) else again,
         scratch=scratch,
         seconds=seconds,
         runs=tuple(runs),
         scale=scale,
         memory=memory,
-        disk=_disk(asked, tokens, library, records),
-        transfer=kept_bytes(tokens, asked.n_sites, width) if asked.remote and width else None,
+        disk=_disk(request, tokens, library, records),
+        transfer=kept_bytes(tokens, request.n_sites, width) if request.remote and width else None,
         machine_memory=machine,
         free_disk=free,
-        is_for_remote=not asked.remote
+        is_for_remote=not request.remote
         and (n_parameters >= REMOTE_PARAMETERS or bool(memory and machine and memory > machine)),
     )
 
@@ -239,15 +244,15 @@ def _began(record: DictionaryManifest) -> float:
         return 0.0  # an imported manifest with another time format
 
 
-def _comparable(asked: BuildRequest, runs: Sequence[Run]) -> list[Run]:
+def _comparable(request: BuildRequest, runs: Sequence[Run]) -> list[Run]:
     """Return the earlier runs to estimate from.
 
     These are runs of the same model, or else of the model with the nearest activation dimension.
     """
-    own = [run for run in runs if run.model == asked.model]
-    if own or asked.shape.d_model is None:
+    own = [run for run in runs if run.model == request.model]
+    if own or request.shape.d_model is None:
         return own[:_RUNS]
-    width = asked.shape.d_model
+    width = request.shape.d_model
     nearest = min((max(run.d_model / width, width / run.d_model) for run in runs), default=None)
     return [run for run in runs if max(run.d_model / width, width / run.d_model) == nearest][:_RUNS]
 
@@ -266,68 +271,68 @@ def _span(n_sites: int, tokens: int, run: Run, work: float) -> tuple[float, floa
     return low * same, high * same
 
 
-def _documents(asked: BuildRequest, corpora: Sequence[Corpus]) -> int | None:
+def _documents(request: BuildRequest, corpora: Sequence[Corpus]) -> int | None:
     """Return the estimated number of documents.
 
     For a text, the number of passages that it will be split into; otherwise the count recorded when the corpus was
     last read; at most the requested limit.
     """
-    size = text_bytes(asked.corpus)
+    size = text_bytes(request.corpus)
     if size is not None:
-        found = max(1, size // passage_bytes(size, asked.cut.context))
+        found = max(1, size // passage_bytes(size, request.cut.context))
     else:
-        found = max((corpus.n_documents for corpus in corpora if corpus.settings == asked.corpus), default=None)
-    limit = asked.corpus.documents
+        found = max((corpus.n_documents for corpus in corpora if corpus.settings == request.corpus), default=None)
+    limit = request.corpus.documents
     return limit if found is None else min(found, limit or found)
 
 
-def _tokens(asked: BuildRequest, documents: int | None) -> int:
+def _tokens(request: BuildRequest, documents: int | None) -> int:
     """Return an upper bound on the tokens to capture.
 
     The bound is the requested number, or the approximate number of tokens in the documents' windows if that is
     smaller.
     """
-    size = text_bytes(asked.corpus)
-    bounds = [asked.build.tokens]
+    size = text_bytes(request.corpus)
+    bounds = [request.build.tokens]
     if size is not None:
         bounds.append(max(1, size // TOKEN_BYTES))
-    if documents is not None and asked.cut.windows == "first":
-        bounds.append(documents * (asked.cut.context - (not asked.cut.keep_first)))
+    if documents is not None and request.cut.windows == "first":
+        bounds.append(documents * (request.cut.context - (not request.cut.keep_first)))
     return min(bounds)
 
 
-def _memory(asked: BuildRequest, tokens: int, runs: Sequence[Run]) -> int | None:
-    if asked.shape.n_parameters is None and not asked.remote:
+def _memory(request: BuildRequest, tokens: int, runs: Sequence[Run]) -> int | None:
+    if request.shape.n_parameters is None and not request.remote:
         return None
     grown = [round(run.n_atoms * max(1.0, tokens / max(run.n_tokens, 1))) for run in runs]
-    limit = asked.dictionary.max_atoms or tokens
-    atoms = min(tokens, asked.dictionary.n_atoms or min(limit, max(grown, default=0)))
-    width = asked.shape.d_model or 0
+    limit = request.dictionary.max_atoms or tokens
+    atoms = min(tokens, request.dictionary.n_atoms or min(limit, max(grown, default=0)))
+    width = request.shape.d_model or 0
     # Each dictionary: its atoms, and their pairwise products in 16 bits, four GiB of these at most.
-    dictionaries = asked.n_sites * (atoms * width * 4 + min(2 * atoms**2, 4 << 30))
-    if asked.dictionary.recipe != "published":
+    dictionaries = request.n_sites * (atoms * width * 4 + min(2 * atoms**2, 4 << 30))
+    if request.dictionary.recipe != "published":
         dictionaries += (
-            asked.n_sites * min(tokens, RESERVOIR_ROWS) * width * 5
+            request.n_sites * min(tokens, RESERVOIR_ROWS) * width * 5
         )  # a sample, a quarter more while it grows
-    if asked.dictionary.recipe == "pruned":
+    if request.dictionary.recipe == "pruned":
         dictionaries += 4 * atoms * width * 4 + min(2 * (4 * atoms) ** 2, 4 << 30)  # candidates of one at a time
-    weights = 0 if asked.remote else (asked.shape.n_parameters or 0) * _BYTES[asked.dtype]
+    weights = 0 if request.remote else (request.shape.n_parameters or 0) * _BYTES[request.dtype]
     return PROCESS_BYTES + weights + dictionaries
 
 
-def _disk(asked: BuildRequest, tokens: int, library: Library, records: Sequence[DictionaryManifest]) -> int:
+def _disk(request: BuildRequest, tokens: int, library: Library, records: Sequence[DictionaryManifest]) -> int:
     indexes = [(library.dictionaries / record.id / INDEX_FILE, record) for record in records]
     measured = [
         path.stat().st_size / max(1, record.n_tokens * record.settings.l0) for path, record in indexes if path.is_file()
     ]
-    disk = asked.n_sites * tokens * asked.dictionary.l0 * (median(measured) if measured else CODE_BYTES)
-    if _keeps(asked):
-        disk += kept_bytes(tokens, asked.n_sites, asked.shape.d_model or 0)
+    disk = request.n_sites * tokens * request.dictionary.l0 * (median(measured) if measured else CODE_BYTES)
+    if _keeps(request):
+        disk += kept_bytes(tokens, request.n_sites, request.shape.d_model or 0)
     return round(disk)
 
 
-def _keeps(asked: BuildRequest) -> bool:
-    return asked.build.keep_activations or asked.remote
+def _keeps(request: BuildRequest) -> bool:
+    return request.build.keep_activations or request.remote
 
 
 def _free(root: Path) -> int:

@@ -40,16 +40,16 @@ def read_shards_manifest(folder: Path) -> ShardsManifest:
     Raises DamagedError, or NewerError.
     """
     raw = read_json(folder / MANIFEST_FILE)
-    what, remedy = f"{MANIFEST_FILE} of {folder.name}", "the folder does not hold recorded activations, delete it"
-    if isinstance(raw, dict) and check_format(raw.get("format"), FORMAT, what, remedy) < FORMAT:
-        raise UserError(f"{what} is of an earlier version, which kept other activations: delete the folder")
-    manifest = parse(ShardsManifest, raw, what, remedy)
+    subject, remedy = f"{MANIFEST_FILE} of {folder.name}", "the folder does not hold recorded activations, delete it"
+    if isinstance(raw, dict) and check_format(raw.get("format"), FORMAT, subject, remedy) < FORMAT:
+        raise UserError(f"{subject} is of an earlier version, which kept other activations: delete the folder")
+    manifest = parse(ShardsManifest, raw, subject, remedy)
     try:
         manifest.named_sites  # noqa: B018 - raises for an unknown hook
     except UserError as error:
-        raise damaged(what, str(error), remedy) from error
+        raise damaged(subject, str(error), remedy) from error
     if any(not SHARD.fullmatch(name) for name in manifest.shards):
-        raise damaged(what, "it names what is no shard", remedy)
+        raise damaged(subject, "it names what is no shard", remedy)
     return manifest
 
 

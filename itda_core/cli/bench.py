@@ -20,7 +20,7 @@ def bench_options(name: str, parser: argparse.ArgumentParser) -> None:
             "--activations",
             type=Path,
             metavar="FILE",
-            help="safetensors file with activations [n, d_model] and, as an option, sources [n, 2]",
+            help="safetensors file with activations [n, d_model] and, optionally, sources [n, 2]",
         )
     if name in _FULL:
         parser.add_argument("--full", action="store_true", help=_FULL[name])
@@ -146,18 +146,18 @@ def _activations(args: argparse.Namespace) -> Any:
 _MEASURES_ACTIVATIONS = {"pursuit", "scale"}
 _FULL = {
     "capture": "a pretrained model, SmolLM2-135M, in float32 and bfloat16",
-    "pursuit": "add 100,000 atoms, and the memory of a million rows",
+    "pursuit": "also 100,000 atoms, and the memory of a million rows",
     "scale": "20,000 atoms, in about a quarter of an hour on two cores",
-    "sae": "three models, and SAEs that learn from the whole corpus, in about 50 minutes",
-    "recipes": "five layers of SmolLM2-135M, up to 16,000 atoms, and a TopK SAE at each: hours on two cores",
-    "layers": "more tokens, thresholds and draws than the published figures come from",
+    "sae": "three models, and SAEs trained on the whole corpus, in about 50 minutes",
+    "recipes": "five layers of SmolLM2-135M, up to 16,000 atoms, and a TopK SAE for each: hours on two cores",
+    "layers": "more tokens, thresholds and draws than for the published figures",
 }
 BENCHES: tuple[tuple[str, str, Callable[[argparse.Namespace], int]], ...] = (
-    ("pursuit", "build and encode against the plain algorithm", _pursuit),
-    ("capture", "capture through nnsight against plain forward hooks", _capture),
-    ("layers", "which measure of similarity finds the same layer in another model", _layers),
-    ("sae", "how long a sparse autoencoder takes to a dictionary's quality, and the reverse", _sae),
-    ("recipes", "which activations make the better atoms, at equal numbers of them", _recipes),
-    ("scale", "what a dictionary of Llama-3.1 70B or 405B takes, measured at its width", _scale),
+    ("pursuit", "measure building and encoding against the plain algorithm", _pursuit),
+    ("capture", "measure capture through nnsight against plain forward hooks", _capture),
+    ("layers", "compare similarity measures at matching layers between models", _layers),
+    ("sae", "measure how long a sparse autoencoder takes to reach a dictionary's quality", _sae),
+    ("recipes", "compare recipes that select atoms, at equal size", _recipes),
+    ("scale", "measure the cost of a dictionary of Llama-3.1 70B or 405B, at its width", _scale),
 )
-"""Name, what it measures, and what runs it."""
+"""Name, description and function of each bench."""

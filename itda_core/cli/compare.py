@@ -34,10 +34,10 @@ def run_compare(args: argparse.Namespace) -> int:
 
 
 def run_transplant(args: argparse.Namespace) -> int:
-    """Carry a dictionary over to another's model."""
+    """Transplant a dictionary's atoms to another dictionary's model."""
     from itda_core.comparison.transplant import transplant
 
-    with command_job(args, f"Carry {args.a} over to the model of {args.b}") as job:
+    with command_job(args, f"Transplant {args.a} to the model of {args.b}") as job:
         quiet()
         found = transplant(Library(args.library), args.a, args.b, job)
     if args.json:
@@ -48,9 +48,9 @@ def run_transplant(args: argparse.Namespace) -> int:
         f"never fire; {found.tokens:,} common tokens"
     )
     print(
-        "no correlation: there is no atom that fires and whose transplant fires"
+        "no correlation: no atom fires together with its transplant"
         if found.correlation is None
-        else f"median correlation {found.correlation:.4f} over {found.compared:,} atoms of which both fire"
+        else f"median correlation {found.correlation:.4f} over {found.compared:,} atoms that fire on both sides"
     )
     print(
         "no relative error was measured: all common tokens are A's sources"
@@ -80,8 +80,8 @@ def run_similarity(args: argparse.Namespace) -> int:
     for name, rows in found.values.items():
         best = ", ".join(str(max(range(len(row)), key=row.__getitem__)) for row in rows)
         print(f"{LAYER_MEASURES[name]}: most like layers 0 to {len(rows) - 1} of A are {best} of B")
-    for name, why in [*found.cautions.items(), *found.left_out.items()]:
-        print(one_line(f"{LAYER_MEASURES[name]}: {why}"))
+    for name, reason in [*found.cautions.items(), *found.left_out.items()]:
+        print(one_line(f"{LAYER_MEASURES[name]}: {reason}"))
     if found.unmeasured:
         print(f"{', '.join(LAYER_MEASURES[name] for name in found.unmeasured)}: {OLD_REPORT}")
     return DONE

@@ -25,8 +25,8 @@ _THEN = (("docs-a", (1, 5)), ("docs-b", (1, _COMPARED, 5)), ("code-a", (_COMPARE
 def build_demo(library: Library, job: Job) -> list[str]:
     """Build the demo's dictionaries, one first so that reading can begin, compare the models, and add the maps.
 
-    Only the first model has to lie in `data/`: without the others, as in an older clone, the rest is built. What cannot
-    be compared is said and passed over.
+    Only the first model has to lie in `data/`: without the others, as in an older clone, the rest is built. Models that
+    cannot be compared are reported and skipped.
 
     Returns:
         Ids of the dictionaries.

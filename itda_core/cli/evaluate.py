@@ -19,7 +19,7 @@ _TRAINING = tuple(dict.fromkeys(("kind", "width", "k", *(each.name for each in o
 
 
 def _measure_options(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("id", metavar="ID", help="a dictionary's id, as itda list shows it")
+    parser.add_argument("id", metavar="ID", help="dictionary id (see itda list)")
     add_options(parser, MeasureSettings)
     json_option(parser)
 
@@ -37,7 +37,7 @@ def _measure(args: argparse.Namespace) -> int:
 
 def quality_table(report: Quality) -> str:
     """Format the main metrics of every point for a terminal."""
-    seen = ", which it was made from: the figures flatter" if report.is_seen else ""
+    seen = ", which it was built from: the figures are optimistic" if report.is_seen else ""
     lines = [f"{report.id}: {report.tokens:,} tokens of {report.documents:,} documents{seen}"]
     if report.ce_original is not None and report.ce_zero is not None:
         lines.append(f"CE loss {report.ce_original:.4f} unchanged, {report.ce_zero:.4f} with zeros")
@@ -56,13 +56,13 @@ def _short(name: str) -> str:
 
 
 def _sae_options(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("id", metavar="ID", help="a dictionary's id, as itda list shows it")
+    parser.add_argument("id", metavar="ID", help="dictionary id (see itda list)")
     training = parser.add_argument_group("trained on the dictionary's activations")
-    training.add_argument("--width", type=int, help="latents (default: the dictionary's atoms)")
-    training.add_argument("--k", type=int, help="active latents at a token (default: the dictionary's L0)")
+    training.add_argument("--width", type=int, help="number of latents (default: the dictionary's number of atoms)")
+    training.add_argument("--k", type=int, help="active latents per token (default: the dictionary's L0)")
     add_options(training, SaeSettings, are_optional=True)
-    pretrained = parser.add_argument_group("or pretrained")
-    pretrained.add_argument("--release", help="SAELens' name of a release, or a repository of the Hub in its format")
+    pretrained = parser.add_argument_group("pretrained")
+    pretrained.add_argument("--release", help="name of a SAELens release, or a Hub repository in its format")
     pretrained.add_argument("--sae-id", help="the SAE's id in the release")
     json_option(parser)
 
@@ -99,7 +99,7 @@ def _sae(args: argparse.Namespace) -> int:
 
 
 def _probe_options(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("id", metavar="ID", help="a dictionary's id, as itda list shows it")
+    parser.add_argument("id", metavar="ID", help="dictionary id (see itda list)")
     add_options(parser, ProbingSettings)
     json_option(parser)
 
@@ -117,8 +117,8 @@ def _probe(args: argparse.Namespace) -> int:
 
 Command = tuple[str, str, Callable[[argparse.ArgumentParser], None], Callable[[argparse.Namespace], int]]
 COMMANDS: tuple[Command, ...] = (
-    ("measure", "measure how good a dictionary is, beside random atoms", _measure_options, _measure),
-    ("sae", "train an SAE beside a dictionary, or take in a pretrained one, and measure it", _sae_options, _sae),
-    ("probe", "find how much single atoms tell of a token, beside SAEs and random ones", _probe_options, _probe),
+    ("measure", "measure a dictionary's quality, with random atoms as a baseline", _measure_options, _measure),
+    ("sae", "train an SAE on a dictionary's site, or import a pretrained one, and measure it", _sae_options, _sae),
+    ("probe", "measure how well single atoms predict properties of tokens, with baselines", _probe_options, _probe),
 )
-"""Name, what it does, what gives its parser its options, and what runs it."""
+"""Name, description, function that adds its options, and function that runs it."""

@@ -19,42 +19,40 @@ _READING = ("model", "corpus")
 
 def _import_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
-        "path", type=Path, metavar="PATH", help="a folder: the published format, or what itda export or a library has"
+        "path", type=Path, metavar="PATH", help="folder in the published format, from itda export, or of a library"
     )
     _reading_options(parser)
 
 
 def _export_options(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("id", metavar="ID", help="a dictionary's id, as itda list shows it")
-    parser.add_argument("--format", default="published", choices=_FORMATS, help="what reads it (default: published)")
-    parser.add_argument("--to", type=Path, metavar="DIR", help="the folder to make (default: ID-FORMAT)")
-    parser.add_argument("--overwrite", action="store_true", help="replace an earlier export that lies there")
+    parser.add_argument("id", metavar="ID", help="dictionary id (see itda list)")
+    parser.add_argument("--format", default="published", choices=_FORMATS, help="format to write (default: published)")
+    parser.add_argument("--to", type=Path, metavar="DIR", help="folder to create (default: ID-FORMAT)")
+    parser.add_argument("--overwrite", action="store_true", help="replace an earlier export")
     json_option(parser)
 
 
 def _push_options(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("id", metavar="ID", help="a dictionary's id, as itda list shows it")
-    parser.add_argument("repo", metavar="REPO", help="a model repository, OWNER/NAME; made where there is none")
-    parser.add_argument("--private", action="store_true", help="make it private, where it is made")
+    parser.add_argument("id", metavar="ID", help="dictionary id (see itda list)")
+    parser.add_argument("repo", metavar="REPO", help="model repository OWNER/NAME, created if missing")
+    parser.add_argument("--private", action="store_true", help="create the repository as private")
     parser.add_argument(
-        "--with-text", action="store_true", help="send the index too, which holds the corpus's texts, for all to read"
+        "--with-text", action="store_true", help="upload the index too, which makes the corpus's texts readable"
     )
-    parser.add_argument(
-        "--overwrite", action="store_true", help="replace what else the repository holds of these names"
-    )
+    parser.add_argument("--overwrite", action="store_true", help="replace existing files of the same names")
     json_option(parser)
 
 
 def _pull_options(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("repo", metavar="REPO[@REV]", help="a repository that itda push made, and its revision")
+    parser.add_argument("repo", metavar="REPO[@REV]", help="repository made by itda push, and its revision")
     _reading_options(parser)
 
 
 def _reading_options(parser: argparse.ArgumentParser) -> None:
-    group = parser.add_argument_group("to know its sources and where it fires, both of")
-    group.add_argument("--model", help="folder or GGUF file of the model, or its id on the Hub")
+    group = parser.add_argument_group("to find its sources and activations (both required)")
+    group.add_argument("--model", help="folder, GGUF file or Hub id of the model")
     add_options(group, CorpusSettings, ("corpus",), corpus=None)
-    more = parser.add_argument_group("and where they differ from what the dictionary states")
+    more = parser.add_argument_group("where they differ from the dictionary's metadata")
     add_options(more, ModelSettings, ("revision", "device", "dtype"))
     add_options(more, CorpusSettings, ("column", "split", "config", "corpus_revision", "documents"))
     add_options(more, BuildSettings, ("tokens",))
@@ -68,7 +66,7 @@ def _reading(args: argparse.Namespace) -> Any:
     if len(missing) == len(_READING):
         return None
     if missing:
-        raise UserError(f"--{missing[0]} is missing: to read a text with it takes both --model and --corpus")
+        raise UserError(f"--{missing[0]} is missing: --model and --corpus are required together")
     from itda_core.interop.encode import Reading
 
     return Reading(
@@ -101,11 +99,11 @@ def _report_import(args: argparse.Namespace, found: Any) -> int:
     record = Library(args.library).record(found.id)
     if record.has_text:
         print(
-            f"of {found.named:,} atoms with a source named, {found.confirmed:,} are the model's activation at it; the "
-            "source of the others is not known here"
+            f"{found.confirmed:,} of {found.named:,} named sources match the model's activations; the sources of the "
+            "other atoms are unknown"
         )
     else:
-        print("its sources are numbers without a text: give --model and --corpus to know them, and where it fires")
+        print("its sources have no text: pass --model and --corpus to find them, and where it fires")
     return 0
 
 
@@ -134,7 +132,7 @@ def _push(args: argparse.Namespace) -> int:
     else:
         print(f"{done.address}: {', '.join(done.files)}")
         if not args.with_text:
-            print("without the texts: who pulls it gives --model and --corpus to know its sources", file=sys.stderr)
+            print("without the texts: itda pull needs --model and --corpus to find its sources", file=sys.stderr)
     return 0
 
 
@@ -152,9 +150,9 @@ def _pull(args: argparse.Namespace) -> int:
 COMMANDS: tuple[
     tuple[str, str, Callable[[argparse.ArgumentParser], None], Callable[[argparse.Namespace], int]], ...
 ] = (
-    ("import", "bring in a dictionary that another tool made", _import_options, _import),
+    ("import", "import a dictionary made by another tool", _import_options, _import),
     ("export", "write a dictionary for other tools", _export_options, _export),
-    ("push", "put a dictionary on the Hugging Face Hub", _push_options, _push),
-    ("pull", "fetch a dictionary from the Hugging Face Hub", _pull_options, _pull),
+    ("push", "upload a dictionary to the Hugging Face Hub", _push_options, _push),
+    ("pull", "download a dictionary from the Hugging Face Hub", _pull_options, _pull),
 )
-"""Name, what it does, what gives its parser its options, and what runs it."""
+"""Name, description, function that adds its options, and function that runs it."""

@@ -48,7 +48,7 @@ def run_jobs(args: argparse.Namespace) -> int:
     for job in jobs:
         print(_job_line(job))
     if not jobs:
-        print("no jobs yet: itda demo and itda build run as such")
+        print("no jobs yet: start one with itda demo or itda build")
     return DONE
 
 

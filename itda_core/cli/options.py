@@ -12,7 +12,7 @@ DONE, FAULT, MISTAKE, INTERRUPTED, BROKEN_PIPE = 0, 1, 2, 130, 141
 
 def json_option(parser: Any) -> None:
     """Let a command print one JSON document on stdout."""
-    parser.add_argument("--json", action="store_true", help="print one JSON document on stdout, and nothing else there")
+    parser.add_argument("--json", action="store_true", help="print only a JSON document on stdout")
 
 
 def quiet() -> None:

@@ -21,5 +21,5 @@ def probing_table(report: Probing) -> str:
     lines += ["", "without the model: from nothing but the position, and from nothing but which token it is"]
     for each in report.properties:
         lines.append(f"{property_of(each.name).words:24}{each.by_position:9.3f}{each.by_token:9.3f}")
-    lines += [f"left out: {property_of(name).words}: {why}" for name, why in report.left_out.items()]
+    lines += [f"left out: {property_of(name).words}: {reason}" for name, reason in report.left_out.items()]
     return "\n".join(lines)

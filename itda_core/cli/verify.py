@@ -97,7 +97,7 @@ def _of_dictionaries(library: Library, problems: _Problems) -> tuple[list[Dictio
     """Add what is wrong with dictionaries and the reports on them.
 
     Returns those that can be read, and the ids of those whose manifests are right: where one is not, nothing else is
-    blamed for saying otherwise.
+    blamed for a mismatch.
     """
     records, trusted = [], set()
     for name, folder in problems.inside(library.dictionaries).items():
@@ -106,7 +106,7 @@ def _of_dictionaries(library: Library, problems: _Problems) -> tuple[list[Dictio
         problems.add(name, library.verify, name)
         try:
             record = library.record(name)
-        except UserError:  # said already
+        except UserError:  # reported above
             continue
         problems.add(name, _against_files, library, record, list(problems[name]))
         records.append(record)
@@ -147,9 +147,9 @@ def _against_files(library: Library, record: DictionaryManifest, known: list[str
             yield str(error)
         finally:
             index.close()
-    for what, (name, stated, held) in found.items():
+    for unit, (name, stated, held) in found.items():
         if stated != held:
-            yield f"{MANIFEST_FILE} names {stated:,} {what} where {name} holds {held:,}: build the dictionary again"
+            yield f"{MANIFEST_FILE} names {stated:,} {unit} where {name} holds {held:,}: build the dictionary again"
 
 
 def _of_map(path: Path, n_atoms: int | None) -> Iterator[str]:

@@ -62,13 +62,13 @@ def number(values: Any, name: str) -> int | float:
     return found.item()
 
 
-def whole_numbers(values: Any, name: str, what: str = "whole numbers") -> np.ndarray:
+def whole_numbers(values: Any, name: str, expected: str = "whole numbers") -> np.ndarray:
     """Convert integers to int64; a float is accepted if its value is an integer.
 
     Args:
         values: as `array_of` accepts it.
         name: the argument's name, for the error message.
-        what: a description of the expected values, for the error message.
+        expected: a description of the expected values, for the error message.
 
     Raises ValueError for fractions, NaN, booleans, numbers beyond 64 bits, and in the cases of `array_of`.
     """
@@ -78,9 +78,9 @@ def whole_numbers(values: Any, name: str, what: str = "whole numbers") -> np.nda
     if found.dtype.kind == "b" or (is_float and not ((found == np.rint(found)) & (np.abs(found) < 2.0**63)).all()):
         odd = found[found != np.rint(found)] if is_float else found
         seen = f"{odd.flat[0]}" if odd.size else "a number beyond 64 bits"
-        raise ValueError(f"{name} are {what}: got {seen}, {found.dtype} {list(found.shape)}")
+        raise ValueError(f"{name} are {expected}: got {seen}, {found.dtype} {list(found.shape)}")
     if found.dtype == np.uint64 and found.size and found.max() > np.iinfo(np.int64).max:
-        raise ValueError(f"{name} are {what}: got {found.max()}, beyond 64 bits")
+        raise ValueError(f"{name} are {expected}: got {found.max()}, beyond 64 bits")
     return np.require(found.astype(np.int64, copy=False), requirements=["C", "W"])  # without a warning by torch
 
 
@@ -96,15 +96,15 @@ def row_numbers(values: Any, n: int, name: str) -> np.ndarray:
         if found.shape != (n,):
             raise ValueError(f"{name} as a mask is [{n}], true or false for each activation: got {list(found.shape)}")
         return np.flatnonzero(found)
-    what = f"rows of the activations, whole numbers from 0 to {n - 1}, or a mask of them"
-    rows = whole_numbers(found, name, what)
+    expected = f"rows of the activations, whole numbers from 0 to {n - 1}, or a mask of them"
+    rows = whole_numbers(found, name, expected)
     if rows.ndim != 1:
-        raise ValueError(f"{name} are {what}: got {list(rows.shape)}")
+        raise ValueError(f"{name} are {expected}: got {list(rows.shape)}")
     if rows.size and not 0 <= rows.min() <= rows.max() < n:
         bad = rows[(rows < 0) | (rows >= n)][0]
-        raise ValueError(f"{name} are {what}: there is no row {bad}")
+        raise ValueError(f"{name} are {expected}: there is no row {bad}")
     if rows.size == n > 2 and rows.max() <= 1:
-        raise ValueError(f"{name} are {what}: got {n} zeros and ones; give a mask as booleans")
+        raise ValueError(f"{name} are {expected}: got {n} zeros and ones; give a mask as booleans")
     return rows
 
 

@@ -12,7 +12,7 @@ _FULL = "the disk that holds {place} is full: free some space and run the same c
 _FORBIDDEN = "{place} may not be used by this user: change its permissions, or name another place"
 _NO_FOLDER = "{place} is a file where a folder has to be: name another place"
 _MANY_OPEN = "too many files are open: raise the limit with ulimit -n"
-_TOLD = {
+_MESSAGES = {
     errno.ENOSPC: _FULL,
     errno.EDQUOT: _FULL,
     errno.EROFS: "the disk that holds {place} may only be read: name a place on another",
@@ -25,7 +25,7 @@ _TOLD = {
     errno.ENAMETOOLONG: "{place} is longer than a name can be: choose a shorter one",
     errno.EMFILE: _MANY_OPEN,
     errno.ENFILE: _MANY_OPEN,
-    errno.EIO: "the disk that holds {place} fails: see what the system's log says of it",
+    errno.EIO: "the disk that holds {place} fails: see the system's log",
 }
 """Message by error number. Any other error is not a problem of the user's disk, but a fault of the program."""
 _IN_WORDS = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES)
@@ -53,14 +53,14 @@ def place_error(error: BaseException, place: Path | None = None) -> PlaceError |
     while cause is not None and id(cause) not in seen:  # an error may be its own cause
         seen.add(id(cause))
         number = _number(cause)
-        if number in (errno.ENOSPC, errno.EDQUOT) or (cause is error and number in _TOLD):
-            return PlaceError(_TOLD[number].format(place=_place(cause, place)))
+        if number in (errno.ENOSPC, errno.EDQUOT) or (cause is error and number in _MESSAGES):
+            return PlaceError(_MESSAGES[number].format(place=_place(cause, place)))
         cause = cause.__cause__ or (None if cause.__suppress_context__ else cause.__context__)
     return None
 
 
 @contextmanager
-def telling(place: Path | None = None) -> Iterator[None]:
+def translated_disk_errors(place: Path | None = None) -> Iterator[None]:
     """Raise errors that `place_error` recognises as PlaceError, and all others unchanged."""
     try:
         yield
@@ -80,7 +80,7 @@ def writing(place: Path) -> Iterator[None]:
     The body must do nothing but write.
     """
     try:
-        with telling(place):
+        with translated_disk_errors(place):
             yield
     except OSError as error:
         raise PlaceError(f"{_shown(place)} cannot be written: {error.strerror or error}") from error

@@ -32,13 +32,13 @@ class Spread(NamedTuple):
             where = f" ({100 * self.largest:.0f} % in dimension {self.dimension})" if self.largest >= _MUCH else ""
             return (
                 f"{100 * self.mean:.0f} % of the energy of the activations is their mean vector{where}, so the "
-                "relative error is lower than the share of the variance that is left: take the mean out (--center "
-                "mean, on the page Build under More), or go by the variance explained"
+                "relative error is lower than the share of the variance that is left: subtract the mean (--center "
+                "mean; on the Build page, under More), or use the variance explained"
             )
         if self.largest >= _MUCH:
             return (
                 f"{100 * self.largest:.0f} % of the energy of the activations is in dimension {self.dimension}, so a "
-                "relative error says little of the others: scale that dimension down before building, or lower the "
+                "relative error hardly reflects the others: scale that dimension down before building, or lower the "
                 "threshold"
             )
         return None
@@ -49,6 +49,6 @@ class Spread(NamedTuple):
             return None
         return (
             f"{100 * self.largest:.0f} % of the energy of an activation without the mean is in dimension "
-            f"{self.dimension} on average, so a relative error says little of the others: scale that dimension down "
+            f"{self.dimension} on average, so a relative error hardly reflects the others: scale that dimension down "
             "before building, or lower the threshold"
         )

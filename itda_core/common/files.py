@@ -155,9 +155,9 @@ def is_file(path: Path) -> bool:
 
 def unreadable(path: Path, error: OSError) -> DamagedError:
     """Return the error for an unreadable file or folder of a library, with its cause."""
-    why = error.strerror or error
+    reason = error.strerror or error
     remedy = ": let this user read it" if isinstance(error, PermissionError) else ""
-    return DamagedError(f"{str(path)!r} cannot be read: {why}{remedy}")
+    return DamagedError(f"{str(path)!r} cannot be read: {reason}{remedy}")
 
 
 def read_json(path: Path) -> Any:

@@ -5,7 +5,7 @@ from pathlib import Path
 
 
 def wait_passively() -> None:
-    """Have OpenMP's threads sleep where they wait for each other, unless the environment says otherwise.
+    """Have OpenMP's threads sleep while they wait for each other, unless the environment sets otherwise.
 
     numba's first parallel loop gives torch as many threads as there are cores, and by default they spin: a small build
     takes 1.5 times the processor time, and is slower where other programs run. It is read when torch is imported.

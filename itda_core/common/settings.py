@@ -106,11 +106,11 @@ class ModelSettings:
     revision: str | None = None
     """Branch, tag or commit of the model on the Hub."""
     device: str | None = None
-    """cpu, cuda, mps, or auto to spread the model with accelerate; CUDA if there is one unless set."""
+    """cpu, cuda, mps, or auto to distribute the model with accelerate; CUDA if available unless set."""
     dtype: Dtype = "float32"
     """Number type that the model computes in."""
     remote: bool = False
-    """Run the model on NDIF, with the key in NDIF_API_KEY: for models too large for any machine here."""
+    """Run the model on NDIF, with the key in NDIF_API_KEY, if it is too large for this machine."""
 
     def __post_init__(self) -> None:
         if self.remote and (self.device or self.dtype != "float32"):
@@ -136,7 +136,7 @@ class CorpusSettings:
     revision: str | None = option(None, name="corpus_revision")
     """Branch, tag or commit of a dataset of the Hub."""
     documents: int | None = None
-    """Documents to read at most; all unless set, and the first 10,000 of a dataset of the Hub."""
+    """Maximum number of documents to read; unless set, all, or the first 10,000 of a dataset of the Hub."""
 
     def __post_init__(self) -> None:
         if not self.spec:
@@ -152,7 +152,7 @@ class WindowSettings:
     __pydantic_config__ = _STRICT
 
     context: int = 128
-    """Tokens of the document in a window."""
+    """Tokens of a document per window."""
     windows: Windows = "first"
     """Windows of each document: the first, as in the paper, or all of them."""
     keep_first: bool = False
@@ -171,39 +171,37 @@ class DictionarySettings:
     __pydantic_config__ = _STRICT
 
     l0: int = 40
-    """Pursuit steps for one activation. An atom may be picked twice, so this bounds the non-zeros."""
+    """Pursuit steps per activation, the maximum number of non-zero coefficients (an atom may be selected twice)."""
     threshold: float = 0.3
-    """Reconstruction error above which an activation is admitted as an atom, in the unit of the error. Lower gives more
-    atoms."""
+    """Reconstruction error above which an activation becomes an atom, in the unit of the error. A lower threshold gives
+    more atoms."""
     error: ErrorUnit = "relative"
     """Unit of the error: relative, |x-x'|²/|x|²; squared, |x-x'|², Eq. 6 of the paper; cosine, the mean over dimensions
-    of the squared difference of the normalised vectors, as the published code has it (at most 4/d)."""
+    of the squared difference of the normalised vectors, as in the published code (at most 4/d)."""
     scan: Scan = "sequential"
-    """Order of judgement: sequential judges each activation by a dictionary that holds those admitted before it; batch
-    judges a batch by the dictionary before the batch, as the published code does."""
+    """Order of admission. sequential: each activation is decomposed with all atoms admitted before it. batch: the
+    activations of a batch are decomposed with the dictionary before the batch, as in the published code."""
     init: Init = "empty"
-    """Initial atoms: none (empty), or each batch's most frequent distinct activations, up to d_model atoms, as in the
-    published code (frequent); the latter depends on the batches and needs the scan by batches."""
+    """Initial atoms. empty: none. frequent: each batch's most frequent distinct activations, up to d_model atoms, as in
+    the published code; it requires the scan in batches."""
     n_atoms: int | None = option(None, name="atoms")
-    """Number of atoms to build, within 5 %, in place of a threshold: the one that gives so many is found by building at
-    several thresholds."""
+    """Number of atoms to build (within 5 %), for which the threshold is found by building at several thresholds."""
     max_atoms: int | None = None
-    """Atoms at which admission stops."""
+    """Number of atoms at which admission stops."""
     method: Method = "matching"
-    """Pursuit: matching, as in the paper; orthogonal, which fits all coefficients again at every step and takes far
-    longer; nonnegative, which only adds atoms; refitted, matching whose coefficients are fitted together at the end
-    (admission is decided before that)."""
+    """Pursuit algorithm. matching: as in the paper. orthogonal: all coefficients are fitted again at every step, much
+    slower. nonnegative: no negative coefficients. refitted: matching pursuit, then a least-squares fit of all
+    coefficients (after admission)."""
     recipe: Recipe = "published"
-    """Selection strategy. published: activations over the threshold. pruned: as many atoms, those used most of the
-    published ones and up to three times as many random ones; they explain more of the variance, predictions lose about
-    as much, and building takes longer. random: as many, drawn at random, to compare the others with."""
+    """Selection of atoms. published: activations above the threshold. pruned: as many atoms, the most used of the
+    published ones and up to three times as many random ones; it explains more of the variance at about the same CE
+    loss, and takes longer to build. random: as many atoms, drawn at random, as a baseline."""
     center: Center = "none"
-    """Vector that is subtracted from every activation first. mean: the mean activation, which can hold half of the
-    energy and more; atoms are then directions in which activations deviate from it, and the threshold applies to these
-    deviations. none: nothing, as in the paper."""
+    """Vector that is subtracted from every activation. mean: the mean activation, which can have more than half of the
+    energy; atoms and threshold then apply to deviations from it. none: nothing, as in the paper."""
     max_norm: float | None = None
-    """Largest norm of an activation that is used, in multiples of the median norm, such as 5. Tokens with a larger one,
-    as attention sinks have, are as if they had not been captured. All are used unless set."""
+    """Maximum norm of an activation, in multiples of the median norm, such as 5. Tokens above it, such as attention
+    sinks, count as not captured. No limit unless set."""
 
     def __post_init__(self) -> None:
         _set_whole(self, "l0", 1, _MOST_STEPS)
@@ -250,9 +248,9 @@ class DictionarySettings:
     def check_scan(self) -> None:
         """Refuse what depends on the batches together with what must not. Raises ValueError."""
         if self.n_atoms is not None and self.scan != "sequential":
-            raise ValueError('a number of atoms cannot be aimed at by batches: it needs scan="sequential"')
+            raise ValueError('a number of atoms requires scan="sequential"')
         if self.init == "frequent" and self.scan != "batch":
-            raise ValueError('init="frequent" depends on the batches, so it needs scan="batch"')
+            raise ValueError('init="frequent" requires scan="batch"')
 
 
 @dataclass(frozen=True)
@@ -260,18 +258,18 @@ class BuildSettings:
     """Activations that are captured for a build."""
 
     layers: tuple[int, ...] = option(parse=parse_layers)
-    """Layers (blocks), counted from 0, such as 2,4-6. Each gives a dictionary of its own."""
+    """Layers (blocks), counted from 0, such as 2,4-6. Each gives a separate dictionary."""
     _: KW_ONLY
     hooks: tuple[str, ...] = option(("resid",), name="hook", parse=parse_hooks)
-    """Places in each block, such as resid,mlp: resid (the block's output), mlp, attn."""
+    """Hook points in each block, such as resid,mlp: resid (block output), mlp, attn."""
     tokens: int = 200_000
-    """Tokens to capture, held-out ones included."""
+    """Number of tokens to capture, including held-out ones."""
     holdout: bool = option(True, negation="no_holdout")
-    """Hold out every tenth document (ordinal ending in 9) to measure on."""
+    """Hold out every tenth document (ordinal ending in 9) for evaluation."""
     keep_activations: bool = False
-    """Keep the activations in the library for good, in fp16."""
+    """Keep the activations in the library, in fp16."""
     batch_windows: int = option(16, name="batch")
-    """Windows in one forward pass."""
+    """Windows per forward pass."""
     maps: bool = option(True, negation="no_map")
     """Compute a map of each dictionary's atoms."""
 
@@ -287,7 +285,7 @@ class LayersSettings:
     """Comparison of the layers of two models."""
 
     tokens: int = 3_000
-    """Tokens of the corpus that each model reads."""
+    """Number of tokens of the corpus that each model reads."""
     threshold: float = 0.1
     """Relative error above which a token becomes an atom."""
     l0: int = 40
@@ -309,7 +307,7 @@ class MeasureSettings:
     shares: tuple[float, ...] = option((0.125, 0.25, 0.5, 1.0), hidden=True)
     """Sizes, by cropping: shares of its atoms, in order of admission."""
     tokens: int = 10_000
-    """Held-out tokens to measure on at most, the first ones."""
+    """Maximum number of held-out tokens to measure on (the first ones)."""
     seed: int = option(0, hidden=True)
     """Seed of the draw of random atoms."""
 
@@ -329,14 +327,14 @@ class SaeSettings:
     """Training of a sparse autoencoder."""
 
     kind: SaeKind = "topk"
-    """Architecture: topk, whose k strongest latents stay (Gao et al. 2025); standard, ReLU with an L1 penalty that is
-    steered to the requested L0 (Bricken et al. 2023)."""
+    """Architecture. topk: only the k largest latents are active (Gao et al. 2025). standard: ReLU with an L1 penalty
+    that is adjusted to reach the requested L0 (Bricken et al. 2023)."""
     tokens: int = 2_000_000
-    """Activations to train on; those seen again count again."""
+    """Number of activations to train on, repeats included."""
     batch: int = 1_024
-    """Activations in a step."""
+    """Activations per step."""
     lr: float = 4e-3
-    """Learning rate, at its highest."""
+    """Peak learning rate."""
     seed: int = 0
     """Seed of the weights and of the order of the activations."""
 
@@ -355,7 +353,7 @@ class ProbingSettings:
     """Probing of atoms for properties of tokens."""
 
     tokens: int = 40_000
-    """Tokens to read at most."""
+    """Maximum number of tokens to read."""
     seed: int = option(0, hidden=True)
     """Seed of the split, of random atoms and of random directions."""
 

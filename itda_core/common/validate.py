@@ -34,7 +34,7 @@ def only(names: Collection[str]) -> AfterValidator:
     return AfterValidator(lambda found: {name: value for name, value in found.items() if name in names})
 
 
-def parse(kind: type[_Kind], value: Any, what: str, remedy: str, has_all: bool = False) -> _Kind:
+def parse(kind: type[_Kind], value: Any, subject: str, remedy: str, has_all: bool = False) -> _Kind:
     """Parse a value from JSON as a dataclass.
 
     Each field must strictly have its type; names that are not fields of the dataclass are ignored.
@@ -42,7 +42,7 @@ def parse(kind: type[_Kind], value: Any, what: str, remedy: str, has_all: bool =
     Args:
         kind: the dataclass.
         value: content of a file.
-        what: name of the file or object, with which the error message begins.
+        subject: name of the file or object, with which the error message begins.
         remedy: instruction for fixing damage, with which the error message ends.
         has_all: whether fields with a default have to be there too.
 
@@ -51,24 +51,24 @@ def parse(kind: type[_Kind], value: Any, what: str, remedy: str, has_all: bool =
     if has_all and isinstance(value, dict):
         missing = [each.name for each in fields(cast(Any, kind)) if each.name not in value]
         if missing:
-            raise damaged(what, f"it has no {missing[0]}", remedy)
+            raise damaged(subject, f"it has no {missing[0]}", remedy)
     try:
         # As text, since a strict adapter accepts objects for dataclasses and arrays for tuples only from JSON.
         return _adapter(kind).validate_json(json.dumps(value, allow_nan=False), strict=True)
     except ValidationError as error:
         first = error.errors(include_url=False, include_context=False, include_input=False)[0]
         where = ".".join(str(part)[:40] for part in first["loc"])
-        raise damaged(what, f"{where}: {first['msg']}" if where else first["msg"], remedy) from error
+        raise damaged(subject, f"{where}: {first['msg']}" if where else first["msg"], remedy) from error
     except (UserError, ValueError, RecursionError) as error:  # refused by the dataclass, or no JSON
-        raise damaged(what, str(error), remedy) from error
+        raise damaged(subject, str(error), remedy) from error
 
 
-def damaged(what: str, why: str, remedy: str) -> DamagedError:
+def damaged(subject: str, reason: str, remedy: str) -> DamagedError:
     """Return the error for a damaged file, with the problem and a remedy."""
-    return DamagedError(f"{what} is damaged ({why[:200]}): {remedy}")
+    return DamagedError(f"{subject} is damaged ({reason[:200]}): {remedy}")
 
 
-def check_format(value: Any, known: int, what: str, remedy: str) -> int:
+def check_format(value: Any, known: int, subject: str, remedy: str) -> int:
     """Return the format number stated in a file, if the format is known.
 
     Formats up to `known` are known.
@@ -76,7 +76,7 @@ def check_format(value: Any, known: int, what: str, remedy: str) -> int:
     Args:
         value: the stated number.
         known: the latest known format.
-        what: name of the file or object, with which the error message begins.
+        subject: name of the file or object, with which the error message begins.
         remedy: instruction for fixing damage, with which the error message ends.
 
     Raises:
@@ -84,9 +84,9 @@ def check_format(value: Any, known: int, what: str, remedy: str) -> int:
         DamagedError: it is not a format number.
     """
     if not isinstance(value, int) or isinstance(value, bool) or value < 1:
-        raise damaged(what, f"{str(value)[:40]!r} is no number of a format", remedy)
+        raise damaged(subject, f"{str(value)[:40]!r} is no number of a format", remedy)
     if value > known:
-        raise NewerError(f"{what} was written by a newer version of ITDA Explorer: update ITDA Explorer to read it")
+        raise NewerError(f"{subject} was written by a newer version of ITDA Explorer: update ITDA Explorer to read it")
     return value
 
 

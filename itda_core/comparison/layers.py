@@ -154,7 +154,7 @@ def _measure(
             keep(name, layer_similarities(names[name].compare if name in names else shared.compare, *prepared))
             if name == "linear_cka" and (caution := cka.caution(*prepared)):
                 cautions[name] = caution
-        except ValueError as error:  # too few tokens, or a zero or constant activation: the message says which
+        except ValueError as error:  # too few tokens, or a zero or constant activation: the message has the reason
             left_out[name] = str(error)
     return {
         "atoms": tuple(tuple(len(each) for each in side) for side in chosen),

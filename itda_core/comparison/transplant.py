@@ -23,7 +23,7 @@ from itda_core.reports.transplant import (
     VERSION,
     TransplantSummary,
     read_transplant,
-    told_by,
+    summary_fields,
 )
 
 if TYPE_CHECKING:
@@ -64,9 +64,9 @@ def _transplant(
     }
     mean = Dictionary.load(library.folder(b.id)).mean if b.settings.center == "mean" else None
 
-    def advance(what: str, amount: int, total: int) -> None:
-        if job.state.stage != names[what]:
-            job.stage(names[what], total, "sources" if what == "sources" else "tokens")
+    def advance(stage: str, amount: int, total: int) -> None:
+        if job.state.stage != names[stage]:
+            job.stage(names[stage], total, "sources" if stage == "sources" else "tokens")
         job.advance(amount)
 
     try:
@@ -81,7 +81,7 @@ def _transplant(
         tokens=carried.tokens,
         l0=a.settings.l0,
         relative_error=carried.relative_error,
-        **told_by(carried.atoms),
+        **summary_fields(carried.atoms),
     )
     _write(folder_of(library, a, b), summary, {ATOMS_FILE: carried.atoms, CONTEXTS_FILE: carried.contexts})
     return summary

@@ -129,7 +129,7 @@ class Corpus:
             yield str(error)
             return
         if (tally.documents, tally.characters) != (self.n_documents, self.n_characters):
-            yield f"corpus {self.id} has another number of documents or characters than its manifest says"
+            yield f"corpus {self.id} has another number of documents or characters than its manifest states"
         if tally.hash() != self.id[-12:]:
             yield f"corpus {self.id} has other texts than those that its id stands for"
 
@@ -264,12 +264,12 @@ def _read_manifest(folder: Path, raw: Any) -> _Manifest:
     Raises DamagedError, or NewerError.
     """
     name = folder.resolve().name
-    what = f"{MANIFEST_FILE} of corpus {name!r}"
+    subject = f"{MANIFEST_FILE} of corpus {name!r}"
     if isinstance(raw, dict):
-        check_format(raw.get("format"), FORMAT_VERSION, what, _MEND)
-    manifest = parse(_Manifest, raw, what, _MEND)
+        check_format(raw.get("format"), FORMAT_VERSION, subject, _MEND)
+    manifest = parse(_Manifest, raw, subject, _MEND)
     if not _ID.fullmatch(name) or manifest.id != name:
-        raise damaged(what, "it has another id than its folder", _MEND)
+        raise damaged(subject, "it has another id than its folder", _MEND)
     if DOCUMENTS_FILE not in manifest.files:
-        raise damaged(what, f"it has no SHA-256 of {DOCUMENTS_FILE}", _MEND)
+        raise damaged(subject, f"it has no SHA-256 of {DOCUMENTS_FILE}", _MEND)
     return manifest

@@ -118,9 +118,9 @@ def unreadable(path: Path, error: OSError) -> UserError:
     return UserError(f"{str(path)!r} cannot be read: {error.strerror or error}")
 
 
-def too_long(what: str, remedy: str) -> UserError:
+def too_long(subject: str, remedy: str) -> UserError:
     """Return the error for text longer than `LONGEST`."""
-    return UserError(f"{what} is longer than {LONGEST:,} characters: {remedy}")
+    return UserError(f"{subject} is longer than {LONGEST:,} characters: {remedy}")
 
 
 @contextmanager
@@ -146,14 +146,14 @@ def _codec(start: bytes) -> str | None:
 
 
 def _other_format(start: bytes) -> str | None:
-    """Return what the first bytes of a file, decompressed, say that it is, with a remedy; None for text."""
+    """Return the problem of a file that is not text by its first bytes, with a remedy; None for text."""
     if _codec(start) is not None:
         return "is compressed twice: unpack it once"
     if _WIDE.match(start):
         return "is UTF-16: save it as UTF-8"
     if start[_TAR_AT:].startswith(_TAR):
         return "is a tar archive: unpack it, and name the folder or a file"
-    return next((said for first, said in _NO_TEXT.items() if start.startswith(first)), None)
+    return next((problem for first, problem in _NO_TEXT.items() if start.startswith(first)), None)
 
 
 def _bad_byte(path: Path) -> int:

@@ -140,8 +140,8 @@ class Dictionary:
         codes = _arrays_of(codes)
         for name, numbers, there in (("row", codes.row, n), ("atom", codes.atom, len(self))):
             if len(numbers) and not 0 <= numbers.min() <= numbers.max() < there:
-                what = f"n is {n}" if name == "row" else f"the dictionary has {there} atoms"
-                raise ValueError(f"codes are of {name} {numbers.min()} to {numbers.max()} where {what}")
+                limit = f"n is {n}" if name == "row" else f"the dictionary has {there} atoms"
+                raise ValueError(f"codes are of {name} {numbers.min()} to {numbers.max()} where {limit}")
         index = torch.from_numpy(np.stack([codes.row, codes.atom]))
         weights = torch.sparse_coo_tensor(
             index, torch.from_numpy(codes.coefficient), (n, len(self.atoms)), check_invariants=True

@@ -119,8 +119,8 @@ class ThresholdSearch:
             raise self._refused(f"a threshold of {found.threshold:.3g} gives {found.atoms:,.0f} atoms")
         self.threshold = self._beyond(found)
 
-    def _refused(self, why: str) -> UserError:
-        return UserError(f"{why}, and {self._wanted:,} were asked for: ask for other --atoms, or for more tokens")
+    def _refused(self, reason: str) -> UserError:
+        return UserError(f"{reason}, and {self._wanted:,} were asked for: ask for other --atoms, or for more tokens")
 
     def _beyond(self, found: _Point) -> float:
         """Return a threshold further out than all so far, by larger and larger steps."""

@@ -239,7 +239,7 @@ class PredictingSite:
         if self._whole is None:
             self._whole = not self._gives_the_same(fed, run)
             if self._whole and not self._gives_the_same(fed, run):
-                raise UserError(f"{self.model.name} gives other predictions each time: nothing can be told of them")
+                raise UserError(f"{self.model.name} gives different predictions each time: they cannot be measured")
 
     def _gives_the_same(self, fed: ModelInputs, run: _Run) -> bool:
         again = self.rerun(fed, run.before, run.output)

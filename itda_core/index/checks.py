@@ -93,8 +93,8 @@ def check_tables(connection: duckdb.DuckDBPyConnection, path: Path, database: st
     Raises DamagedError, or duckdb.Error if the file cannot be read.
     """
 
-    def found(what: str) -> list[tuple]:
-        return connection.execute(f"SELECT {what} AND database_name = ?", [database]).fetchall()
+    def found(selection: str) -> list[tuple]:
+        return connection.execute(f"SELECT {selection} AND database_name = ?", [database]).fetchall()
 
     # A function defined in the file would shadow DuckDB's of the same name in every query.
     if found("1 FROM duckdb_functions() WHERE NOT internal"):
@@ -131,27 +131,27 @@ def check_index(connection: duckdb.DuckDBPyConnection, path: Path, schema: str) 
     """
     for table in TABLES:
         _check_rows(connection, path, schema, table)
-    for what, question in _TOGETHER.items():
+    for problem, question in _TOGETHER.items():
         if connection.execute(question.format(schema=schema)).fetchall() == [(False,)]:
-            raise _no_index(path, what)
+            raise _no_index(path, problem)
 
 
 def _check_rows(connection: duckdb.DuckDBPyConnection, path: Path, schema: str, table: str) -> None:
     always_there = TABLES[table].keys() - MAY_MISS.get(table, set())
     rows = {f"without a {column}": f'"{column}" IS NOT NULL' for column in sorted(always_there)} | _ROWS.get(table, {})
-    wrong = {what: f"bool_and(coalesce({condition}, false))" for what, condition in rows.items()}
+    wrong = {problem: f"bool_and(coalesce({condition}, false))" for problem, condition in rows.items()}
     if (number := _NUMBERED.get(table)) is not None:
         wrong["that are not numbered from 0 on, each once"] = (
             f"count(*) = count(DISTINCT {number}) AND min({number}) = 0 AND max({number}) + 1 = count(*)"
         )
     question = f"SELECT {', '.join(wrong.values())} FROM {{schema}}.{table}".format(schema=schema)
     (answers,) = connection.execute(question).fetchall()
-    for what, answer in zip(wrong, answers, strict=True):
+    for problem, answer in zip(wrong, answers, strict=True):
         if answer is False:  # None if there are no rows
-            raise _no_index(path, f"{table} {what}")
+            raise _no_index(path, f"{table} {problem}")
 
 
-def _no_index(path: Path, what: str) -> DamagedError:
+def _no_index(path: Path, problem: str) -> DamagedError:
     return DamagedError(
-        f"{path.name} of dictionary {path.parent.name} holds {what}, and is no index: build the dictionary again"
+        f"{path.name} of dictionary {path.parent.name} holds {problem}, and is no index: build the dictionary again"
     )

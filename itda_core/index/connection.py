@@ -134,18 +134,18 @@ class IndexReader(SharedDatabase):
 
     def _user_error(self, error: duckdb.Error) -> UserError:
         """Convert an error of DuckDB to a one-line error with a remedy."""
-        what = str(error).partition("\n")[0]
+        problem = str(error).partition("\n")[0]
         if isinstance(error, duckdb.OutOfMemoryException):
             return DamagedError(f"reading {self._name} this way takes more memory than {self._mib} MiB")
         if isinstance(error, FAILED):
             return EngineError(
                 f"DuckDB failed within itself while it read {self._name}: try again, and if it fails each time, see "
-                f"with itda verify whether the file is as it was built ({what})"
+                f"with itda verify whether the file is as it was built ({problem})"
             )
-        return DamagedError(f"{self._name} cannot be read: build the dictionary again ({what})")
+        return DamagedError(f"{self._name} cannot be read: build the dictionary again ({problem})")
 
-    def _spoilt(self, what: str) -> DamagedError:
-        return DamagedError(f"{self._name} holds {what}: build the dictionary again")
+    def _spoilt(self, problem: str) -> DamagedError:
+        return DamagedError(f"{self._name} holds {problem}: build the dictionary again")
 
     @property
     def _mib(self) -> int:

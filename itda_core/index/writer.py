@@ -19,7 +19,7 @@ import duckdb
 import numpy as np
 import pyarrow as pa
 
-from itda_core.common.disk_errors import telling
+from itda_core.common.disk_errors import translated_disk_errors
 from itda_core.common.errors import DamagedError, UserError
 from itda_core.common.norms import NormSummary
 from itda_core.common.types import Codes, Document
@@ -52,7 +52,7 @@ class IndexWriter:
         if not staging.exists():
             _create_staging(staging)
         try:
-            with telling(staging.parent):
+            with translated_disk_errors(staging.parent):
                 self._connection = _connect(staging)
                 self._connection.execute("SELECT norm FROM errors LIMIT 0")  # earlier versions had none
                 self._batches = self._count("batches")

@@ -110,7 +110,7 @@ def import_folder(library: Library, folder: Path, reading: Reading | None, job: 
     if model.d_model != foreign.atoms.shape[1]:
         raise UserError(
             f"its atoms have width {foreign.atoms.shape[1]:,} and activations of {model.name} {model.d_model:,}: "
-            f"name its own model with --model; it is said to be {foreign.model}"
+            f"name its own model with --model (it names {foreign.model})"
         )
     model.module(foreign.site)
     prefix = special_tokens_before(model.tokenizer)
@@ -118,7 +118,7 @@ def import_folder(library: Library, folder: Path, reading: Reading | None, job: 
     if is_before.any():
         raise UserError(
             f"its sources count more special tokens before a text than {model.name} has: name its own model with "
-            f"--model; it is said to be {foreign.model}"
+            f"--model (it names {foreign.model})"
         )
     context = reading.context or max(2, foreign.context - (prefix if foreign.prefix is None else 0))
     job.stage(f"reading {reading.corpus.spec}", None, "documents")

@@ -198,10 +198,10 @@ class ItdaSae(torch.nn.Module):
         return self.decode(self.encode(x))
 
 
-def _floats(given: Any, name: str) -> torch.Tensor:
+def _floats(value: Any, name: str) -> torch.Tensor:
     """Return a tensor as it is, with its gradients, and array-likes as one."""
-    is_tensor = isinstance(given, torch.Tensor) and given.is_floating_point()
-    return given if is_tensor else real_tensor(given, name)
+    is_tensor = isinstance(value, torch.Tensor) and value.is_floating_point()
+    return value if is_tensor else real_tensor(value, name)
 
 
 def write_sae_folder(source: Exported, folder: Path, prefix: int) -> None:

@@ -110,7 +110,7 @@ def cancel(root: Path, job_id: str, patience: float = _PATIENCE) -> JobState:
     if state.host != socket.gethostname():
         raise UserError(f"job {job_id} runs on another machine, {one_line(state.host) or 'unknown'}: cancel it there")
     if not os.access(folder / LOCK_FILE, os.W_OK) or not (folder / LOCK_FILE).is_file():
-        raise UserError(f"job {job_id} cannot be told from others here: its lock cannot be asked for")
+        raise UserError(f"job {job_id} cannot be identified: its lock file cannot be opened")
     if state.pid is None or not _holds_lock(folder):
         raise UserError(f"job {job_id} has not begun: try again in a moment")
 
@@ -151,9 +151,9 @@ def _holds_lock(folder: Path) -> bool:
         raise UserError(f"job {folder.name} cannot be cancelled: its lock cannot be read, {error.strerror}") from error
 
 
-def _send(pid: int, what: signal.Signals, job_id: str) -> None:
+def _send(pid: int, sent: signal.Signals, job_id: str) -> None:
     try:
-        os.kill(pid, what)
+        os.kill(pid, sent)
     except ProcessLookupError:
         pass  # it ended meanwhile
     except PermissionError as error:

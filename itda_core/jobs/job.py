@@ -12,7 +12,7 @@ from pathlib import Path
 from filelock import FileLock
 from tqdm import tqdm
 
-from itda_core.common.disk_errors import telling, writing
+from itda_core.common.disk_errors import translated_disk_errors, writing
 from itda_core.common.errors import UserError
 from itda_core.common.layout import JOBS
 from itda_core.common.parts import clear_library, part_beside
@@ -134,7 +134,7 @@ def running_job(root: Path, title: str, job_id: str | None = None) -> Iterator[J
             job._end(status, error)
 
         try:
-            with telling(root):
+            with translated_disk_errors(root):
                 yield job
         except UserError as error:
             end("failed", str(error))

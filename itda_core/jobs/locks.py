@@ -8,7 +8,7 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
-from itda_core.common.disk_errors import telling
+from itda_core.common.disk_errors import translated_disk_errors
 from itda_core.common.errors import UserError
 from itda_core.common.layout import JOBS
 
@@ -22,7 +22,7 @@ def build_lock(root: Path, dictionary_id: str) -> Iterator[None]:
     locks = root / JOBS / ".locks"
     lock = FileLock(locks / f"{dictionary_id}.lock")
     try:
-        with telling(root):
+        with translated_disk_errors(root):
             locks.mkdir(parents=True, exist_ok=True)
             lock.acquire(timeout=0)
     except Timeout as error:

@@ -105,8 +105,8 @@ def _lost(folder: Path) -> str:
     except OSError:
         lines = []
     last = next((line for line in reversed(lines) if line.strip()), None)
-    what = "without a word" if last is None else f"and its log ends with {one_line(last.strip())[:_SHOWN]!r}"
-    return f"its process ended {what}; start it again"
+    ending = "without a word" if last is None else f"and its log ends with {one_line(last.strip())[:_SHOWN]!r}"
+    return f"its process ended {ending}; start it again"
 
 
 def write_state(folder: Path, state: JobState) -> None:

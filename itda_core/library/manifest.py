@@ -100,19 +100,19 @@ class DictionaryManifest:
 
         Raises DamagedError for one that is not a dictionary's, NewerError for one that a newer version wrote.
         """
-        what = f"{MANIFEST_FILE} of dictionary {dictionary_id}"
-        check_manifest(manifest, what)
+        subject = f"{MANIFEST_FILE} of dictionary {dictionary_id}"
+        check_manifest(manifest, subject)
         if isinstance(manifest, dict):
             manifest = manifest | {"site": {name: manifest.get(name) for name in ("layer", "hook")}}
-        found = parse(cls, manifest, what, _REMEDY)
+        found = parse(cls, manifest, subject, _REMEDY)
         if found.id != dictionary_id:
-            raise damaged(what, f"it names another id, {found.id[:80]!r}", _REMEDY)
+            raise damaged(subject, f"it names another id, {found.id[:80]!r}", _REMEDY)
         if found.norms is not None and max(found.norms.atoms, default=0) >= max(1, found.n_atoms):
-            raise damaged(what, "it marks atoms that it does not have", _REMEDY)
+            raise damaged(subject, "it marks atoms that it does not have", _REMEDY)
         if found.n_encoded < 0:
-            raise damaged(what, "it leaves out more tokens than were captured", _REMEDY)
+            raise damaged(subject, "it leaves out more tokens than were captured", _REMEDY)
         if 0 < found.n_layers <= found.site.layer or found.site.layer > DEEPEST:
-            raise damaged(what, f"a model of {found.n_layers} layers has no layer {found.site.layer}", _REMEDY)
+            raise damaged(subject, f"a model of {found.n_layers} layers has no layer {found.site.layer}", _REMEDY)
         return found
 
     @property
@@ -150,13 +150,13 @@ class DictionaryManifest:
         }
 
 
-def check_manifest(manifest: Any, what: str) -> None:
+def check_manifest(manifest: Any, subject: str) -> None:
     """Raise NewerError for a dictionary's manifest that a newer version wrote.
 
     `what` is the start of the message.
     """
     if isinstance(manifest, dict):
-        check_format(manifest.get("format", FORMAT), FORMAT, what, _REMEDY)
+        check_format(manifest.get("format", FORMAT), FORMAT, subject, _REMEDY)
 
 
 def is_id(text: str) -> bool:

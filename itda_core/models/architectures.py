@@ -137,7 +137,7 @@ def probe_parts(network: Any, blocks: torch.nn.Module, ids: torch.Tensor) -> Sub
         for handle in handles:
             handle.remove()
     seen = [(block, run) for block, run in zip(blocks.children(), runs, strict=True) if _is_finite(run)]
-    if not seen:  # one layer that overflows is told when it is captured
+    if not seen:  # a single layer that overflows is reported when it is captured
         raise not_finite(f"every layer of {family}", network.dtype)
     pairs = _pairs(seen[0][1])
     for _, run in seen:

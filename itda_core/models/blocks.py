@@ -75,9 +75,7 @@ def find_blocks(network: Any, n_layers: int, ids: list[int], pad_id: int) -> Blo
         if has_weights:
             raise
         if len(runs) > 1:  # not every model runs without values: a single list is unambiguous
-            raise UserError(
-                f"which modules are the layers of {family} cannot be told without its weights: run it here"
-            ) from error
+            raise UserError(f"the layers of {family} cannot be identified without its weights: run it here") from error
         return Blocks(next(iter(runs)), sees_padding=not network.can_generate())
     finally:
         for handle in handles:
@@ -112,11 +110,11 @@ class _Run:
     def watch(self) -> list[Any]:
         """Register hooks that record every run; return the handles that remove them."""
         return [
-            module.register_forward_hook(self._telling(number), with_kwargs=True)
+            module.register_forward_hook(self._recorder(number), with_kwargs=True)
             for number, module in enumerate(self.modules)
         ]
 
-    def _telling(self, number: int) -> Any:
+    def _recorder(self, number: int) -> Any:
         def ran(_module: Any, arguments: tuple, named: dict[str, Any], output: Any) -> None:
             self.order.append(number)
             self.inputs.append((*arguments, *named.values()))
@@ -166,7 +164,7 @@ def _hidden_states(network: Any, ids: torch.Tensor, mask: torch.Tensor | None) -
         raise UserError(f"{family} does not run on a short text ({reason_of(error)}): {remedy}") from error
     states = getattr(output, "hidden_states", None)
     if not states:
-        raise UserError(f"{family} tells no hidden states, by which its layers are known: name another model")
+        raise UserError(f"{family} returns no hidden states, which identify its layers: name another model")
     return tuple(states)
 
 

@@ -14,7 +14,7 @@ from pathlib import Path
 from filelock import FileLock, Timeout
 from tqdm import tqdm
 
-from itda_core.common.disk_errors import telling
+from itda_core.common.disk_errors import translated_disk_errors
 from itda_core.common.errors import UserError
 from itda_core.common.files import place_folder, sha256_of, unreadable
 from itda_core.common.parts import clear_parts, part_beside
@@ -27,7 +27,7 @@ _CONVERSION = 1  # another number converts every file again
 _LOCK = ".lock"
 
 Say = Callable[[str], object]
-"""Function that is told, in a line, of something that takes long."""
+"""Function that receives a progress message."""
 
 
 def say_on_stderr(line: str) -> None:
@@ -42,7 +42,7 @@ def converted_gguf(path: Path, say: Say = say_on_stderr) -> Path:
 
     Args:
         path: the file.
-        say: told before it is converted, which takes half a minute for a small model.
+        say: called before the conversion, which takes half a minute for a small model.
 
     Raises:
         UserError: the file is missing, damaged or of an unknown architecture, or the cache cannot be written.
@@ -55,7 +55,7 @@ def converted_gguf(path: Path, say: Say = say_on_stderr) -> Path:
     folder = kept / name
     if _is_whole(folder):
         return folder
-    with telling(root), _alone(root, say):
+    with translated_disk_errors(root), _alone(root, say):
         clear_parts(root)
         if _is_whole(folder):  # another process converted it meanwhile
             return folder

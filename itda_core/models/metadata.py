@@ -97,7 +97,7 @@ def model_shape(name: str, revision: str | None = None) -> ModelShape:
     cached = try_to_load_from_cache(name, "config.json", revision=revision)
     if isinstance(cached, str):
         return _read(Path(cached).parent, is_local=False, name=name)
-    return ModelShape(is_local=False, n_parameters=_said_in(name))
+    return ModelShape(is_local=False, n_parameters=_parameters_in_name(name))
 
 
 def local_name(name: str) -> str:
@@ -132,7 +132,7 @@ def _read(folder: Path, is_local: bool, name: str = "") -> ModelShape:
         _number(config, _LAYERS),
         _number(config, _WIDTH),
         most_tokens(config),
-        _said_in(name) if counted is None else counted,
+        _parameters_in_name(name) if counted is None else counted,
         counted is not None,
     )
 
@@ -158,7 +158,7 @@ def _count_parameters(folder: Path) -> int | None:
     return total or None
 
 
-def _said_in(name: str) -> int | None:
+def _parameters_in_name(name: str) -> int | None:
     """Parse the parameter count in a name: `Llama-3.1-70B-Instruct` → 70 billion."""
     found = _BILLIONS.findall(name)
     return round(float(found[-1]) * 1e9) if found else None

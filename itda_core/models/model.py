@@ -192,10 +192,9 @@ def load_model(
         name: a folder in Hugging Face format, a GGUF file, or an id such as `EleutherAI/pythia-70m-deduped`.
         revision: branch, tag or commit on the Hub.
         device: `cpu`, `cuda`, `mps`, or `auto` to distribute it over all devices; None selects CUDA if available, else
-            the
-            CPU.
+            the CPU.
         dtype: data type that the model computes in.
-        say: told, in a line, that a GGUF file is being converted.
+        say: called with a message before a GGUF file is converted.
 
     Raises:
         UserError: the model does not exist, is gated, or has an unknown format; or the device does not exist.

@@ -48,8 +48,8 @@ def must_be_finite(model: "Model", site: Site, activations: torch.Tensor) -> Non
         raise not_finite(f"layer {site.layer} {site.hook} of {model.name}", model.dtype)
 
 
-def not_finite(what: str, dtype: torch.dtype) -> UserError:
+def not_finite(subject: str, dtype: torch.dtype) -> UserError:
     """Return the error for values that are not finite, with the remedy for a data type."""
     name = str(dtype).removeprefix("torch.")
-    why = f"{name}, whose numbers end at 65,504: use" if dtype == torch.float16 else f"{name}: try"
-    return UserError(f"{what} has values that are not finite in {why} --dtype bfloat16 or float32")
+    remedy = f"{name}, whose numbers end at 65,504: use" if dtype == torch.float16 else f"{name}: try"
+    return UserError(f"{subject} has values that are not finite in {remedy} --dtype bfloat16 or float32")

@@ -50,11 +50,11 @@ def read_tokenizer(folder: Path, **where: Any) -> Any:
 def reason_of(error: BaseException) -> str:
     """Return the reason that an error of a reader gives, in one line of at most 300 characters."""
     text = str(error)
-    meant = next((meant for part, meant in _IN_OTHER_WORDS.items() if part in text), None)
-    if meant is not None:
-        return meant
+    plain = next((plain for part, plain in _IN_OTHER_WORDS.items() if part in text), None)
+    if plain is not None:
+        return plain
     if isinstance(error, KeyError):  # whose text is the key alone
         return f"it lacks {one_line(text)[:_LONGEST]}"
-    said = [line.strip() for line in text.splitlines() if line.strip()] or [type(error).__name__]
-    first = one_line(" ".join(said[:2]) if said[0].endswith(":") else said[0])
+    lines = [line.strip() for line in text.splitlines() if line.strip()] or [type(error).__name__]
+    first = one_line(" ".join(lines[:2]) if lines[0].endswith(":") else lines[0])
     return first if len(first) <= _LONGEST else f"{first[: _LONGEST - 1]}…"

@@ -125,8 +125,8 @@ def finite(x: torch.Tensor, first: int = 0) -> torch.Tensor:
     rows = x.detach().to(torch.float32).contiguous()
     if rows.numel() and not all(map(torch.isfinite, torch.aminmax(rows))):
         bad = int((~torch.isfinite(rows).all(1)).int().argmax())
-        what = "too large for float32: scale them down" if torch.isfinite(x[bad]).all() else "not finite"
-        raise ValueError(f"activation {first + bad} has a value that is {what}")
+        problem = "too large for float32: scale them down" if torch.isfinite(x[bad]).all() else "not finite"
+        raise ValueError(f"activation {first + bad} has a value that is {problem}")
     if x.dtype == torch.float64 and rows.numel():
         lost = (rows.abs().amax(1) < torch.finfo(torch.float32).tiny) & x.any(1)
         if lost.any():

@@ -140,17 +140,17 @@ class Index(ActivationQueries, PassageQueries):
         Columns: atom, document, position, stop, label, before, after. `stop` is the character of the document at which
         the source token ends, missing if it is unknown.
         """
-        asked = [int(atom) for atom in atoms]
+        wanted = [int(atom) for atom in atoms]
         found = self._frame(
             """
             SELECT atom, a.document, a.position, stop, label, before, after
             FROM atoms a LEFT JOIN tokens USING (token)
             WHERE atom IN (SELECT unnest($1::INTEGER[])) ORDER BY list_position($1::INTEGER[], atom)
             """,
-            [asked],
+            [wanted],
             ("stop",),
         )
-        if len(set(found["atom"].tolist())) < len(set(asked)):
+        if len(set(found["atom"].tolist())) < len(set(wanted)):
             raise self._spoilt(f"{self.n_atoms} atoms where the dictionary has more")
         return found
 

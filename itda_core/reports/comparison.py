@@ -153,10 +153,10 @@ class Comparison:
 
         Raises DamagedError, or NewerError for a later version.
         """
-        what, remedy = f"{SUMMARY_FILE} of a comparison", "delete its folder"
+        subject, remedy = f"{SUMMARY_FILE} of a comparison", "delete its folder"
         if isinstance(raw, dict):
-            check_format(raw.get("version", 1), VERSION, what, remedy)  # version 1 did not store its number
-        return parse(cls, raw, what, remedy)
+            check_format(raw.get("version", 1), VERSION, subject, remedy)  # version 1 did not store its number
+        return parse(cls, raw, subject, remedy)
 
 
 def key_of(a: DictionaryManifest, b: DictionaryManifest) -> Key:

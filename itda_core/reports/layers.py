@@ -92,16 +92,16 @@ class LayerSimilarity:
 
         Raises DamagedError, or NewerError for a later version.
         """
-        what = "a report on layers"
+        subject = "a report on layers"
         if isinstance(raw, dict):
-            check_format(raw.get("version", VERSION), VERSION, what, _REMEDY)
-        found = parse(cls, raw, what, _REMEDY)
+            check_format(raw.get("version", VERSION), VERSION, subject, _REMEDY)
+        found = parse(cls, raw, subject, _REMEDY)
         shape = tuple(map(len, found.atoms))
         if not found.values:
-            raise damaged(what, "it has no values of a known measure", _REMEDY)
+            raise damaged(subject, "it has no values of a known measure", _REMEDY)
         for rows in found.values.values():
             if (len(rows), {len(row) for row in rows}) != (shape[0], {shape[1]}):
-                raise damaged(what, "a matrix has another shape than the models", _REMEDY)
+                raise damaged(subject, "a matrix has another shape than the models", _REMEDY)
         return found
 
 

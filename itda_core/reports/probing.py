@@ -182,7 +182,7 @@ class Probing:
                 if len(probe.signs) != len(probe.latents):
                     raise ValueError("a probe has not as many signs as latents")
                 if len(probe.latents) != (probe.k or 0):
-                    raise ValueError("a probe does not read as many latents as it says")
+                    raise ValueError("a probe does not read as many latents as it states")
 
 
 def write_probing(report: Probing, folder: Path) -> None:
@@ -209,5 +209,5 @@ def read_probing(record: DictionaryManifest, folder: Path) -> Probing | None:
     if report.id != record.id:
         raise DamagedError(f"{PROBING_FILE} is of another dictionary, {report.id[:80]!r}: delete it and probe again")
     if (atoms := next(each.latents for each in report.coders if each.name == ITDA)) != record.n_atoms:
-        raise DamagedError(f"{PROBING_FILE} tells of {atoms} atoms: delete it and probe again")
+        raise DamagedError(f"{PROBING_FILE} is of {atoms} atoms: delete it and probe again")
     return report if report.atoms_sha256 == record.files[ATOMS_FILE] else None

@@ -86,17 +86,17 @@ class SaeRecord:
 
         Raises DamagedError for one that is not an SAE's, or NewerError for one of a later format.
         """
-        what, remedy = f"{MANIFEST_FILE} of SAE {sae_id}", "delete its folder and train or fetch it again"
+        subject, remedy = f"{MANIFEST_FILE} of SAE {sae_id}", "delete its folder and train or fetch it again"
         if isinstance(manifest, dict):
-            check_format(manifest.get("format"), _FORMAT, what, remedy)
+            check_format(manifest.get("format"), _FORMAT, subject, remedy)
             manifest = manifest | {"site": {name: manifest.get(name) for name in ("layer", "hook")}}
-        record = parse(cls, manifest, what, remedy)
+        record = parse(cls, manifest, subject, remedy)
         if record.id != sae_id:
-            raise damaged(what, f"it names another id, {record.id[:80]!r}", remedy)
+            raise damaged(subject, f"it names another id, {record.id[:80]!r}", remedy)
         if record.site.layer > DEEPEST:
-            raise damaged(what, "no model has its layer", remedy)
+            raise damaged(subject, "no model has its layer", remedy)
         if missing := set(SAE_FILES) - record.files.keys():
-            raise damaged(what, f"it has no SHA-256 of {min(missing)}", remedy)
+            raise damaged(subject, f"it has no SHA-256 of {min(missing)}", remedy)
         return replace(record, files={name: record.files[name] for name in SAE_FILES})
 
     def manifest(self) -> dict[str, Any]:

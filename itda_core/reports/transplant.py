@@ -216,18 +216,18 @@ def read_transplant(library: Library, a: DictionaryManifest, b: DictionaryManife
     folder = folder_of(library, a, b)
     if not is_file(folder / SUMMARY_FILE):
         return None
-    raw, what = read_json(folder / SUMMARY_FILE), f"the transplant of comparison {folder.name}"
-    if isinstance(raw, dict) and check_format(raw.get("version"), VERSION, what, _REMEDY) < VERSION:
+    raw, subject = read_json(folder / SUMMARY_FILE), f"the transplant of comparison {folder.name}"
+    if isinstance(raw, dict) and check_format(raw.get("version"), VERSION, subject, _REMEDY) < VERSION:
         return None
-    kept = parse(_Kept, raw, what, _REMEDY)
-    summary = parse(TransplantSummary, raw, what, _REMEDY)
+    kept = parse(_Kept, raw, subject, _REMEDY)
+    summary = parse(TransplantSummary, raw, subject, _REMEDY)
     try:
         for name in (ATOMS_FILE, CONTEXTS_FILE):
             if sha256_of(folder / name) != kept.files.get(name):
                 raise ValueError(f"{name} is not the file that was written")
         atoms, contexts = _read_tables(library, a, b, summary, folder)
     except (OSError, ValueError) as error:
-        raise damaged(what, str(error), _REMEDY) from error
+        raise damaged(subject, str(error), _REMEDY) from error
     return Transplant(summary, atoms, contexts)
 
 
@@ -242,7 +242,7 @@ def _read_tables(
     if (summary.a, summary.b, summary.atoms, summary.l0) != expected:
         raise ValueError(f"{SUMMARY_FILE} is of other dictionaries")
     if not 0 < summary.tokens <= min(a.n_tokens, b.n_tokens):
-        raise ValueError(f"{SUMMARY_FILE} tells of {summary.tokens} common tokens")
+        raise ValueError(f"{SUMMARY_FILE} states {summary.tokens} common tokens")
     index = Index(library.index_path(b.id))
     try:
         n_read = index.n_read
@@ -255,12 +255,12 @@ def _read_tables(
         contexts = read_contexts(folder / CONTEXTS_FILE, atoms, n_read)
     except ValueError as error:
         raise ValueError(f"{name} {error}") from error
-    if any(getattr(summary, what) != value for what, value in told_by(atoms).items()):
-        raise ValueError(f"{SUMMARY_FILE} does not say what is in {ATOMS_FILE}")
+    if any(getattr(summary, field) != value for field, value in summary_fields(atoms).items()):
+        raise ValueError(f"{SUMMARY_FILE} does not match {ATOMS_FILE}")
     return atoms, contexts
 
 
-def told_by(atoms: pd.DataFrame) -> dict[str, Any]:
+def summary_fields(atoms: pd.DataFrame) -> dict[str, Any]:
     """Return the fields of a summary that follow from the table of A's atoms."""
     correlations = atoms["correlation"].dropna().to_numpy(np.float64)
     return {

@@ -79,10 +79,10 @@ def prepare(x: Any, kept: float | None = None, directions: int | None = None) ->
     found = basis(checked(x))
     n, there = found.left.shape
     if there < wanted:
-        what = f"the activations have {there} directions, {wanted} were asked"
+        problem = f"the activations have {there} directions, {wanted} were asked"
         if there >= n - 1:  # the maximum rank of centred activations is n − 1
-            raise TooFewTokens(f"{what}: give more tokens")
-        raise ValueError(f"{what}: directions can be {there} at most")
+            raise TooFewTokens(f"{problem}: give more tokens")
+        raise ValueError(f"{problem}: directions can be {there} at most")
     return Prepared(found.left[:, :wanted])
 
 

@@ -260,8 +260,8 @@ def test_an_atom_leads_to_its_twin_side_by_side(open_page: OpenPage, library: Pa
 def test_two_cells_of_the_library_are_compared(open_page: OpenPage, library: Path) -> None:
     a, _ = pair_of(library)
     page = open_page(library, click="compare")
-    assert "Click the cell to be A" in shown(page)
+    assert "Select dictionary A" in shown(page)
     page = open_page(library, click="compare", first=a)
-    assert "Now click the cell to be B" in shown(page)
+    assert "Select dictionary B" in shown(page)
     page.segmented_control(key="library_click").set_value("open").run()
     assert "first" not in page.query_params

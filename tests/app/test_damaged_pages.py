@@ -102,7 +102,7 @@ def test_a_newer_dictionary_is_not_to_be_deleted(open_page: OpenPage, library: L
     page = open_page(library.root)
     assert not page.exception
     text = shown(page)
-    assert "update ITDA Explorer" in text and "Of a newer version" in text
+    assert "update ITDA Explorer" in text and "From a newer version" in text
     assert "delete" not in text
 
 

@@ -25,7 +25,7 @@ from itda_core.library.library import Library
 from itda_core.library.manifest import DictionaryManifest
 from tests.support.page_fixtures import OpenPage, follow, records
 from tests.support.places import MODEL_A
-from tests.support.shown_pages import labels, shown, strips
+from tests.support.shown_pages import labels, links, shown, strips
 
 TEXT = "The list comprehension returns a new list 迭 <img src=x onerror=alert(1)>"
 
@@ -177,7 +177,7 @@ def test_a_long_text_stays_out_of_the_address_and_survives_a_reload(open_page: O
     page.button[labels(page).index("Decompose")].click().run()
     assert not page.exception
     assert set(page.query_params) == {"d", "kept"}
-    assert "too long for an address" in shown(page)
+    assert "too long for a URL" in shown(page)
     assert passage_data(page)["groups"]
     kept = page.query_params["kept"]
     kept = kept if isinstance(kept, str) else kept[0]
@@ -196,7 +196,7 @@ def test_a_text_longer_than_what_is_read_says_so(open_page: OpenPage, library: P
     text = "a b " * 2000
     page = open_page(library, "/decompose", d=of(library, "docs-a", 3).id, kept=resources.keep_text(text))
     assert not page.exception
-    assert "Read are the first 2,048 tokens" in shown(page).replace("\\", "")
+    assert "Only the first 2,048 tokens were read" in shown(page).replace("\\", "")
     assert passage_data(page)["rest"].startswith(" a b")
 
 
@@ -292,7 +292,7 @@ def test_two_dictionaries_decompose_one_passage(library: Path, two: AppTest) -> 
 def test_what_both_saw_is_the_same_source_in_both(library: Path, two: AppTest) -> None:
     page = two.run()
     a, b = (resources.index(of(library, model, 3).id) for model in ("docs-a", "docs-b"))
-    counts = [caption.value for caption in page.caption if caption.value.startswith(("Both", "Only"))]
+    counts = [caption.value for caption in page.caption if caption.value.startswith(("In both", "Only in"))]
     assert len(counts) == 4 and counts[0] == counts[2]
     lists = [each["rows"] for each in strips(page) if each.get("columns", [])[:2] == ["Source", "of |x|"]]
     both_a, only_a, both_b, only_b = lists
@@ -307,7 +307,7 @@ def test_what_both_saw_is_the_same_source_in_both(library: Path, two: AppTest) -
     for row in only_a:
         atom = a.atom(int(row["href"].rpartition("=")[2]))
         assert b.atom_from(atom.document, atom.position) not in seen_b
-    # What only one of them saw leads to what answers it on the other side as well.
+    # What only one of them saw leads to its best match on the other side as well.
     ids = [of(library, model, 3).id for model in ("docs-a", "docs-b")]
     for side, rows in (("a", only_a), ("b", only_b)):
         for row in rows:
@@ -321,14 +321,14 @@ def test_what_is_not_read_is_told_of_one_and_of_two(library: Path, two: AppTest,
     text = "a b " * 2000 + "迭"
     page = open_page(library, "/compare", d=a.id, e=b.id, kept=resources.keep_text(text))
     assert not page.exception
-    assert "Read are the first 2,048 tokens; the grey rest, " in shown(page).replace("\\", "")
+    assert "Only the first 2,048 tokens were read; the other " in shown(page).replace("\\", "")
     assert "The text was read in 16 windows" in shown(page)
     assert passage_data(page)["rest"].endswith(" …")
     found = [resources.decomposition(each.id, text) for each in (a, b)]
     page = open_page(library, "/decompose", d=a.id, kept=resources.keep_text(text))
     assert passage_data(page)["rest"].replace("↵\n", "\n") == passage.unread(found)
     two.query_params["text"] = "a 迭"
-    assert "·2 and ·3 are" in shown(two.run())
+    assert "·2 and ·3 mark" in shown(two.run())
 
 
 def test_where_one_side_read_less_both_numbers_are_told(library: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -339,7 +339,7 @@ def test_where_one_side_read_less_both_numbers_are_told(library: Path, monkeypat
     monkeypatch.setattr(st, "caption", said.append)
     passage.show_notes([a, b])
     assert "read in 1 (A) and 2 (B) windows" in said[0]
-    assert f"Read are the first {len(a.tokens)} (A) and 3 (B) tokens: the last columns" in said[0]
+    assert f"Only the first {len(a.tokens)} (A) and 3 (B) tokens were read: the last columns" in said[0]
     assert passage.unread([a, b]) == ""
 
 
@@ -383,7 +383,7 @@ def test_the_compare_page_keeps_a_long_passage(library: Path, open_page: OpenPag
     assert not page.toast
     assert passage_data(page)["groups"]
     assert page.text_area(key="compare_passage").value == text
-    assert "too long for an address" in shown(page)
+    assert "too long for a URL" in shown(page)
     page.text_area(key="compare_passage").input(TEXT)
     next(button for button in page.button if button.label == "Decompose").click().run()
     assert set(page.query_params) == {"d", "e", "passage"}
@@ -401,7 +401,7 @@ def test_the_compare_page_decomposes_a_passage_with_both(library: Path, open_pag
     assert not page.exception
     assert page.query_params["passage"] == TEXT
     assert page.query_params["page"] == "2"  # the list stays where it was
-    assert "What each saw in the whole passage" in shown(page)
+    assert "Sources in the whole passage" in shown(page)
     page = open_page(library, "/compare", d=a.id, e=b.id, passage=TEXT, s="1")
     assert not page.exception
-    assert "What each saw in “" in shown(page)
+    assert "Sources in “" in shown(page)

@@ -34,7 +34,7 @@ def test_a_dimension_that_is_large_at_every_token_is_told(
     assert (record.energy.dimension, record.energy.mean > 0.9, record.energy.largest > 0.9) == (17, True, True)
     page = open_page(root, "/atoms", d=record.id)
     assert not page.exception
-    assert any("take the mean out" in caption.value for caption in page.caption)
+    assert any("subtract the mean" in caption.value for caption in page.caption)
 
 
 def test_a_mean_below_a_quarter_is_not_told(library: Path, open_page: OpenPage) -> None:

@@ -47,7 +47,7 @@ def test_a_demo_that_failed_can_be_tried_again(open_page: OpenPage, tmp_path: Pa
     with pytest.raises(RuntimeError), running_job(tmp_path, "The demo", "20260101-000000-abcdef"):
         raise RuntimeError("no luck")
     page = open_page(tmp_path, demo=True)
-    assert not page.exception and "did not succeed" in shown(page) and f"atoms?d={found}" in links(page)
+    assert not page.exception and "could not be built" in shown(page) and f"atoms?d={found}" in links(page)
     next(button for button in page.button if button.label == "Try again").click().run()
     assert started == [("demo",)]
 

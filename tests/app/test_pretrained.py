@@ -81,7 +81,7 @@ def test_a_gguf_file_fills_the_form(gguf_file: Path) -> None:
     form = BuildState(str(gguf_file), layers="3")
     checked = check(form)
     assert checked.problems == {}
-    assert checked.asked is not None and checked.asked.model == NAME
+    assert checked.request is not None and checked.request.model == NAME
     assert checked.shape == model_shape(str(MODEL_A))
     assert form_of(arguments(form)) == form
     assert "layers 0 to 5" in check(BuildState(str(gguf_file), layers="6")).problems["layers"]

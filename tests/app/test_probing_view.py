@@ -149,7 +149,7 @@ def test_one_property_is_drawn_where_it_is_chosen(open_view: Open, library: Path
     assert not page.exception
     text = plain(page)
     assert "321 of 3,000 tokens have it, in 45 documents" in text
-    assert "0.66 from which token it is, 0.55 from its position" in text
+    assert "0.66 from the token’s identity, 0.55 from its position" in text
     assert "its coefficient is smaller on tokens that have it" in text
     assert "a precision of 25 % (10 % of all tokens have the property) and a recall of 12 %" in text
     assert "The mean over" not in text and "Left out" not in text
@@ -164,7 +164,7 @@ def test_one_property_is_drawn_where_it_is_chosen(open_view: Open, library: Path
 def test_a_property_that_was_not_probed_is_said_and_those_that_were(open_view: Open, library: Path) -> None:
     page = open_view(report_of(records(library)[0]), "colour")
     assert not page.exception
-    assert "No property 'colour' was probed; these were: code" in plain(page)
+    assert "Property 'colour' was not probed; probed were: code" in plain(page)
     assert "The mean over 1 properties" in plain(page)
 
 

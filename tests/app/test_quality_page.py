@@ -75,7 +75,7 @@ def test_every_point_is_a_link_to_its_atoms(with_reports: Path, open_page: OpenP
     listed = open_page(with_reports, "/atoms", d=first.id, first=str(small))
     assert not listed.exception
     assert f"{small:,} of {first.n_atoms:,} atoms" in text(listed)
-    assert f"Only the first {small:,} of its atoms" in text(listed)
+    assert f"Only the first {small:,} atoms" in text(listed)
     assert listed.slider(key="atoms_first").value == small
     listed.slider(key="atoms_first").set_value(first.n_atoms).run()
     assert "first" not in listed.query_params
@@ -165,7 +165,7 @@ def test_without_a_report_the_page_says_why_and_what_to_do(with_reports: Path, o
     page = open_page(with_reports, "/quality", d=bare.id)
     assert not page.exception and not page.error
     assert not page.metric
-    assert "is done once, and is kept" in text(page)
+    assert "the report is stored" in text(page)
     assert labels(page) == ["Measure A"]
     page = open_page(with_reports, "/quality", d=bare.id, tab="saes")
     assert labels(page) == ["Train a TopK SAE"]
@@ -325,9 +325,9 @@ def test_every_recipe_stands_beside_the_published_one(
     ]
     table = recipes_table({"rows": [{"model": "m", "layer": 1, "recipes": each} for each in recipes]})
     assert table["unexplained variance"].tolist() == pytest.approx([0, (-25 + 5) / 2, -50])
-    assert table["less in"].tolist() == ["0 of 2", "1 of 2", "2 of 2"]
+    assert table["lower in"].tolist() == ["0 of 2", "1 of 2", "2 of 2"]
     assert table["CE loss score"].tolist() == pytest.approx([0, 0, 0.05])
-    assert table["surely"].tolist() == ["0, 0", "0, 1", "2, 0"]
+    assert table["significant"].tolist() == ["0, 0", "0, 1", "2, 0"]
     assert table["higher in"].tolist() == ["0 of 2", "1 of 2", "2 of 2"]
     assert table["build time"].tolist() == pytest.approx([1, 4, 4])
     assert table["coefficients"].tolist() == ["pursuit", "pursuit", "fitted"]

@@ -11,10 +11,10 @@ from app.panels.quality.points import (
     Subject,
     are_alike_measured,
     interval,
+    leads_text,
     offered,
     own_point,
     points_of,
-    said_of_leads,
     shown,
     table_of,
     verdict,
@@ -85,9 +85,9 @@ def test_a_lead_that_hangs_on_the_documents_is_none() -> None:
     (by,) = paired_differences(one, quality(), other, quality()).values()
     assert by == pytest.approx((0.1, -0.1, 0.3))
     assert verdict({"ce_loss_score": by}, "A is", "B") == "A is not clearly different from B"
-    assert said_of_leads({"ce_loss_score": by}, "A is") == "A is ahead by 0.10 (−0.10 to 0.30) in CE loss score."
+    assert leads_text({"ce_loss_score": by}, "A is") == "A is ahead by 0.10 (−0.10 to 0.30) in CE loss score."
     behind = paired_differences(other, quality(), one, quality())
-    assert said_of_leads(behind, "A is") == "A is behind by 0.10 (−0.10 to 0.30) in CE loss score."
+    assert leads_text(behind, "A is") == "A is behind by 0.10 (−0.10 to 0.30) in CE loss score."
 
 
 def test_reports_on_other_documents_have_no_lead() -> None:
@@ -95,7 +95,7 @@ def test_reports_on_other_documents_have_no_lead() -> None:
     assert paired_differences(one, quality(), one, quality(sources=(9, 29))) == {}
     assert paired_differences(one, quality(), replace(one, by_document={}), quality()) == {}
     assert verdict({}, "A is", "B") == "No comparison with B: they were not measured on the same documents"
-    assert said_of_leads({}, "A is") == ""
+    assert leads_text({}, "A is") == ""
 
 
 def test_the_table_has_every_point_with_its_intervals() -> None:

@@ -64,7 +64,7 @@ def test_svcca_is_there_in_both_forms_and_said_apart(measured: Path, open_page: 
     paper = dict(zip(table["measure"], table["paper, GPT-2 small"], strict=True))
     assert paper["SVCCA, 99 % of the variance"] == "–"
     assert paper["SVCCA, 20 directions"] == "0.50"
-    assert "what its 0.50 and 0.44 are of" in text(page)
+    assert "which its 0.50 and 0.44 are for" in text(page)
 
 
 def test_a_report_says_what_it_lacks_and_what_to_mind(measured: Path, tmp_path: Path, open_page: OpenPage) -> None:
@@ -78,9 +78,9 @@ def test_a_report_says_what_it_lacks_and_what_to_mind(measured: Path, tmp_path: 
     page = open_page(root, "/similarity", d=a, e=b, by="linear_cka")
     assert not page.exception
     said = text(page).replace("\\", "").replace("\u2060", "")  # nothing in it is markup
-    assert "Mind: few tokens <b>." in said
+    assert "Caution: few tokens <b>." in said
     assert "SVCCA, 20 directions: not measured, since the report was made before" in said
-    assert "Mind" not in text(open_page(root, "/similarity", d=a, e=b, by="mutual_knn"))
+    assert "Caution" not in text(open_page(root, "/similarity", d=a, e=b, by="mutual_knn"))
 
 
 def test_the_two_models_as_wholes(measured: Path, open_page: OpenPage) -> None:
@@ -94,15 +94,15 @@ def test_the_two_models_as_wholes(measured: Path, open_page: OpenPage) -> None:
     assert said["Shared sources (IoU)"] == number(found.union)
     assert said["95 % interval"] == " to ".join(map(number, found.union_interval))
     assert said["By chance"] == number(found.union_chance)
-    assert "The models as wholes" in text(page)
-    assert "hold it against the dots only roughly" in text(page)  # it read fewer tokens than the bench
+    assert "Similarity over all layers" in text(page)
+    assert "the comparison with the dots is approximate" in text(page)  # it read fewer tokens than the bench
 
 
 def test_without_a_pair_the_bench_is_there(library: Path, open_page: OpenPage) -> None:
     for tab, title in (
         ("pair", []),
-        ("trust", ["How far to trust each measure"]),
-        ("training", ["When do layers settle in training?"]),
+        ("trust", ["Accuracy of the measures"]),
+        ("training", ["Convergence during training"]),
     ):
         page = open_page(library, "/similarity", tab=tab)
         assert not page.exception
@@ -119,7 +119,7 @@ def test_a_bench_without_checkpoints_or_none_at_all(
     monkeypatch.setattr(resources, "LAYERS_RESULTS", results)
     page = open_page(library, "/similarity", tab="training")
     assert not page.exception
-    assert "When do layers settle" not in text(page)
+    assert "Convergence during training" not in text(page)
     results.unlink()
     page = open_page(library, "/similarity", tab="training")
     assert not page.exception
@@ -175,7 +175,7 @@ def test_the_readers_pair_is_explained_without_a_bench(
     page = open_page(measured, "/similarity", d=a, e=b)
     assert not page.exception
     assert "The diamond is your pair" in text(page)
-    assert "hold it against the dots" not in text(page)
+    assert "the comparison with the dots" not in text(page)
 
 
 def test_the_table_has_the_models_of_another_depth(library: Path, open_page: OpenPage) -> None:

@@ -138,8 +138,8 @@ def test_beside_its_twin_an_atom_has_a_transplant_too(open_page: OpenPage, trans
 @pytest.mark.parametrize(
     ("key", "line"),
     [
-        ("token", "There is none: B did not capture that token."),
-        ("characters", "There is none: no token that B captured ends at the same character."),
+        ("token", "No transplant: B did not capture that token."),
+        ("characters", "No transplant: no token that B captured ends at the same character."),
     ],
 )
 def test_an_atom_without_a_transplant_says_why(

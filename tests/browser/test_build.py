@@ -48,7 +48,7 @@ def test_a_dictionary_is_built_from_the_page(
     page = browser.page
     with served(root) as address:
         page.goto(form(address, corpus(tmp_path / "small.jsonl", 60)))
-        page.get_by_text("Time cannot be told").wait_for(timeout=PATIENCE)
+        page.get_by_text("Time unknown").wait_for(timeout=PATIENCE)
         page.get_by_role("button", name="Build", exact=True).click()
         page.wait_for_url("**job=*")
         page.get_by_role("button", name="This is being built").wait_for(timeout=PATIENCE)
@@ -61,7 +61,7 @@ def test_a_dictionary_is_built_from_the_page(
         page.wait_for_url("**/atoms?d=docs-a-l1-resid-*")
         # What was built is what the next estimate goes by.
         page.goto(form(address, tmp_path / "small.jsonl", layers="2"))
-        page.get_by_text("Time goes by the last run of docs-a").wait_for(timeout=PATIENCE)
+        page.get_by_text("Time estimated from the last run of docs-a").wait_for(timeout=PATIENCE)
     assert len(Library(root).ids()) == 1
     assert browser.outside == []
     assert browser.errors == []

@@ -34,10 +34,10 @@ def test_select_filter_open_a_match_and_go_back(
     address = app_over(compared)
     # Two cells of the library, chosen one after the other: layer 3 of the upper and of the lower row.
     page.goto(f"{address}/?click=compare")
-    page.get_by_text("Click the cell to be A").wait_for()
+    page.get_by_text("Select dictionary A").wait_for()
     cells = page.locator(".js-plotly-plot .scatterlayer .point")
     cells.nth(1).click(force=True)
-    page.get_by_text("Now click the cell to be B").wait_for()
+    page.get_by_text("Select dictionary B").wait_for()
     page.wait_for_timeout(500)
     cells.nth(2).click(force=True)
     page.wait_for_url("**/compare?d=*&e=*")

@@ -53,7 +53,7 @@ def test_the_models_as_wholes_on_a_small_screen(
     page.set_viewport_size({"width": 400, "height": 900})
     address = app_over(measured)
     page.goto(f"{address}/similarity?d={a}&e={b}")
-    page.get_by_role("heading", name="The models as wholes").wait_for()
+    page.get_by_role("heading", name="Similarity over all layers").wait_for()
     for key, column in (("wholes_data", "chance"), ("convergence_data", "step")):
         button = page.locator(f".st-key-{key} button")
         button.wait_for()

@@ -11,7 +11,7 @@ import pytest
 from safetensors import SafetensorError
 
 from itda_core.cli.command_line import main, parse
-from itda_core.common.disk_errors import place_error, telling, writing
+from itda_core.common.disk_errors import place_error, translated_disk_errors, writing
 from itda_core.common.errors import PlaceError, UserError
 from itda_core.jobs.control import start_detached
 from itda_core.jobs.job import running_job
@@ -141,14 +141,14 @@ def test_a_place_for_an_export_that_cannot_be(
 def test_what_is_the_matter_with_a_disk(error: Exception, expected: str | None) -> None:
     found = place_error(error, Path("lib"))
     assert found is None if expected is None else expected in str(found)
-    with pytest.raises(type(error) if expected is None else PlaceError), telling(Path("lib")):
+    with pytest.raises(type(error) if expected is None else PlaceError), translated_disk_errors(Path("lib")):
         raise error
     with pytest.raises(PlaceError if isinstance(error, OSError) or expected else type(error)), writing(Path("lib")):
         raise error
 
 
 def test_a_full_disk_is_told_whatever_was_made_of_it() -> None:
-    with pytest.raises(PlaceError, match="lib is full"), telling(Path("lib")):
+    with pytest.raises(PlaceError, match="lib is full"), translated_disk_errors(Path("lib")):
         try:
             raise OSError(errno.ENOSPC, "No space left on device")
         except OSError as error:

@@ -181,7 +181,7 @@ def test_an_atom_that_fires_at_its_source_alone_says_nothing(tmp_path: Path) -> 
     assert pd.isna(row["correlation"])
     assert 2 not in found.contexts["atom"].tolist()
     assert np.count_nonzero(found.atoms["correlation"].notna()) == len(SOURCES) - 1
-    told = kept_transplant.told_by(found.atoms)
+    told = kept_transplant.summary_fields(found.atoms)
     assert (told["transplanted"], told["compared"], told["silent"]) == (len(SOURCES), len(SOURCES) - 1, 1)
 
 
@@ -266,7 +266,7 @@ def test_itda_transplant_carries_every_atom_over(
     assert 0 < found.summary.compared == np.count_nonzero(both) <= a.n_atoms
     assert found.summary.correlation == pytest.approx(np.median(table["correlation"][both].to_numpy(float)))
     assert found.summary.silent == (found.atoms["fires"] == 0).sum()
-    assert f"over {found.summary.compared:,} atoms of which both fire" in printed
+    assert f"over {found.summary.compared:,} atoms that fire on both sides" in printed
     assert f"{found.summary.silent:,} of these never fire" in printed
 
 
@@ -568,7 +568,7 @@ def test_what_nothing_was_measured_of_is_said(
     monkeypatch.setattr(command_line, "_check", lambda _: None)  # there is no library to find A and B in
     assert main(["transplant", "a", "b", "--library", str(tmp_path)]) == 0
     printed = capsys.readouterr().out
-    assert "no correlation: there is no atom" in printed
+    assert "no correlation: no atom" in printed
     assert "no relative error was measured" in printed
     assert TransplantSummary.parse(asdict(found)) == found
 

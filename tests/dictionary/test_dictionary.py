@@ -452,7 +452,7 @@ def test_activations_that_are_mostly_their_mean_are_told(
 ) -> None:
     centred = activations - activations.mean(0)
     massive = centred + 3_000 * torch.eye(24)[17]
-    with pytest.warns(MeanWarning, match=r"100 % .* mean vector \(100 % in dimension 17\).* take the mean out"):
+    with pytest.warns(MeanWarning, match=r"100 % .* mean vector \(100 % in dimension 17\).* subtract the mean"):
         d = build_dictionary(in_batches(massive, sources, size), l0=6)
     assert len(d) == 1
     strength = centred.square().sum(1).mean().sqrt()

@@ -11,9 +11,9 @@ from itda_core.queries.filters import AtomFilter
 
 SCOPES = {"source": "in the source passage", "token": "in the source token", "context": "where it fires most"}
 SORTS = {
-    "admission": "as admitted",
-    "densest": "fires on most tokens",
-    "rarest": "fires on fewest tokens",
+    "admission": "order of admission",
+    "densest": "most frequent first",
+    "rarest": "least frequent first",
     "strongest": "strongest first",
     "weakest": "weakest first",
     "negative": "most negative first",
@@ -92,4 +92,4 @@ def show_first(n_atoms: int, now: int | None) -> None:
         value = st.session_state[key]
         go(first=None if value >= n_atoms else value)
 
-    st.slider("Among the first atoms", 1, n_atoms, key=key, on_change=changed)
+    st.slider("First atoms only", 1, n_atoms, key=key, on_change=changed)

@@ -33,7 +33,7 @@ def show_list(
         )
     if shown.first is not None and shown.first < index.n_atoms:
         first = count(shown.first)
-        st.caption(f"Only the first {first} of its atoms: what a dictionary cropped to {first} has.")
+        st.caption(f"Only the first {first} atoms, as in the dictionary cropped to {first}.")
     if not total:
         show_nothing(shown)
         return
@@ -56,7 +56,7 @@ def show_nothing(shown: state.AtomsState) -> None:
     reasons = [f"no atom has “{shown.text}” {SCOPES[shown.scope]}"] if shown.text else []
     reasons += [f"the range of “{RANGES[name].lower()}” is narrow" for name in RANGES if getattr(shown, name)]
     reasons += [f"only the first {count(shown.first)} atoms are listed"] if shown.first else []
-    reasons += ["the selection on the map holds none of the others"] if shown.region else []
+    reasons += ["the selection on the map has no other atoms"] if shown.region else []
     st.text("Nothing found: " + (", or ".join(reasons) or "this dictionary has no atoms") + ".")
     other = "in the contexts where it fires" if shown.scope != "context" else "in the source passage"
     st.text(f"Search {other}, widen a range, or clear the filters." if reasons else "Build it from more tokens.")

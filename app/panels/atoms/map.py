@@ -20,7 +20,7 @@ from itda_core.queries.atoms import Index
 from itda_core.queries.filters import AtomFilter
 
 COLOURS = {
-    "density": "how often it fires",
+    "density": "firing frequency",
     "strongest": "strongest coefficient",
     "error": "error at admission",
     "admission": "order of admission",
@@ -67,12 +67,14 @@ def show_map(record: DictionaryManifest, shown: pages.AtomsState, index: Index, 
         ),
         places,
         key="map",
-        alt="Map of the atoms: near means alike in direction. The list beside it has the same atoms",
+        alt="Map of the atoms by direction. The list beside it has the same atoms",
         file=f"{record.id}-map.csv",
         on_select=map_selected,
         selection_mode=("points", "box", "lasso"),
     )
-    st.caption("Near means alike in direction. Pick one to see its source; circle some to list only those.")
+    st.caption(
+        "Nearby atoms have similar directions. Pick one to see its source, or circle several to list only those."
+    )
 
 
 def map_selected() -> None:
@@ -120,7 +122,7 @@ def offer_map(record: DictionaryManifest) -> None:
     The page reruns once the map exists.
     """
     offer_work(
-        "This dictionary has no map yet. It places atoms that are alike in direction near each other.",
+        "This dictionary has no map yet. A map places atoms with similar directions near each other.",
         "Compute the map",
         ":material/scatter_plot:",
         ["map", record.id],

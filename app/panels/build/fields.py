@@ -24,21 +24,21 @@ ERROR_NAMES = {
     "squared": "squared: |x−x̂|²",
     "cosine": "cosine: mean over dimensions",
 }
-SCAN_NAMES = {"sequential": "row by row", "batch": "by batches, as published"}
-INIT_NAMES = {"empty": "from nothing", "frequent": "from frequent rows, as published"}
-WINDOW_NAMES = {"first": "the first of each document", "all": "all of each document"}
+SCAN_NAMES = {"sequential": "sequential", "batch": "in batches (published)"}
+INIT_NAMES = {"empty": "none", "frequent": "frequent activations (published)"}
+WINDOW_NAMES = {"first": "first of each document", "all": "all of each document"}
 METHOD_NAMES = {
     "matching": "matching pursuit",
-    "orthogonal": "orthogonal, far slower",
-    "nonnegative": "non-negative",
-    "refitted": "matching pursuit, then all coefficients fitted together",
+    "orthogonal": "orthogonal matching pursuit (much slower)",
+    "nonnegative": "non-negative matching pursuit",
+    "refitted": "matching pursuit with a final least-squares fit",
 }
 RECIPE_NAMES = {
-    "published": "over the threshold, as published",
-    "pruned": "pruned: those used most",
+    "published": "above the threshold (published)",
+    "pruned": "pruned to the most used",
     "random": "random",
 }
-CENTER_NAMES = {"none": "nothing, as published", "mean": "the mean activation"}
+CENTER_NAMES = {"none": "none (published)", "mean": "subtract the mean activation"}
 DEVICES = ("", "cpu", "cuda", "mps", "auto")
 MORE = (
     "column", "split", "config", "corpus_revision", "documents", "context", "windows", "batch", "keep_first",
@@ -87,13 +87,13 @@ def show_form(form: BuildState, checked: Checked, corpora: list[Corpus]) -> None
         st.selectbox,
         "Model",
         sorted(models),
-        format_func=lambda name: f"{name} (comes with the project)" if name in demo_models() else name,
+        format_func=lambda name: f"{name} (included)" if name in demo_models() else name,
         accept_new_options=True,
-        help="A model that comes with the project, a folder in Hugging Face format, a GGUF file, or an id of the Hub "
-        "such as EleutherAI/pythia-70m-deduped. Type anything that is not in the list.",
+        help="A model included in the project, a folder in Hugging Face format, a GGUF file, or a Hub id such as "
+        "EleutherAI/pythia-70m-deduped. Type a name that is not in the list.",
     )
     if checked.shape is None or not checked.shape.is_local:
-        put("revision", st.text_input, "Revision of the model", placeholder="main", max_chars=200)
+        put("revision", st.text_input, "Model revision", placeholder="main", max_chars=200)
     show_corpus(form, put, corpora)
     left, right = st.columns(2)
     with left:
@@ -105,13 +105,13 @@ def show_form(form: BuildState, checked: Checked, corpora: list[Corpus]) -> None
         put("tokens", st.number_input, "Tokens", min_value=0, step=10_000)
     with right:
         put("l0", st.number_input, "L0", min_value=0, step=1)
-    put("atoms", st.number_input, "Atoms", min_value=0, step=1000, placeholder="as many as the threshold gives")
+    put("atoms", st.number_input, "Atoms", min_value=0, step=1000, placeholder="set by the threshold")
     left, right = st.columns(2)
     with left:
         is_found = form.atoms is not None
         put("threshold", st.number_input, "Threshold", step=0.05, format="%g", disabled=is_found)
     with right:
-        put("error", st.selectbox, "The threshold is an error of", ERRORS, format_func=ERROR_NAMES.__getitem__)
+        put("error", st.selectbox, "Error measure", ERRORS, format_func=ERROR_NAMES.__getitem__)
     changed = [name for name in MORE if getattr(form, name) != getattr(BuildState(), name)]
     is_wrong = any(name in checked.problems for name in MORE)
     with st.expander(f"More ({len(changed)} changed)" if changed else "More", expanded=is_wrong):
@@ -166,7 +166,7 @@ def show_hooks(form: BuildState, put: Form) -> None:
     key = "build_hook"
     st.session_state[key] = [hook for hook in HOOKS if hook in form.hook.split(",")]
     st.pills(
-        "Place in each block",
+        "Hook points",
         HOOKS,
         selection_mode="multi",
         format_func=HOOK_NAMES.__getitem__,
@@ -184,32 +184,32 @@ def show_more(put: Form) -> None:
         put(
             "documents", st.number_input, "Documents", min_value=0, step=1000, placeholder="all, or 10,000 of a dataset"
         )
-        put("column", st.text_input, "Field with the text", max_chars=200)
-        put("split", st.text_input, "Split of a dataset", max_chars=200)
-        put("config", st.text_input, "Configuration of a dataset", max_chars=200)
-        put("corpus_revision", st.text_input, "Revision of a dataset", max_chars=200)
-        put("context", st.number_input, "Tokens in a window", min_value=0, step=1)
+        put("column", st.text_input, "Text field", max_chars=200)
+        put("split", st.text_input, "Dataset split", max_chars=200)
+        put("config", st.text_input, "Dataset configuration", max_chars=200)
+        put("corpus_revision", st.text_input, "Dataset revision", max_chars=200)
+        put("context", st.number_input, "Tokens per window", min_value=0, step=1)
         put("windows", st.selectbox, "Windows", WINDOWS, format_func=WINDOW_NAMES.__getitem__)
         put("keep_first", st.checkbox, "Capture each window's first token")
     with dictionary:
-        put("max_atoms", st.number_input, "Atoms at most", min_value=0, step=1000, placeholder="no limit")
+        put("max_atoms", st.number_input, "Maximum atoms", min_value=0, step=1000, placeholder="no limit")
         put("method", st.selectbox, "Method", METHODS, format_func=METHOD_NAMES.__getitem__)
-        put("center", st.selectbox, "Taken out first", CENTERS, format_func=CENTER_NAMES.__getitem__)
-        put("max_norm", st.number_input, "Norm at most, × median", step=1.0, format="%g", placeholder="no limit")
+        put("center", st.selectbox, "Centring", CENTERS, format_func=CENTER_NAMES.__getitem__)
+        put("max_norm", st.number_input, "Maximum norm (× median)", step=1.0, format="%g", placeholder="no limit")
         put("recipe", st.selectbox, "Recipe", RECIPES, format_func=RECIPE_NAMES.__getitem__)
         put("scan", st.selectbox, "Scan", SCANS, format_func=SCAN_NAMES.__getitem__)
-        put("init", st.selectbox, "Start", INITS, format_func=INIT_NAMES.__getitem__)
-        put("batch", st.number_input, "Windows in a pass", min_value=0, step=1)
+        put("init", st.selectbox, "Initial atoms", INITS, format_func=INIT_NAMES.__getitem__)
+        put("batch", st.number_input, "Windows per batch", min_value=0, step=1)
         put("remote", st.checkbox, "Run the model on NDIF")
         put(
             "device",
             st.selectbox,
             "Device",
             DEVICES,
-            format_func=lambda name: name or "CUDA, or else the CPU",
+            format_func=lambda name: name or "CUDA if available, else the CPU",
             accept_new_options=True,
         )
-        put("dtype", st.selectbox, "Numbers", DTYPES)
+        put("dtype", st.selectbox, "Data type", DTYPES)
         put("no_holdout", st.checkbox, "Build from every document")
-        put("no_map", st.checkbox, "Leave out the map")
+        put("no_map", st.checkbox, "Skip the map")
         put("keep_activations", st.checkbox, "Keep the activations")

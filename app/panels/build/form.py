@@ -35,8 +35,8 @@ class Checked:
     """Result of checking each field of a form."""
 
     problems: dict[str, str] = field(default_factory=dict)
-    """Problems by the name of the field; each is one line that says what to do."""
-    asked: BuildRequest | None = None
+    """Problems by the name of the field; each is one line with a remedy."""
+    request: BuildRequest | None = None
     """The requested build, where there is no problem."""
     shape: ModelShape | None = None
     """The known properties of the model, where it is one."""
@@ -104,7 +104,7 @@ def check(form: BuildState) -> Checked:
     for each in fields(form):
         value = getattr(form, each.name)
         if isinstance(value, str) and not value.isprintable():
-            problems[each.name] = "there are characters in it that cannot be seen: type it again"
+            problems[each.name] = "it has characters that cannot be seen: type it again"
     shape = attempt("model", lambda: model_shape(model_path(form.model), form.revision or None))
     layers = attempt("layers", lambda: parse_layers(form.layers))
     if shape is not None and layers and shape.n_layers is not None and layers[-1] >= shape.n_layers:
@@ -124,9 +124,9 @@ def check(form: BuildState) -> Checked:
             together = {"atoms": form.atoms, name: getattr(form, name)}
             attempt("atoms", partial(settings_from, DictionarySettings, together))
         if form.atoms > form.tokens:
-            problems["atoms"] = "each atom is a token: ask for as many as there are tokens, or fewer"
+            problems["atoms"] = "each atom is a token: choose at most the number of tokens"
         if form.scan != "sequential":
-            problems["scan"] = "a number of atoms needs the scan row by row"
+            problems["scan"] = "a number of atoms requires the sequential scan"
     attempt("init", lambda: _check_scan(form))
     if form.documents is not None and 0 < form.documents < HOLDOUT and not form.no_holdout:
         problems["documents"] = f"so few have no tenth to hold out: {HOLDOUT} at least, or build from every document"
@@ -136,7 +136,7 @@ def check(form: BuildState) -> Checked:
         problems["context"] = f"the model reads {shape.max_tokens} tokens at most: lower it"
     if problems or shape is None:
         return Checked(problems, None, shape)
-    asked = BuildRequest(
+    request = BuildRequest(
         local_name(model_path(form.model)) if shape.is_local else form.model,
         shape,
         form.dtype,
@@ -146,7 +146,7 @@ def check(form: BuildState) -> Checked:
         settings_from(DictionarySettings, values),
         form.remote,
     )
-    return Checked({}, asked, shape)
+    return Checked({}, request, shape)
 
 
 def _check_device(device: str) -> None:
@@ -158,20 +158,18 @@ def _check_remote(form: BuildState, shape: ModelShape | None) -> None:
     if not form.remote:
         return
     if shape is not None and shape.is_local:
-        raise UserError(
-            "a model on NDIF is named by its id on the Hub, and this one is a folder or a file: name another model"
-        )
+        raise UserError("NDIF runs models by their Hub id, and this one is a folder or a file: name another model")
     if not os.environ.get(NDIF_KEY_VARIABLE):
         raise UserError(f"start the app with your NDIF key in {NDIF_KEY_VARIABLE}")
     if form.device or form.dtype != "float32":
-        raise UserError("NDIF chooses the device and the numbers: leave both as they are")
+        raise UserError("NDIF chooses the device and the data type: leave both at their defaults")
 
 
 def _check_scan(form: BuildState) -> None:
     try:
         settings_from(DictionarySettings, {"scan": form.scan, "init": form.init}).check_scan()
     except ValueError as error:
-        raise UserError("a frequent start depends on the batches: choose the scan by batches for it") from error
+        raise UserError("frequent initial atoms require the scan in batches") from error
 
 
 @cache

@@ -15,15 +15,15 @@ from itda_core.queries.pairs import Pair, PartCounts
 PAGE_ROWS = 30
 SORTS = {
     "strongest": "strongest first",
-    "admission": "as admitted",
-    "densest": "fires on most tokens",
-    "rarest": "fires on fewest tokens",
+    "admission": "order of admission",
+    "densest": "most frequent first",
+    "rarest": "least frequent first",
     "surprising": "largest error at admission",
-    "heaviest": "carries most",
+    "heaviest": "largest weight",
     "matched": "best match first",
     "unmatched": "poorest match first",
-    "gained": "carries more in B",
-    "lost": "carries more in A",
+    "gained": "weight gained in B",
+    "lost": "weight lost in B",
 }
 OF_ONE_SIDE, OF_TWINS = ("matched", "unmatched"), ("gained", "lost")
 OF_THE_JOB = (*OF_ONE_SIDE, *OF_TWINS, "heaviest")
@@ -92,14 +92,12 @@ def show_nothing(shown: state.CompareState, found: PartCounts) -> None:
     """Show why nothing is listed, and what to do."""
     if shown.text:
         elsewhere = [f"{count(n)} {name}" for part, name in PART_NAMES.items() if (n := getattr(found, part))]
-        st.text(f"Nothing found: no source {PART_NAMES[shown.part]} has “{visible(shown.text)}” near it.")
+        st.text(f"Nothing found: no source {PART_NAMES[shown.part]} has “{visible(shown.text)}” in its context.")
         if not elsewhere:
-            st.text("Nor has any other of the two: search for less, or clear the search.")
+            st.text("The other parts do not have it either: shorten or clear the search.")
             return
-        st.text(
-            f"The same search finds {' and '.join(elsewhere)}: choose another part of the bar, or clear the search."
-        )
+        st.text(f"The search finds {' and '.join(elsewhere)}: choose another part of the bar, or clear the search.")
     elif shown.part == "both":
-        st.text("Nothing found: the two dictionaries chose no source in common. Look at the atoms of either alone.")
+        st.text("Nothing found: the two dictionaries have no source in common.")
     else:
         st.text("Nothing found: every atom of this dictionary has a twin in the other.")

@@ -86,7 +86,7 @@ def _choose_beside(shown: pages.CompareState) -> str:
 def _show_none(side: str, is_early: bool) -> None:
     """Show why there is no atom to place beside one of the other side."""
     if is_early:
-        st.text(f"Which atom of {side} fires most like it is not computed yet: go back to the lists to start that.")
+        st.text(f"Its best match in {side} is not computed yet: start the comparison from the lists.")
     else:
         st.text(f"No atom of {side} fires together with it on {LEAST_TOGETHER} tokens or more.")
 
@@ -109,7 +109,7 @@ def _complete(pair: Pair, indexes: dict[str, Index], atoms: dict[str, Atom], sid
         if row is not None and best is not None:
             alike = f"they correlate at r {number(row['correlation'], 2)}"
             words.append(
-                alike if best == twin else f"though atom {best} of {other.upper()} fires more like {side.upper()}'s"
+                alike if best == twin else f"but atom {best} of {other.upper()} correlates more with {side.upper()}'s"
             )
         return ": ".join(words) if len(words) > 1 and best == twin else ", ".join(words)
     if row is None or atoms[other].atom != best:  # the first may be the other's best match
@@ -146,9 +146,11 @@ def _show_side(side: str, dictionary_id: str, atom: Atom, index: Index, fires: f
         else:
             st.text("It is not known which text this atom came from.")
     with st.grid(3, min_column_width=110):
-        seen = "captured tokens" if fires is None else "tokens that both saw, without the source"
+        seen = "captured tokens" if fires is None else "common tokens, without the source"
         st.metric("Fires on", share(atom.density if fires is None else fires), border=True, help=f"Share of the {seen}")
-        largest = "Largest absolute coefficient" + ("" if without is None else " on a captured token but the source")
+        largest = "Largest absolute coefficient" + (
+            "" if without is None else " on captured tokens other than the source"
+        )
         st.metric("Strongest", number(strongest), border=True, help=largest)
         st.metric("Admitted at", number(atom.admission_error), border=True, help="Error when it was admitted")
     top = index.top_examples(atom.atom, EXAMPLES, without)

@@ -19,8 +19,8 @@ from itda_core.queries.pair_filters import LEAST_TOGETHER, PairFilter
 from itda_core.queries.pairs import Pair, PartCounts
 
 RANKED, MATCHED, MOST_COMPARED = 8, 12, 20
-RANKINGS = {"heaviest": "what it carries", "surprising": "error when admitted", "strongest": "strongest coefficient"}
-WEIGHT = "What an atom carries is its share of the sum of all absolute coefficients, over the tokens that both saw."
+RANKINGS = {"heaviest": "weight", "surprising": "error at admission", "strongest": "strongest coefficient"}
+WEIGHT = "An atom's weight is its share of the sum of absolute coefficients over the common tokens."
 
 
 def show_matches(shown: pages.CompareState, pair: Pair, whole: PartCounts) -> None:
@@ -28,15 +28,17 @@ def show_matches(shown: pages.CompareState, pair: Pair, whole: PartCounts) -> No
 
     A best match is the atom of the other side that fires most like the atom.
     """
-    st.subheader("Best matches of atoms without a twin")
-    st.caption(
-        "The atom of the other side whose coefficients correlate most with its own, over all tokens that both saw; "
-        f"only atoms that fire together on {LEAST_TOGETHER} tokens or more are held against each other. The lists of "
-        "atoms only in A, or only in B, can be ordered by it."
+    st.subheader(
+        "Best matches of atoms without a twin",
+        help="A twin has the same source. A best match is the atom of the other side with the highest correlation of "
+        f"coefficients over the common tokens, of those that fire together on {LEAST_TOGETHER} tokens or more.",
     )
     rows = pair.matches(MATCHED)
     if rows.empty:
-        st.text("None: " + ("none of them fires with one of the others." if whole.a + whole.b else "each has a twin."))
+        st.text(
+            "None: "
+            + ("no atom fires together with one of the other side." if whole.a + whole.b else "each has a twin.")
+        )
         return
     columns = ["Atom of A over atom of B", "correlation", "fire together on", "pages"]
     token_strip([matched_row(shown, row) for row in each(rows)], key="matches", columns=columns)
@@ -58,17 +60,15 @@ def show_changes(
     """
     if (a.n_layers, a.d_model, a.tokenizer_sha256, a.site) != (b.n_layers, b.d_model, b.tokenizer_sha256, b.site):
         return
-    st.subheader("What changed from A to B")
+    st.subheader(
+        "What changed from A to B",
+        help=f"A is taken as the earlier checkpoint, or the model that B was trained from. {WEIGHT} An atom whose best "
+        "match correlates at almost 1 has changed its source token rather than what it represents.",
+    )
     carried = pair.carried()
     st.text(
-        f"{count(whole.both)} of A's {count(a.n_atoms)} atoms are atoms of B too. {count(whole.a)} are atoms no "
-        f"longer: they carried {share(carried.a)} of A's coefficients. {count(whole.b)} are new: they carry "
-        f"{share(carried.b)} of B's."
-    )
-    st.caption(
-        "Read it so where A is the earlier of two checkpoints, or the model that B was trained on from; of any other "
-        "two it says how they differ. " + WEIGHT + " A best match close to 1 fires as the atom does, so its token was "
-        "exchanged rather than what it stands for; one close to 0, or none, is new or gone indeed."
+        f"{count(whole.both)} of A's {count(a.n_atoms)} atoms are also in B. {count(whole.a)} are only in A, with "
+        f"{share(carried.a)} of A's weight; {count(whole.b)} are only in B, with {share(carried.b)} of B's weight."
     )
     with st.container(width=420):
         st.segmented_control(
@@ -79,14 +79,14 @@ def show_changes(
             **widget("ranking", shown.ranking),
         )
     sort, descending = pages.PAIR_SORTS[shown.ranking]
-    titles = {"a": "No longer atoms: only A has them", "b": "New atoms: only B has them"}
+    titles = {"a": "Removed: only in A", "b": "New: only in B"}
     for column, (part, title) in zip(st.columns(2, gap="large"), titles.items(), strict=True):
         with column:
             st.text(title)
             rows = pair.page(PairFilter(part), sort, descending, limit=RANKED)
             show_ranked(shown, rows, part)
             download_rows(shown, pair, PairFilter(part), shown.ranking, "went" if part == "a" else "came")
-    titles = {"lost": "In both, and carries less in B", "gained": "In both, and carries more in B"}
+    titles = {"lost": "In both, with less weight in B", "gained": "In both, with more weight in B"}
     for column, (order, title) in zip(st.columns(2, gap="large"), titles.items(), strict=True):
         with column:
             st.text(title)
@@ -126,7 +126,7 @@ def show_ranked(shown: pages.CompareState, rows: pd.DataFrame, part: str) -> Non
         "surprising": lambda row: number(getattr(row, f"{part}_admission_error")),
         "strongest": lambda row: number(getattr(row, f"{part}_strongest")),
     }[shown.ranking]
-    heading = {"heaviest": "carries", "surprising": "error", "strongest": "strongest"}[shown.ranking]
+    heading = {"heaviest": "weight", "surprising": "error", "strongest": "strongest"}[shown.ranking]
     token_strip(
         [
             Row(

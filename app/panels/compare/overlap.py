@@ -37,17 +37,17 @@ def show_figures(whole: PartCounts, found: Comparison | None) -> None:
             None if found is None else found.chance,
             both="both chose",
             either="either chose",
-            blind="each had chosen as many sources blindly, of the tokens that both could choose",
+            blind="each chose as many sources at random from the common tokens",
         )
         st.metric(
             "By chance, same frequency",
             number(None if found is None else found.chance_frequency),
             border=True,
-            help="The same, if each had chosen blindly among tokens that are about as frequent as those that it chose.",
+            help="Expected IoU if each chose at random among tokens about as frequent as its own sources.",
         )
     if found is not None and (found.key == "characters" or found.coverage < 1):
-        same = "end at the same character" if found.key == "characters" else "are the same"
+        criterion = " (matched by the character where they end)" if found.key == "characters" else ""
         st.caption(
-            f"Of the tokens that A saw, {share(found.coverage_a)} {same} as one that B saw; of B's, "
-            f"{share(found.coverage_b)} as one of A's. An atom from any other token cannot be in both."
+            f"Common tokens{criterion}: {share(found.coverage_a)} of A's and {share(found.coverage_b)} of B's. Atoms "
+            "from other tokens cannot be in both."
         )

@@ -95,9 +95,7 @@ def show_sights(
 ) -> None:
     """Show the sources of a segment's terms: those of both sides, and of only one."""
     where = quoted(found[0].text[segment.start : segment.stop]) if picked else "the whole passage"
-    st.subheader(f"What each saw in {inert(where)}")
-    if picked is None:
-        st.caption("Choose a part of the passage to see what was seen there.")
+    st.subheader(f"Sources in {inert(where)}")
     tokens = segment.a, segment.b
     sources = [_sources(*side) for side in zip(records, found, tokens, strict=True)]
     keys = _keys(records, [list(side) for side in sources])
@@ -109,8 +107,8 @@ def show_sights(
     for side, (column, record, letter) in enumerate(zip(columns, records, "AB", strict=True)):
         with column:
             st.text(f"{letter}: {names[record.id]}, {_error_in(found[side], tokens[side])}")
-            _show_list(f"Both saw: {len(both)}", shown, record, sources[side], both, side)
-            _show_list(f"Only {letter} saw: {len(only[side])}", shown, record, sources[side], only[side], side)
+            _show_list(f"In both: {len(both)}", shown, record, sources[side], both, side)
+            _show_list(f"Only in {letter}: {len(only[side])}", shown, record, sources[side], only[side], side)
     widgets.download(lambda: _sights_table(seen, sources), key="sights_csv", file="passage-sources.csv")
 
 
@@ -136,7 +134,7 @@ def _show_list(
         if atom is not None:
             # A source that only one of them saw may still have a counterpart on the other side: a twin or a best match.
             is_alone = sight.atom_a is None or sight.atom_b is None
-            links = [("what answers it", match_address(shown, sight.atom_a, sight.atom_b), "")] if is_alone else []
+            links = [("best match", match_address(shown, sight.atom_a, sight.atom_b), "")] if is_alone else []
             rows.append(source_row(record.id, sources[atom], weight, [signed(weight, 2)], links=links))
     if rows:
         key = f"sights_{side}_{title.split(':')[0]}"

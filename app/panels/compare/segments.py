@@ -18,7 +18,7 @@ def show_passage(shown: pages.CompareState) -> None:
         text, kept = addressed(st.session_state["compare_passage"])
         go(passage=text, kept=kept, segment=None)
 
-    st.subheader("A passage that both decompose")
+    st.subheader("Decompose a passage with both")
     text = text_of(shown.passage, shown.kept)
     if st.session_state.get("compare_passage_shown") != text or "compare_passage" not in st.session_state:
         # Only where the URL has another text: what the user typed and did not submit yet is not overwritten.
@@ -29,7 +29,7 @@ def show_passage(shown: pages.CompareState) -> None:
             key="compare_passage",
             height=80,
             max_chars=MOST_CHARACTERS,
-            placeholder="Any text, to see what each of the two makes of it",
+            placeholder="Any text or code",
             label_visibility="collapsed",
         )
         st.form_submit_button("Decompose", icon=":material/function:", on_click=submitted)

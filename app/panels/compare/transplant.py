@@ -20,10 +20,10 @@ from itda_core.common.errors import DamagedError
 from itda_core.queries.atoms import Atom, Index
 
 ABOUT = (
-    "Its transplant is the other model's activation at the same source: a match that needs no atom of the other side. "
-    "The other model's tokens are decomposed with all such activations, in place of a dictionary of its own. "
+    "The transplant is the other model's activation at the same source. The transplants of all atoms form the "
+    "dictionary that decomposes the other model's tokens here. "
 )
-LEFT_OUT = "The source itself is left out of what is counted and listed below it: there both fire by construction."
+LEFT_OUT = "The source itself is left out of the figures and examples: both fire there by construction."
 _NO_ATOM = -1  # for a transplant, which is none of the atoms in the index
 
 
@@ -51,8 +51,7 @@ def show_transplant(shown: pages.CompareState, side: str, atom: Atom) -> None:
     found = resources.transplant(here, there)
     if found is None:
         jobs.offer_work(
-            f"What {other.upper()}'s model makes of {side.upper()}'s sources is computed once, for all atoms of "
-            f"{side.upper()}, and kept.",
+            f"Transplants of {side.upper()}'s atoms to {other.upper()}'s model are computed once and stored.",
             f"Transplant {side.upper()}'s atoms",
             ":material/move_down:",
             ["transplant", here.id, there.id],
@@ -63,11 +62,11 @@ def show_transplant(shown: pages.CompareState, side: str, atom: Atom) -> None:
     token_strip([row], key=f"transplant_name_{other}", style="links")
     carried = found.atom(atom.atom)
     if carried is None:
-        why = {
+        reasons = {
             "token": f"{other.upper()} did not capture that token",
             "characters": f"no token that {other.upper()} captured ends at the same character",
         }
-        st.text(f"There is none: {why[found.summary.key]}.")
+        st.text(f"No transplant: {reasons[found.summary.key]}.")
         return
     examples = found.examples(atom.atom)
     index = resources.index(there.id)
@@ -82,23 +81,22 @@ def show_transplant(shown: pages.CompareState, side: str, atom: Atom) -> None:
             "Correlation",
             number(carried.correlation, 2),
             border=True,
-            help="Of the atom's coefficients with its transplant's, over the tokens that both saw, without the source",
+            help="Correlation of the atom's coefficients with its transplant's over the common tokens, without the "
+            "source",
         )
         st.metric(
             "Fires on",
             share(carried.fires / max(1, found.summary.tokens - 1)),
             border=True,
-            help="Share of the tokens that both saw, without the source",
+            help="Share of the common tokens, without the source",
         )
         st.metric(
             "Together on",
             count(carried.together),
             border=True,
-            help=f"Tokens on which both fire; the atom itself fires on {count(carried.fires_a)} of those that both saw",
+            help=f"Tokens on which both fire; the atom itself fires on {count(carried.fires_a)} of the common tokens",
         )
-    st.text(
-        "Where its coefficient is largest" if len(examples) else "It never fires on the other tokens that both saw."
-    )
+    st.text("Where its coefficient is largest" if len(examples) else "It never fires on the other common tokens.")
     if examples.empty:
         return
     rows = [

@@ -14,9 +14,9 @@ from itda_core.decompose.passages import Decomposition
 
 MOST_UNREAD = 2_000
 """Number of characters shown of a text's unread rest."""
-FORGOTTEN = "The text was too long for this address, and the app does not hold it any more. Paste it again."
+FORGOTTEN = "The text was too long for the URL and is no longer in memory. Paste it again."
 """Shown where a URL names a text that the app no longer has."""
-KEPT = "This text is too long for an address, so a link to this page holds only while the app runs."
+KEPT = "This text is too long for a URL: a link to this page works only while the app runs."
 """Shown with such a text while the app has it."""
 Choose = Callable[[int], None]
 
@@ -53,7 +53,7 @@ def decomposed(dictionary_id: str, text: str) -> Decomposition:
     Raises UserError.
     """
     name = chrome.dictionary_names().get(dictionary_id, dictionary_id)
-    with st.spinner(f"Decomposing with {inert(name)}; the first text of a model waits until it is loaded …"):
+    with st.spinner(f"Decomposing with {inert(name)}; the first text of a model also loads it …"):
         return resources.decomposition(dictionary_id, text)
 
 
@@ -89,19 +89,19 @@ def unread(found: Sequence[Decomposition]) -> str:
 
 def show_notes(found: Sequence[Decomposition]) -> None:
     """Show notes on how a text was read, by one dictionary or by A and B."""
-    words = ["Each column holds whole tokens of both."] if len(found) > 1 else []
+    words = ["Columns are aligned at token boundaries of both."] if len(found) > 1 else []
     if any(token.row is None for one in found for token in one.tokens):
-        words.append("Dotted tokens begin a window, where attention sinks; like the build, this leaves them out.")
+        words.append("Dotted tokens are the first of a window (attention sinks) and are not captured.")
     windows = [one.windows for one in found]
     if max(windows) > 1:
-        words.append(f"The text was read in {_of_each(windows)} windows, and a model starts anew at each.")
+        words.append(f"The text was read in {_of_each(windows)} windows, without context across them.")
     if any(not one.shown(at) for one in found for at in range(len(one.tokens))):
-        words.append("·2 and ·3 are the second and third token of the character before them.")
+        words.append("·2 and ·3 mark the second and third token of one character.")
     first = f"the first {_of_each([len(one.tokens) for one in found])} tokens"
     if rest := _rest(found).strip():
-        words.append(f"Read are {first}; the grey rest, {count(len(rest))} characters, was not.")
+        words.append(f"Only {first} were read; the other {count(len(rest))} characters are grey.")
     elif any(one.text[one.read :].strip() for one in found):
-        words.append(f"Read are {first}: the last columns hold tokens of one side alone.")
+        words.append(f"Only {first} were read: the last columns have tokens of one side only.")
     if words:
         st.caption(" ".join(words))
 

@@ -41,15 +41,13 @@ def show_passage(record: DictionaryManifest, found: Decomposition, chosen: int |
         )
     show_tokens(found, chosen, lambda at: go(token=at))
     if not captured:
-        st.text("Nothing to decompose: a window's first token is left out, and there is no other. Type a longer text.")
+        st.text("Nothing to decompose: the first token of a window is not captured. Enter a longer text.")
         return
     threshold = record.settings.threshold
     words = [f"{count(len(captured))} tokens, mean error {number(float(found.error.mean()))}."]
     if record.settings.error == "relative":
         over = int((found.error > threshold * found.left_by_mean).sum())  # of what the mean leaves
-        words.append(
-            f"{count(over)} over {threshold:.4g}, the threshold over which the build made an activation an atom."
-        )
+        words.append(f"{count(over)} above the build's threshold of {threshold:.4g}.")
     with st.container(horizontal=True, vertical_alignment="center", horizontal_alignment="distribute"):
         st.text(" ".join(words))
         widgets.download(
@@ -66,7 +64,7 @@ def show_token(record: DictionaryManifest, found: Decomposition, chosen: int) ->
     part, n_parts = found.part(chosen)
     if token.row is None:
         st.subheader(f"Token {chosen}, {inert(quoted(label))}")
-        st.text("The first token of a window is not captured, so it has no terms. Choose another one.")
+        st.text("The first token of a window is not captured, so it has no terms. Choose another token.")
         return
     which = f", part {part} of {n_parts} of the character" if n_parts > 1 else ""
     st.subheader(f"Token {chosen}, {inert(quoted(label))}{which}")
@@ -74,13 +72,10 @@ def show_token(record: DictionaryManifest, found: Decomposition, chosen: int) ->
     norm, error = float(found.norm[token.row]), float(found.error[token.row])
     left, right = st.columns([3, 2], gap="large")
     with left:
-        summed = f"these {len(terms)} atoms, each times its coefficient, and the residual"
+        summed = f"{len(terms)} atoms times their coefficients and the residual"
         if found.mean is not None:
             summed = f"the mean activation, {summed}"
-        st.caption(
-            f"x, of length {number(norm)}, is the sum of {summed}. An atom is shown as its source; click it for where "
-            "else it fires."
-        )
+        st.caption(f"x, with norm {number(norm)}, is the sum of {summed}. Click an atom to see where it fires.")
         strongest = max(map(abs, terms["coefficient"].tolist()), default=None)
         rows = [
             source_row(record.id, term, term.coefficient, [signed(term.coefficient), number(term.left)], str(term.term))
@@ -88,8 +83,8 @@ def show_token(record: DictionaryManifest, found: Decomposition, chosen: int) ->
         ]
         left_by_mean = float(found.left_by_mean[token.row])
         if found.mean is not None:
-            rows.insert(0, Row([Token(f"   mean, of length {number(found.mean)}")], ["", number(left_by_mean)]))
-        rows.append(Row([Token(f"   residual, of length {number(norm * error**0.5)}")], ["", number(error)]))
+            rows.insert(0, Row([Token(f"   mean, norm {number(found.mean)}")], ["", number(left_by_mean)]))
+        rows.append(Row([Token(f"   residual, norm {number(norm * error**0.5)}")], ["", number(error)]))
         token_strip(
             rows,
             key="terms",
@@ -99,9 +94,8 @@ def show_token(record: DictionaryManifest, found: Decomposition, chosen: int) ->
         )
     with right:
         with st.grid(2, min_column_width=130):
-            st.metric("Error", number(error), border=True, help="Share of |x|² that is left to the residual")
-            st.metric("Length of x", number(norm), border=True, help="In the model's own units, as the coefficients")
-        st.caption("How the error falls, term by term")
+            st.metric("Error", number(error), border=True, help="Share of |x|² in the residual")
+            st.metric("Norm of x", number(norm), border=True, help="In the model's own units")
         widgets.figure(
             atoms.falling_error(terms, None if found.mean is None else left_by_mean),
             terms.drop(columns=["text", "start", "stop"]),

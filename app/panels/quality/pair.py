@@ -16,8 +16,8 @@ from itda_core.common.errors import DamagedError
 from itda_core.library.manifest import DictionaryManifest
 
 MEASURE = (
-    "Measuring takes some minutes for a small model, is done once, and is kept. The model reads text that was held "
-    "out, or comes after what was read, and the dictionary is measured at several sizes and L0, beside random atoms."
+    "Measures the dictionary at several sizes and L0, with random atoms as a baseline, on held-out or later text. "
+    "This takes some minutes for a small model; the report is stored."
 )
 
 
@@ -29,7 +29,7 @@ def show_built(record: DictionaryManifest | SaeRecord, side: str, names: dict[st
             f"{count(record.n_atoms)} atoms from {count(record.n_tokens)} tokens",
             f"L0 {settings.l0}",
             f"threshold {widgets.threshold_of(record)}",
-            *(["mean taken out"] if record.settings.center == "mean" else []),
+            *(["mean subtracted"] if record.settings.center == "mean" else []),
             f"recipe: {settings.recipe}",
         ]
         address = urls.atoms_address(record.id)
@@ -50,7 +50,7 @@ def measured(side: str, record: DictionaryManifest | SaeRecord, name: str) -> Su
     if not isinstance(record, DictionaryManifest):
         subject = saes.subject_of(record, name, side)
         if subject is None:
-            st.text("This SAE is not measured. Run the itda sae command that made it once more: it then measures it.")
+            st.text("This SAE is not measured. Run its itda sae command again to measure it.")
         return subject
     try:
         report = resources.quality(record.id)

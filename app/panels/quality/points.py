@@ -132,7 +132,7 @@ def interval(measure: str, measured: Measured) -> str:
     return f"{shown(measure, measured.low)} to {shown(measure, measured.high)}"
 
 
-def said_of_leads(found: dict[str, Measured], who: str) -> str:
+def leads_text(found: dict[str, Measured], clause: str) -> str:
     """Describe leads in a sentence.
 
     For example, `A is ahead by 0.012 (0.010 to 0.014) in CE loss score and behind by …`.
@@ -145,17 +145,17 @@ def said_of_leads(found: dict[str, Measured], who: str) -> str:
         words.append(
             f"{way} by {number(abs(by.value), 2)} ({number(low, 2)} to {number(high, 2)}) in {QUALITY_METRICS[name]}"
         )
-    return f"{who[:1].upper()}{who[1:]} {' and '.join(words)}."
+    return f"{clause[:1].upper()}{clause[1:]} {' and '.join(words)}."
 
 
-def verdict(found: dict[str, Measured], who: str, than: str) -> str:
+def verdict(found: dict[str, Measured], clause: str, than: str) -> str:
     """Summarise leads in one line.
 
     Better or worse means that the complete interval of the difference is on one side of 0.
 
     Args:
         found: as `paired_differences` returns it.
-        who: who is judged, with its verb, as inside a sentence: `A is`, `these atoms are`.
+        clause: who is judged, with its verb, as inside a sentence: `A is`, `these atoms are`.
         than: what it is compared with.
     """
     if not found:
@@ -163,10 +163,10 @@ def verdict(found: dict[str, Measured], who: str, than: str) -> str:
     signs = {name: int(by.low > 0) - int(by.high < 0) for name, by in found.items()}
     if len(values := set(signs.values())) == 1:
         words = {1: "better than", 0: "not clearly different from", -1: "worse than"}[values.pop()]
-        return f"{who[:1].upper()}{who[1:]} {words} {than}"
+        return f"{clause[:1].upper()}{clause[1:]} {words} {than}"
     short = {1: "better", 0: "not clearly different", -1: "worse"}
     by = [f"{short[value]} by {QUALITY_METRICS[name]}" for name, value in signs.items()]
-    return f"Against {than}, {who} {' and '.join(by)}"
+    return f"Against {than}, {clause} {' and '.join(by)}"
 
 
 def are_alike_measured(a: Quality, b: Quality) -> bool:
@@ -180,6 +180,6 @@ def are_alike_measured(a: Quality, b: Quality) -> bool:
     return same and bool(np.isclose(a.ce_original, b.ce_original, rtol=1e-4))
 
 
-def setting(point: Point, what: str) -> str:
+def setting(point: Point, unit: str) -> str:
     """Format a point's setting: `1,204 atoms at L0 20`."""
-    return f"{count(point.latents)} {what} at L0 {point.l0}"
+    return f"{count(point.latents)} {unit} at L0 {point.l0}"

@@ -22,10 +22,9 @@ from itda_core.reports.properties import property_of
 
 ALL = "all"
 """Text of k where a probe reads all latents."""
-_WHAT = (
-    "Sparse probing: a logistic regression predicts a property that can be read off the text (is this token in code? "
-    "is it a number?) from k latents alone, those that differ most between tokens with and without it. The higher a "
-    "line is at small k, the more single latents say about such properties."
+_METHOD = (
+    "A logistic regression predicts a property of a token (in code? a number?) from the k latents that differ most "
+    "between tokens with and without it. High accuracy at small k means that single latents represent such properties."
 )
 
 
@@ -42,8 +41,7 @@ def show_probing(record: DictionaryManifest, chosen: str, go: Go, saes: Mapping[
         go: called with `probed` where another one is chosen.
         saes: names of the SAEs of its site, by id.
     """
-    st.subheader("What do single atoms tell?")
-    st.caption(_WHAT)
+    st.subheader("Sparse probing", help=_METHOD)
     try:
         report = resources.probing(record)
     except UserError as error:  # the rest of the page is not affected
@@ -51,7 +49,7 @@ def show_probing(record: DictionaryManifest, chosen: str, go: Go, saes: Mapping[
         return
     if report is None:
         jobs.offer_work(
-            "This is measured once, on text that the dictionary was not built from, and kept.",
+            "Measured once, on text that the dictionary was not built from, and stored.",
             "Probe this dictionary",
             ":material/troubleshoot:",
             ["probe", record.id],
@@ -61,19 +59,20 @@ def show_probing(record: DictionaryManifest, chosen: str, go: Go, saes: Mapping[
     found = next((each for each in report.properties if each.name == chosen), None)
     if chosen and found is None:
         known = ", ".join(each.name for each in report.properties)
-        chrome.show_error(UserError(f"no property {chosen!r} was probed; these were: {known}"))
+        chrome.show_error(UserError(f"property {chosen!r} was not probed; probed were: {known}"))
     _choose(report, found, go)
     coders = {each.name: saes.get(each.name.removeprefix(SAE), each.words) for each in report.coders}
     if found is None:
         _show_mean(record, report, coders)
     else:
         _show_property(record, report, found, coders)
-    st.caption(_how_to_read(report))
+    st.caption(_reading_notes(report))
     _show_table(record, report, coders)
     probed = {each.name for each in report.coders}
     if missing := [name for sae, name in saes.items() if SAE + sae not in probed]:
         jobs.offer_work(
-            f"Not in this report: {', '.join(missing)}. One that cannot be read is left out; the job’s log says why.",
+            f"Not in this report: {', '.join(missing)}. SAEs that cannot be read are left out; the job’s log has the "
+            "reason.",
             "Probe again",
             ":material/troubleshoot:",
             ["probe", record.id],
@@ -132,7 +131,7 @@ def _show_mean(record: DictionaryManifest, report: Probing, coders: Mapping[str,
     st.caption(f"The mean over {len(report.properties)} properties.")
     _show_lines(record, points_of("mean", report.means, report), "mean", "mean of all properties", coders)
     if report.left_out:
-        reasons = (f"{property_of(name).words} ({why})" for name, why in report.left_out.items())
+        reasons = (f"{property_of(name).words} ({reason})" for name, reason in report.left_out.items())
         st.caption(inert(f"Left out: {'; '.join(reasons)}."))
 
 
@@ -143,8 +142,8 @@ def _show_property(
     st.caption(
         inert(
             f"{about.definition} {count(found.tokens)} of {count(report.tokens)} tokens have it, in "
-            f"{count(found.documents)} documents. Baselines without the model: {found.by_token:.2f} from which token "
-            f"it is, {found.by_position:.2f} from its position."
+            f"{count(found.documents)} documents. Baselines without the model: {found.by_token:.2f} from the token’s "
+            f"identity, {found.by_position:.2f} from its position."
         )
     )
     _show_lines(record, points_of(about.words, found.probes, report), found.name, about.words, coders)
@@ -153,25 +152,23 @@ def _show_property(
         _show_atom(record, best, found, report)
 
 
-def _how_to_read(report: Probing) -> str:
+def _reading_notes(report: Probing) -> str:
     """Return the explanation of the lines, and of the data behind them."""
     atoms = next(each for each in report.coders if each.name == ITDA)
     return inert(
-        "Balanced accuracy is the mean of two shares: of the tokens with the property, and of those without it, that "
-        "are classified correctly. Guessing gives 0.5 (dotted). Probes were trained on "
+        "Balanced accuracy is the mean of the shares of tokens with and without the property that are classified "
+        "correctly; chance is 0.5 (dotted). Probes were trained on "
         f"{count(report.tokens - report.test_tokens)} tokens and tested on {count(report.test_tokens)} of "
         f"{count(report.test_documents)} other documents; bars are 95 % intervals over these. An atom is active on "
-        f"{share(atoms.active / max(1, atoms.latents))} of the tokens on average, and says nothing about the "
-        "others. A dimension of the model, or a random direction, has a value at every token, but no source to read. "
-        "Random atoms are as many activations drawn at random; random directions are as many as the atoms, and are not "
-        "probed all together, which would be much the same as probing the model's dimensions."
+        f"{share(atoms.active / max(1, atoms.latents))} of the tokens on average; dimensions of the model and random "
+        "directions have a value at every token. Random atoms and random directions are as many as the atoms."
     )
 
 
 def _show_atom(record: DictionaryManifest, probe: Probe, found: ProbedProperty, report: Probing) -> None:
     """Show the atom that the probe of one atom reads.
 
-    It has its source, a link to it, and what its coefficient says.
+    It has its source, a link to it, and the sign of its coefficient.
     """
     (number_,) = probe.latents
     way = "larger" if probe.signs[0] > 0 else "smaller"

@@ -15,9 +15,9 @@ from app.shell import widgets
 
 PUBLISHED, CENTRED, FITTED = "published", ", centred", ", refitted"
 WORDS = {
-    "published": "over the threshold, as published",
+    "published": "above the threshold (published)",
     "random": "random",
-    "pruned": "pruned: those used most",
+    "pruned": "pruned to the most used",
 }
 
 
@@ -34,11 +34,10 @@ def show_recipes() -> None:
     st.subheader("Recipes, on this project’s models")
     st.caption(
         inert(
-            f"These figures are not of the dictionary above. At equal size and L0, in {len(bench['rows'])} settings on "
-            f"models that no recipe was chosen on ({', '.join(sites)}): the mean difference from the published recipe, "
-            "and in how many settings it is better. Less unexplained variance is better, and a higher CE loss score; "
-            "surely has the settings in which the whole 95 % interval of that difference is above 0, and below it. "
-            f"{_fitting(bench)}Build has these under More, as Recipe, Taken out first, and Method."
+            f"Mean difference from the published recipe at equal size and L0, in {len(bench['rows'])} settings "
+            f"({', '.join(sites)}), not of the dictionary above. Lower unexplained variance and a higher CE loss score "
+            "are better. Significant: settings whose 95 % interval of the difference in CE loss score is above 0, and "
+            f"below 0. {_fitting(bench)}On the Build page: Recipe, Centring and Method."
         )
     )
     st.dataframe(
@@ -57,7 +56,7 @@ def _fitting(bench: dict[str, Any]) -> str:
     lead = bench["leads"].get(PUBLISHED + FITTED)
     if lead is None:
         return ""
-    return f"Fitting makes encoding take {lead['encode_seconds']:.1f} times as long, which build time leaves out. "
+    return f"Fitting makes encoding take {lead['encode_seconds']:.1f} times as long. "
 
 
 def recipes_table(bench: dict[str, Any]) -> pd.DataFrame:
@@ -75,18 +74,18 @@ def recipes_table(bench: dict[str, Any]) -> pd.DataFrame:
         rows.append(
             {
                 "atoms": WORDS[name.removesuffix(FITTED).removesuffix(CENTRED)],
-                "mean": "taken out" if CENTRED in name else "left in",
+                "mean": "subtracted" if CENTRED in name else "kept",
                 "coefficients": "fitted" if name.endswith(FITTED) else "pursuit",
                 "unexplained variance": sum(left) / len(left),
-                "less in": f"{sum(each < 0 for each in left)} of {len(left)}",
+                "lower in": f"{sum(each < 0 for each in left)} of {len(left)}",
                 "CE loss score": sum(score) / len(score),
                 "higher in": f"{sum(each > 0 for each in score)} of {len(score)}",
-                "surely": _surely([own["ce_lead"] for own, _ in pairs]),
+                "significant": _significant([own["ce_lead"] for own, _ in pairs]),
                 "build time": spent[name] / spent[PUBLISHED],
             }
         )
     return pd.DataFrame(rows)
 
 
-def _surely(leads: list[list[float]]) -> str:
+def _significant(leads: list[list[float]]) -> str:
     return f"{sum(low > 0 for _, low, _ in leads)}, {sum(high < 0 for *_, high in leads)}"

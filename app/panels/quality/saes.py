@@ -28,8 +28,8 @@ KINDS = {"topk": "TopK", "standard": "ReLU"}
 LISTED = ("ce_loss_score", "variance_explained", "dead")
 """Measures in the list."""
 TRAIN = (
-    "A sparse autoencoder can be trained on the same activations, with as many latents as the dictionary has atoms "
-    "and the same L0. It takes far longer than building the dictionary did, and is measured in the same way."
+    "Trains a sparse autoencoder on the same activations, with as many latents as the dictionary has atoms and the "
+    "same L0, and measures it. This takes much longer than building the dictionary."
 )
 
 Go = Callable[..., None]
@@ -100,7 +100,10 @@ def show_saes(dictionary: DictionaryManifest, now: pages.QualityState, saes: dic
 
     A click on an SAE adds it to the curves.
     """
-    st.subheader("Sparse autoencoders of the same site")
+    st.subheader(
+        "Sparse autoencoders of the same site",
+        help="Tokens (repeats included) and time of training. Click an SAE to compare it with the dictionary.",
+    )
     here = [record for record in saes.values() if record.is_of(dictionary)]
     # The SAE chosen as B, and the one whose entry is open, are listed whatever their site.
     here += [saes[each] for each in dict.fromkeys((now.b, now.sae)) if each in saes and saes[each] not in here]
@@ -108,10 +111,6 @@ def show_saes(dictionary: DictionaryManifest, now: pages.QualityState, saes: dic
     if here:
         columns = ["SAE", "tokens", "time", *(QUALITY_METRICS[name] for name in LISTED), ""]
         token_strip([row_of(each, called[each.id], now) for each in here], key="saes", columns=columns, style="table")
-        st.caption(
-            "Tokens and time are those of training; a token counts each time it was read. Click an SAE to compare it "
-            "with the dictionary."
-        )
     else:
         st.text("There is no SAE of this site yet.")
     for each in resources.saes():
@@ -132,8 +131,8 @@ def show_saes(dictionary: DictionaryManifest, now: pages.QualityState, saes: dic
     settings = settings_from(SaeSettings, {"kind": now.sae_kind})
     if any((each.settings, each.dictionary) == (settings, dictionary.id) for each in here):
         st.text(
-            f"This dictionary has a {KINDS[now.sae_kind]} SAE. The command itda sae trains others (wider, of another "
-            "L0, for longer), or takes in one that was trained elsewhere."
+            f"This dictionary has a {KINDS[now.sae_kind]} SAE. The command itda sae trains others, or imports "
+            "a pretrained one."
         )
         return
     jobs.offer_work(
@@ -187,13 +186,13 @@ def entry_of(record: SaeRecord) -> dict[str, str]:
         "Kind": kind_of(record),
         "From": "" if record.release is None else f"{record.release} {record.sae_id or ''}",
         "Latents": count(record.width),
-        "L0": "" if record.k is None else f"{record.k}" + ("" if record.kind == "topk" else " wanted, on average"),
+        "L0": "" if record.k is None else f"{record.k}" + ("" if record.kind == "topk" else " on average (target)"),
         "Site": f"layer {record.site.layer} {record.site.hook} of {record.model}",
         "Corpus": record.corpus,
         "Training tokens": "" if record.tokens is None else count(record.tokens),
         "Distinct tokens": "" if record.distinct_tokens is None else count(record.distinct_tokens),
         "Training time": "" if record.seconds is None else duration(record.seconds),
-        "Batch, in tokens": "" if settings is None else count(settings.batch),
+        "Batch (tokens)": "" if settings is None else count(settings.batch),
         "Learning rate": "" if settings is None else f"{settings.lr:g}",
         "Created": f"{record.created[:16].replace('T', ' ')} UTC",
         "Versions": ", ".join(f"{name} {version}" for name, version in record.versions.items()),

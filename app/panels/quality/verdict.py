@@ -11,34 +11,35 @@ from app.panels.quality.points import (
     Subject,
     are_alike_measured,
     interval,
+    leads_text,
     own_point,
-    said_of_leads,
     setting,
     shown,
     verdict,
 )
 from itda_core.reports.quality import QUALITY_METRICS, Point, paired_differences
 
-SAID = {
-    "ce_loss_score": "How well the model predicts when it runs on the reconstructions: 1 is as well as on its own "
-    "activations, 0 is no better than with zeros in their place. Larger is better.",
-    "variance_explained": "The share of the activations’ variance that the reconstructions explain. Larger is "
-    "better, 1 at most.",
-    "relative_error": "The squared error as a share of the activation’s squared length, mean over tokens. Smaller is "
+MEASURE_HELP = {
+    "ce_loss_score": "Share of the model’s loss that the reconstructions recover: 1 with its own activations, 0 with "
+    "zeros in their place. Larger is better.",
+    "variance_explained": "Share of the activations’ variance that the reconstructions explain. Larger is better.",
+    "relative_error": "Squared error divided by the activation’s squared norm, mean over tokens. Smaller is better.",
+    "ce_loss": "Next-token cross-entropy of the model on the reconstructions, in nats per token. Smaller is better.",
+    "kl": "KL divergence between the predictions of the unchanged model and those on the reconstructions, in nats per "
+    "token. Smaller is better.",
+    "l0": "Non-zero coefficients, mean over tokens; fewer than the pursuit steps where an atom is selected twice.",
+    "density": "Share of tokens on which a latent is active, geometric mean over the latents that are active at all.",
+    "dead": "Share of latents that are active on none of the measured tokens; it falls with more tokens. Smaller is "
     "better.",
-    "ce_loss": "The model’s next-token cross-entropy when it runs on the reconstructions, in nats a token. "
-    "Smaller is better.",
-    "kl": "How far the predictions move away from those of the unchanged model when it runs on the reconstructions, "
-    "in nats a token. Smaller is better.",
-    "l0": "Coefficients that are not 0, mean over tokens. It is below the pursuit steps where an atom is picked twice.",
-    "density": "The share of tokens that a latent is active on, of those latents that are active at all; the mean is "
-    "geometric, as a few are active nearly everywhere.",
-    "dead": "The share of latents that are active on none of the measured tokens. Smaller is better, and it falls with "
-    "the number of tokens that are measured.",
-    "negative": "The share of coefficients below zero: the atom is taken away rather than added.",
-    "large_negative": "The share of coefficients below zero by more than a quarter of the activation’s length.",
+    "negative": "Share of coefficients that are negative, which subtract the atom.",
+    "large_negative": "Share of coefficients below minus a quarter of the activation’s norm.",
 }
 """Explanation of each measure, in a sentence or two."""
+INTERVALS = (
+    "Random atoms are as many activations of the same text, drawn at random. Intervals are 95 % bootstrap intervals "
+    "over documents. Better and worse mean that the interval of the paired difference excludes 0."
+)
+"""Explanation of the baseline, the intervals and the verdicts."""
 FIGURES = ("ce_loss_score", "variance_explained", "relative_error", "dead")
 """Measures that are shown above the curves."""
 
@@ -50,18 +51,18 @@ def show_answer(subject: Subject, is_alone: bool) -> None:
     """
     own = own_point(subject.own, subject)
     if own is None:
-        st.text("Its report has no point of its own: delete its quality.json and measure again.")
+        st.text("The report has no point of its own: delete its quality.json and measure again.")
         return
     random = own_point(subject.series(RANDOM), subject)
     if random is not None and (random.latents, random.l0) != (own.latents, own.l0):
         random = None  # another setting would not be comparable
     if random is not None and not subject.quality.is_seen:
-        who = "these atoms are" if is_alone else f"{subject.side.upper()}’s atoms are"
+        clause = "these atoms are" if is_alone else f"{subject.side.upper()}’s atoms are"
         ahead = paired_differences(own, subject.quality, random, subject.quality)
-        st.subheader(inert(verdict(ahead, who, "equally many random atoms")))
-        st.caption(inert(said_of_leads(ahead, who)))
+        st.subheader(inert(verdict(ahead, clause, "equally many random atoms")))
+        st.caption(inert(leads_text(ahead, clause)))
     is_exact = subject.is_sae or (own.latents, own.l0) == (subject.latents, subject.l0)
-    at = "With" if is_exact else "Nearest to how it was built: with"
+    at = "With" if is_exact else "Nearest measured setting:"
     st.caption(f"{at} {setting(own, 'latents' if subject.is_sae else 'atoms')}")
     with st.grid(len(FIGURES), min_column_width=165) as grid:
         for name in FIGURES:
@@ -74,7 +75,7 @@ def show_figure(name: str, own: Point, random: Point | None) -> None:
     """Show one key figure with its interval, and that of random atoms."""
     measured, words = own.measured[name], QUALITY_METRICS[name]
     with st.container(border=True, gap="xsmall", height="stretch"):
-        st.metric(words[0].upper() + words[1:], shown(name, measured.value), help=SAID[name])
+        st.metric(words[0].upper() + words[1:], shown(name, measured.value), help=MEASURE_HELP[name])
         st.caption(interval(name, measured))
         if random is not None and name in random.measured:
             other = random.measured[name]
@@ -93,12 +94,12 @@ def show_between(a: Subject, b: Subject) -> None:
         st.subheader(inert(verdict(ahead, "A is", "B")))
         settings = [setting(point, "latents" if each.is_sae else "atoms") for each, point in ((a, one), (b, other))]
         is_equal = (one.latents, one.l0) == (other.latents, other.l0)
-        unlike = "" if is_equal else " They differ in size or L0: compare the curves where they are equal."
-        st.caption(inert(f"A with {settings[0]}, B with {settings[1]}. {said_of_leads(ahead, 'A is')}{unlike}"))
+        difference = "" if is_equal else " They differ in size or L0: compare the curves where they are equal."
+        st.caption(inert(f"A with {settings[0]}, B with {settings[1]}. {leads_text(ahead, 'A is')}{difference}"))
     else:
         st.caption(
-            "A and B were not measured on the same predictions of one model. Compare their scores only roughly, and do "
-            "not compare their losses."
+            "A and B were measured on different predictions: their scores are only roughly comparable, their losses "
+            "not at all."
         )
 
 
@@ -106,15 +107,10 @@ def show_basis(subjects: list[Subject]) -> None:
     """Show the data on which everything was measured."""
     bases = [basis_of(subject) for subject in subjects]
     if len(set(bases)) == 1:
-        st.caption(inert(f"Measured {bases[0]}"))
+        st.caption(inert(f"Measured {bases[0]}"), help=INTERVALS)
     else:
         for subject, words in zip(subjects, bases, strict=True):
-            st.caption(inert(f"{subject.side.upper()} is measured {words}"))
-    st.caption(
-        "Random atoms are as many activations of the same text, drawn at random. 95 % intervals show how much a value "
-        "depends on which documents were read. Better and worse are told by the interval of the difference, "
-        "with the same documents drawn for both: it is surer than two intervals side by side, which may still overlap."
-    )
+            st.caption(inert(f"{subject.side.upper()} is measured {words}"), help=INTERVALS)
 
 
 def basis_of(subject: Subject) -> str:
@@ -122,13 +118,11 @@ def basis_of(subject: Subject) -> str:
     quality = subject.quality
     on = f"on {count(quality.tokens)} tokens of {count(quality.documents)} documents"
     if quality.is_seen:
-        on += (
-            ", from which the dictionary was built: nothing was held out, so the figures flatter, and nothing is judged"
-        )
+        on += ", from which the dictionary was built: the figures are optimistic and not compared"
     if quality.ce_original is None or quality.ce_zero is None:
-        why = "makes no predictions" if quality.with_model else "could not be run"
-        return f"{on}. The model {why}, so there are no losses."
+        reason = "makes no predictions" if quality.with_model else "could not be run"
+        return f"{on}. The model {reason}, so there are no losses."
     return (
-        f"{on}. There the unchanged model’s loss is {number(quality.ce_original)} nats a token, and "
-        f"{number(quality.ce_zero)} with zeros in place of these activations."
+        f"{on}. The unchanged model’s loss is {number(quality.ce_original)} nats per token, and "
+        f"{number(quality.ce_zero)} with zeros in place of the activations."
     )

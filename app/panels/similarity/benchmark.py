@@ -15,17 +15,23 @@ from app.shell import widgets
 from itda_core.reports.layers import BENCHED
 from itda_core.reports.paper import CHOSEN_ON, PAPER_ACCURACY
 
+SVCCA = (
+    "SVCCA with 99 % of the variance (Raghu et al.) favours layers with few directions, so it rarely finds the "
+    "layer of the same depth. The ITDA paper’s code takes 20 directions in every layer, which its 0.50 and 0.44 "
+    "are for."
+)
+"""Explanation of the two forms of SVCCA."""
+
 
 def show_accuracy(bench: dict[str, Any]) -> None:
     """Show how often each measure finds the right layer, where that is known."""
-    st.subheader("How far to trust each measure")
-    st.caption(
-        inert(
-            f"Of models that differ in their seed only ({', '.join(bench['seeds'])}), how often is a layer's best "
-            f"match the layer of the same depth? The share of layers, over {bench['n_pairs']} ordered pairs on "
-            f"{count(bench['main']['tokens'])} tokens, with a 95 % interval over models; beside it what the ITDA "
-            "paper found on five seeds each of GPT-2 small and medium. itda bench layers measures it again."
-        )
+    st.subheader(
+        "Accuracy of the measures",
+        help=inert(
+            f"Share of layers whose best match in a model with another seed ({', '.join(bench['seeds'])}) has the same "
+            f"depth, over {bench['n_pairs']} ordered pairs on {count(bench['main']['tokens'])} tokens, with a 95 % "
+            "interval over models. The ITDA paper’s values are for five seeds of GPT-2 small and medium."
+        ),
     )
     held_out = (bench["held_out"] or {"accuracy": {}})["accuracy"]
     # The first entry is for all tokens; the table leaves the other budgets out.
@@ -56,33 +62,27 @@ def show_accuracy(bench: dict[str, Any]) -> None:
         column_config={name: st.column_config.NumberColumn(format="%.2f") for name in shares},
     )
     notes = [
-        f"To {model}: from these models to one with another tokenizer and another depth, by relative depth, on "
+        f"To {model}: from these models to one with another tokenizer and depth, by relative depth, on "
         f"{count(found['tokens'])} tokens that end at the same character."
         for model, found in bench["foreign"].items()
     ]
     if across:
         notes.insert(
             0,
-            f"With {others}: between these models and those, which have the same tokenizer and another depth, both "
-            "ways, by relative depth.",
+            f"With {others}: between these models and those, which have the same tokenizer and another depth, in both "
+            "directions, by relative depth.",
         )
     if notes:
-        notes.append("These models' dictionaries have as many sources, by a threshold of their own.")
+        notes.append("The thresholds of these models give as many sources.")
     if held_out:
         seeds = ", ".join(bench["held_out_seeds"])
-        notes.insert(0, f"Held out: between {seeds} alone, which no setting was chosen by.")
-    st.caption(inert(" ".join(notes)))
+        notes.insert(0, f"Held out: between {seeds} only, on which no setting was chosen.")
     if set(bench["seeds"]) & set(CHOSEN_ON):
-        st.caption("The concordance was chosen from many like it on these very models, so here it proves little.")
-    st.caption(
-        "SVCCA is here in two forms. With 99 % of the variance, as Raghu et al. define it, each layer has another "
-        "number of directions, and the mean is over the smaller one: that favours a layer of few beside one of many, "
-        "so it seldom finds the layer of the same depth. With 20 directions, the same number in every layer, it does "
-        "so more often; that is what the ITDA paper’s code takes, and what its 0.50 and 0.44 are of."
-    )
+        notes.append("The concordance was selected on these models, so its values here are optimistic.")
+    st.caption(f"{inert(' '.join(notes))} {SVCCA}")
     widgets.download(table, key="bench_csv", file="layer-matching.csv")
     for key, axis, title in (
-        ("budgets", "tokens", "tokens that each model reads"),
+        ("budgets", "tokens", "tokens per model"),
         ("thresholds", "threshold", "threshold of the dictionaries"),
     ):
         points = pd.DataFrame(
@@ -124,17 +124,14 @@ def show_convergence(bench: dict[str, Any]) -> None:
         return
     last = table.loc[table["step"] == table["step"].max()].sort_values("IoU")
     far, near = last.iloc[0], last.iloc[-1]
-    st.subheader("When do layers settle in training?")
+    st.subheader("Convergence during training")
     st.caption(
         inert(
-            f"At some steps of the training of {near['model']}, each layer's dictionary against that of the finished "
-            f"model, from the same {count(bench['main']['tokens'])} tokens. Near 1, the layer already chooses the "
-            "tokens that it chooses in the end; the finished model itself is at 1. At step "
-            f"{count(near['step'])}, the last before the end, layer {near['layer']} is nearest with "
-            f"{number(near['IoU'])} and layer {far['layer']} farthest with {number(far['IoU'])}. In the ITDA paper "
-            "(A.4.2: Pythia 70m, 160m and 410m, every 10,000 steps) the first two layers settle at 1 in the last third "
-            "of training and no other layer does before its end. Of a model of yours, choose two checkpoints as A and "
-            "B above: the diagonal says how far each layer has moved."
+            f"IoU of each layer's dictionary with that of the finished model, during training of {near['model']}, from "
+            f"the same {count(bench['main']['tokens'])} tokens. At step {count(near['step'])}, the last before the "
+            f"end, layer {near['layer']} is nearest with {number(near['IoU'])} and layer {far['layer']} farthest with "
+            f"{number(far['IoU'])}. In the ITDA paper (A.4.2, Pythia 70m to 410m), only the first two layers reach 1 "
+            "before the end of training."
         )
     )
     widgets.figure(

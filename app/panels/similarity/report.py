@@ -16,23 +16,21 @@ from itda_core.common.errors import UserError
 from itda_core.library.manifest import DictionaryManifest
 from itda_core.reports.layers import LAYER_MEASURES, OLD_REPORT, LayerSimilarity
 
-SAID = {
-    "jaccard": "Of the tokens that either layer's dictionary chose as atoms, the share that both chose.",
-    "shared_concordance": "Both layers tell every token by the same places of the text, those that most dictionaries "
-    "chose: how near it is to each, and how much of it they leave unexplained; this is how far the two agree.",
-    "mutual_knn": "Of the ten tokens nearest to a token in the one layer, the share that is among its ten nearest in "
-    "the other, on average.",
-    "relative_representation": "Each token is described by its cosines with 300 others; this is how alike the two "
-    "descriptions are.",
-    "linear_cka": "How alike the two layers' tables of inner products between tokens are.",
-    "linear_cka_debiased": "Linear CKA less what chance alone gives, which is much where tokens are few and dimensions "
-    "many; of many tokens the two are the same.",
-    "svcca": "The mean canonical correlation of the directions that hold 99 % of each layer's variance. They are "
-    "another number in each layer, and a layer of few finds all of its own in one of many, so the largest value is "
-    "seldom that of the same depth: to find layers, take 20 directions.",
-    "svcca_directions": "The mean canonical correlation of the 20 strongest directions of each layer, which is what "
-    "the ITDA paper's figures for SVCCA are of.",
-    "linear_regression": "How much of the variance of B's layer a linear map of A's layer explains.",
+MEASURE_HELP = {
+    "jaccard": "Jaccard index of the two layers' sources: tokens chosen by both, divided by those chosen by either.",
+    "shared_concordance": "Each token is described by its similarity to common sources and by the error that they "
+    "leave; the value is the agreement of the two layers' descriptions.",
+    "mutual_knn": "Mean share of a token's ten nearest neighbours in one layer that are among its ten nearest in the "
+    "other.",
+    "relative_representation": "Each token is described by its cosine similarities with 300 others; the value is the "
+    "similarity of the two descriptions.",
+    "linear_cka": "Similarity of the two layers' Gram matrices of inner products between tokens.",
+    "linear_cka_debiased": "Linear CKA without its upward bias where tokens are few and dimensions many.",
+    "svcca": "Mean canonical correlation of the directions that hold 99 % of each layer's variance. It favours layers "
+    "with few directions: to find layers, take 20 directions.",
+    "svcca_directions": "Mean canonical correlation of the 20 strongest directions of each layer, as in the ITDA "
+    "paper's code.",
+    "linear_regression": "Share of the variance of B's layer that a linear map of A's layer explains.",
 }
 """Explanation of each measure, in a sentence or more."""
 
@@ -47,7 +45,7 @@ def show_question(shown: pages.SimilarityState, found: LayerSimilarity, layer: i
     row = found.values[shown.measure][layer]
     first, *others = best_of(row)
     with st.container(horizontal=True, vertical_alignment="center"):
-        st.markdown(f"Which layer of **{inert(found.b)}** is layer", width="content")
+        st.markdown(f"Layer of **{inert(found.b)}** most similar to layer", width="content")
         st.session_state["similarity_layer"] = layer
         st.selectbox(
             "Layer of A",
@@ -57,10 +55,10 @@ def show_question(shown: pages.SimilarityState, found: LayerSimilarity, layer: i
             label_visibility="collapsed",
             width=90,
         )
-        st.markdown(f"of **{inert(found.a)}**?", width="content")
+        st.markdown(f"of **{inert(found.a)}**", width="content")
     st.subheader(f"Layer {first}, with {number(row[first])}")
     if others:
-        st.caption(f"Next is layer {others[0]}, with {number(row[others[0]])}. {SAID[shown.measure]}")
+        st.caption(f"Next: layer {others[0]}, with {number(row[others[0]])}. {MEASURE_HELP[shown.measure]}")
 
 
 def show_cell(found: LayerSimilarity, records: list[DictionaryManifest], layer: int, other: int) -> None:
@@ -97,7 +95,7 @@ def show_cell(found: LayerSimilarity, records: list[DictionaryManifest], layer: 
         for record, at, site in zip(records, (layer, other), sites, strict=True)
         if site is None
     ]
-    st.text(f"To see the atoms that they share, build a dictionary of {' and of '.join(missing)}.")
+    st.text(f"To see their shared atoms, build a dictionary of {' and of '.join(missing)}.")
     st.page_link(urls.BUILD_PAGE, label="Build a dictionary", icon=":material/add:")
 
 
@@ -107,9 +105,9 @@ def show_report(shown: pages.SimilarityState, found: LayerSimilarity, records: l
     if shown.measure not in offered:
         shown = replace(shown, measure=offered[0])
     n_a, n_b = map(len, found.atoms)
-    for side, asked, n in (("A", shown.layer, n_a), ("B", shown.other, n_b)):
-        if asked is not None and asked >= n:
-            raise UserError(f"model {side} has no layer {asked}: choose one of 0 to {n - 1}")
+    for side, wanted, n in (("A", shown.layer, n_a), ("B", shown.other, n_b)):
+        if wanted is not None and wanted >= n:
+            raise UserError(f"model {side} has no layer {wanted}: choose one of 0 to {n - 1}")
     layer = n_a // 2 if shown.layer is None else shown.layer
     show_question(shown, found, layer)
     st.session_state["similarity_measure"] = shown.measure
@@ -134,9 +132,9 @@ def show_report(shown: pages.SimilarityState, found: LayerSimilarity, records: l
             on_select="rerun",
             selection_mode="points",
         )
-        st.caption("A ring marks the layer of B that is most like each layer of A. Click a cell to look behind it.")
+        st.caption("Rings mark the most similar layer of B for each layer of A. Click a cell for details.")
         if shown.measure in found.cautions:
-            st.caption(inert(f"Mind: {found.cautions[shown.measure]}."))
+            st.caption(inert(f"Caution: {found.cautions[shown.measure]}."))
     if points := selected.get("points"):
         found_at = points[0].get("customdata")
         picked = str(found_at[0] if isinstance(found_at, list) else found_at).split()
@@ -145,8 +143,8 @@ def show_report(shown: pages.SimilarityState, found: LayerSimilarity, records: l
             st.rerun()
     with right:
         show_cell(found, records, layer, other)
-    for name, why in found.left_out.items():
-        st.caption(inert(f"{LAYER_MEASURES[name]} is left out: {why}"))
+    for name, reason in found.left_out.items():
+        st.caption(inert(f"{LAYER_MEASURES[name]} is left out: {reason}"))
     if found.unmeasured:
         st.caption(inert(f"{', '.join(LAYER_MEASURES[name] for name in found.unmeasured)}: {OLD_REPORT}."))
     show_notes(found)
@@ -159,8 +157,8 @@ def show_notes(found: LayerSimilarity) -> None:
         f"Measured on {count(found.tokens)} tokens of {found.corpus}: {same} in both",
         "."
         if min(found.coverage) == 1
-        else f" ({share(found.coverage[0])} of those that A read, {share(found.coverage[1])} of B's).",
-        f" The dictionaries are built anew from these tokens, at L0 {found.l0} and a threshold of {found.threshold:g}.",
+        else f" ({share(found.coverage[0])} of A's, {share(found.coverage[1])} of B's).",
+        f" The dictionaries are built from these tokens, at L0 {found.l0} and a threshold of {found.threshold:g}.",
     ]
     st.caption(inert("".join(words)))
 
@@ -188,8 +186,8 @@ def show_pair(shown: pages.SimilarityState) -> LayerSimilarity | None:
     found = resources.layers(*records)
     if found is None:
         jobs.offer_work(
-            "How alike their layers are is measured once and kept: both models read some text, which takes about a "
-            "minute for small ones.",
+            "The similarity of all layers is measured once and stored. Both models read some text, which takes about a "
+            "minute for small models.",
             "Measure all layers",
             ":material/grid_on:",
             ["similarity", shown.a, shown.b],

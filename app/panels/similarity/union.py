@@ -71,10 +71,9 @@ def show_wholes(found: LayerSimilarity | None, bench: dict[str, Any] | None) -> 
     table = pairs_table(found, bench)
     if table.empty:
         return
-    st.subheader("The models as wholes")
-    st.caption(
-        "The sources of all layers of a model together: of the tokens that became an atom in any layer of either "
-        "model, the share that both models chose (the ITDA paper, 5.2)."
+    st.subheader(
+        "Similarity over all layers",
+        help="Intersection over union of the sources of all layers of the two models (ITDA paper, 5.2).",
     )
     if found is not None:
         with st.grid(3, min_column_width=150):
@@ -82,10 +81,10 @@ def show_wholes(found: LayerSimilarity | None, bench: dict[str, Any] | None) -> 
                 found.union,
                 found.union_interval,
                 found.union_chance,
-                both="some layer of A and some layer of B chose",
-                either="any layer of either chose",
-                blind=f"A had chosen {count(found.union_sources[0])} and B {count(found.union_sources[1])} of the "
-                f"{count(found.tokens)} tokens blindly",
+                both="any layer of A and any layer of B chose",
+                either="any layer of either model chose",
+                blind=f"A chose {count(found.union_sources[0])} and B {count(found.union_sources[1])} of the "
+                f"{count(found.tokens)} tokens at random",
             )
     widgets.figure(
         layers.union_strip(table),
@@ -98,23 +97,21 @@ def show_wholes(found: LayerSimilarity | None, bench: dict[str, Any] | None) -> 
     union = _nearest(found, bench)
     if union is not None and bench is not None:
         words.append(
-            f"A dot is a pair of models of this project, which itda bench layers compares with "
-            f"{count(union['sources'])} sources each, of {count(bench['main']['tokens'])} tokens: "
-            f"{ranges(union['ranges'])}. "
+            f"Dots: pairs of this project's models, with {count(union['sources'])} sources each from "
+            f"{count(bench['main']['tokens'])} tokens: {ranges(union['ranges'])}. "
         )
     same, different = (" to ".join(f"{end:.2f}" for end in PAPER_UNION[kind]) for kind in KINDS)
     words.append(
-        f"The paper found {same} between seeds of GPT-2 small or of medium, and {different} between small and medium."
+        f"The paper reports {same} between seeds of GPT-2 small or medium, and {different} between small and medium."
     )
     if found is not None:
         words.append(" The diamond is your pair, with its interval.")
-    words.append(" A line is what chance gives.")
+    words.append(" Grey lines: chance.")
     if found is not None and union is not None:
         a, b = map(count, found.union_sources)
         words.append(
-            f" Your models have {a} and {b} sources of {count(found.tokens)} tokens. The IoU rises with the share of "
-            "the tokens that are sources, and so does chance; and it falls where one model has more of them than the "
-            "other: hold it against the dots only roughly."
+            f" Your models have {a} and {b} sources from {count(found.tokens)} tokens. IoU and chance depend on the "
+            "number of sources per token, so the comparison with the dots is approximate."
         )
     st.caption(inert("".join(words)))
 

@@ -154,11 +154,11 @@ def _by_turns(
             lambda batch=batch: plain.activations(batch, layers, stop=True),
         ]
         for turn in range(3):
-            who = (number + turn) % 3  # the first method in a round runs with cold caches
+            method = (number + turn) % 3  # the first method in a round runs with cold caches
             start = time.perf_counter()
-            found[who] = calls[who]()
+            found[method] = calls[method]()
             if number >= settings.warm_up:
-                seconds[who].append(time.perf_counter() - start)
+                seconds[method].append(time.perf_counter() - start)
         for other in found[1:]:
             largest = max(largest, *(float((a - b).abs().max()) for a, b in zip(found[0], other, strict=True)))
     tokens = sum(len(window.captured) for batch in batches[settings.warm_up :] for window in batch)

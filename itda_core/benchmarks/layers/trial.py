@@ -55,7 +55,7 @@ def mean_accuracy(draws: Sequence[Matched]) -> Accuracy:
 
     A measure left out in one of the draws is left out.
     """
-    left_out = {name: why for draw in draws for name, why in draw.left_out.items()}
+    left_out = {name: reason for draw in draws for name, reason in draw.left_out.items()}
     accuracy, interval = {}, {}
     for name, pairs in draws[0].shares.items():
         if name not in left_out:
@@ -137,8 +137,8 @@ class Trial:
                     matrices = both_ways(matrices)
                 else:
                     matrices |= {(b, a): self._matrix(name, b, a) for a, b in pairs}
-            except TooFewTokens as why:
-                left_out[name] = str(why)
+            except TooFewTokens as reason:
+                left_out[name] = str(reason)
                 continue
             compared = sum(matrix.size for matrix in matrices.values()) / (2 if contest.symmetric else 1)
             took = 1000 * (time.perf_counter() - start) / compared
@@ -164,8 +164,8 @@ class Trial:
         lowest, start = restart_peak(), time.perf_counter()
         try:
             sites = prepare()
-        except TooFewTokens as why:
-            self._left_out[name] = str(why)
+        except TooFewTokens as reason:
+            self._left_out[name] = str(reason)
             return
         seconds, peak = before + time.perf_counter() - start, peak_bytes()
         grown = None if lowest is None or peak is None else (peak - lowest) / 1e6

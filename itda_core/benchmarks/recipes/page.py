@@ -29,7 +29,7 @@ def _cells(row: RecipeRow, names: list[str]) -> list[str]:
 
 
 def _leads(report: RecipesReport) -> list[str]:
-    heads = ("", "unexplained variance", "CE loss score", "surely higher, lower", "CE loss added")
+    heads = ("", "unexplained variance", "CE loss score", "significantly higher, lower", "CE loss added")
     rows = [
         (
             f"`{name}`",
@@ -51,8 +51,8 @@ def _saes(report: RecipesReport, names: list[str]) -> list[str]:
     for row in report.rows:
         if row.sae is None:
             continue
-        end, theirs = row.sae.curve[-1], row.recipes[SAE]
-        sae = f"{theirs.unexplained[0]:.3f}", f"{row.ce_added(SAE):.3f}", f"{theirs.seconds:,.0f} s", f"{end.tokens:,}"
+        end, result = row.sae.curve[-1], row.recipes[SAE]
+        sae = f"{result.unexplained[0]:.3f}", f"{row.ce_added(SAE):.3f}", f"{result.seconds:,.0f} s", f"{end.tokens:,}"
         for name in names:
             own, reach = row.recipes[name], row.reached[name]
             time = f"{reach.seconds:,.0f} s, {reach.tokens:,.0f} tokens" if reach.reached else "never"
@@ -60,4 +60,4 @@ def _saes(report: RecipesReport, names: list[str]) -> list[str]:
             recipe = f"`{name}`", f"{own.unexplained[0]:.3f}", f"{row.ce_added(name):.3f}", f"{own.seconds:,.1f} s"
             rows.append((f"`{row.model}`, {row.layer}", f"{row.atoms:,}", str(row.l0), *recipe, *sae, time, share))
     heads = ("model, layer", "atoms", "L0", "recipe", "unexplained", "CE loss added", "build", "TopK SAE: unexplained")
-    return columns([(*heads, "CE loss added", "trained", "tokens", "comes to the recipe's", "build over it"), *rows])
+    return columns([(*heads, "CE loss added", "trained", "tokens", "reaches the recipe's", "build over it"), *rows])

@@ -134,11 +134,19 @@ def _build(site: _Site, atoms: int, l0: int, settings: RecipesBench) -> dict[str
     for name in dict.fromkeys(name.removesuffix(REFITTED) for name in settings.names):
         recipe, center = cast(Recipe, name.removesuffix(CENTRED)), "mean" if name.endswith(CENTRED) else "none"
         threshold = thresholds[center]
-        how: dict[str, Any] = {"l0": l0, "center": center, "recipe": recipe, "threshold": threshold, "max_atoms": atoms}
+        options: dict[str, Any] = {
+            "l0": l0,
+            "center": center,
+            "recipe": recipe,
+            "threshold": threshold,
+            "max_atoms": atoms,
+        }
         draws = range(1 if recipe == "published" else settings.draws)
         parts = [(site.x[draw:], site.sources[draw:]) for draw in draws]
-        seconds, first = timed(lambda parts=parts, how=how: _quietly(parts[:1], **how), clock=time.process_time)
-        rest = [_quietly([part], **how) for part in parts[1:]]
+        seconds, first = timed(
+            lambda parts=parts, options=options: _quietly(parts[:1], **options), clock=time.process_time
+        )
+        rest = [_quietly([part], **options) for part in parts[1:]]
         built[name] = _Built([first, *rest], threshold, seconds)
     return built
 
@@ -153,10 +161,10 @@ def _threshold(site: _Site, atoms: int, l0: int, center: str) -> float:
     return threshold
 
 
-def _quietly(batches: list[tuple[torch.Tensor, torch.Tensor]], **how: Any) -> Dictionary:
+def _quietly(batches: list[tuple[torch.Tensor, torch.Tensor]], **options: Any) -> Dictionary:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", MeanWarning)  # the mean's share is in the report
-        return build_dictionary(batches, **how)
+        return build_dictionary(batches, **options)
 
 
 def _train(

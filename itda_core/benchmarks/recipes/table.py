@@ -36,8 +36,9 @@ def recipes_table(report: RecipesReport) -> str:
         lines.append(
             f"{name}: leaves {lead.unexplained:.1%} less of the variance unexplained (less in "
             f"{lead.unexplained_better}); its CE loss score is {lead.ce_loss_score:+.4f} (higher in {lead.ce_better}, "
-            f"surely in {lead.surely_better}, surely lower in {lead.surely_worse}); it adds {lead.ce_added:.2f} × the "
-            f"CE loss; it takes {lead.seconds:.1f} × the time to build and {lead.encode_seconds:.1f} × to encode"
+            f"significantly in {lead.surely_better}, significantly lower in {lead.surely_worse}); it adds "
+            f"{lead.ce_added:.2f} × the CE loss; it takes {lead.seconds:.1f} × the time to build and "
+            f"{lead.encode_seconds:.1f} × to encode"
         )
     return "\n".join(lines)
 

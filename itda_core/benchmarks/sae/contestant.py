@@ -72,20 +72,20 @@ def train_contestant(
     tried: dict[float, float] = {}
     if len(settings.lrs) > 1:
         for lr in settings.lrs:
-            how = _settings(kind, rate * seconds * settings.sweep_share, lr, settings)
-            found = train(x, how, width, settings.l0, {}, clock=clock)
+            training = _settings(kind, rate * seconds * settings.sweep_share, lr, settings)
+            found = train(x, training, width, settings.l0, {}, clock=clock)
             tried[lr] = judge.point(SaeCoder(found.sae), settings.l0, found.tokens, found.seconds).ce_loss_score
             say(f"{kind}: learning rate {lr:g}, {found.tokens:,} tokens, CE loss score {tried[lr]:.4f}")
     lr = max(settings.lrs, key=lambda each: tried.get(each, 0.0))  # with a single rate, that one
-    how = _settings(kind, rate * seconds, lr, settings)
+    training = _settings(kind, rate * seconds, lr, settings)
     curve: list[CurvePoint] = []
 
     def look(mark: Mark) -> None:
         curve.append(judge.point(SaeCoder(mark.sae), settings.l0, mark.tokens, mark.seconds))
         say(f"{kind}: {mark.tokens:,} tokens, {mark.seconds:.0f} s, CE loss score {curve[-1].ce_loss_score:.4f}")
 
-    steps = [round(how.tokens * _FIRST_MARK ** (1 - at / (settings.marks - 1))) for at in range(settings.marks)]
-    sae = train(x, how, width, settings.l0, {}, tuple(steps), look, clock=clock).sae
+    steps = [round(training.tokens * _FIRST_MARK ** (1 - at / (settings.marks - 1))) for at in range(settings.marks)]
+    sae = train(x, training, width, settings.l0, {}, tuple(steps), look, clock=clock).sae
     return Contestant(kind, tuple(curve), lr, {f"{each:g}": score for each, score in tried.items()}), SaeCoder(sae)
 
 

@@ -7,7 +7,7 @@ from itda_core.common.columns import columns
 
 _PAPER_MODELS = {"pythia-70m": "Pythia-70m", "pythia-160m": "Pythia-160m", "gemma-2-2b": "Gemma-2 2B"}
 _L0 = 40
-_HEADS = ("model, latents", "who", "reaches the score of", "score", "tokens", "time", "ITDA's time", "ITDA's tokens")
+_HEADS = ("model, latents", "method", "reaches the score of", "score", "tokens", "time", "ITDA's time", "ITDA's tokens")
 
 
 def sae_page(report: SaeReport) -> str:
@@ -20,18 +20,18 @@ def _rows(contest: SiteContest) -> list[tuple[str, ...]]:
     of = {each.name: each for each in contest.contestants}
     place = f"`{contest.site.model}`, {contest.latents:,}"
     pairs = [
-        (who, other, reach)
+        (contestant, other, reach)
         for versus in contest.versus
-        for who, other, reach in ((versus.sae, "itda", versus.at_itda), ("itda", versus.sae, versus.at_sae))
+        for contestant, other, reach in ((versus.sae, "itda", versus.at_itda), ("itda", versus.sae, versus.at_sae))
     ]
-    return [(place, *_row(of[who], of[other], reach)) for who, other, reach in pairs]
+    return [(place, *_row(of[contestant], of[other], reach)) for contestant, other, reach in pairs]
 
 
-def _row(who: Contestant, other: Contestant, reach: Reach) -> tuple[str, ...]:
+def _row(contestant: Contestant, other: Contestant, reach: Reach) -> tuple[str, ...]:
     never = "" if reach.reached else "not in "
-    end = "" if reach.reached else f" (ends at {who.curve[-1].ce_loss_score:.3f})"
+    end = "" if reach.reached else f" (ends at {contestant.curve[-1].ce_loss_score:.3f})"
     return (
-        NAMES[who.name],
+        NAMES[contestant.name],
         NAMES[other.name],
         f"{other.curve[-1].ce_loss_score:.3f}",
         f"{never}{reach.tokens:,.0f}{end}",

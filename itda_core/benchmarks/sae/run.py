@@ -123,22 +123,22 @@ def _contest(site: BenchSite, corpus: Corpus, settings: SaeBench, compiling: flo
     model = load_model(str(model_folder(site.model)), device="cpu")
     say(f"capturing {settings.sae_tokens:,} tokens, or all there are, of {site.model}, layer {site.layer}")
     start = time.perf_counter()
-    given = _given(model, site, corpus, settings)
+    data = _capture_rows(model, site, corpus, settings)
     capture = time.perf_counter() - start
-    judge = Judge(_held_out(model, site, given.windows, settings))
-    say(f"building from {given.own:,} activations")
-    itda = _build(given, site, settings, compiling, judge)
+    judge = Judge(_held_out(model, site, data.windows, settings))
+    say(f"building from {data.own:,} activations")
+    itda = _build(data, site, settings, compiling, judge)
     width = itda.curve[-1].latents
     contestants = [itda]
     for kind, seconds in settings.sae_seconds:
         say(f"{width:,} atoms, CE loss score {itda.curve[-1].ce_loss_score:.4f}; training a {kind} SAE as wide")
-        contestants.append(train_contestant(given.x, kind, seconds, width, settings, judge, say)[0])
+        contestants.append(train_contestant(data.x, kind, seconds, width, settings, judge, say)[0])
     return SiteContest(
         site=site,
-        d_model=given.x.shape[1],
+        d_model=data.x.shape[1],
         latents=width,
-        tokens=given.own,
-        sae_tokens=len(given.x),
+        tokens=data.own,
+        sae_tokens=len(data.x),
         measured_tokens=judge.tokens,
         capture_seconds=capture,
         ce_original=judge.ce_original,
@@ -148,7 +148,7 @@ def _contest(site: BenchSite, corpus: Corpus, settings: SaeBench, compiling: flo
     )
 
 
-class _Given(NamedTuple):
+class _Data(NamedTuple):
     """Input data of a site's methods."""
 
     x: torch.Tensor
@@ -161,18 +161,20 @@ class _Given(NamedTuple):
     """Windows of the held-out documents, from the same text as the dictionary's."""
 
 
-def _given(model: Model, site: BenchSite, corpus: Corpus, settings: SaeBench) -> _Given:
+def _capture_rows(model: Model, site: BenchSite, corpus: Corpus, settings: SaeBench) -> _Data:
+    """Capture the activations of a site."""
+
     def read(tokens: int) -> list[Window]:
         return list(make_windows(corpus.documents(), model.tokenizer, corpus.cut, tokens))
 
     first = read(settings.tokens)
     if (found := sum(len(window.captured) for window in first)) < settings.tokens:
-        raise UserError(f"{corpus.id} has {found:,} tokens, {settings.tokens:,} were asked: name a larger corpus")
+        raise UserError(f"{corpus.id} has {found:,} tokens, {settings.tokens:,} are needed: name a larger corpus")
     used = [window for window in read(settings.sae_tokens) if not is_held_out(window.document)]
     own = sum(len(window.captured) for window in first if not is_held_out(window.document))
     place = Site(site.layer)
     batches = list(Capture(model, [place], lambda: used, BuildSettings((site.layer,)).batch_windows))
-    return _Given(
+    return _Data(
         torch.cat([batch.activations[place] for batch in batches]),
         torch.cat([batch.sources for batch in batches]),
         own,
@@ -190,21 +192,23 @@ def _held_out(model: Model, site: BenchSite, windows: list[Window], settings: Sa
     return batches
 
 
-def _build(given: _Given, site: BenchSite, settings: SaeBench, compiling: float, judge: Judge) -> Contestant:
+def _build(data: _Data, site: BenchSite, settings: SaeBench, compiling: float, judge: Judge) -> Contestant:
     """Build ITDA, timed after every batch, and evaluate it at several points.
 
     At a point the dictionary consists of the atoms admitted so far.
     """
-    how = DictionarySettings(l0=settings.l0, threshold=site.threshold)
-    build = DictionaryBuilder(how)
-    warm = DictionaryBuilder(how)  # loads or compiles the loops, whose compilation time is measured separately
-    warm.add(given.x[: settings.build_rows], given.sources[: settings.build_rows])
+    dictionary_settings = DictionarySettings(l0=settings.l0, threshold=site.threshold)
+    build = DictionaryBuilder(dictionary_settings)
+    warm = DictionaryBuilder(
+        dictionary_settings
+    )  # loads or compiles the loops, whose compilation time is measured separately
+    warm.add(data.x[: settings.build_rows], data.sources[: settings.build_rows])
     warm.finish()
     seconds: list[float] = []
     start = time.perf_counter()
-    for first in range(0, given.own, settings.build_rows):
-        rows = slice(first, min(first + settings.build_rows, given.own))
-        build.add(given.x[rows], given.sources[rows])
+    for first in range(0, data.own, settings.build_rows):
+        rows = slice(first, min(first + settings.build_rows, data.own))
+        build.add(data.x[rows], data.sources[rows])
         seconds.append(time.perf_counter() - start)
     dictionary = build.finish()
     seconds[-1] = time.perf_counter() - start

@@ -41,7 +41,7 @@ def _contest(report: SaeReport, contest: SiteContest) -> list[str]:
     return lines
 
 
-_HEADS = ("who", "comes to", "score", "tokens", "time", "ITDA's time", "ITDA's tokens")
+_HEADS = ("method", "reaches", "score", "tokens", "time", "ITDA's time", "ITDA's tokens")
 _CURVE_HEADS = ("", "tokens", "time", "latents", "score", "error", "L0")
 
 

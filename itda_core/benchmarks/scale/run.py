@@ -78,9 +78,9 @@ def bench_scale(data: Activations, settings: ScaleBench, say: Say) -> ScaleRepor
 
 def _measure(data: Activations, name: str, width: int, settings: ScaleBench, say: Say) -> ScaleResult:
     space = WideSpace(data.x.shape[1], width, settings.noise)
-    how = DictionarySettings(l0=settings.l0, threshold=settings.threshold, max_atoms=settings.atoms)
+    dictionary_settings = DictionarySettings(l0=settings.l0, threshold=settings.threshold, max_atoms=settings.atoms)
     before, rows, building = restart_peak(), 0, 0.0
-    builder = DictionaryBuilder(how)
+    builder = DictionaryBuilder(dictionary_settings)
     for x, sources in batches_of(
         data.x[: -settings.encode_rows], data.sources[: -settings.encode_rows], settings.batch_rows
     ):
@@ -96,7 +96,7 @@ def _measure(data: Activations, name: str, width: int, settings: ScaleBench, say
     del builder
     held_back = space.lay(data.x[-settings.encode_rows :])
     say(f"{name}, width {width:,}: filling the Gram matrix and encoding")
-    fresh = Dictionary(dictionary.atoms, dictionary.sources, how)
+    fresh = Dictionary(dictionary.atoms, dictionary.sources, dictionary_settings)
     first, _ = timed(lambda: fresh.encode(held_back[:1]))
     encoding, codes = timed(lambda: fresh.encode(held_back), settings.repeats)
     peak = peak_bytes()

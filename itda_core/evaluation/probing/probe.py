@@ -125,9 +125,9 @@ def run_probes(
     sides = _Sides(tokens, is_test, seed)
     found, accuracies, left_out = [], {}, {}
     for name, has in tokens.labels.items():
-        why = sides.lacking(has)
-        if why is not None:
-            left_out[name] = why
+        reason = sides.lacking(has)
+        if reason is not None:
+            left_out[name] = reason
         else:
             with threadpool_limits(1):  # the matrix products are small: threads would only wait for each other
                 made = _probe(name, has, tokens, coders, sides)
@@ -136,7 +136,9 @@ def run_probes(
                 accuracies.setdefault(key, []).append(accuracy)
         advance(1)
     if not found:
-        raise UserError(f"no property can be probed: {'; '.join(f'{name}: {why}' for name, why in left_out.items())}")
+        raise UserError(
+            f"no property can be probed: {'; '.join(f'{name}: {reason}' for name, reason in left_out.items())}"
+        )
     means = {key: _Accuracy.mean(each) for key, each in accuracies.items()}
     scores = []
     for coder, k in means:

@@ -135,7 +135,7 @@ def load_coder(library: Library, sae_id: str) -> SaeCoder:
             raise DamagedError(f"{name} of SAE {sae_id} is not the file that was written: train or fetch it again")
     sae = load_sae(folder)
     if (sae.cfg.d_in, sae.cfg.d_sae, sae.cfg.architecture()) != (record.d_model, record.width, record.kind):
-        raise DamagedError(f"SAE {sae_id} has another kind or size than its manifest says: train or fetch it again")
+        raise DamagedError(f"SAE {sae_id} has another kind or size than its manifest states: train or fetch it again")
     return SaeCoder(sae)
 
 

@@ -222,7 +222,7 @@ def _check(sae: Any, name: str) -> None:
     """
     k = sae.cfg.k if sae.cfg.architecture() == "topk" else 1
     if not isinstance(k, int) or isinstance(k, bool) or not 1 <= k <= sae.cfg.d_sae:
-        raise DamagedError(f"{name} says that {str(k)[:40]!r} latents are active at a token: name another SAE")
+        raise DamagedError(f"{name} has {str(k)[:40]!r} as the number of active latents: name another SAE")
     if sae.cfg.normalize_activations not in _APPLIED:
         raise DamagedError(
             f"{name} is for activations that are scaled first ({str(sae.cfg.normalize_activations)[:40]}), and does "

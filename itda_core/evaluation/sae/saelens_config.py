@@ -56,7 +56,7 @@ def check_read(config: dict[str, Any], architecture: str, k: object) -> None:
     if architecture == "topk":
         named = [table["k"] for table in (config, _table(config, "activation_fn_kwargs")) if table.get("k") is not None]
         if not named:
-            raise ValueError("its k, the number of latents active at a token, is not given")
+            raise ValueError("its k, the number of active latents per token, is missing")
         if any(value != k for value in named):
             raise ValueError(f"its k, the number of latents active at a token, is {' and '.join(map(_short, named))}")
 

@@ -203,8 +203,8 @@ def external_of(about: Any, tensors: dict[str, torch.Tensor], where: str) -> Ext
             mean=checked_mean(mean, settings, atoms.shape[1]),
         )
     except (KeyError, TypeError, ValueError, AttributeError, OverflowError, UserError) as error:
-        what = f"it has no {error}" if isinstance(error, KeyError) else str(error)
-        raise UserError(f"{where} cannot be used: {what}") from error
+        subject = f"it has no {error}" if isinstance(error, KeyError) else str(error)
+        raise UserError(f"{where} cannot be used: {subject}") from error
 
 
 def read_about(folder: Path, form: str) -> Any:
@@ -213,11 +213,11 @@ def read_about(folder: Path, form: str) -> Any:
     Raises DamagedError, or NewerError for a later version of the format.
     """
     about = read_json(folder / ABOUT_FILE)
-    what, remedy = f"{ABOUT_FILE} of {folder.name!r}", "export the dictionary again"
+    subject, remedy = f"{ABOUT_FILE} of {folder.name!r}", "export the dictionary again"
     name, _, number = str(about.get("format") if isinstance(about, dict) else "").rpartition(" ")
     if name != f"itda {form}":
-        raise damaged(what, f"it is of no format {form}", remedy)
-    check_format(int(number) if number.isdecimal() and len(number) < 10 else number, FORMAT, what, remedy)
+        raise damaged(subject, f"it is of no format {form}", remedy)
+    check_format(int(number) if number.isdecimal() and len(number) < 10 else number, FORMAT, subject, remedy)
     return about
 
 

@@ -489,7 +489,7 @@ def test_a_pretrained_sae_comes_from_the_hub(with_saes: Library, hub: Hub, tmp_p
         ((*named, "blocks.1.hook_resid_post"), "is of blocks.1.hook_resid_post, docs-a-l3-resid"),
         ((*named, "blocks.9.hook_resid_post"), "has no SAE 'blocks.9.hook_resid_post'"),
         ((*named, "scaled"), "is for activations that are scaled first (expected_average_only_in), and does not say"),
-        ((*named, "many"), "says that 'many' latents are active at a token"),
+        ((*named, "many"), "has 'many' as the number of active latents"),
         ((*named, "list"), "someone/small-saes list cannot be loaded"),
         ((*named, "tanh"), "tanh cannot be loaded: its activation_fn_str is 'tanh-relu', which is not computed here"),
         (("--release", "someone/nothing", "--sae-id", "x"), "someone/nothing"),

@@ -147,8 +147,8 @@ def test_what_is_not_computed_is_refused(tmp_path: Path, config: dict, line: str
 @pytest.mark.parametrize(
     ("config", "line"),
     [
-        (NEW | {"architecture": "topk"}, "its k, the number of latents active at a token, is not given"),
-        (OLD | {"architecture": "topk"}, "its k, the number of latents active at a token, is not given"),
+        (NEW | {"architecture": "topk"}, "its k, the number of active latents per token, is missing"),
+        (OLD | {"architecture": "topk"}, "its k, the number of active latents per token, is missing"),
         (NEW | TOPK | {"activation_fn_kwargs": {"k": 4}}, "is 3 and 4"),
         (OLD | TOPK | {"activation_fn_kwargs": {"k": 4}}, "is 3 and 4"),
     ],
