@@ -6,7 +6,7 @@ from app import resources
 from app.panels.jobs import is_running, show_failure, show_jobs, show_start
 from app.panels.library.grid import show_grid
 from app.panels.library.pretrained import show_pretrained
-from app.panels.library.table import show_corpora, show_damaged, show_table
+from app.panels.library.table import show_corpora, show_damaged, show_removal, show_table
 from app.shell import chrome
 from app.state import codec, pages
 from itda_core.jobs.read import read_jobs
@@ -40,6 +40,8 @@ def show_library() -> None:
         show_table(records)
     if damaged:
         show_damaged(damaged)
+    if found:
+        show_removal([each.id for each in found])
     show_pretrained(records, jobs)
     show_corpora()
 

@@ -14,7 +14,7 @@ from itda_core.cli.build import build_options, demo_options, run_build, run_demo
 from itda_core.cli.compare import run_compare, run_similarity, run_transplant
 from itda_core.cli.evaluate import COMMANDS as EVALUATION
 from itda_core.cli.interop import COMMANDS as INTEROP
-from itda_core.cli.library import run_cancel, run_jobs, run_list, run_map, run_verify
+from itda_core.cli.library import run_cancel, run_jobs, run_list, run_map, run_rm, run_verify
 from itda_core.cli.options import BROKEN_PIPE, INTERRUPTED, MISTAKE, json_option
 from itda_core.cli.output import printing, say
 from itda_core.common.disk_errors import translated_disk_errors
@@ -94,6 +94,10 @@ def _parser() -> argparse.ArgumentParser:
     json_option(build)
 
     json_option(_command(commands, "list", run_list, "list the dictionaries"))
+
+    rm = _command(commands, "rm", run_rm, "remove dictionaries and their comparisons")
+    rm.add_argument("ids", nargs="+", metavar="ID", help="dictionary id (see itda list)")
+    rm.add_argument("--yes", action="store_true", help="remove without a question")
 
     verify = _command(commands, "verify", run_verify, "check every file against its recorded hash")
     json_option(verify)

@@ -1,10 +1,11 @@
-"""The `itda list`, `verify`, `jobs`, `cancel` and `map` commands."""
+"""The `itda list`, `rm`, `verify`, `jobs`, `cancel` and `map` commands."""
 
 import argparse
 import json
 import sys
 from collections.abc import Sequence
 
+from itda_core.build.remove import comparisons_of, remove_dictionary, size_of
 from itda_core.cli.options import DONE, FAULT, command_job
 from itda_core.common.errors import UserError
 from itda_core.common.text import one_line
@@ -18,6 +19,28 @@ from itda_core.library.manifest import DictionaryManifest, InvalidDictionary
 def run_list(args: argparse.Namespace) -> int:
     """List the dictionaries."""
     return print_dictionaries(Library(args.library).records(), args.json)
+
+
+def run_rm(args: argparse.Namespace) -> int:
+    """Remove dictionaries, after a question."""
+    library = Library(args.library)
+    for dictionary_id in args.ids:
+        folder = library.folder(dictionary_id)
+        n = len(comparisons_of(library, dictionary_id))
+        also = f" and {n} comparison{'s' * (n > 1)} of it" if n else ""
+        if not args.yes and not _agreed(f"remove {dictionary_id} ({size_of(folder) / 1e6:,.1f} MB){also}?"):
+            print(f"{dictionary_id} stays")
+            continue
+        remove_dictionary(library, dictionary_id)
+        print(f"{dictionary_id} is removed")
+    return DONE
+
+
+def _agreed(question: str) -> bool:
+    """Ask a question in the terminal. Raises UserError where there is none to ask in."""
+    if not sys.stdin.isatty():
+        raise UserError("there is no terminal to confirm in: add --yes")
+    return input(f"{question} [y/N] ").strip().lower() in ("y", "yes")
 
 
 def run_verify(args: argparse.Namespace) -> int:

@@ -263,6 +263,18 @@ def test_the_jobs_page(open_page: OpenPage, tmp_path: Path) -> None:
     assert len(list((root / "jobs").iterdir())) == 2
 
 
+def test_a_dictionary_is_removed_on_the_library_page(open_page: OpenPage, library: Path, tmp_path: Path) -> None:
+    root = Path(shutil.copytree(library, tmp_path / "library"))
+    first, *others = (record.id for record in records(root))
+    page = open_page(root)
+    page.selectbox(key="remove").set_value(first).run()
+    assert "Remove it" in labels(page) and Library(root).ids() != others
+    page.button[labels(page).index("Remove it")].click().run()
+    assert not page.exception
+    assert [record.id for record in records(root)] == others
+    assert f"atoms?d={first}" not in links(page)
+
+
 def test_a_failed_job_is_on_the_library_until_it_is_dismissed(
     open_page: OpenPage, library: Path, tmp_path: Path
 ) -> None:

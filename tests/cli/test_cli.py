@@ -12,6 +12,7 @@ from safetensors.torch import load_file, save_file
 from itda_core.cli.command_line import main
 from itda_core.common.settings import parse_layers
 from itda_core.common.types import Document
+from itda_core.jobs.locks import build_lock
 from itda_core.jobs.read import read_jobs
 from itda_core.library.library import Library
 from itda_core.queries.atoms import Index
@@ -34,6 +35,38 @@ def refused(*arguments: str) -> str:
     assert len(lines) == 1
     assert "Traceback" not in done.stderr
     return lines[0]
+
+
+def test_a_dictionary_is_removed_with_its_comparisons(copy: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    first, second, third = Library(copy).ids()
+    for a, b in ((first, second), (third, first), (second, third)):
+        (copy / "comparisons" / f"{a}--{b}-0123456789").mkdir(parents=True)
+    command = ["rm", first, "--library", str(copy)]
+    assert main(command) == 2 and "add --yes" in capsys.readouterr().err  # no terminal to ask in
+    with build_lock(copy, first):
+        assert main([*command, "--yes"]) == 2 and "is being built" in capsys.readouterr().err
+    assert Library(copy).ids() == [first, second, third]
+    assert main([*command, "--yes"]) == 0
+    assert capsys.readouterr().out == f"{first} is removed\n"
+    assert [path.name for path in (copy / "dictionaries").iterdir() if first in path.name] == []
+    assert [path.name for path in (copy / "comparisons").iterdir()] == [f"{second}--{third}-0123456789"]
+    assert main([*command, "--yes"]) == 2 and "there is no dictionary" in capsys.readouterr().err
+    (copy / "dictionaries" / second / "manifest.json").write_text("{")  # a damaged one too
+    assert main(["rm", second, third, "--yes", "--library", str(copy)]) == 0
+    assert Library(copy).ids() == []
+
+
+@pytest.mark.parametrize(("answer", "stays"), [("y", False), ("", True), ("no", True)])
+def test_removal_is_confirmed_in_a_terminal(
+    answer: str, stays: bool, copy: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    first = Library(copy).ids()[0]
+    asked: list[str] = []
+    monkeypatch.setattr("sys.stdin.isatty", lambda: True)
+    monkeypatch.setattr("builtins.input", lambda question: (asked.append(question), answer)[1])
+    assert main(["rm", first, "--library", str(copy)]) == 0
+    assert (first in Library(copy).ids()) == stays
+    assert first in asked[0] and " MB)" in asked[0]
 
 
 def test_list_as_json(library: Path) -> None:

@@ -6,6 +6,7 @@ from app import resources
 from app.components.token_strip import Row, Token, token_strip
 from app.format.text import count, inert, number
 from app.shell import chrome, urls, widgets
+from itda_core.build.remove import comparisons_of, remove_dictionary
 from itda_core.common.errors import UserError
 from itda_core.corpus.store import Corpus
 from itda_core.library.manifest import DictionaryManifest, InvalidDictionary
@@ -49,6 +50,27 @@ def show_table(records: list[DictionaryManifest]) -> None:
         for record in records
     ]
     token_strip(rows, key="dictionaries", columns=columns, style="table")
+
+
+def show_removal(ids: list[str]) -> None:
+    """Show how to remove a dictionary, in a popover."""
+    names = chrome.dictionary_names()
+    with st.popover("Remove a dictionary", icon=":material/delete:", type="tertiary"):
+        chosen = st.selectbox(
+            "Dictionary", ids, None, lambda each: names.get(each, each), placeholder="choose one", key="remove"
+        )
+        if chosen is None:
+            return
+        n = len(comparisons_of(resources.library(), chosen))
+        st.text(f"It is removed from the disk, with its comparisons ({n}). Its corpus and SAEs stay.")
+        st.button("Remove it", type="primary", on_click=_remove, args=[chosen])
+
+
+def _remove(dictionary_id: str) -> None:
+    try:
+        remove_dictionary(resources.library(), dictionary_id)
+    except UserError as error:
+        st.toast(inert(str(error)), icon=":material/error:")
 
 
 def show_damaged(damaged: list[InvalidDictionary]) -> None:
