@@ -216,8 +216,8 @@ class SimilarityState:
     """Id of a dictionary of the model on the left; empty when none is chosen."""
     b: str = field(default="", metadata=param("e", text_value))
     """Id of a dictionary of the model on the right; empty when none is chosen."""
-    measure: str = field(default="jaccard", metadata=param("by", one_of(tuple(LAYER_MEASURES))))
-    """Measure that the heatmap shows."""
+    measure: str = field(default="shared_concordance", metadata=param("by", one_of(tuple(LAYER_MEASURES))))
+    """Measure that the heatmap shows; at first the one that finds most layers in `itda bench layers`."""
     layer: int | None = field(default=None, metadata=param("layer", whole_value(0)))
     """The selected layer of A; None takes the middle one."""
     other: int | None = field(default=None, metadata=param("other", whole_value(0)))

@@ -3,9 +3,12 @@
 import streamlit as st
 
 from app import resources
-from app.panels.decompose.form import show_form, show_header
+from app.format.text import visible
+from app.panels.decompose.address import go
+from app.panels.decompose.overview import show_overview
 from app.panels.decompose.passage import decomposed, text_of, to_decompose
 from app.panels.decompose.tokens import show_passage, show_token
+from app.panels.text_form import show_text_form
 from app.shell import chrome
 from app.state import codec, pages
 from itda_core.common.errors import UserError
@@ -18,9 +21,22 @@ def show_decompose() -> None:
         chrome.show_no_dictionary("Decompose a text")
         return
     record = resources.library().record(shown.dictionary)
-    show_header(record)
+    st.title("Decompose a text")
+    st.set_page_config(page_title=f"Decompose, {visible(chrome.dictionary_names()[record.id])}")
+    st.caption(
+        "The activation at each token is written as a short weighted sum of atoms, which are activations of other "
+        "texts, and a residual."
+    )
     text = text_of(shown.text, shown.kept)
-    show_form(text or "")
+    show_text_form(
+        "decompose_text",
+        text or "",
+        go,
+        ("text", "kept"),
+        placeholder="Any text, in any script; code too",
+        kind="primary",
+        token=None,
+    )
     text = to_decompose(text, shown.kept)
     if not text:
         return
@@ -38,6 +54,8 @@ def show_decompose() -> None:
         show_token(record, found, chosen)
     elif len(found.norm):
         st.text("Click a token, or press →, to see what it is made of.")
+    if len(found.norm):
+        show_overview(record, found)
 
 
 with chrome.errors_shown():

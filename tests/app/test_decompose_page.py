@@ -18,14 +18,14 @@ from app.components.passage_strip import Group, Piece, _shown, scale_of
 from app.format.tables import csv_of
 from app.format.text import visible
 from app.panels.compare import passage as compare_passage
-from app.panels.decompose import passage
+from app.panels.decompose import overview, passage
 from app.state import codec
 from itda_core.common.types import Document
 from itda_core.library.library import Library
 from itda_core.library.manifest import DictionaryManifest
 from tests.support.page_fixtures import OpenPage, follow, records
 from tests.support.places import MODEL_A
-from tests.support.shown_pages import labels, links, shown, strips
+from tests.support.shown_pages import labels, links, pages_of, shown, strips
 
 TEXT = "The list comprehension returns a new list 迭 <img src=x onerror=alert(1)>"
 
@@ -77,7 +77,7 @@ def test_a_link_opens_a_token_with_its_terms_and_the_residual(open_page: OpenPag
     *rows, residual = term_rows(page)
     assert [row["href"] for row in rows] == [f"atom?d={record.id}&a={atom}" for atom in terms.atom]
     signs = ["+" if value > 0 else "\N{MINUS SIGN}" for value in terms.coefficient]
-    assert [row["cells"][0][0] for row in rows] == signs
+    assert [row["cells"][1][0] for row in rows] == signs
     tints = [token[1] for row in rows for token in row["tokens"] if token[1]]
     assert np.allclose(tints, terms.coefficient / np.abs(terms.coefficient).max(), atol=1e-3)
     assert residual["href"] is None
@@ -226,11 +226,49 @@ def test_a_model_that_is_not_the_same_is_one_line_and_the_form_stays(open_page: 
 
 def test_it_is_reached_from_the_library_the_atoms_and_an_atom(open_page: OpenPage, library: Path) -> None:
     record = of(library, "docs-a", 3)
-    assert f"decompose?d={record.id}" in links(open_page(library, "/atoms", d=record.id))
+    assert pages_of(open_page(library, "/atoms", d=record.id))["Decompose"]["href"] == f"decompose?d={record.id}"
     (address,) = (each for each in links(open_page(library, "/atom", d=record.id, a="5")) if "decompose?" in each)
     atom = resources.index(record.id).atom(5)
     assert parse_qs(urlsplit(address).query)["text"] == [atom.before + atom.label + atom.after]
-    assert "decompose" in [link.proto.page for link in open_page(library).main.get("page_link")]
+
+
+def test_an_empty_text_is_asked_for_again(open_page: OpenPage, library: Path) -> None:
+    page = open_page(library, "/decompose", d=of(library, "docs-a", 3).id)
+    page.text_area(key="decompose_text").set_value("  \n")
+    page.button[labels(page).index("Decompose")].click().run()
+    assert not page.exception
+    assert "type or paste some first" in page.warning[0].value
+    assert "text" not in page.query_params
+    page.text_area(key="decompose_text").set_value("a b c")
+    page.button[labels(page).index("Decompose")].click().run()
+    assert not page.warning and page.query_params["text"] == "a b c"
+
+
+def test_what_was_typed_stays_when_a_token_is_chosen(open_page: OpenPage, library: Path) -> None:
+    page = open_page(library, "/decompose", d=of(library, "docs-a", 3).id, text="a b c")
+    page.text_area(key="decompose_text").set_value("another text")
+    page.button[labels(page).index("Next")].click().run()
+    assert page.query_params["t"] == "1"
+    assert page.text_area(key="decompose_text").value == "another text"
+
+
+def test_tables_of_all_tokens_and_of_all_atoms(library: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ITDA_LIBRARY", str(library))
+    record = of(library, "docs-a", 3)
+    found = resources.decomposition(record.id, TEXT)
+    captured = [at for at, token in enumerate(found.tokens) if token.row is not None]
+    tokens = overview.tokens_table(found, captured)
+    assert sorted(tokens["token"]) == captured
+    assert tokens["error"].is_monotonic_decreasing
+    assert tokens["atoms"].sum() == len(found.terms.atom)
+    atoms = overview.atoms_table(passage.terms_table(record.id, found, captured))
+    assert set(atoms["atom"]) == {*found.terms.atom.tolist()}
+    assert atoms["weight"].sum() == pytest.approx(np.abs(found.terms.coefficient).sum(), rel=1e-5)
+    assert atoms["weight"].is_monotonic_decreasing
+    first = atoms.iloc[0]
+    own = found.terms.atom == first["atom"]
+    assert first["tokens"] == own.sum()
+    assert first["strongest"] == pytest.approx(np.abs(found.terms.coefficient[own]).max())
 
 
 def test_all_terms_can_be_downloaded(open_page: OpenPage, library: Path) -> None:

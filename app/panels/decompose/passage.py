@@ -70,13 +70,16 @@ def pieces(found: Decomposition, tokens: range) -> list[Piece]:
     ]
 
 
-def show_tokens(found: Decomposition, chosen: int | None, choose: Choose) -> None:
-    """Show the passage of one dictionary, with selectable tokens."""
+def show_tokens(found: Decomposition, chosen: int | None, choose: Choose, usual: float | None) -> None:
+    """Show the passage of one dictionary, with selectable tokens.
+
+    The full colour is twice the error that is `usual` for the dictionary, so that texts can be compared.
+    """
     groups = [
         Group([[piece]], None if piece.error is None else at, is_chosen=at == chosen)
         for at, piece in enumerate(pieces(found, range(len(found.tokens))))
     ]
-    scale = scale_of(found.error.tolist())
+    scale = scale_of(found.error.tolist() if usual is None else [2 * usual])
     passage_strip(groups, key="passage", scale=scale, on_pick=choose, names=[""], rest=unread([found]))
     show_notes([found])
 

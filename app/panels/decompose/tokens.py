@@ -39,7 +39,7 @@ def show_passage(record: DictionaryManifest, found: Decomposition, chosen: int |
             disabled=not after,
             on_click=partial(go, token=after[0] if after else None),
         )
-    show_tokens(found, chosen, lambda at: go(token=at))
+    show_tokens(found, chosen, lambda at: go(token=at), record.relative_error)
     if not captured:
         st.text("Nothing to decompose: the first token of a window is not captured. Enter a longer text.")
         return
@@ -78,17 +78,23 @@ def show_token(record: DictionaryManifest, found: Decomposition, chosen: int) ->
         st.caption(f"x, with norm {number(norm)}, is the sum of {summed}. Click an atom to see where it fires.")
         strongest = max(map(abs, terms["coefficient"].tolist()), default=None)
         rows = [
-            source_row(record.id, term, term.coefficient, [signed(term.coefficient), number(term.left)], str(term.term))
+            source_row(
+                record.id,
+                term,
+                term.coefficient,
+                [str(term.atom), signed(term.coefficient), number(term.left)],
+                str(term.term),
+            )
             for term in each(terms)
         ]
         left_by_mean = float(found.left_by_mean[token.row])
         if found.mean is not None:
-            rows.insert(0, Row([Token(f"   mean, norm {number(found.mean)}")], ["", number(left_by_mean)]))
-        rows.append(Row([Token(f"   residual, norm {number(norm * error**0.5)}")], ["", number(error)]))
+            rows.insert(0, Row([Token(f"   mean, norm {number(found.mean)}")], ["", "", number(left_by_mean)]))
+        rows.append(Row([Token(f"   residual, norm {number(norm * error**0.5)}")], ["", "", number(error)]))
         token_strip(
             rows,
             key="terms",
-            columns=["Source of the atom", "coefficient", "error left"],
+            columns=["Source of the atom", "atom", "coefficient", "error left"],
             strongest=strongest,
             numbers=False,
         )
