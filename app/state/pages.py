@@ -196,8 +196,13 @@ class CompareState:
     """The selected segment of that text, from 0."""
     beside: str = field(default="match", metadata=param("beside", one_of(BESIDES)))
     """What is shown beside the selected atoms: each other, or for the atom of this side its transplant."""
-    tab: str = field(default="atoms", metadata=param("tab", one_of(COMPARE_TABS)))
-    """The open tab."""
+    tab: str | None = field(default=None, metadata=param("tab", one_of(COMPARE_TABS)))
+    """The tab that was chosen; None where none was."""
+
+    @property
+    def opened(self) -> str:
+        """The open tab: the one with the text, where the URL has a text and names no tab."""
+        return self.tab or ("passage" if self.passage or self.kept else "atoms")
 
     @property
     def where(self) -> PairFilter:
@@ -247,8 +252,13 @@ class QualityState:
     """Kind of SAE to train."""
     probed: str = field(default="", metadata=param("p", text_value))
     """Name of the property whose probes are shown; empty for the average of all of them."""
-    tab: str = field(default="measured", metadata=param("tab", one_of(QUALITY_TABS)))
-    """The open tab."""
+    tab: str | None = field(default=None, metadata=param("tab", one_of(QUALITY_TABS)))
+    """The tab that was chosen; None where none was."""
+
+    @property
+    def opened(self) -> str:
+        """The open tab: that of the SAE or the property in the URL, where it names no tab."""
+        return self.tab or ("saes" if self.sae else "probes" if self.probed else "measured")
 
 
 BUILD_OPTIONS = {

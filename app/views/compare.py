@@ -33,8 +33,8 @@ def show_pair(shown: pages.CompareState) -> None:
     comparison = resources.comparison(a, b)
     if a.id == b.id:
         st.info("A and B are the same dictionary: every atom is in both.", icon=":material/info:")
-    with widgets.tabs("compare", _TABS, shown.tab, go):
-        if shown.tab == "passage":
+    with widgets.tabs("compare", _TABS, shown.opened, go):
+        if shown.opened == "passage":
             show_passage(shown)
             return
         if comparison is None:
@@ -45,7 +45,7 @@ def show_pair(shown: pages.CompareState) -> None:
                 ":material/compare_arrows:",
                 ["compare", a.id, b.id],
             )
-        if shown.tab == "atoms":
+        if shown.opened == "atoms":
             show_figures(whole, comparison)
             key = "token" if a.tokenizer_sha256 == b.tokenizer_sha256 else "characters"
             show_list(shown, pair, found, key, comparison is not None)

@@ -28,12 +28,12 @@ def show_pair(shown: pages.QualityState, saes: dict[str, SaeRecord]) -> None:
         chosen["b"] = record_of(shown.b, saes)
     names = chrome.dictionary_names() | sae_view.names(saes.values(), a)
     jobs.show_jobs(read_jobs(resources.library().root), brief=True)
-    with widgets.tabs("quality", _TABS, shown.tab, go):
-        if shown.tab == "saes":
+    with widgets.tabs("quality", _TABS, shown.opened, go):
+        if shown.opened == "saes":
             sae_view.show_saes(a, shown, saes, go)
-        elif shown.tab == "recipes":
+        elif shown.opened == "recipes":
             recipes.show_recipes()
-        elif shown.tab == "probes":
+        elif shown.opened == "probes":
             beside = sae_view.names((each for each in saes.values() if each.is_of(a)), a)
             probing.show_probing(a, shown.probed, go, beside)
         else:

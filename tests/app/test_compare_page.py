@@ -252,7 +252,7 @@ def test_hostile_text_stays_text(open_page: OpenPage, hostile: Path) -> None:
 def test_an_atom_leads_to_its_twin_side_by_side(open_page: OpenPage, library: Path) -> None:
     a, b = pair_of(library)
     first = opened(library).page(PairFilter("both")).iloc[0]
-    page = open_page(library, "/atom", d=a, a=str(first["a"]))
+    page = open_page(library, "/atom", d=a, a=str(first["a"]), tab="relatives")
     found = [href for strip in strips(page) for row in strip.get("rows", []) for _, href, _ in row["links"]]
     assert f"compare?d={a}&e={b}&a={first['a']}&b={first['b']}" in found
 

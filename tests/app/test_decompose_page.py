@@ -413,18 +413,18 @@ def test_by_characters_only_the_last_token_of_a_character_is_what_both_saw(
 def test_the_compare_page_keeps_a_long_passage(library: Path, open_page: OpenPage) -> None:
     a, b = of(library, "docs-a", 3), of(library, "docs-b", 3)
     text = "迭代器 and lists. " * 200
-    page = open_page(library, "/compare", d=a.id, e=b.id)
+    page = open_page(library, "/compare", d=a.id, e=b.id, tab="passage")
     page.text_area(key="compare_passage").input(text)
     next(button for button in page.button if button.label == "Decompose").click().run()
     assert not page.exception
-    assert set(page.query_params) == {"d", "e", "kept"}
+    assert set(page.query_params) == {"d", "e", "kept", "tab"}
     assert not page.toast
     assert passage_data(page)["groups"]
     assert page.text_area(key="compare_passage").value == text
     assert "too long for a URL" in shown(page)
     page.text_area(key="compare_passage").input(TEXT)
     next(button for button in page.button if button.label == "Decompose").click().run()
-    assert set(page.query_params) == {"d", "e", "passage"}
+    assert set(page.query_params) == {"d", "e", "passage", "tab"}
     gone = open_page(library, "/compare", d=a.id, e=b.id, kept="0" * 32)
     assert not gone.exception
     assert "Paste it again" in gone.info[0].value
@@ -432,7 +432,7 @@ def test_the_compare_page_keeps_a_long_passage(library: Path, open_page: OpenPag
 
 def test_the_compare_page_decomposes_a_passage_with_both(library: Path, open_page) -> None:
     a, b = of(library, "docs-a", 3), of(library, "docs-b", 3)
-    page = open_page(library, "/compare", d=a.id, e=b.id, part="a", page="2")
+    page = open_page(library, "/compare", d=a.id, e=b.id, part="a", page="2", tab="passage")
     assert not page.exception
     page.text_area(key="compare_passage").input(TEXT)
     next(button for button in page.button if button.label == "Decompose").click().run()

@@ -12,6 +12,7 @@ from streamlit.testing.v1 import AppTest
 from app import resources
 from app.format.tables import csv_of
 from app.shell import widgets
+from app.state.pages import COMPARE_TABS, SIMILARITY_TABS
 from itda_core.cli.command_line import main
 from itda_core.library.library import Library
 from itda_core.reports.layers import LAYER_MEASURES, read_layers
@@ -53,9 +54,9 @@ def test_compare(library: Path, tmp_path: Path, open_page: OpenPage, tables: Tab
     shutil.copytree(library, root)
     a, b = pair_of(root)
     assert main(["compare", a, b, "--library", str(root)]) == 0
-    page = open_page(root, "/compare", d=a, e=b, passage=TEXT)
-    assert not page.exception
-    assert shown_tables(page) > 5
+    tabs = [open_page(root, "/compare", d=a, e=b, passage=TEXT, tab=tab) for tab in COMPARE_TABS]
+    assert not any(page.exception for page in tabs)
+    assert sum(map(shown_tables, tabs)) > 5
     here = Library(root)
     counts = resources.pair(here.record(a), here.record(b)).counts()
     assert len(tables["pairs_csv"]) == counts.both
@@ -88,12 +89,12 @@ def test_similarity(measured: Path, open_page: OpenPage, tables: Tables) -> None
     found = read_layers(here, here.record(a), here.record(b))
     bench = resources.layers_bench()
     assert found is not None and bench is not None
-    page = open_page(measured, "/similarity", d=a, e=b, layer="2", other="4")
-    assert not page.exception
-    assert len(page.dataframe) == 2
+    tabs = [open_page(measured, "/similarity", d=a, e=b, layer="2", other="4", tab=tab) for tab in SIMILARITY_TABS]
+    assert not any(page.exception for page in tabs)
+    assert sum(len(page.dataframe) for page in tabs) == 2
     values = {row["measure"]: float(row["similarity"]) for row in tables["cell_csv"]}
     assert values == pytest.approx({LAYER_MEASURES[name]: rows[2][4] for name, rows in found.values.items()})
-    assert len(tables["heatmap_jaccard_2_4_data"]) == 36 * len(found.values)
+    assert len(tables["heatmap_shared_concordance_2_4_data"]) == 36 * len(found.values)
     own = tables["wholes_data"][-1]
     assert (own["pair"], float(own["IoU"])) == ("docs-a and docs-b", pytest.approx(found.union))
     assert [float(own[end]) for end in ("low", "high")] == pytest.approx(list(found.union_interval))

@@ -246,7 +246,7 @@ def test_the_jobs_page(open_page: OpenPage, tmp_path: Path) -> None:
     root = tmp_path / "library"
     page = open_page(root, "/jobs")
     assert not page.exception and "None is running now" in shown(page)
-    with pytest.raises(UserError), running_job(root, "Build <b>one</b>"):
+    with pytest.raises(UserError), running_job(root, "Build <b>one</b>", "20260101-000000-abcdef"):
         raise UserError("the disk is full: make room")
     with running_job(root, "Compare"):
         page = open_page(root, "/jobs")

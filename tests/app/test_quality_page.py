@@ -99,7 +99,7 @@ def test_two_dictionaries(with_reports: Path, open_page: OpenPage) -> None:
 
 def test_an_sae_over_a_dictionary(with_reports: Path, open_page: OpenPage) -> None:
     first, _ = pair_of(with_reports)
-    page = open_page(with_reports, "/quality", d=first.id, e=SAE_ID, sae=SAE_ID)
+    page = open_page(with_reports, "/quality", d=first.id, e=SAE_ID)
     assert not page.exception and not page.error
     assert "A is worse than B" in [each.value for each in page.subheader]
     of_sae = [row for row in strip(page, "Atoms")["rows"] if row["sides"] == "b"]
@@ -107,10 +107,10 @@ def test_an_sae_over_a_dictionary(with_reports: Path, open_page: OpenPage) -> No
     assert page.selectbox(key="quality_sae").value == SAE_ID
     assert page.selectbox(key="chosen_b").value is None
     assert "trained on 120,000 tokens for 1 min 35 s" in text(page)
-    page = open_page(with_reports, "/quality", d=first.id, e=SAE_ID, sae=SAE_ID, tab="saes")
+    page = open_page(with_reports, "/quality", d=first.id, e=SAE_ID, sae=SAE_ID)
     (listed,) = strip(page, "SAE")["rows"]
     assert listed["cells"][:3] == ["120,000", "1 min 35 s", "0.900"]
-    assert listed["href"] == f"quality?d={first.id}&e={SAE_ID}&tab=saes"
+    assert listed["href"] == f"quality?d={first.id}&e={SAE_ID}"
     assert listed["sides"] == "b" and listed["current"]
     assert page.table[0].value.loc["Distinct tokens"].item().replace("\\", "") == "5,000"
 
@@ -133,7 +133,7 @@ def test_saes_of_all_kinds(with_reports: Path, tmp_path: Path, open_page: OpenPa
     names = [row["tokens"][0][0] for row in rows.values()]
     assert len(set(names)) == 3 and f"SAE {mark}" in names
     # What has no report says so; and one of another site can be laid over it all the same.
-    page = open_page(root, "/quality", d=first.id, e="pretrained-0", sae="pretrained-0")
+    page = open_page(root, "/quality", d=first.id, e="pretrained-0")
     assert not page.exception
     assert "This SAE is not measured" in text(page) and "trained elsewhere" in text(page)
     page = open_page(root, "/quality", d=first.id, e="foreign-2", tab="saes")

@@ -50,6 +50,7 @@ def follow(page: AppTest) -> AppTest:
     (href,) = (data["href"] for data in sent if "href" in data)
     path, _, query = href.partition("?")
     page.switch_page(PAGES[f"/{path}"])
+    page.query_params.clear()
     for name, value in parse_qsl(query):
         page.query_params[name] = value
     return page.run()

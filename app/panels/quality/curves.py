@@ -147,7 +147,7 @@ def address_of(subject: Subject, latents: int, now: pages.QualityState) -> str:
     This is the list of its atoms, or of those that cropping leaves, or the SAE's entry on this page.
     """
     if subject.is_sae:
-        return urls.address(replace(now, sae=subject.id))
+        return urls.address(replace(now, sae=subject.id, tab=None))
     return urls.atoms_address(subject.id, latents if latents < subject.latents else None)
 
 

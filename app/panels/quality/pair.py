@@ -35,7 +35,7 @@ def show_built(record: DictionaryManifest | SaeRecord, side: str, names: dict[st
         address = urls.atoms_address(record.id)
     else:
         words = [saes.trained(record)]
-        address = urls.address(replace(codec.decode(pages.QualityState, st.query_params), sae=record.id))
+        address = urls.address(replace(codec.decode(pages.QualityState, st.query_params), sae=record.id, tab=None))
     widgets.link(names[record.id], address, key=f"built_{side}", side=side)
     st.caption(inert(", ".join(words)))
 
