@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from app.format.names import names
 from tests.support.browser import CHROMIUM, LINKS_ELSEWHERE, WAIT, Browser, playwright, served
 from tests.support.page_fixtures import records
 
@@ -107,8 +108,8 @@ def test_links_to_dictionaries_are_steps_of_the_history(
     page.goto(filtered)
     side = page.locator("[data-testid=stSidebar]")
     side.locator(f"a[aria-current][href='atoms?d={first.id}']").wait_for()
-    page.get_by_text("Others", exact=True).click()
-    side.locator(f"a[href='atoms?d={second.id}']").click()
+    side.get_by_role("combobox").first.click()
+    page.get_by_role("option", name=names([first, second])[second.id], exact=True).click()
     page.wait_for_url(other)
     side.locator(f"a[aria-current][href='atoms?d={second.id}']").wait_for()
     page.reload()
@@ -126,6 +127,50 @@ def test_links_to_dictionaries_are_steps_of_the_history(
     row.focus()
     page.keyboard.press("Enter")
     page.wait_for_url(f"**/atoms?d={first.id}")
+
+
+def test_a_list_is_scrolled_back_to_and_an_atom_begins_at_its_top(
+    library: Path, open_browser: Callable[[str], Browser], app_over: Callable[[Path], str]
+) -> None:
+    record = records(library)[0]
+    browser = open_browser("light")
+    page = browser.page
+    page.goto(f"{app_over(library)}/atoms?d={record.id}")
+    page.locator("[data-testid=stMain] a.itda-link[href^='atom?']").nth(40).wait_for()
+    browser.settle()
+    where = "document.querySelector('[data-testid=stMain]').scrollTop"
+    page.locator("[data-testid=stMain] a.itda-link[href^='atom?']").nth(40).scroll_into_view_if_needed()
+    place = page.evaluate(where)
+    assert place > 300
+    page.locator("[data-testid=stMain] a.itda-link[href^='atom?']").nth(40).click()
+    page.wait_for_url("**/atom?*")
+    page.get_by_role("heading", name="Source", exact=True).wait_for()
+    assert page.evaluate(where) == 0
+    page.go_back()
+    page.wait_for_url("**/atoms?*")
+    page.wait_for_function(f"Math.abs({where} - {place}) < 2")
+    assert browser.errors == []
+
+
+def test_an_atom_is_reached_from_the_sidebar_by_the_keyboard(
+    library: Path, open_browser: Callable[[str], Browser], app_over: Callable[[Path], str]
+) -> None:
+    record = records(library)[0]
+    browser = open_browser("dark")
+    page = browser.page
+    page.goto(f"{app_over(library)}/atoms?d={record.id}")
+    page.get_by_label("Go to an atom").fill("7")
+    page.get_by_label("Go to an atom").press("Enter")
+    browser.heading("Atom 7")
+    pages = page.get_by_role("navigation", name="Pages")
+    pages.get_by_role("link", name="Jobs").focus()
+    page.keyboard.press("Enter")
+    browser.heading("Jobs")
+    pages.get_by_role("link", name="Atoms").click()
+    page.wait_for_url(f"**/atoms?d={record.id}")
+    page.go_back()
+    browser.heading("Jobs")
+    assert browser.errors == []
 
 
 def test_hostile_text_stays_text(

@@ -74,7 +74,7 @@ def test_an_sae_opens_its_entry(
     browser = open_browser("light")
     page = browser.page
     address = app_over(with_reports)
-    page.goto(f"{address}/quality?d={first.id}")
+    page.goto(f"{address}/quality?d={first.id}&tab=saes")
     page.locator(f"a.itda-link[href='quality?d={first.id}&e={SAE_ID}']").click()
     page.wait_for_url(f"**e={SAE_ID}*")
     page.get_by_role("heading", name="A is worse than B").wait_for()
@@ -153,13 +153,14 @@ def test_hostile_text_stays_text(
     page = browser.page
     with served(root) as address:
         for at in range(len(HOSTILE)):
-            page.goto(f"{address}/quality?d={record.id}&e=sae-{at}&sae=sae-{at}")
-            page.locator(".st-key-sae_entry").wait_for()
-            browser.settle()
-            assert page.evaluate("window.hacked") is None
-            assert page.locator("[data-testid=stMain] img, [data-testid=stMain] iframe, .katex").count() == 0
-            assert page.evaluate(LINKS_ELSEWHERE) == 0
-            shown = page.locator("[data-testid=stMain]").inner_text()
-            assert not any(character in shown for character in "\x01\x1b\u200b\u202e\u2066")
+            for tab, part in ((f"&sae=sae-{at}", ".st-key-sae_entry"), ("", ".st-key-points_csv")):
+                page.goto(f"{address}/quality?d={record.id}&e=sae-{at}{tab}")
+                page.locator(part).first.wait_for(state="attached")
+                browser.settle()
+                assert page.evaluate("window.hacked") is None
+                assert page.locator("[data-testid=stMain] img, [data-testid=stMain] iframe, .katex").count() == 0
+                assert page.evaluate(LINKS_ELSEWHERE) == 0
+                shown = page.locator("[data-testid=stMain]").inner_text()
+                assert not any(character in shown for character in "\x01\x1b\u200b\u202e\u2066")
     assert browser.outside == []
     assert browser.errors == []

@@ -53,19 +53,23 @@ def test_the_models_as_wholes_on_a_small_screen(
     page.set_viewport_size({"width": 400, "height": 900})
     address = app_over(measured)
     page.goto(f"{address}/similarity?d={a}&e={b}")
-    page.get_by_role("heading", name="Similarity over all layers").wait_for()
-    for key, column in (("wholes_data", "chance"), ("convergence_data", "step")):
+    for tab, key, column, n in (
+        ("These two models", "wholes_data", "chance", 2),
+        ("How far to trust it", "bench_budgets_data", "x", 2),
+        ("During training", "convergence_data", "step", 1),
+    ):
+        page.get_by_role("tab", name=tab).click()
         button = page.locator(f".st-key-{key} button")
         button.wait_for()
         with page.expect_download() as started:
             button.click()
         rows = list(csv.DictReader(started.value.path().read_text().splitlines()))
         assert rows and float(rows[-1][column]) > 0
-    plots = page.locator(".js-plotly-plot")
-    playwright.expect(plots).to_have_count(5, timeout=WAIT)
-    for plot in plots.all():
-        box = plot.bounding_box()
-        assert box is not None and box["x"] + box["width"] <= 400
-    assert page.locator(".stMain").evaluate("e => e.scrollWidth - e.clientWidth") == 0
+        plots = page.locator(".js-plotly-plot")
+        playwright.expect(plots).to_have_count(n, timeout=WAIT)
+        for plot in plots.all():
+            box = plot.bounding_box()
+            assert box is not None and box["x"] + box["width"] <= 400
+        assert page.locator(".stMain").evaluate("e => e.scrollWidth - e.clientWidth") == 0
     assert not browser.errors
     assert not browser.outside
