@@ -4,9 +4,12 @@ A name is the model and the site; where several dictionaries share both, the set
 """
 
 from collections import defaultdict
-from collections.abc import Hashable, Sequence
+from collections.abc import Hashable, Mapping, Sequence
+from typing import TypeVar
 
 from itda_core.library.manifest import DictionaryManifest
+
+Key = TypeVar("Key", bound=Hashable)
 
 
 def place_of(record: DictionaryManifest) -> str:
@@ -53,13 +56,17 @@ def _differences(group: Sequence[DictionaryManifest]) -> dict[str, str]:
     """
     if len(group) == 1:
         return {group[0].id: ""}
-    details = {record.id: _details(record) for record in group}
-    differing = [at for at, values in enumerate(zip(*details.values(), strict=True)) if len(set(values)) > 1]
-    words = {each: ", ".join(filter(None, (detail[at] for at in differing))) for each, detail in details.items()}
+    words = differing({record.id: _details(record) for record in group})
     shown = [(words[record.id], record.site) for record in group]
     if len(set(shown)) < len(shown):
         return {each: ", ".join(filter(None, [text, each.rsplit("-", 1)[-1]])) for each, text in words.items()}
     return words
+
+
+def differing(details: Mapping[Key, tuple[str, ...]]) -> dict[Key, str]:
+    """Return what distinguishes things from each other: of their details, those that are not the same in all."""
+    shown = [at for at, values in enumerate(zip(*details.values(), strict=True)) if len(set(values)) > 1]
+    return {key: ", ".join(filter(None, (detail[at] for at in shown))) for key, detail in details.items()}
 
 
 def _details(record: DictionaryManifest) -> tuple[str, ...]:

@@ -3,7 +3,10 @@
 from dataclasses import replace
 from pathlib import Path
 
+import pytest
+
 from app.format.names import names, rows
+from app.panels.similarity import chooser
 from itda_core.common.types import Site
 from tests.support.page_fixtures import records
 
@@ -35,3 +38,11 @@ def test_no_two_names_are_the_same(library: Path) -> None:
     twins = [first, replace(first, id="twin-0000000001"), replace(first, id="twin-0000000002")]
     assert len(set(names(twins).values())) == 3
     assert len(set(rows(twins).values())) == 3
+
+
+def test_a_model_is_told_from_its_namesake_by_what_differs(library: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    first = records(library)[0]
+    other = replace(first, id="other-0000000001", corpus="texts-2")
+    monkeypatch.setattr(chooser.chrome, "sound_records", lambda: [first, other])
+    assert list(chooser.models()) == [f"{first.model} · {first.corpus}", f"{first.model} · texts-2"]
+    assert list(chooser.models().values()) == [first, other]

@@ -1,5 +1,8 @@
 """Similarity page: the models that can be compared."""
 
+from collections import defaultdict
+
+from app.format.names import differing
 from app.shell import chrome, urls, widgets
 from app.state import pages
 from itda_core.library.manifest import DictionaryManifest
@@ -12,8 +15,15 @@ def models() -> dict[str, DictionaryManifest]:
     found: dict[tuple, DictionaryManifest] = {}
     for record in chrome.sound_records():
         found.setdefault(identity(record), record)
-    names = [record.model for record in found.values()]
-    return {record.model if names.count(record.model) == 1 else _long_name(record): record for record in found.values()}
+    namesakes: defaultdict[str, list[DictionaryManifest]] = defaultdict(list)
+    for record in found.values():
+        namesakes[record.model].append(record)
+    return {
+        " · ".join(filter(None, [model, differences[record.id]])): record
+        for model, group in namesakes.items()
+        for differences in [differing({record.id: _details(record) for record in group})]
+        for record in group
+    }
 
 
 def identity(record: DictionaryManifest) -> tuple:
@@ -21,11 +31,11 @@ def identity(record: DictionaryManifest) -> tuple:
     return record.model, record.weights_sha256, record.revision, record.corpus, record.site.hook, record.cut
 
 
-def _long_name(record: DictionaryManifest) -> str:
-    """Return a model's name with all that may distinguish it from its namesakes."""
+def _details(record: DictionaryManifest) -> tuple[str, ...]:
+    """Return what may distinguish a model from its namesakes."""
     weights, revision = (record.weights_sha256 or "")[:8], (record.revision or "")[:8]
     cut = f"{record.cut.context} tokens, {record.cut.windows}" + (", first kept" if record.cut.keep_first else "")
-    return " · ".join(filter(None, [record.model, record.site.hook, record.corpus, cut, weights, revision]))
+    return record.site.hook, record.corpus, cut, weights, revision
 
 
 def show_others(shown: pages.SimilarityState, found: dict[str, DictionaryManifest]) -> None:
