@@ -5,6 +5,7 @@ import streamlit as st
 from app import resources
 from app.panels.build.fields import show_form
 from app.panels.build.form import arguments, check
+from app.panels.build.own_text import show_own_text
 from app.panels.build.plan import show_plan
 from app.panels.jobs import show_jobs, show_outcome
 from app.shell import chrome
@@ -38,6 +39,7 @@ def show_build() -> None:
     corpora = [corpus for corpus in resources.corpora() if isinstance(corpus, Corpus)]
     left, right = st.columns([3, 2], gap="large")
     with left:
+        show_own_text()
         show_form(form, checked, corpora)
     with right:
         show_plan(form, checked, corpora, any(job.arguments == arguments(form) for job in running))

@@ -1,7 +1,7 @@
 """Names of a library's folders and files."""
 
 CORPORA, DICTIONARIES, JOBS, ACTIVATIONS = "corpora", "dictionaries", "jobs", "activations"
-COMPARISONS, SAES = "comparisons", "saes"
+COMPARISONS, SAES, UPLOADS = "comparisons", "saes", "uploads"
 
 MANIFEST_FILE = "manifest.json"
 ATOMS_FILE = "atoms.safetensors"

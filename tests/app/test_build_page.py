@@ -2,6 +2,7 @@
 
 import json
 import shlex
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -163,6 +164,21 @@ def test_a_text_of_ones_own_works_as_it_is(open_page: OpenPage, library: Path, t
     page.run()
     assert "is a PDF" in shown(page)
     assert build_button(page).disabled
+
+
+def test_a_pasted_text_becomes_the_corpus(open_page: OpenPage, library: Path, tmp_path: Path) -> None:
+    root = Path(shutil.copytree(library, tmp_path / "library"))
+    page = open_page(root, "/build")
+    page.text_area(key="own_text").set_value("A page of my own. " * 50)
+    next(button for button in page.button if button.label == "Use this text").click().run()
+    assert not page.exception
+    (path,) = (root / "uploads").iterdir()
+    assert page.query_params["corpus"] == str(path)
+    assert page.selectbox(key="build_corpus").value == str(path)
+    assert path.read_text() == "A page of my own. " * 50
+    page.text_area(key="own_text").set_value(" ")
+    next(button for button in page.button if button.label == "Use this text").click().run()
+    assert page.query_params["corpus"] == str(path)
 
 
 def test_a_model_too_large_is_sent_elsewhere(open_page: OpenPage, library: Path) -> None:
