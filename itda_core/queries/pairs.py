@@ -108,6 +108,36 @@ class Pair(PairTokens):
         ).iloc[0]
         return WeightShares(float(row["a"]), float(row["b"]))
 
+    def kinds(self, examples: int = 3) -> pd.DataFrame:
+        """Return the kinds of source tokens of either side, those with the most weight gained in B first.
+
+        A kind is a token's text without the spaces around it. Columns: label, a_atoms, b_atoms (numbers of atoms),
+        a_weight, b_weight (their weight shares), change (weight in B minus weight in A), a_examples, b_examples (of
+        each side, the heaviest atoms, those without a twin first). Weights are 0 before the job.
+        """
+        sides = " UNION ALL ".join(
+            f"""
+            SELECT '{side}' AS side, {side} AS atom, part, trim(label) AS label, coalesce(weight, 0) AS weight
+            FROM pairs p JOIN {side}.atoms x ON x.atom = {side} LEFT JOIN {side}.measures m ON m.atom = {side}
+            """
+            for side in ("a", "b")
+        )
+        columns = ", ".join(
+            f"""
+            count(*) FILTER (side = '{side}') AS {side}_atoms,
+            coalesce(sum(weight) FILTER (side = '{side}'), 0) AS {side}_weight,
+            coalesce(list(atom ORDER BY part = 'both', weight DESC, atom) FILTER (side = '{side}'), [])
+                [:{int(examples)}] AS {side}_examples
+            """
+            for side in ("a", "b")
+        )
+        return self._frame(
+            f"""
+            SELECT label, {columns}, b_weight - a_weight AS change FROM ({sides})
+            GROUP BY label ORDER BY change DESC, label
+            """
+        )
+
     def matches(self, limit: int = 50) -> pd.DataFrame:
         """Return the best matches of the atoms without a twin, of either side.
 

@@ -30,6 +30,8 @@ from itda_core.jobs.read import read_jobs
 from itda_core.library.library import Library
 from itda_core.library.manifest import DictionaryManifest
 from itda_core.queries import pair_tokens
+from itda_core.queries.atoms import Index
+from itda_core.queries.filters import AtomFilter
 from itda_core.queries.pair_filters import LEAST_TOGETHER, PAIR_SORTS, PairFilter
 from itda_core.queries.pair_tokens import Measures
 from itda_core.queries.pairs import Pair, PartCounts
@@ -260,6 +262,23 @@ def test_lists_have_what_was_measured(pair: Pair, tmp_path: Path) -> None:
     assert both.twins() == {1: 2, 2: 1}
     # Atoms 3 of A and 0 of B are each other's best match, which is one line; atom 0 of A has one that has a twin.
     assert both.matches()[["a", "b"]].to_numpy().tolist() == [[3, 0], [0, 2]]
+    # Kinds of source tokens are those of the labels; of each, the atoms without a twin come first.
+    kinds, weights = {}, {"a": [0.1, 0.2, 0.3, 0.4], "b": [0.5, 0.1, 0.4]}
+    for side in ("a", "b"):
+        labels = Index(tmp_path / side / "index.duckdb").page(AtomFilter())["label"].tolist()
+        for atom, label in enumerate(labels):
+            kinds.setdefault(label.strip(), {"a": [], "b": []})[side].append(atom)
+    found = both.kinds().set_index("label")
+    assert set(found.index) == {*kinds} and found["change"].is_monotonic_decreasing
+    for label, atoms in kinds.items():
+        row = found.loc[label]
+        for side in ("a", "b"):
+            assert row[f"{side}_atoms"] == len(atoms[side])
+            assert row[f"{side}_weight"] == pytest.approx(sum(weights[side][atom] for atom in atoms[side]))
+            twins = {"a": {1, 2}, "b": {1, 2}}[side]
+            ordered = sorted(atoms[side], key=lambda atom: (atom in twins, -weights[side][atom], atom))
+            assert list(row[f"{side}_examples"]) == ordered[:3]
+    assert (pair.kinds()["change"] == 0).all()
 
 
 # Real dictionaries

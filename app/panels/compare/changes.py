@@ -11,6 +11,7 @@ from app.components.token_strip import Row, token_strip
 from app.format.tables import each
 from app.format.text import count, number, share
 from app.panels.compare.address import widget
+from app.panels.compare.kinds import show_kinds
 from app.panels.compare.rows import match_address, matched_row, source_tokens
 from app.shell import chrome, urls, widgets
 from app.state import pages
@@ -70,6 +71,8 @@ def show_changes(
         f"{count(whole.both)} of A's {count(a.n_atoms)} atoms are also in B. {count(whole.a)} are only in A, with "
         f"{share(carried.a)} of A's weight; {count(whole.b)} are only in B, with {share(carried.b)} of B's weight."
     )
+    show_kinds(shown, pair)
+    st.subheader("Atoms that appeared, disappeared or changed")
     with st.container(width=420):
         st.segmented_control(
             "Ranked by",
