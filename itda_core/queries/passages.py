@@ -50,6 +50,29 @@ class PassageQueries(SingleIndex):
             raise self._spoilt(f"no token {min(missing)}, which it names")
         return found
 
+    def surroundings(self, tokens: Sequence[int], radius: int = CONTEXT_RADIUS) -> pd.DataFrame:
+        """Return the texts around some tokens, one row per token, in order of tokens.
+
+        Columns: token, before, label, after. A token outside the index has no row.
+        """
+        return self._frame(
+            """
+            WITH
+                wanted AS (SELECT token, document FROM tokens WHERE token IN (SELECT unnest($1::INTEGER[]))),
+                near AS (
+                    SELECT token + step AS other, token AS centre, document
+                    FROM wanted CROSS JOIN range(-$2::INTEGER, $2::INTEGER + 1) AS steps(step)
+                )
+            SELECT centre AS token,
+                coalesce(string_agg(text, '' ORDER BY other) FILTER (other < centre), '') AS before,
+                string_agg(text, '') FILTER (other = centre) AS label,
+                coalesce(string_agg(text, '' ORDER BY other) FILTER (other > centre), '') AS after
+            FROM near JOIN tokens t ON t.token = near.other AND t.document = near.document
+            GROUP BY centre ORDER BY centre
+            """,
+            [list(tokens), radius],
+        )
+
     def document(self, document: int, atom: int) -> pd.DataFrame:
         """Return a complete document as it was read, and its unread rest.
 
