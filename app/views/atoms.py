@@ -69,11 +69,12 @@ def show_atoms() -> None:
     show_header(record, index)
     show_filters(shown, index)
     selected = selected_on_map(record, shown.region)
+    matching = index.matching(shown.where(selected), *pages.SORTS[shown.order])
     left, right = st.columns([2, 3], gap="medium")
     with left:
-        show_map(record, shown, index, index.matching(shown.where(selected)))
+        show_map(record, shown, index, matching)
     with right:
-        show_list(record, shown, index, selected)
+        show_list(record, shown, index, matching)
 
 
 with chrome.errors_shown():

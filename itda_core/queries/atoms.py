@@ -123,10 +123,12 @@ class Index(ActivationQueries, PassageQueries):
         """Return some atoms, in the order given; the columns are those of `page`."""
         return self._frame(
             f"""
-            SELECT {LISTED} FROM atoms WHERE atom IN (SELECT unnest($1::INTEGER[]))
-            ORDER BY list_position($1::INTEGER[], atom)
+            SELECT {LISTED}
+            FROM atoms JOIN (SELECT unnest($1::INTEGER[]) AS atom, generate_subscripts($1::INTEGER[], 1) AS place)
+                USING (atom)
+            ORDER BY place
             """,
-            [list(atoms)],
+            [[int(atom) for atom in atoms]],
             MEASURED,
         )
 
