@@ -3,6 +3,7 @@
 import shutil
 from collections.abc import Callable
 from pathlib import Path
+from urllib.parse import parse_qsl, urlsplit
 
 import pytest
 
@@ -36,21 +37,22 @@ def test_a_walk_through_the_pages(
     page.get_by_label("Search").fill("the")
     page.get_by_label("Search").press("Enter")
     page.wait_for_url("**text=the*")
-    listed = page.locator("[data-testid=stMain] a.itda-link[href^='atom?']").first
-    listed.wait_for()
+    listed = page.locator("[data-testid=stMain] a.itda-link[href^='atom?']")
+    listed.first.wait_for()
     page.wait_for_timeout(1000)
-    atom = int(str(listed.get_attribute("href")).rpartition("=")[2])
-    listed.click()
+    hrefs = [str(listed.nth(at).get_attribute("href")) for at in range(3)]
+    atom, second, third = (dict(parse_qsl(urlsplit(href).query))["a"] for href in hrefs)
+    listed.first.click()
     browser.heading(f"Atom {atom}")
     playwright.expect(page.get_by_role("heading", name="Source", exact=True)).to_be_visible()
     browser.press("Next")
-    browser.heading(f"Atom {atom + 1}")
+    browser.heading(f"Atom {second}")
     page.keyboard.press("ArrowRight")
-    browser.heading(f"Atom {atom + 2}")
+    browser.heading(f"Atom {third}")
     page.go_back()
-    browser.heading(f"Atom {atom + 1}")
+    browser.heading(f"Atom {second}")
     page.reload()
-    browser.heading(f"Atom {atom + 1}")
+    browser.heading(f"Atom {second}")
     page.go_back()
     browser.heading(f"Atom {atom}")
     page.go_back()
