@@ -23,9 +23,9 @@ def rows_of(record: DictionaryManifest, shown: pages.AtomsState, index: Index, l
     The passage is the example that matched, where contexts are searched, and the atom's source otherwise.
     """
     atoms = index.rows(listed["atom"].tolist())
-    examples = dict(zip(listed["atom"], listed["example"], strict=True))
-    around = {row.token: row for row in each(index.surroundings([token for token in examples.values() if token >= 0]))}
-    return [row_of(record, shown, atom, around.get(examples[atom.atom], atom)) for atom in each(atoms)]
+    examples = {int(row.atom): int(row.example) for row in each(listed) if row.example >= 0}
+    around = {row.token: row for row in each(index.surroundings(list(examples.values())))} if examples else {}
+    return [row_of(record, shown, atom, around.get(examples.get(atom.atom), atom)) for atom in each(atoms)]
 
 
 def row_of(record: DictionaryManifest, shown: pages.AtomsState, atom: Any, passage: Any) -> Row:
