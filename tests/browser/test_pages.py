@@ -69,6 +69,28 @@ def test_a_walk_through_the_pages(
     assert browser.errors == []
 
 
+MARKS = """[...document.querySelectorAll('.itda-style-list .itda-tokens')].map((passage) => {
+    const frame = passage.getBoundingClientRect();
+    return [...passage.querySelectorAll('.itda-centre, .itda-match')].every((mark) => {
+        const box = mark.getBoundingClientRect();
+        return box.height && frame.top - 3 < box.top && box.bottom < frame.bottom + 3;
+    });
+})"""
+
+
+def test_what_is_marked_in_a_list_is_in_sight_at_any_width(
+    library: Path, open_browser: Callable[[str], Browser], app_over: Callable[[Path], str]
+) -> None:
+    page = open_browser("light").page
+    page.goto(f"{app_over(library)}/atoms?d={records(library)[0].id}&text=the+function&scope=context")
+    page.locator("mark.itda-match").first.wait_for()
+    for width in (1280, 390, 700):
+        page.set_viewport_size({"width": width, "height": 900})
+        page.wait_for_timeout(1000)
+        seen = page.evaluate(MARKS)
+        assert len(seen) > 5 and all(seen)
+
+
 def test_a_selection_on_the_map_filters_the_list(
     library: Path, open_browser: Callable[[str], Browser], app_over: Callable[[Path], str]
 ) -> None:
