@@ -2,19 +2,20 @@
 
 // `told` tokens can be focused or tapped, which shows their coefficient; a mouse has it in any row.
 function tokenSpan([text, tint, number, mark], told) {
-  const classes = ["itda-token"];
-  if (mark) classes.push(`itda-${mark}`);
+  const marks = mark ? mark.split(" ") : [];
+  const isCentre = marks.includes("centre");
+  const classes = ["itda-token", ...marks.map((name) => `itda-${name}`)];
   if (tint) classes.push(tint > 0 ? "itda-positive" : "itda-negative");
-  const span = element("span", classes.join(" "), text);
+  const span = element(marks.includes("match") ? "mark" : "span", classes.join(" "), text);
   if (tint) span.style.setProperty("--itda-tint", `${Math.round(Math.abs(tint) * 100)}%`);
   if (number) span.title = number;
-  if (number && told && mark !== "centre") {
+  if (number && told && !isCentre) {
     span.tabIndex = 0;
     span.setAttribute("role", "button"); // a name is read for elements with a role only
     span.setAttribute("aria-label", `${text.trim()}, coefficient ${number}`);
     span.dataset.number = number;
   }
-  if (number && mark === "centre") {
+  if (number && isCentre) {
     const holder = element("span", "itda-marked");
     holder.append(span, element("span", "itda-number", number));
     return holder;
@@ -61,13 +62,26 @@ function linksCell(links) {
   return cell;
 }
 
-// The passage begins so that its marked token is in sight, whatever the width.
-function centreLine(line) {
-  const mark = line.querySelector(".itda-centre");
-  if (!mark) return;
-  const box = line.getBoundingClientRect();
-  const at = mark.getBoundingClientRect();
-  line.scrollLeft += at.left + at.width / 2 - box.left - box.width * 0.5;
+// Shows the lines of each passage that hold its marked tokens, whatever the width, and one line beside a single one.
+function showMarks(passages) {
+  const places = passages.map((passage) => {
+    const height = parseFloat(getComputedStyle(passage).lineHeight);
+    const top = passage.getBoundingClientRect().top - passage.scrollTop;
+    const boxes = [...passage.querySelectorAll(".itda-centre, .itda-match")].flatMap((mark) => [...mark.getClientRects()]);
+    const lines = boxes.map((box) => Math.floor(((box.top + box.bottom) / 2 - top) / height));
+    const first = Math.min(...lines);
+    const last = Math.max(...lines);
+    // The line beside it is the one on the side on which the token has less text in its own line.
+    const middle = (box) => (box.left + box.right) / 2;
+    const frame = passage.getBoundingClientRect();
+    const isEarly = first === last && first > 0 && middle(boxes[0]) < middle(frame);
+    return { height, first: isEarly ? first - 1 : first, count: Math.max(2, last - first + 1) };
+  });
+  passages.forEach((passage, at) => {
+    const { height, first, count } = places[at];
+    passage.style.maxHeight = `${count * height}px`;
+    passage.scrollTop = Number.isFinite(first) ? first * height : 0;
+  });
 }
 
 // Whether a mouse has just selected text inside this element, which is not meant as a click on it.
@@ -146,10 +160,11 @@ export default function ({ data, parentElement, setTriggerValue }) {
   root.replaceChildren(table);
   if (data.style === "list") {
     const lines = [...root.querySelectorAll(".itda-tokens")];
-    const centre = () => lines.forEach(centreLine);
-    centre();
+    const show = () => showMarks(lines);
+    show();
+    document.fonts.ready.then(show);
     root._itdaWidth?.disconnect();
-    root._itdaWidth = new ResizeObserver(centre);
+    root._itdaWidth = new ResizeObserver(() => requestAnimationFrame(show)); // not at once: it changes the height
     root._itdaWidth.observe(root);
   }
   // Once for each text, so that the page stays where the reader scrolled to when it is drawn again.

@@ -34,11 +34,13 @@ class Token(NamedTuple):
     """Whether the passage is shown because of this token."""
     is_unread: bool = False
     """Whether the model did not read it."""
+    is_match: bool = False
+    """Whether it is what was searched for."""
 
     @property
     def is_plain(self) -> bool:
-        """Return whether the token has neither a coefficient nor the centre mark."""
-        return self.coefficient is None and not self.is_centre
+        """Return whether the token has neither a coefficient nor a mark."""
+        return self.coefficient is None and not self.is_centre and not self.is_match
 
 
 @dataclass(frozen=True)
@@ -87,9 +89,9 @@ def token_strip(
         key: identifies this strip on the page.
         columns: column headings, the passage's first; without any, no heading is shown.
         strongest: the absolute coefficient that gets the full colour; None takes the largest in `rows`.
-        style: `list` for one line per passage, `passage` for a large one, `document` for a complete text with its line
-            breaks, `table` for rows of plain cells, `links` for links as in the sidebar, `button` for a link that looks
-            like a button.
+        style: `list` for two lines per passage, or as many as hold its marked tokens, `passage` for a large one,
+            `document` for a complete text with its line breaks, `table` for rows of plain cells, `links` for links as
+            in the sidebar, `button` for a link that looks like a button.
         numbers: whether a coefficient is shown beside its token; False where a cell has it.
     """
     scale = strongest or max((abs(t.coefficient) for row in rows for t in row.tokens if t.coefficient), default=1.0)
@@ -143,7 +145,7 @@ def _shown(token: Token, scale: float, style: str, numbers: bool) -> list[Any]:
         text = text.replace("↵", "↵\n")
     if token.is_unread:
         return [text, 0, "", "unread"]
-    mark = "centre" if token.is_centre else ""
+    mark = " ".join(name for name, is_so in (("centre", token.is_centre), ("match", token.is_match)) if is_so)
     if token.coefficient is None:
         return [text, 0, "", mark]
     shown = number(token.coefficient) if numbers else ""

@@ -1,11 +1,15 @@
 """State of each page: one frozen dataclass per URL."""
 
-from dataclasses import MISSING, dataclass, field
+from dataclasses import MISSING, dataclass, field, replace
 from typing import Any
+from urllib.parse import parse_qsl, urlencode
 
 from app.state.codec import (
+    MOST_IN_ADDRESS,
     Polygon,
     Range,
+    decode,
+    encode,
     flag_value,
     number_value,
     one_of,
@@ -21,6 +25,7 @@ from app.state.codec import (
     text_value,
     whole_value,
 )
+from itda_core.common.errors import UserError
 from itda_core.common.options import options_of
 from itda_core.common.settings import (
     SAE_KINDS,
@@ -43,6 +48,8 @@ COLOURS = ("density", "strongest", "error", "admission")
 POINTERS = ("pick", "circle")
 """Modes of the pointer on the map."""
 SORTS: dict[str, tuple[str, bool]] = {
+    "best": ("best", True),
+    "varied": ("varied", True),
     "admission": ("admission", False),
     "densest": ("density", True),
     "rarest": ("density", False),
@@ -108,8 +115,8 @@ class AtomsState:
     """Text to find."""
     scope: str = field(default="source", metadata=param("scope", one_of(SCOPES)))
     """Where to find it."""
-    sort: str = field(default="admission", metadata=param("sort", one_of(tuple(SORTS))))
-    """Sort order of the list."""
+    sort: str | None = field(default=None, metadata=param("sort", one_of(tuple(SORTS))))
+    """The chosen sort order of the list; None takes the usual one."""
     page: int = field(default=1, metadata=param("page", whole_value(1)))
     """Page of the list, from 1."""
     density: Range | None = field(default=None, metadata=param("density", range_value, show_range))
@@ -136,6 +143,36 @@ class AtomsState:
         """
         return AtomFilter(self.text, self.scope, self.density, self.strongest, self.error, selected, self.first)
 
+    @property
+    def usual_order(self) -> str:
+        """The sort order that the list has unless another is chosen."""
+        return "best" if self.text else "varied"
+
+    @property
+    def order(self) -> str:
+        """The sort order of the list; without a text, there is no best match."""
+        return self.usual_order if self.sort is None or (self.sort == "best" and not self.text) else self.sort
+
+    @property
+    def listed(self) -> "AtomsState":
+        """The list alone: without the dictionary, the page, and the atom that is picked on the map."""
+        return replace(self, dictionary="", page=1, picked=None)
+
+
+def _list_value(value: str) -> AtomsState:
+    """Parse the parameters of a list of atoms."""
+    if len(value) > MOST_IN_ADDRESS:
+        raise ValueError(f"must be at most {MOST_IN_ADDRESS} characters long")
+    try:
+        return decode(AtomsState, dict(parse_qsl(value))).listed
+    except UserError as error:
+        raise ValueError("must be the parameters of a list of atoms") from error
+
+
+def _show_list(value: AtomsState) -> str:
+    """Format a list of atoms as a URL parameter."""
+    return urlencode(encode(value))
+
 
 @dataclass(frozen=True)
 class AtomState:
@@ -145,6 +182,8 @@ class AtomState:
     """Id of the dictionary; empty when none is chosen."""
     atom: int | None = field(default=None, metadata=param("a", whole_value(0)))
     """Number of the atom; None when none is chosen."""
+    listed: AtomsState = field(default=AtomsState(), metadata=param("list", _list_value, _show_list))
+    """The list that the atom is read in, whose order Next and Previous follow: the one of all atoms by default."""
     tab: str = field(default="fires", metadata=param("tab", one_of(ATOM_TABS)))
     """The open tab."""
 

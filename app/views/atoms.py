@@ -9,7 +9,7 @@ from app.format.text import inert, visible
 from app.panels.atoms.filters import show_filters
 from app.panels.atoms.list import show_list
 from app.panels.atoms.map import selected_on_map, show_map
-from app.shell import chrome, urls, widgets
+from app.shell import chrome, widgets
 from app.state import codec, pages
 from itda_core.common.errors import UserError
 from itda_core.library.manifest import DictionaryManifest
@@ -20,11 +20,7 @@ def show_header(record: DictionaryManifest, index: Index) -> None:
     """Show the dictionary's name, links and summary."""
     settings = record.settings
     name = chrome.dictionary_names()[record.id]
-    with st.container(horizontal=True, horizontal_alignment="distribute", vertical_alignment="center"):
-        st.title(inert(name), width="content")
-        with st.container(horizontal=True, width="content"):
-            widgets.link("Decompose a text", urls.decompose_address(record.id), "function", key="decompose")
-            widgets.link("How good is it?", urls.address(pages.QualityState(record.id)), "query_stats", key="quality")
+    st.title(inert(name))
     st.set_page_config(page_title=f"Atoms, {visible(name)}")
     if not record.has_text:
         st.text(
@@ -67,11 +63,12 @@ def show_atoms() -> None:
     show_header(record, index)
     show_filters(shown, index)
     selected = selected_on_map(record, shown.region)
+    matching = index.matching(shown.where(selected), *pages.SORTS[shown.order])
     left, right = st.columns([2, 3], gap="medium")
     with left:
-        show_map(record, shown, index, index.matching(shown.where(selected)))
+        show_map(record, shown, index, matching)
     with right:
-        show_list(record, shown, index, selected)
+        show_list(record, shown, index, matching)
 
 
 with chrome.errors_shown():

@@ -2,13 +2,14 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import pandas as pd
 
 from itda_core.common.errors import UserError
 from itda_core.index.checks import check_index
 from itda_core.queries.examples import ActivationQueries
-from itda_core.queries.filters import LISTED, MEASURED, AtomFilter, condition_of, prefixed, sort_column_of
+from itda_core.queries.filters import LISTED, MEASURED, AtomFilter, listing_of, prefixed
 from itda_core.queries.passages import PassageQueries
 from itda_core.queries.single import plain_value
 
@@ -54,13 +55,26 @@ class Atom:
         return self.token >= 0
 
 
+class Place(NamedTuple):
+    """Place of an atom in a list."""
+
+    place: int
+    """Place from 1."""
+    total: int
+    """Number of atoms in the list."""
+    previous: int | None
+    """The atom before it; None for the first one."""
+    next: int | None
+    """The atom after it; None for the last one."""
+
+
 class Index(ActivationQueries, PassageQueries):
     """Index of a dictionary: atoms, their activations, and the surrounding texts."""
 
     def count(self, where: AtomFilter) -> int:
         """Count the atoms that pass a filter."""
-        condition, values = condition_of(where)
-        return int(self._value(f"SELECT count(*) FROM atoms a WHERE {condition}", values))
+        listing = listing_of(where)
+        return int(self._value(f"SELECT count(*) {listing.atoms}", listing.values))
 
     def page(
         self, where: AtomFilter, sort: str = "admission", descending: bool = False, offset: int = 0, limit: int = 50
@@ -69,26 +83,52 @@ class Index(ActivationQueries, PassageQueries):
 
         The columns are the fields of `Atom` except token and document_name.
         """
-        condition, values = condition_of(where)
-        direction = "DESC" if descending else "ASC"
+        listing = listing_of(where, sort, descending)
+        limit_, offset_ = listing.values.put(limit), listing.values.put(offset)
         return self._frame(
-            f"""
-            SELECT {LISTED} FROM atoms a WHERE {condition}
-            ORDER BY {sort_column_of(sort)} {direction} NULLS LAST, atom LIMIT ? OFFSET ?
-            """,
-            [*values, limit, offset],
+            f"SELECT {LISTED} {listing.atoms} {listing.order} LIMIT {limit_} OFFSET {offset_}", listing.values, MEASURED
+        )
+
+    def matching(self, where: AtomFilter, sort: str = "admission", descending: bool = False) -> pd.DataFrame:
+        """Return all atoms that pass a filter, in order, with the values that colour a map.
+
+        Columns: atom, density, strongest, admission_error, example (the token of the example that matches best; −1 if
+        no contexts are searched).
+        """
+        listing = listing_of(where, sort, descending)
+        return self._frame(
+            f"SELECT atom, density, strongest, admission_error, {listing.example} AS example "
+            f"{listing.atoms} {listing.order}",
+            listing.values,
             MEASURED,
         )
 
-    def matching(self, where: AtomFilter) -> pd.DataFrame:
-        """Return all atoms that pass a filter, with the values that colour a map.
+    def place(self, where: AtomFilter, sort: str, descending: bool, atom: int) -> Place | None:
+        """Return an atom's place in a list; None if the list does not contain it."""
+        listing = listing_of(where, sort, descending)
+        rows = self._frame(
+            f"""
+            SELECT place, total, previous, next FROM (
+                SELECT atom, row_number() OVER list AS place, count(*) OVER () AS total,
+                    lag(atom) OVER list AS previous, lead(atom) OVER list AS next
+                {listing.atoms} WINDOW list AS ({listing.order})
+            ) WHERE atom = {listing.values.put(atom)}
+            """,
+            listing.values,
+            ("previous", "next"),
+        )
+        return None if rows.empty else Place(**{str(key): plain_value(value) for key, value in rows.iloc[0].items()})
 
-        Columns: atom, density, strongest, admission_error.
-        """
-        condition, values = condition_of(where)
+    def rows(self, atoms: Sequence[int]) -> pd.DataFrame:
+        """Return some atoms, in the order given; the columns are those of `page`."""
         return self._frame(
-            f"SELECT atom, density, strongest, admission_error FROM atoms a WHERE {condition} ORDER BY atom",
-            values,
+            f"""
+            SELECT {LISTED}
+            FROM atoms JOIN (SELECT unnest($1::INTEGER[]) AS atom, generate_subscripts($1::INTEGER[], 1) AS place)
+                USING (atom)
+            ORDER BY place
+            """,
+            [[int(atom) for atom in atoms]],
             MEASURED,
         )
 

@@ -8,6 +8,19 @@ from itda_core.common.errors import UserError
 from itda_core.index.schema import CONTEXT_RADIUS
 from itda_core.queries.single import SingleIndex
 
+_NEAR = """
+    -- the tokens that are wanted first: tokens, of which there are millions, is joined once
+    wanted AS (
+        SELECT centre, (centre + step)::INTEGER AS token
+        FROM (SELECT DISTINCT unnest($1::INTEGER[]) AS centre)
+            CROSS JOIN range(-$2::INTEGER, $2::INTEGER + 1) AS near(step)
+    ),
+    found AS (
+        SELECT *, max(document) FILTER (token = centre) OVER (PARTITION BY centre) AS own
+        FROM wanted JOIN tokens USING (token)
+    )
+    """
+
 
 class PassageQueries(SingleIndex):
     """Queries on the texts that the model read, with an atom's coefficients."""
@@ -19,24 +32,13 @@ class PassageQueries(SingleIndex):
         atom does not fire), is_centre, document, name, position. A requested token outside the index has no rows.
         """
         return self._frame(
-            """
-            WITH
-                -- the tokens that are wanted first: tokens, of which there are millions, is joined once
-                wanted AS (
-                    SELECT centre, (centre + step)::INTEGER AS token
-                    FROM (SELECT DISTINCT unnest($1::INTEGER[]) AS centre)
-                        CROSS JOIN range(-$3::INTEGER, $3::INTEGER + 1) AS near(step)
-                ),
-                found AS (
-                    SELECT *, max(document) FILTER (token = centre) OVER (PARTITION BY centre) AS own
-                    FROM wanted JOIN tokens USING (token)
-                ),
-                fired AS (SELECT token, coefficient FROM activations WHERE atom = $2)
+            f"""
+            WITH {_NEAR}, fired AS (SELECT token, coefficient FROM activations WHERE atom = $3)
             SELECT centre, token, f.text, coefficient, token = centre AS is_centre, document, name, position
             FROM found f JOIN documents USING (document) LEFT JOIN fired USING (token)
             WHERE document = own ORDER BY centre, token
             """,
-            [list(tokens), atom, radius],
+            [list(tokens), radius, atom],
             ("coefficient",),
         )
 
@@ -49,6 +51,23 @@ class PassageQueries(SingleIndex):
         if missing := set(tokens) - found.keys():
             raise self._spoilt(f"no token {min(missing)}, which it names")
         return found
+
+    def surroundings(self, tokens: Sequence[int], radius: int = CONTEXT_RADIUS) -> pd.DataFrame:
+        """Return the texts around some tokens, one row per token, in order of tokens.
+
+        Columns: token, before, label, after. A token outside the index has no row.
+        """
+        return self._frame(
+            f"""
+            WITH {_NEAR}
+            SELECT centre AS token,
+                coalesce(string_agg(text, '' ORDER BY token) FILTER (token < centre), '') AS before,
+                string_agg(text, '') FILTER (token = centre) AS label,
+                coalesce(string_agg(text, '' ORDER BY token) FILTER (token > centre), '') AS after
+            FROM found WHERE document = own GROUP BY centre ORDER BY centre
+            """,
+            [list(tokens), radius],
+        )
 
     def document(self, document: int, atom: int) -> pd.DataFrame:
         """Return a complete document as it was read, and its unread rest.

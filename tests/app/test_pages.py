@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 from streamlit.testing.v1 import AppTest
 
+from app.format.text import visible
 from app.panels import jobs
 from itda_core.common.errors import UserError
 from itda_core.jobs.job import running_job
@@ -44,13 +45,25 @@ def test_the_grid_is_coloured_by_the_chosen_measure(open_page: OpenPage, library
     assert not page.exception
 
 
-def test_atoms_open_as_admitted_with_their_sources(open_page: OpenPage, library: Path) -> None:
+def test_atoms_open_clear_and_varied_first_with_their_sources(open_page: OpenPage, library: Path) -> None:
     record = records(library)[0]
+    index = Index(Library(library).index_path(record.id))
     page = open_page(library, "/atoms", d=record.id)
     assert not page.exception
     assert f"{record.n_atoms:,} of {record.n_atoms:,} atoms" in shown(page)
-    assert atom_links(page)[:2] == [f"atom?d={record.id}&a=0", f"atom?d={record.id}&a=1"]
+    wanted = index.page(AtomFilter(), "varied", True)
+    assert atom_links(page) == [f"atom?d={record.id}&a={atom}" for atom in wanted["atom"]]
+    listed = next(strip for strip in strips(page) if "fires on" in strip.get("columns", ()))
+    found = ["".join(token[0] for token in row["tokens"]) for row in listed["rows"]]
+    assert found == [visible("".join(row)) for row in wanted[["before", "label", "after"]].to_numpy()]
     assert len(atom_links(page)) == 50
+
+
+def test_atoms_as_admitted(open_page: OpenPage, library: Path) -> None:
+    record = records(library)[0]
+    page = open_page(library, "/atoms", d=record.id, sort="admission")
+    assert not page.exception
+    assert atom_links(page)[:2] == [f"atom?d={record.id}&a={atom}&list=sort%3Dadmission" for atom in (0, 1)]
 
 
 def test_a_link_to_a_filtered_page_shows_just_that(open_page: OpenPage, library: Path) -> None:
@@ -60,7 +73,8 @@ def test_a_link_to_a_filtered_page_shows_just_that(open_page: OpenPage, library:
     wanted = index.page(AtomFilter(text="value"), "strongest", True)
     assert page.text_input(key="atoms_text").value == "value"
     assert page.selectbox(key="atoms_sort").value == "strongest"
-    assert atom_links(page) == [f"atom?d={record.id}&a={atom}" for atom in wanted["atom"]]
+    list_ = "text%3Dvalue%26sort%3Dstrongest"
+    assert atom_links(page) == [f"atom?d={record.id}&a={atom}&list={list_}" for atom in wanted["atom"]]
 
 
 def test_a_filter_goes_to_the_address_and_to_the_first_page(open_page: OpenPage, library: Path) -> None:
@@ -76,9 +90,9 @@ def test_a_filter_goes_to_the_address_and_to_the_first_page(open_page: OpenPage,
 
 def test_a_page_past_the_end_shows_the_last(open_page: OpenPage, library: Path) -> None:
     record = records(library)[0]
-    page = open_page(library, "/atoms", d=record.id, page="99999")
+    page = open_page(library, "/atoms", d=record.id, sort="admission", page="99999")
     assert not page.exception
-    assert atom_links(page)[-1] == f"atom?d={record.id}&a={record.n_atoms - 1}"
+    assert atom_links(page)[-1].startswith(f"atom?d={record.id}&a={record.n_atoms - 1}&")
 
 
 def test_nothing_found_says_why_and_what_to_do(open_page: OpenPage, library: Path) -> None:
@@ -132,16 +146,6 @@ def test_an_atom_shows_its_source_and_where_it_fires(open_page: OpenPage, librar
     assert any("fires on" in text.value for text in page.text)
     page = open_page(library, "/atom", d=record.id, a="3", tab="range")
     assert {metric.label for metric in page.metric} >= {"Fires on", "Strongest", "Error when admitted"}
-
-
-def test_next_and_previous_go_through_the_address(open_page: OpenPage, library: Path) -> None:
-    record = records(library)[0]
-    page = open_page(library, "/atom", d=record.id, a="0")
-    previous, following = (next(b for b in page.button if b.label == name) for name in ("Previous", "Next"))
-    assert previous.disabled
-    following.click().run()
-    assert page.query_params["a"] == "1"
-    assert page.title[0].value == "Atom 1"
 
 
 # Bad addresses

@@ -27,6 +27,8 @@ STATES = [
     AtomState(),
     AtomState("d", 0),
     AtomState("d", 123456),
+    AtomState("d", 1, AtomsState(text='a & "b c" = %20 + é', scope="context", sort="best", density=(0.0, 0.25))),
+    AtomState("d", 1, AtomsState(region=((0.0, 0.5), (-1.25, 2.0), (3.0, 4.125)), first=3, colour="error")),
     DecomposeState(),
     DecomposeState("d", "  two lines,\n\tand 迭 <b> & ? # %20 +  ", token=0),
     DecomposeState("d", kept="0" * 32, token=7),
@@ -54,6 +56,7 @@ def test_a_state_survives_the_address(state) -> None:
 def test_the_usual_is_left_out() -> None:
     assert encode(AtomsState("d")) == {"d": "d"}
     assert encode(AtomState("d", 5)) == {"d": "d", "a": "5"}
+    assert encode(AtomState("d", 5, AtomsState("d", page=7, picked=3).listed)) == {"d": "d", "a": "5"}
     assert encode(LibraryState()) == {}
 
 
@@ -70,6 +73,9 @@ def test_parameters_of_other_pages_are_passed_over() -> None:
         (AtomState, "a", "1 OR 1=1"),
         (AtomState, "a", "9" * 30),
         (AtomState, "d", "x" * 1000),
+        (AtomState, "list", "sort=sideways"),
+        (AtomState, "list", "text=" + "x" * 201),
+        (AtomState, "list", "text=x&" * 1000),
         (AtomsState, "page", "0"),
         (AtomsState, "first", "0"),
         (AtomsState, "first", "-3"),
@@ -114,3 +120,10 @@ def test_a_passage_fits_an_address_by_what_it_takes_there() -> None:
     assert not fits_address("x" * (MOST_IN_ADDRESS + 1))
     assert fits_address("迭" * (MOST_IN_ADDRESS // 9))  # %E8%BF%AD
     assert not fits_address("迭" * (MOST_IN_ADDRESS // 9 + 1))
+
+
+def test_the_order_of_a_list_is_the_chosen_one_or_the_usual() -> None:
+    assert AtomsState().order == AtomsState(sort="best").order == "varied"
+    assert AtomsState(text="x").order == AtomsState(text="x", sort="best").order == "best"
+    assert AtomsState(text="x", sort="admission").order == AtomsState(sort="admission").order == "admission"
+    assert AtomsState(text="x", sort="varied").order == "varied"

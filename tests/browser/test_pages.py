@@ -3,6 +3,7 @@
 import shutil
 from collections.abc import Callable
 from pathlib import Path
+from urllib.parse import parse_qsl, urlsplit
 
 import pytest
 
@@ -37,21 +38,22 @@ def test_a_walk_through_the_pages(
     page.get_by_label("Search").fill("the")
     page.get_by_label("Search").press("Enter")
     page.wait_for_url("**text=the*")
-    listed = page.locator("[data-testid=stMain] a.itda-link[href^='atom?']").first
-    listed.wait_for()
+    listed = page.locator("[data-testid=stMain] a.itda-link[href^='atom?']")
+    listed.first.wait_for()
     page.wait_for_timeout(1000)
-    atom = int(str(listed.get_attribute("href")).rpartition("=")[2])
-    listed.click()
+    hrefs = [str(listed.nth(at).get_attribute("href")) for at in range(3)]
+    atom, second, third = (dict(parse_qsl(urlsplit(href).query))["a"] for href in hrefs)
+    listed.first.click()
     browser.heading(f"Atom {atom}")
     playwright.expect(page.get_by_role("heading", name="Source", exact=True)).to_be_visible()
     browser.press("Next")
-    browser.heading(f"Atom {atom + 1}")
+    browser.heading(f"Atom {second}")
     page.keyboard.press("ArrowRight")
-    browser.heading(f"Atom {atom + 2}")
+    browser.heading(f"Atom {third}")
     page.go_back()
-    browser.heading(f"Atom {atom + 1}")
+    browser.heading(f"Atom {second}")
     page.reload()
-    browser.heading(f"Atom {atom + 1}")
+    browser.heading(f"Atom {second}")
     page.go_back()
     browser.heading(f"Atom {atom}")
     page.go_back()
@@ -66,6 +68,28 @@ def test_a_walk_through_the_pages(
     assert page.evaluate("document.documentElement.scrollWidth <= window.innerWidth")
     assert browser.outside == []
     assert browser.errors == []
+
+
+MARKS = """[...document.querySelectorAll('.itda-style-list .itda-tokens')].map((passage) => {
+    const frame = passage.getBoundingClientRect();
+    return [...passage.querySelectorAll('.itda-centre, .itda-match')].every((mark) => {
+        const box = mark.getBoundingClientRect();
+        return box.height && frame.top - 3 < box.top && box.bottom < frame.bottom + 3;
+    });
+})"""
+
+
+def test_what_is_marked_in_a_list_is_in_sight_at_any_width(
+    library: Path, open_browser: Callable[[str], Browser], app_over: Callable[[Path], str]
+) -> None:
+    page = open_browser("light").page
+    page.goto(f"{app_over(library)}/atoms?d={records(library)[0].id}&text=the+function&scope=context")
+    page.locator("mark.itda-match").first.wait_for()
+    for width in (1280, 390, 700):
+        page.set_viewport_size({"width": width, "height": 900})
+        page.wait_for_timeout(1000)
+        seen = page.evaluate(MARKS)
+        assert len(seen) > 5 and all(seen)
 
 
 def test_a_selection_on_the_map_filters_the_list(

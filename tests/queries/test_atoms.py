@@ -272,7 +272,8 @@ def test_sorting_and_paging(truth: Truth, sort: str) -> None:
     whole = truth.index.page(AtomFilter(), sort, True, 0, 10_000)
     paged = [truth.index.page(AtomFilter(), sort, True, offset, 50)["atom"] for offset in range(0, len(whole), 50)]
     assert np.concatenate(paged).tolist() == whole["atom"].tolist()
-    assert whole[SORTS[sort]].dropna().is_monotonic_decreasing
+    if SORTS[sort] in whole:  # test_search.py has the others
+        assert whole[SORTS[sort]].dropna().is_monotonic_decreasing
 
 
 def test_filters(truth: Truth) -> None:
@@ -287,7 +288,9 @@ def test_filters(truth: Truth) -> None:
         AtomFilter(atoms=(3, 5, 10**6)): everything["atom"].isin([3, 5]),
         AtomFilter(first=7): everything["atom"] < 7,
         AtomFilter("the", first=40): passage.str.contains("the", regex=False) & (everything["atom"] < 40),
-        AtomFilter("%' OR 1=1 --"): passage.str.contains("%' or 1=1 --", regex=False),
+        AtomFilter("model the"): passage.str.contains("model", regex=False) & passage.str.contains("the", regex=False),
+        AtomFilter('"the model"'): passage.str.contains("the model", regex=False),
+        AtomFilter('"%\' OR 1=1 --"'): passage.str.contains("%' or 1=1 --", regex=False),
     }
     for where, expected in cases.items():
         assert truth.index.page(where, limit=10_000)["atom"].tolist() == everything["atom"][expected].tolist()

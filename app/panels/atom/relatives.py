@@ -43,6 +43,7 @@ def atom_rows(dictionary_id: str, atoms: pd.DataFrame, columns: Sequence[str]) -
             [Token(row.before), Token(row.label or "∅", is_centre=True), Token(row.after)],
             [number(getattr(row, column), 2) for column in columns],
             href=urls.atom_address(dictionary_id, int(row.atom)),
+            lead=str(row.atom),
         )
         for row in each(atoms)
     ]

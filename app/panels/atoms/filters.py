@@ -11,6 +11,8 @@ from itda_core.queries.filters import AtomFilter
 
 SCOPES = {"source": "in the source passage", "token": "in the source token", "context": "where it fires most"}
 SORTS = {
+    "best": "best match first",
+    "varied": "clear and varied first",
     "admission": "order of admission",
     "densest": "most frequent first",
     "rarest": "least frequent first",
@@ -34,12 +36,16 @@ def show_filters(shown: pages.AtomsState, index: Index) -> None:
     with st.container(horizontal=True, vertical_alignment="bottom"):
         with st.container(width=245):
             st.text_input(
-                "Search", placeholder="text", icon=":material/search:", max_chars=200, **widget("text", shown.text)
+                "Search",
+                placeholder='words, or "a phrase"',
+                icon=":material/search:",
+                max_chars=200,
+                **widget("text", shown.text),
             )
         with st.container(width=195):
             st.selectbox("Where", list(SCOPES), format_func=SCOPES.__getitem__, **widget("scope", shown.scope))
         with st.container(width=205):
-            st.selectbox("Order", list(SORTS), format_func=SORTS.__getitem__, **widget("sort", shown.sort))
+            show_order(shown)
         active = sum(getattr(shown, name) is not None for name in (*RANGES, "first"))
         with st.popover(f"Ranges ({active})" if active else "Ranges", icon=":material/tune:"):
             for name, (low, high) in index.ranges().items():
@@ -53,6 +59,19 @@ def show_filters(shown: pages.AtomsState, index: Index) -> None:
                 on_click=go,
                 kwargs={"text": "", "scope": "source", "region": None, "first": None, **dict.fromkeys(RANGES)},
             )
+
+
+def show_order(shown: pages.AtomsState) -> None:
+    """Show the box of sort orders; the usual one means no choice."""
+    key = "atoms_sort"
+    st.session_state[key] = shown.order
+    choices = [sort for sort in SORTS if sort != "best" or shown.text]
+
+    def changed() -> None:
+        sort = st.session_state[key]
+        go(sort=None if sort == shown.usual_order else sort)
+
+    st.selectbox("Order", choices, format_func=SORTS.__getitem__, key=key, on_change=changed)
 
 
 def show_range(name: str, low: float, high: float, now: codec.Range | None) -> None:

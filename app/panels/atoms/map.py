@@ -7,17 +7,17 @@ import streamlit as st
 
 from app import resources
 from app.charts import atoms
-from app.components.token_strip import Row, Token, token_strip
+from app.components.token_strip import token_strip
 from app.format.tables import each
 from app.format.text import number, share
 from app.panels.atoms.address import go, widget
+from app.panels.atoms.rows import row_of
 from app.panels.jobs import offer_work
-from app.shell import chrome, urls, widgets
+from app.shell import chrome, widgets
 from app.state import codec, pages
 from itda_core.common.errors import DamagedError
 from itda_core.library.manifest import DictionaryManifest
 from itda_core.queries.atoms import Index
-from itda_core.queries.filters import AtomFilter
 
 COLOURS = {
     "density": "firing frequency",
@@ -49,8 +49,8 @@ def show_map(record: DictionaryManifest, shown: pages.AtomsState, index: Index, 
         if shown.region:
             st.button("Deselect", icon=":material/close:", type="tertiary", on_click=go, kwargs={"region": None})
     if shown.picked is not None and shown.picked < index.n_atoms:
-        page = index.page(AtomFilter(atoms=(shown.picked,)))
-        token_strip([row_of(record, atom) for atom in each(page)], key="picked")
+        picked = index.rows([shown.picked])
+        token_strip([row_of(record, shown, atom, atom) for atom in each(picked)], key="picked")
     column = {"density": "density", "strongest": "strongest", "error": "admission_error", "admission": "atom"}
     measured = matching.set_index("atom", drop=False)[column[shown.colour]].reindex(places["atom"]).to_numpy(float)
     lit = places["atom"].isin(matching["atom"]).to_numpy()
@@ -126,16 +126,4 @@ def offer_map(record: DictionaryManifest) -> None:
         "Compute the map",
         ":material/scatter_plot:",
         ["map", record.id],
-    )
-
-
-def row_of(record: DictionaryManifest, atom: Any) -> Row:
-    """Return an atom as a row of the list: its source, then its numbers."""
-    is_massive = record.norms is not None and int(atom.atom) in record.norms.atoms
-    return Row(
-        [Token(atom.before), Token(atom.label or "∅", is_centre=True), Token(atom.after)],
-        [share(atom.density), number(atom.strongest), number(atom.admission_error)],
-        href=urls.atom_address(record.id, int(atom.atom)),
-        lead=str(atom.atom),
-        note="massive activation" if is_massive else "",
     )
