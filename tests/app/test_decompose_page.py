@@ -244,14 +244,6 @@ def test_an_empty_text_is_asked_for_again(open_page: OpenPage, library: Path) ->
     assert not page.warning and page.query_params["text"] == "a b c"
 
 
-def test_what_was_typed_stays_when_a_token_is_chosen(open_page: OpenPage, library: Path) -> None:
-    page = open_page(library, "/decompose", d=of(library, "docs-a", 3).id, text="a b c")
-    page.text_area(key="decompose_text").set_value("another text")
-    page.button[labels(page).index("Next")].click().run()
-    assert page.query_params["t"] == "1"
-    assert page.text_area(key="decompose_text").value == "another text"
-
-
 def test_tables_of_all_tokens_and_of_all_atoms(library: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("ITDA_LIBRARY", str(library))
     record = of(library, "docs-a", 3)

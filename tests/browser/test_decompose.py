@@ -67,6 +67,13 @@ def test_from_a_text_to_a_token_to_a_term_and_back(
     page.go_back()
     page.wait_for_url("**&t=4")
     expect(page.locator(".itda-p-chosen")).to_have_attribute("data-key", "4", timeout=WAIT)
+    # What is typed and not sent yet stays, whatever token is chosen.
+    browser.settle()
+    page.get_by_label("Text", exact=True).fill("not sent yet")
+    tokens.nth(2).click()
+    page.wait_for_url("**&t=2")
+    browser.settle()
+    expect(page.get_by_label("Text", exact=True)).to_have_value("not sent yet")
     # A token can be chosen without a mouse.
     page.locator(".itda-p-chosen").focus()
     page.keyboard.press("Enter")
