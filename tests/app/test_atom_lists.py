@@ -175,7 +175,7 @@ def test_a_bad_list_is_refused(open_page: OpenPage, library: Path) -> None:
 
 
 def test_lists_on_the_page_of_an_atom_name_their_atoms(open_page: OpenPage, library: Path, index: Index) -> None:
-    page = open_page(library, "/atom", d=records(library)[0].id, a="3")
+    page = open_page(library, "/atom", d=records(library)[0].id, a="3", tab="relatives")
     leads = [row["lead"] for strip in strips(page) for row in strip.get("rows", ()) if row["lead"]]
     near, together = index.neighbours(3)["atom"].tolist(), index.cofiring(3)["atom"].tolist()
     assert leads[-len(near) - len(together) :] == [str(atom) for atom in [*near, *together]]
