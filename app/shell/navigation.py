@@ -40,9 +40,9 @@ def sidebar(page: str) -> None:
     with st.sidebar:
         nav(_items(page, chosen, len(names)), key="pages")
         if names:
-            _choice("Dictionary", "a", page, chosen, names)
+            _choice("Dictionary A" if len(names) > 1 else "Dictionary", "a", page, chosen, names)
         if len(names) > 1:
-            _choice("Compare with", "b", page, chosen, names)
+            _choice("Compare with B", "b", page, chosen, names)
         if chosen.a:
             _search(chosen.a)
         root = resources.library().root
