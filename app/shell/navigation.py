@@ -137,7 +137,7 @@ def _decomposed_by(dictionary: str) -> pages.DecomposeState:
     return replace(here, dictionary=dictionary, token=here.token if is_same else None)
 
 
-def _here(kind: type[codec.PageState]) -> codec.PageState:
+def _here(kind: type[codec.State]) -> codec.State:
     """Return the state in the URL; that of a new page if the URL is invalid."""
     try:
         return codec.decode(kind, st.query_params)

@@ -57,7 +57,7 @@ def show_removal(ids: list[str]) -> None:
     names = chrome.dictionary_names()
     with st.popover("Remove a dictionary", icon=":material/delete:", type="tertiary"):
         chosen = st.selectbox(
-            "Dictionary", ids, None, lambda each: names.get(each, each), placeholder="choose one", key="remove"
+            "Dictionary", ids, None, lambda one: names.get(one) or one, placeholder="choose one", key="remove"
         )
         if chosen is None:
             return
