@@ -9,8 +9,8 @@ from tests.support.places import REPOSITORY
 
 SLOWEST = (
     "browser/test_first_start.py",
-    "browser/test_build.py",
     "capture/test_remote.py",
+    "browser/test_build.py",
     "browser/test_pages.py",
     "cli/test_demo.py",
     "build/test_resume.py",
