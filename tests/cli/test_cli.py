@@ -66,15 +66,8 @@ def test_build_prints_json_alone_and_progress_on_stderr(tmp_path: Path) -> None:
     corpus = tmp_path / "corpus.txt"
     corpus.write_text("The quick brown fox jumps over the lazy dog. " * 20)
     arguments = ["build", str(MODEL_A), "--corpus", str(corpus), "--layers", "2", "--hook", "mlp,attn"]
-    options = [
-        "--no-holdout",
-        "--tokens",
-        "100",
-        "--keep-activations",
-        "--library",
-        str(tmp_path / "library"),
-        "--json",
-    ]
+    kept = ["--no-holdout", "--no-map", "--tokens", "100", "--keep-activations"]
+    options = [*kept, "--library", str(tmp_path / "library"), "--json"]
     done = run_itda(*arguments, *options)
     assert done.returncode == 0, done.stderr
     built = json.loads(done.stdout)["dictionaries"]

@@ -311,7 +311,7 @@ def test_tokens_are_of_documents_that_were_held_out_and_atoms_of_those_that_were
 def test_where_nothing_was_held_out_what_follows_is_read(probed: Path, tmp_path: Path) -> None:
     root = tmp_path / "library"
     corpus = probed.parent / "library.jsonl"
-    options = ["--layers", "3", "--l0", "8", "--threshold", "0.25", "--tokens", "2500", "--no-holdout"]
+    options = ["--layers", "3", "--l0", "8", "--threshold", "0.25", "--tokens", "2500", "--no-holdout", "--no-map"]
     assert main(["build", str(MODEL_A), "--corpus", str(corpus), *options, "--library", str(root)]) == 0
     library, record, _ = only(root)
     read, model = Corpus.open(library.corpora / record.corpus), open_model(record, library.root)
