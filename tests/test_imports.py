@@ -3,6 +3,7 @@
 import ast
 import subprocess
 import sys
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -14,6 +15,7 @@ APP = sorted((REPOSITORY / "app").rglob("*.py"))
 CHARTS = sorted((REPOSITORY / "app" / "charts").glob("*.py"))
 
 
+@cache
 def imported(path: Path) -> set[str]:
     """Top-level packages that a file imports anywhere, inside functions too."""
     names = set()

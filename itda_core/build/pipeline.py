@@ -13,7 +13,6 @@ from safetensors.torch import load_file, save_file
 from itda_core.build.encoding import encode_batch
 from itda_core.build.estimate import CODE_BYTES, fits, kept_bytes, scratch_bytes
 from itda_core.capture.local import Batch, Capture
-from itda_core.capture.remote import RemoteCapture
 from itda_core.capture.replay import hash_of_sites
 from itda_core.capture.scratch import Batches, ScratchBatches
 from itda_core.capture.store import Packed, pack, record_activations
@@ -123,6 +122,8 @@ class Pipeline:
             f"{self._model.d_model:,}: {_bytes(size)} to be transferred and kept, before compression"
         )
         folder.mkdir(parents=True, exist_ok=True)
+        from itda_core.capture.remote import RemoteCapture  # and with it nnsight, which takes a second
+
         far = RemoteCapture(self._model, sites, self._windows, batch_windows, folder / _LEDGER_FILE, say=self._job.say)
         return record_activations(far.packed, folder, self._advance)
 

@@ -2,6 +2,7 @@
 
 import argparse
 import os
+import sys
 from contextlib import AbstractContextManager
 from typing import Any
 
@@ -17,9 +18,13 @@ def json_option(parser: Any) -> None:
 
 def quiet() -> None:
     """Keep other libraries' progress bars off stderr, where ours is."""
-    from transformers.utils import logging
+    from huggingface_hub.utils import disable_progress_bars
 
-    logging.disable_progress_bar()
+    disable_progress_bars()
+    if "transformers" in sys.modules:  # otherwise it asks huggingface_hub when it is imported, which takes seconds
+        from transformers.utils import logging
+
+        logging.disable_progress_bar()
 
 
 def command_job(args: argparse.Namespace, title: str) -> AbstractContextManager[Job]:

@@ -1,4 +1,8 @@
-"""Open models through nnsight: a folder in Hugging Face format, a GGUF file, or a Hub id."""
+"""Open models through nnsight: a folder in Hugging Face format, a GGUF file, or a Hub id.
+
+nnsight and transformers are imported where a model is opened: that takes seconds, and many commands that know this
+module open none.
+"""
 
 import hashlib
 import importlib.util
@@ -8,14 +12,8 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from nnsight import TransformersModel
 from safetensors import SafetensorError
 from tokenizers import Tokenizer
-from transformers import AutoConfig, AutoModel, AutoModelForCausalLM, AutoModelForTextEncoding
-from transformers.models.auto.modeling_auto import (
-    MODEL_FOR_CAUSAL_LM_MAPPING_NAMES,
-    MODEL_FOR_TEXT_ENCODING_MAPPING_NAMES,
-)
 
 from itda_core.common.errors import UserError
 from itda_core.common.text import one_line
@@ -102,6 +100,8 @@ class Model:
             raise UserError(f"{name} lacks {len(read)} of its weights, such as {min(read)}: name a whole model")
         self.predicts: bool = network.can_generate()
         spread = hasattr(network, "hf_device_map")
+        from nnsight import TransformersModel
+
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", message=".* has a submodule named", category=UserWarning)  # see module()
             self.nnsight = TransformersModel(
@@ -281,6 +281,8 @@ def _open(name: str, folder: Path, device: str, dtype: str) -> tuple[Any, Any, f
 
 
 def _config(name: str, folder: Path, where: dict[str, Any]) -> Any:
+    from transformers import AutoConfig
+
     config = AutoConfig.from_pretrained(folder, **where)
     if config.is_encoder_decoder:
         raise UserError(f"{name} is an encoder with a decoder, which are not read here: name a model that is one")
@@ -293,12 +295,15 @@ def _auto_class(config: Any) -> Any:
     A checkpoint that predicts the next token is opened with its head. An encoder is opened as an encoder alone. A part
     that the checkpoint lacks would be initialised at random, so a checkpoint without a head is opened without one.
     """
+    import transformers
+    from transformers.models.auto import modeling_auto
+
     has = config.architectures or ()
-    if MODEL_FOR_CAUSAL_LM_MAPPING_NAMES.get(config.model_type) in has:
-        return AutoModelForCausalLM
-    if MODEL_FOR_TEXT_ENCODING_MAPPING_NAMES.get(config.model_type) in has:
-        return AutoModelForTextEncoding
-    return AutoModel
+    if modeling_auto.MODEL_FOR_CAUSAL_LM_MAPPING_NAMES.get(config.model_type) in has:
+        return transformers.AutoModelForCausalLM
+    if modeling_auto.MODEL_FOR_TEXT_ENCODING_MAPPING_NAMES.get(config.model_type) in has:
+        return transformers.AutoModelForTextEncoding
+    return transformers.AutoModel
 
 
 def _embeddings(name: str, network: Any) -> Any:

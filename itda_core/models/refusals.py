@@ -6,7 +6,6 @@ from typing import Any
 
 from huggingface_hub.errors import StrictDataclassError
 from safetensors import SafetensorError
-from transformers import AutoTokenizer
 
 from itda_core.common.text import one_line
 
@@ -39,6 +38,8 @@ def read_tokenizer(folder: Path, **where: Any) -> Any:
 
     Raises one of `REFUSALS` if it cannot be read.
     """
+    from transformers import AutoTokenizer  # here, because that takes seconds
+
     try:
         return AutoTokenizer.from_pretrained(folder, use_fast=True, **where)
     except Exception as error:

@@ -16,6 +16,7 @@ from itda_core.common.settings import CorpusSettings, WindowSettings
 from itda_core.common.types import Document
 from itda_core.common.validate import parse
 from itda_core.corpus.store import Corpus, ingest
+from tests.support.saelens import needs_saelens
 
 
 @pytest.fixture(scope="module")
@@ -68,8 +69,8 @@ def test_a_small_run(corpus: Corpus) -> None:
 
 
 @pytest.mark.slow
+@needs_saelens
 def test_an_sae_beside_the_recipes(corpus: Corpus) -> None:
-    pytest.importorskip("sae_lens", reason="SAELens is not installed: pip install -e '.[sae]'")
     settings = RecipesBench(
         tokens=4_000,
         sites=(("docs-c", 2),),

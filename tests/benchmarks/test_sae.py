@@ -7,16 +7,16 @@ import pytest
 import torch
 
 from itda_core.benchmarks.sae.results import PAPER, BenchSite, Contestant, CurvePoint, SaeBench
-from itda_core.common.errors import UserError
-from itda_core.common.types import Document
-from tests.support.corpora import write_documents
-
-pytest.importorskip("sae_lens", reason="SAELens is not installed: pip install -e '.[sae]'")
-
 from itda_core.benchmarks.sae.run import bench_sae, versus
 from itda_core.benchmarks.sae.table import sae_table
+from itda_core.common.errors import UserError
 from itda_core.common.settings import CorpusSettings, WindowSettings
+from itda_core.common.types import Document
 from itda_core.corpus.store import ingest
+from tests.support.corpora import write_documents
+from tests.support.saelens import needs_saelens
+
+pytestmark = needs_saelens
 
 
 def contestant(name: str, *points: tuple[int, float, float], l0: tuple[float, ...] = ()) -> Contestant:

@@ -76,7 +76,7 @@ def test_a_running_job_survives_reload_and_restart_and_is_cancelled(
     page = browser.page
     with served(root) as address:
         # Without centring, which reads all tokens before the first atom is there to be drawn.
-        page.goto(form(address, corpus(tmp_path / "large.jsonl", 30_000), tokens=3_000_000, center="none"))
+        page.goto(form(address, corpus(tmp_path / "large.jsonl", 6_000), tokens=600_000, center="none"))
         page.get_by_role("button", name="Build", exact=True).click()
         page.get_by_text(re.compile("tokens a second")).wait_for(timeout=PATIENCE)
         page.locator(".js-plotly-plot").first.wait_for(timeout=PATIENCE)

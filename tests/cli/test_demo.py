@@ -2,7 +2,6 @@
 
 import json
 import shutil
-from itertools import islice
 from pathlib import Path
 
 import pytest
@@ -12,7 +11,6 @@ from itda_core.cli.command_line import main
 from itda_core.common.settings import CorpusSettings
 from itda_core.common.types import Document
 from itda_core.corpus import readers
-from itda_core.corpus.docstrings import read_documentation
 from itda_core.jobs.locks import build_lock
 from itda_core.library.library import Library
 from itda_core.library.manifest import DictionaryManifest
@@ -23,16 +21,13 @@ from itda_core.reports.quality import dictionary_quality
 pytestmark = pytest.mark.slow
 
 
-@pytest.fixture(scope="module")
-def documentation() -> list[Document]:
-    """The first documents of the corpus, whose reading takes longest of all."""
-    return list(islice(read_documentation(), 30))
-
-
 @pytest.fixture
-def small(documentation: list[Document], monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
-    """The demo over fewer documents and tokens. The folder of its models, with links to those that lie in `data/`."""
-    monkeypatch.setattr(readers, "read_documentation", lambda: iter(documentation))
+def small(language_reference: list[Document], monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
+    """The demo over few documents, as reading all takes longest, and few tokens.
+
+    The folder of its models, with links to those that lie in `data/`.
+    """
+    monkeypatch.setattr(readers, "read_documentation", lambda: iter(language_reference[:30]))
     monkeypatch.setattr(demo, "CORPUS", CorpusSettings("docs", documents=30))
     monkeypatch.setattr(demo, "TOKENS", 1500)
     data = tmp_path / "data"

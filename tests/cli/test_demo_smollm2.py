@@ -10,6 +10,8 @@ import pytest
 from itda_core.cli import demo_smollm2
 from itda_core.cli.command_line import main
 from itda_core.common.settings import CorpusSettings
+from itda_core.common.types import Document
+from itda_core.corpus import readers
 from itda_core.library.library import Library
 from itda_core.models import smollm2 as locating
 
@@ -30,8 +32,13 @@ def test_another_model_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[
 
 
 def test_it_builds_two_layers_and_their_maps(
-    smollm2: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    smollm2: Path,
+    language_reference: list[Document],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
+    monkeypatch.setattr(readers, "read_documentation", lambda: iter(language_reference[:30]))
     monkeypatch.setattr(demo_smollm2, "CORPUS", CorpusSettings("docs", documents=30))
     monkeypatch.setattr(demo_smollm2, "TOKENS", 1000)
     monkeypatch.setattr(demo_smollm2, "DICTIONARY", replace(demo_smollm2.DICTIONARY, n_atoms=100))

@@ -299,10 +299,10 @@ def test_kept_activations_spare_the_model(
     write_documents(corpus, language_reference[:40])
     root = tmp_path / "kept"
     options = ["--corpus", str(corpus), "--layers", "1", "--l0", "8", "--threshold", "0.3", "--tokens", "1500"]
-    assert main(["build", str(MODEL_A), *options, "--library", str(root)]) == 0
+    assert main(["build", str(MODEL_A), "--no-map", *options, "--library", str(root)]) == 0
     # On a device that has a number, as GPUs do.
     kept_on = ["--keep-activations", "--device", "cpu:0"]
-    assert main(["build", str(MODEL_B), *options, *kept_on, "--library", str(root)]) == 0
+    assert main(["build", str(MODEL_B), "--no-map", *options, *kept_on, "--library", str(root)]) == 0
     here = Library(root)
     a, b = (each for each in here.records() if isinstance(each, DictionaryManifest))
     assert kept_activations(here, a) is None
@@ -341,7 +341,7 @@ def test_kept_activations_of_a_dictionary_that_does_not_name_them(tmp_path: Path
     root = tmp_path / "kept"
     options = ["--corpus", str(corpus), "--layers", "1", "--l0", "8", "--threshold", "0.3", "--tokens", "900"]
     kept_on = ["--keep-activations", "--no-holdout", "--device", "cpu"]
-    assert main(["build", str(MODEL_A), *options, *kept_on, "--library", str(root)]) == 0
+    assert main(["build", str(MODEL_A), "--no-map", *options, *kept_on, "--library", str(root)]) == 0
     here = Library(root)
     record = here.record(here.ids()[0])
     (kept,) = here.activations.iterdir()

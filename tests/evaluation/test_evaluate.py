@@ -190,7 +190,7 @@ def kept(tmp_path_factory: pytest.TempPathFactory, language_reference: list[Docu
     folder = tmp_path_factory.mktemp("kept")
     write_documents(folder / "texts.jsonl", language_reference[:8])
     options = ["--layers", "3", "--hook", "mlp", "--l0", "6", "--threshold", "0.4", "--tokens", "5000", "--no-holdout"]
-    more = ["--method", "nonnegative", "--keep-activations", "--max-atoms", "120"]
+    more = ["--method", "nonnegative", "--keep-activations", "--max-atoms", "120", "--no-map"]
     root = folder / "library"
     texts = ["--corpus", str(folder / "texts.jsonl")]
     assert main(["build", str(MODEL_A), *texts, *options, *more, "--library", str(root)]) == 0
@@ -217,7 +217,7 @@ def test_where_nothing_was_held_out_the_text_after_what_was_read_is_measured(
 ) -> None:
     texts, root = tmp_path / "texts.jsonl", tmp_path / "library"
     write_documents(texts, language_reference[:12])
-    options = ["--layers", "3", "--l0", "6", "--threshold", "0.4", "--tokens", "600", "--no-holdout"]
+    options = ["--layers", "3", "--l0", "6", "--threshold", "0.4", "--tokens", "600", "--no-holdout", "--no-map"]
     assert main(["build", str(MODEL_A), "--corpus", str(texts), *options, "--library", str(root)]) == 0
     found = measure_in(root, MeasureSettings(l0s=(3,), shares=(1.0,), tokens=300))
     here, record = Library(root), of_layer_3(root)
@@ -353,7 +353,7 @@ def test_of_a_model_that_predicts_nothing_reconstruction_is_measured(
     root, texts = tmp_path / "library", tmp_path / "texts.jsonl"
     write_documents(texts, language_reference[:20])
     options = ["--layers", "1", "--l0", "4", "--context", "40", "--tokens", "600", "--library", str(root)]
-    assert main(["build", str(folder), "--corpus", str(texts), *options]) == 0
+    assert main(["build", str(folder), "--corpus", str(texts), "--no-map", *options]) == 0
     (dictionary_id,) = Library(root).ids()
     with job_of(root) as job:
         settings = MeasureSettings(l0s=(2,), shares=(1.0,), tokens=50)

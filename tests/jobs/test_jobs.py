@@ -207,12 +207,12 @@ def is_running(pid: int) -> bool:
 
 
 def long_build(tmp_path: Path) -> tuple[Path, list[str]]:
-    """A library, and a build that would take minutes."""
+    """A library, and a build that would take a minute and more."""
     corpus = tmp_path / "corpus.jsonl"
     words = Path(__file__).read_text().split()
-    lines = [json.dumps({"text": " ".join(words[at % 500 : at % 500 + 300])}) for at in range(40_000)]
+    lines = [json.dumps({"text": " ".join(words[at % 500 : at % 500 + 300])}) for at in range(2_000)]
     corpus.write_text("\n".join(lines))
-    options = ["--layers", "0-5", "--tokens", "4000000", "--l0", "8"]
+    options = ["--layers", "0-5", "--tokens", "200000", "--l0", "8"]
     return tmp_path / "library", ["build", str(MODEL_A), "--corpus", str(corpus), "--no-map", *options]
 
 

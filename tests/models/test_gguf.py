@@ -7,6 +7,7 @@ import struct
 import subprocess
 import sys
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -27,6 +28,7 @@ from itda_core.models.smollm2 import smollm2_file
 from tests.support.builder import LibraryBuilder
 from tests.support.gguf_files import NAME, write_gguf
 from tests.support.places import MODEL_A
+from tests.support.processes import run_python
 from tests.support.small_disk import small_disk
 
 SMOLLM2 = "SmolLM2-135M-Instruct.Q4_1"
@@ -107,12 +109,11 @@ def test_it_is_converted_once(gguf_file: Path, cache: Path, tmp_path: Path, monk
 
 def test_two_processes_convert_it_once(gguf_file: Path, cache: Path) -> None:
     code = "import sys; from itda_core.models.model import load_model; print(load_model(sys.argv[1]).weights_sha256())"
-    command = [sys.executable, "-c", code, str(gguf_file)]
-    running = [subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) for _ in range(2)]
-    told = [process.communicate(timeout=300) for process in running]
-    assert [process.returncode for process in running] == [0, 0], told
-    assert len({out for out, _ in told}) == 1
-    assert sum(f"converting {NAME}.gguf, once" in err for _, err in told) == 1
+    with ThreadPoolExecutor(2) as both:
+        done = list(both.map(lambda _: run_python(code, str(gguf_file)), range(2)))
+    assert [each.returncode for each in done] == [0, 0], done
+    assert len({each.stdout for each in done}) == 1
+    assert sum(f"converting {NAME}.gguf, once" in each.stderr for each in done) == 1
     assert {path.name for path in cache.iterdir() if path.name[0] == "."} == {".lock"}
 
 

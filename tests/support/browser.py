@@ -117,9 +117,9 @@ def open_browser(chromium: playwright.Browser) -> Iterator[Callable[[str], Brows
         yield open_it
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def app_over() -> Iterator[Callable[[Path], str]]:
-    """`app_over(root)` is the address of the app over a library, which all tests of a file ask that change nothing."""
+    """`app_over(root)` is the address of the app over a library, which all tests ask that change nothing."""
     with ExitStack() as servers:
         yield cache(lambda root: servers.enter_context(served(root)))
 

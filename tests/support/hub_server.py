@@ -17,6 +17,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import certifi
 import uvicorn
 from starlette.applications import Starlette
 from starlette.requests import Request
@@ -59,7 +60,20 @@ def hub_environment(url: str, home: Path, **more: str) -> dict[str, str]:
     """The environment of this process with another Hub, an empty cache, and no token but those in `more`."""
     kept = {name: value for name, value in os.environ.items() if not name.startswith(("HF_", "HUGGING_FACE_"))}
     settings = {"HF_ENDPOINT": url, "HF_HOME": str(home), "HF_HUB_DISABLE_TELEMETRY": "1", "NO_PROXY": "127.0.0.1"}
-    return {**kept, **settings, **more}
+    return {**kept, **settings, "SSL_CERT_FILE": str(_one_certificate(home)), **more}
+
+
+def _one_certificate(folder: Path) -> Path:
+    """Write a file with one certificate of an authority into a folder.
+
+    httpx reads the file anew for every client, which takes as long as all else of a request to this machine if it has
+    those of all authorities; servers here speak plain HTTP.
+    """
+    end = "-----END CERTIFICATE-----\n"
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / "authority.pem"
+    path.write_text(Path(certifi.where()).read_text().partition(end)[0] + end)
+    return path
 
 
 @contextmanager

@@ -9,11 +9,13 @@ from tests.support.places import REPOSITORY
 
 SLOWEST = (
     "browser/test_first_start.py",
-    "browser/test_build.py",
     "capture/test_remote.py",
+    "browser/test_build.py",
     "browser/test_pages.py",
-    "cli/test_demo.py",
+    "models/test_gguf.py",
     "build/test_resume.py",
+    "cli/test_demo_smollm2.py",
+    "cli/test_demo.py",
     "interop/test_hub.py",
     "cli/test_cli.py",
     "evaluation/sae/test_sae.py",

@@ -18,8 +18,12 @@ _COMMAND = "import sys; from itda_core.cli.command_line import main; sys.exit(ma
 
 _forked = get_context("forkserver")
 _forked.set_forkserver_preload(
-    ["duckdb", "numba", "pandas", "pyarrow.parquet", "pydantic", "safetensors.torch", "scipy.sparse", "torch", "tqdm"]
-)
+    [
+        "duckdb", "httpx", "numba", "pandas", "pyarrow.parquet", "pydantic", "safetensors.torch", "scipy.optimize",
+        "scipy.sparse", "torch", "tqdm",
+        "torch._dynamo", "torch.distributed.tensor",  # most of what transformers imports
+    ]
+)  # fmt: skip
 
 
 def run_itda(*arguments: str, env: Mapping[str, str] | None = None) -> subprocess.CompletedProcess[str]:

@@ -29,6 +29,7 @@ from itda_core.reports.probing import PROBING_FILE, Probe, Probing, read_probing
 from itda_core.reports.sae import sae_folder, sae_ids
 from tests.support.builder import LibraryBuilder
 from tests.support.places import MODEL_A
+from tests.support.saelens import needs_saelens
 
 DOCUMENTS, EACH, LATENTS = 60, 30, 12
 N = DOCUMENTS * EACH
@@ -310,7 +311,7 @@ def test_tokens_are_of_documents_that_were_held_out_and_atoms_of_those_that_were
 def test_where_nothing_was_held_out_what_follows_is_read(probed: Path, tmp_path: Path) -> None:
     root = tmp_path / "library"
     corpus = probed.parent / "library.jsonl"
-    options = ["--layers", "3", "--l0", "8", "--threshold", "0.25", "--tokens", "2500", "--no-holdout"]
+    options = ["--layers", "3", "--l0", "8", "--threshold", "0.25", "--tokens", "2500", "--no-holdout", "--no-map"]
     assert main(["build", str(MODEL_A), "--corpus", str(corpus), *options, "--library", str(root)]) == 0
     library, record, _ = only(root)
     read, model = Corpus.open(library.corpora / record.corpus), open_model(record, library.root)
@@ -386,10 +387,10 @@ def test_a_damaged_report_is_replaced(probed: Path, tmp_path: Path, capsys: pyte
     assert read_probing(record, path.parent) is not None
 
 
+@needs_saelens
 def test_an_sae_that_cannot_be_read_is_said_and_left_out(
     probed: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    pytest.importorskip("sae_lens", reason="SAELens is not installed: pip install -e '.[sae]'")
     root = tmp_path / "library"
     shutil.copytree(probed, root)
     library, record, path = only(root)

@@ -19,15 +19,6 @@ from itda_core.common.layout import MANIFEST_FILE
 from itda_core.common.settings import MeasureSettings, SaeSettings
 from itda_core.common.types import Site
 from itda_core.evaluation.metrics import HeldOut
-from itda_core.jobs.job import running_job
-from itda_core.library.library import Library
-from itda_core.reports.quality import QUALITY_FILE, read_quality, write_quality
-from itda_core.reports.sae import SaeRecord, sae_folder, sae_ids, sae_record, sae_records
-from tests.support.hub_server import Hub, hub_environment, serve
-from tests.support.processes import run_python
-
-pytest.importorskip("sae_lens", reason="SAELens is not installed: pip install -e '.[sae]'")
-
 from itda_core.evaluation.sae import coder as sae_coder
 from itda_core.evaluation.sae import run as saes
 from itda_core.evaluation.sae import saelens
@@ -35,6 +26,15 @@ from itda_core.evaluation.sae.coder import SaeCoder
 from itda_core.evaluation.sae.hooks import check_site
 from itda_core.evaluation.sae.run import load_coder, train_sae
 from itda_core.evaluation.sae.training import Mark, train
+from itda_core.jobs.job import running_job
+from itda_core.library.library import Library
+from itda_core.reports.quality import QUALITY_FILE, read_quality, write_quality
+from itda_core.reports.sae import SaeRecord, sae_folder, sae_ids, sae_record, sae_records
+from tests.support.hub_server import Hub, hub_environment, serve
+from tests.support.processes import run_python
+from tests.support.saelens import needs_saelens
+
+pytestmark = needs_saelens
 
 SMALL = ("--tokens", "4096", "--batch", "256")
 

@@ -9,11 +9,11 @@ from safetensors.torch import load_file, save_file
 
 from itda_core.common.errors import DamagedError
 from itda_core.common.files import write_json
-
-pytest.importorskip("sae_lens", reason="SAELens is not installed: pip install -e '.[sae]'")
-
 from itda_core.evaluation.sae.coder import SaeCoder
 from itda_core.evaluation.sae.saelens import load_sae
+from tests.support.saelens import needs_saelens
+
+pytestmark = needs_saelens
 
 OLD = {
     "d_in": 6,
