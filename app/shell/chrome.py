@@ -1,6 +1,6 @@
 """Names of the dictionaries, links to them, and errors as pages show them."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 
 import streamlit as st
@@ -24,14 +24,12 @@ def dictionary_names() -> dict[str, str]:
     return names(sound_records())
 
 
-def dictionary_link(
-    dictionary_id: str, name: str, icon: str = "", *, place: str = "page", is_current: bool = False, side: str = ""
-) -> None:
+def dictionary_link(dictionary_id: str, name: str, icon: str = "", *, place: str = "page", side: str = "") -> None:
     """Show a link to a dictionary's atoms.
 
     `place` distinguishes links to the same one on a page; `side` is its side in a comparison.
     """
-    link(name, atoms_address(dictionary_id), icon, key=f"{place}_{dictionary_id}", is_current=is_current, side=side)
+    link(name, atoms_address(dictionary_id), icon, key=f"{place}_{dictionary_id}", side=side)
 
 
 @contextmanager
@@ -103,11 +101,11 @@ def show_no_dictionary(title: str) -> None:
     other_dictionaries()
 
 
-def other_dictionaries(address: Callable[[str], str] = atoms_address) -> None:
-    """Show links to the existing dictionaries: to their atoms, or to another URL."""
+def other_dictionaries() -> None:
+    """Show links to the atoms of the existing dictionaries."""
     found = dictionary_names()
     if found:
         st.text("These dictionaries can be opened:")
     for dictionary_id, name in found.items():
-        link(name, address(dictionary_id), key=f"instead_{dictionary_id}")
+        dictionary_link(dictionary_id, name, place="instead")
     st.page_link(LIBRARY_PAGE, label="Library", icon=":material/grid_view:")

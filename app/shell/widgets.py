@@ -43,12 +43,12 @@ def when(moment: str) -> str:
         return moment
 
 
-def link(text: str, address: str, icon: str = "", *, key: str, is_current: bool = False, side: str = "") -> None:
+def link(text: str, address: str, icon: str = "", *, key: str, side: str = "") -> None:
     """Show a link to a page with its parameters.
 
     (Not st.page_link: where the page is open already, for another dictionary, it leaves the URL as it is.)
     """
-    row = Row([Token(text)], href=address, icon=icon, is_current=is_current, sides=side)
+    row = Row([Token(text)], href=address, icon=icon, sides=side)
     token_strip([row], key=key, style="links")
 
 
