@@ -38,7 +38,8 @@ def test_it_builds_two_layers_and_their_maps(
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    monkeypatch.setattr(readers, "read_documentation", lambda: iter(language_reference[:30]))
+    documents = [Document(each.name, each.text[:300]) for each in language_reference[:30]]  # the tenth is read too
+    monkeypatch.setattr(readers, "read_documentation", lambda: iter(documents))
     monkeypatch.setattr(demo_smollm2, "CORPUS", CorpusSettings("docs", documents=30))
     monkeypatch.setattr(demo_smollm2, "TOKENS", 1000)
     monkeypatch.setattr(demo_smollm2, "DICTIONARY", replace(demo_smollm2.DICTIONARY, n_atoms=100))
