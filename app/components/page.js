@@ -4,6 +4,7 @@
 // Python would write the new parameters under the old page first, and Back would stop there without its filters.)
 // The new page starts at its top; where the old one was scrolled to is kept for the way back.
 function follow(href) {
+  clearInterval(window._itdaScrolling);
   places().set(window.location.href, scroller()?.scrollTop ?? 0);
   window.history.pushState({}, "", href);
   window.dispatchEvent(new PopStateEvent("popstate"));
@@ -19,18 +20,23 @@ function places() {
   if (!window._itdaPlaces) {
     window._itdaPlaces = new Map();
     window.addEventListener("popstate", (event) => event.isTrusted && scrollBack());
+    for (const kind of ["wheel", "touchstart", "keydown", "mousedown"]) {
+      window.addEventListener(kind, () => clearInterval(window._itdaScrolling));
+    }
   }
   return window._itdaPlaces;
 }
 
 // Scrolls to where the page was left, as often as it takes to be drawn, unless the reader scrolls meanwhile.
 function scrollBack() {
+  clearInterval(window._itdaScrolling);
   const place = places().get(window.location.href);
   if (!place) return;
-  const stop = () => clearInterval(timer);
-  const timer = setInterval(() => scroller()?.scrollTo(0, place), 100);
-  setTimeout(stop, 3000);
-  for (const kind of ["wheel", "touchstart", "keydown", "mousedown"]) window.addEventListener(kind, stop, { once: true });
+  const until = Date.now() + 3000;
+  window._itdaScrolling = setInterval(() => {
+    scroller()?.scrollTo(0, place);
+    if (Date.now() > until) clearInterval(window._itdaScrolling);
+  }, 100);
 }
 
 // Whether a click asks for this page, rather than for another tab or window.

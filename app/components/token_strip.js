@@ -1,7 +1,7 @@
 // Draws the rows of token_strip.py, behind page.js. Text enters the page through textContent only.
 
-// `told` tokens can be focused or tapped, which shows their coefficient; a mouse has it in any row.
-function tokenSpan([text, tint, number, mark], told) {
+// `isReached` tokens can be focused or tapped, which shows their coefficient; a mouse has it in any row.
+function tokenSpan([text, tint, number, mark], isReached) {
   const marks = mark ? mark.split(" ") : [];
   const isCentre = marks.includes("centre");
   const classes = ["itda-token", ...marks.map((name) => `itda-${name}`)];
@@ -9,7 +9,7 @@ function tokenSpan([text, tint, number, mark], told) {
   const span = element(marks.includes("match") ? "mark" : "span", classes.join(" "), text);
   if (tint) span.style.setProperty("--itda-tint", `${Math.round(Math.abs(tint) * 100)}%`);
   if (number) span.title = number;
-  if (number && told && !isCentre) {
+  if (number && isReached && !isCentre) {
     span.tabIndex = 0;
     span.setAttribute("role", "button"); // a name is read for elements with a role only
     span.setAttribute("aria-label", `${text.trim()}, coefficient ${number}`);
@@ -23,25 +23,25 @@ function tokenSpan([text, tint, number, mark], told) {
   return span;
 }
 
-function passage(tokens, told) {
+function passage(tokens, isReached) {
   const text = element("span", "itda-tokens");
   text.dir = "ltr";
-  text.append(...tokens.map((token) => tokenSpan(token, told)));
+  text.append(...tokens.map((token) => tokenSpan(token, isReached)));
   return text;
 }
 
 // A passage behind the letter of the side that it belongs to, where it belongs to one.
-function lined(side, tokens, told) {
-  const text = passage(tokens, told);
+function lined(side, tokens, isReached) {
+  const text = passage(tokens, isReached);
   if (!side) return text;
   const line = element("span", "itda-line");
   line.append(element("span", `itda-chip itda-side-${side}`, side.toUpperCase()), text);
   return line;
 }
 
-function passages(row, told) {
-  const lines = [lined(row.sides[0], row.tokens, told)];
-  if (row.below.length) lines.push(lined(row.sides[1], row.below, told));
+function passages(row, isReached) {
+  const lines = [lined(row.sides[0], row.tokens, isReached)];
+  if (row.below.length) lines.push(lined(row.sides[1], row.below, isReached));
   return lines;
 }
 

@@ -32,7 +32,7 @@ def show_start(jobs: list[JobState]) -> None:
 
     On a first start, the demo is built automatically.
     """
-    failed = any(job.status in _UNFINISHED for job in jobs)
+    failed = any(job.status in _UNFINISHED and not job.is_dismissed for job in jobs)
     if resources.demo_is_allowed() and not jobs:
         resources.start_demo_once()
         library = resources.library()
@@ -46,7 +46,7 @@ def show_start(jobs: list[JobState]) -> None:
             st.rerun()  # with something to read
         return
     if failed:
-        st.text("The demo could not be built; the Jobs page has the reason.")
+        st.text("A job failed; the Jobs page has the reason. The demo could not be built.")
     else:
         st.text("The demo builds dictionaries of small models that come with the project, and compares them.")
     if st.button("Try again" if failed else "Build the demo", type="primary", icon=":material/play_arrow:"):
@@ -100,11 +100,13 @@ def show_ended(jobs: list[JobState]) -> None:
         return
     with st.container(horizontal=True, horizontal_alignment="distribute", vertical_alignment="center"):
         st.subheader("Ended")
-        st.button("Dismiss all", icon=":material/clear_all:", type="tertiary", on_click=_dismiss, args=[ended])
+        st.button(
+            "Dismiss these", icon=":material/clear_all:", type="tertiary", on_click=_dismiss, args=[ended[:_LISTED]]
+        )
     for job in ended[:_LISTED]:
         _show_ended(job)
     if len(ended) > _LISTED:
-        st.caption(f"{len(ended) - _LISTED} older ones are in the library's folder jobs/.")
+        st.caption(f"{len(ended) - _LISTED} older ones are shown once some of these are dismissed.")
 
 
 def show_failure(jobs: list[JobState]) -> None:
@@ -200,11 +202,11 @@ def _cancel(job_id: str) -> None:
 
 
 def _dismiss(jobs: list[JobState]) -> None:
-    try:
-        for job in jobs:
+    for job in jobs:
+        try:
             resources.dismiss_job(job.id)
-    except UserError as error:
-        st.toast(inert(str(error)), icon=":material/error:")
+        except UserError as error:
+            st.toast(inert(str(error)), icon=":material/error:")
 
 
 def show_outcome(job: JobState) -> None:

@@ -77,9 +77,9 @@ def ways_on() -> None:
 def _unreadable(error: OSError) -> UserError:
     """Convert an operating system error on a file to a line for the user."""
     if error.filename is None:
-        return UserError(f"this needs something that is not to be had: {error}")
+        return UserError(f"something that this needs is not available: {error}")
     return UserError(
-        f"{str(error.filename)[:200]} cannot be used ({error.strerror}): see to that, or name another library in "
+        f"{str(error.filename)[:200]} cannot be used ({error.strerror}): correct that, or name another library in "
         f"{resources.LIBRARY_VARIABLE}"
     )
 

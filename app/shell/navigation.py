@@ -64,7 +64,7 @@ def _chosen(page: str, names: dict[str, str]) -> Chosen:
                 st.query_params["e"] = before.b
         return before
     a, b = st.query_params["d"], st.query_params.get("e", "") if page in _OF_TWO else before.b
-    return Chosen(a if a in names else before.a, b if b in names else "")
+    return Chosen(a if a in names else "", b if b in names or not b else before.b)  # b may be an SAE
 
 
 def _items(page: str, chosen: Chosen, n: int) -> list[NavItem]:
@@ -73,8 +73,8 @@ def _items(page: str, chosen: Chosen, n: int) -> list[NavItem]:
     states = Counter(job.status for job in read_jobs(resources.library().root) if not job.is_dismissed)
     failed = states["failed"] + states["lost"]
     badge = f"{states['running']} running" if states["running"] else f"{failed} failed" if failed else ""
-    one, two = ("" if n else "there is no dictionary yet"), ("" if n > 1 else "needs two dictionaries")
-    items = (
+    one, two = ("" if n else "needs a dictionary"), ("" if n > 1 else "needs two dictionaries")
+    return [
         NavItem("Library", "grid_view", "./", page == ""),
         NavItem("Atoms", "list", urls.atoms_address(a), page in ("atoms", "atom"), reason=one),
         NavItem("Decompose", "function", urls.decompose_address(a), page == "decompose", reason=one),
@@ -89,8 +89,7 @@ def _items(page: str, chosen: Chosen, n: int) -> list[NavItem]:
         ),
         NavItem("Build", "add", "build", page == "build"),
         NavItem("Jobs", "pending_actions", "jobs", page == "jobs", badge),
-    )
-    return [replace(item, href=item.href.rstrip("?")) for item in items]
+    ]
 
 
 def _choice(label: str, side: str, page: str, chosen: Chosen, names: dict[str, str]) -> None:
@@ -103,7 +102,7 @@ def _choice(label: str, side: str, page: str, chosen: Chosen, names: dict[str, s
         st.session_state[_CHOSEN] = now
         st.session_state[_NEXT] = _address(page, now)
 
-    index = 0 if side == "a" else None  # there may be none to compare with
+    index = 0 if side == "a" and chosen.a else None  # there may be none to compare with, or an unknown one in the URL
     st.selectbox(label, list(names), index, names.__getitem__, key=key, placeholder="none", on_change=changed)
 
 
@@ -113,7 +112,10 @@ def _address(page: str, chosen: Chosen) -> str:
     if page in _OF_ONE and a == st.query_params.get("d"):
         return ""
     match page:
-        case "atoms" | "atom":
+        case "atoms":
+            here = _here(pages.AtomsState)
+            return urls.address(pages.AtomsState(a, here.text, here.scope, here.sort))
+        case "atom":
             return urls.atoms_address(a)
         case "decompose":
             return urls.address(_decomposed_by(a))

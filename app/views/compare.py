@@ -73,8 +73,8 @@ def show_compare() -> None:
         st.text(
             "Which atoms two dictionaries have in common, and what each has alone: two models, two layers or two "
             "checkpoints, on one corpus. Choose both in the sidebar, or one of these to compare with:"
-            if names
-            else "This library has no dictionaries yet."
+            if len(names) > 1
+            else "Which atoms two dictionaries have in common: this library has fewer than two. Build another one."
         )
         show_compared(shown)
         show_others(shown)

@@ -24,8 +24,10 @@ def run_list(args: argparse.Namespace) -> int:
 def run_rm(args: argparse.Namespace) -> int:
     """Remove dictionaries, after a question."""
     library = Library(args.library)
-    for dictionary_id in args.ids:
-        folder = library.folder(dictionary_id)
+    folders = {
+        dictionary_id: library.folder(dictionary_id) for dictionary_id in args.ids
+    }  # all are known, or none goes
+    for dictionary_id, folder in folders.items():
         n = len(comparisons_of(library, dictionary_id))
         also = f" and {n} comparison{'s' * (n > 1)} of it" if n else ""
         if not args.yes and not _agreed(f"remove {dictionary_id} ({size_of(folder) / 1e6:,.1f} MB){also}?"):
@@ -40,7 +42,10 @@ def _agreed(question: str) -> bool:
     """Ask a question in the terminal. Raises UserError where there is none to ask in."""
     if not sys.stdin.isatty():
         raise UserError("there is no terminal to confirm in: add --yes")
-    return input(f"{question} [y/N] ").strip().lower() in ("y", "yes")
+    try:
+        return input(f"{question} [y/N] ").strip().lower() in ("y", "yes")
+    except EOFError:  # Ctrl+D
+        return False
 
 
 def run_verify(args: argparse.Namespace) -> int:

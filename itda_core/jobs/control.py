@@ -36,7 +36,7 @@ from itda_core.jobs.state import (
 
 _PATIENCE = 10  # seconds for a job to end by itself
 _KILLED_WITHIN = 5  # seconds for the system to end a killed process
-_FIRST_WORD_WITHIN = 20  # seconds for a new job to write its process id
+_STARTED_WITHIN = 20  # seconds for a new job to write its process id
 
 
 def fail_unstarted(root: Path, job_id: str, error: str) -> None:
@@ -103,7 +103,7 @@ def cancel(root: Path, job_id: str, patience: float = _PATIENCE) -> JobState:
     """
     folder, state = _existing(root, job_id)
     if state.status == "running" and state.pid is None:  # it may have just been started
-        _wait_until((folder / STATE_FILE).is_file, _FIRST_WORD_WITHIN)
+        _wait_until((folder / STATE_FILE).is_file, _STARTED_WITHIN)
         state = read_state(folder) or state
     if state.status != "running":
         raise UserError(f"job {job_id} is not running: it is {state.status}")

@@ -105,7 +105,7 @@ def _lost(folder: Path) -> str:
     except OSError:
         lines = []
     last = next((line for line in reversed(lines) if line.strip()), None)
-    ending = "without a word" if last is None else f"and its log ends with {one_line(last.strip())[:_SHOWN]!r}"
+    ending = "without a log" if last is None else f"and its log ends with {one_line(last.strip())[:_SHOWN]!r}"
     return f"its process ended {ending}; start it again"
 
 
@@ -144,7 +144,10 @@ def _state_of(folder: Path, held: bool) -> JobState | None:
         if not folder.is_dir():
             return None
         # Just started and no state written yet, or ended before writing one.
-        waiting = time.time() - folder.stat().st_mtime < 60
+        begun = folder / COMMAND_FILE
+        waiting = time.time() - (begun if begun.is_file() else folder).stat().st_mtime < 60 and not _is_dismissed(
+            folder
+        )
         status, error = ("running", None) if waiting else ("lost", _lost(folder))
         return JobState(folder.name, "Starting", status=status, error=error, arguments=_arguments(folder))
     raw = read_json(folder / STATE_FILE)

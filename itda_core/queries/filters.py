@@ -1,6 +1,6 @@
 """Filters and sort orders of lists of atoms, as SQL."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from itda_core.common.errors import UserError
 from itda_core.common.text import has_half_characters
@@ -56,7 +56,7 @@ class AtomFilter:
     """Lowest and highest value of the largest absolute coefficient."""
     error: tuple[float, float] | None = None
     """Lowest and highest error at admission; if given, atoms without such an error are left out."""
-    atoms: tuple[int, ...] | None = field(default=None)
+    atoms: tuple[int, ...] | None = None
     """Only these atoms, such as those selected on the map."""
     first: int | None = None
     """Only this number of atoms, in order of admission, as in a dictionary cropped to them."""

@@ -4,6 +4,7 @@ import re
 
 from itda_core.queries.statement import Values
 
+_MOST_WORDS = 16
 INSIDE = 0.4
 """Weight of a match inside a word, against 1 for a whole word: tokens are pieces of words, and code has identifiers."""
 NEAR = 20
@@ -14,9 +15,15 @@ _SEARCHED = {"source": _SOURCE, "token": "lower(label)", "context": "lower(conte
 
 
 def words_of(text: str) -> tuple[str, ...]:
-    """Return the words of a query, each once; a phrase in double quotes is one word, and may contain spaces."""
+    """Return the words of a query, each once; a phrase in double quotes is one word, and may contain spaces.
+
+    Of more than 16 words, which take seconds, the rest is one phrase.
+    """
     words = [phrase or word for phrase, word in re.findall(r'"([^"]*)"|(\S+)', text)]
-    return tuple({word.lower(): word for word in words if word}.values())
+    words = list({word.lower(): word for word in words if word}.values())
+    return tuple(
+        words if len(words) <= _MOST_WORDS else [*words[: _MOST_WORDS - 1], " ".join(words[_MOST_WORDS - 1 :])]
+    )
 
 
 def found_by(words: tuple[str, ...], scope: str, values: Values) -> str:

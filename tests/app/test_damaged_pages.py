@@ -88,6 +88,8 @@ def test_no_state_of_a_job_stops_a_page(open_page: OpenPage, library: Library, c
 def test_an_unreadable_job_is_one_line_that_says_what_to_do(open_page: OpenPage, library: Library) -> None:
     path = files_of(library)["job state"]
     path.write_text("{}")
+    for name in ("/", "/build"):
+        assert not open_page(library.root, name).exception
     page = open_page(library.root, "/jobs")
     assert not page.exception
     (error,), (job,) = page.error, page.expander

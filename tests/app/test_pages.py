@@ -262,7 +262,7 @@ def test_the_jobs_page(open_page: OpenPage, tmp_path: Path) -> None:
     assert [each.label.replace("\\", "") for each in page.expander] == ["Compare, done", "Build <b>one</b>, failed"]
     page.button[labels(page).index("Dismiss")].click().run()
     assert [each.label.replace("\\", "") for each in page.expander] == ["Build <b>one</b>, failed"]
-    page.button[labels(page).index("Dismiss all")].click().run()
+    page.button[labels(page).index("Dismiss these")].click().run()
     assert not page.expander and not pages_of(page)["Jobs"]["badge"]
     assert len(list((root / "jobs").iterdir())) == 2
 

@@ -120,6 +120,8 @@ def test_a_stopped_run_goes_on(corpus: Corpus, tmp_path: Path) -> None:
     assert (again.rows, again.leads, again.held_out) == (report.rows, report.leads, report.held_out) and not lines
     with pytest.raises(UserError, match="other settings"):
         bench_recipes(corpus, replace(settings, measured=500), lines.append, kept)
+    with pytest.raises(UserError, match="no folder"):
+        bench_recipes(corpus, settings, lines.append, tmp_path / "nowhere" / "report.json")
     kept.write_text("{}")
     with pytest.raises(DamagedError, match="another file"):
         bench_recipes(corpus, settings, lines.append, kept)

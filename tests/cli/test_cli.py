@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 from safetensors.torch import load_file, save_file
 
+from itda_core.build.remove import remove_dictionary
 from itda_core.cli.command_line import main
 from itda_core.common.settings import parse_layers
 from itda_core.common.types import Document
@@ -63,6 +64,30 @@ def test_a_dictionary_is_removed_with_its_comparisons(copy: Path, capsys: pytest
     assert Library(copy).ids() == []
 
 
+def test_removal_takes_all_dictionaries_or_none(copy: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    ids = Library(copy).ids()
+    assert main(["rm", ids[0], "no-such-one", "--yes", "--library", str(copy)]) == 2
+    assert Library(copy).ids() == ids
+    assert main(["rm", ids[0], ids[0], "--yes", "--library", str(copy)]) == 0
+    assert Library(copy).ids() == ids[1:]
+
+
+def test_removal_leaves_what_is_not_the_librarys(copy: Path, tmp_path: Path) -> None:
+    library = Library(copy)
+    first, second, third = library.ids()
+    elsewhere = tmp_path / "elsewhere"
+    (copy / "dictionaries" / first).rename(elsewhere)
+    (copy / "dictionaries" / first).symlink_to(elsewhere)
+    part = copy / "comparisons" / f".{first}--{second}-0123456789.{'0' * 32}"
+    other = copy / "comparisons" / f"{second}--x-{first}--{third}-0123456789"  # of ids with -- in them
+    for folder in (part, other):
+        folder.mkdir(parents=True)
+    remove_dictionary(library, first)
+    assert library.ids() == [second, third] and len(list(elsewhere.iterdir())) > 2
+    assert part.is_dir() and other.is_dir()
+    assert not [path for path in library.dictionaries.iterdir() if path.name.startswith(".")]
+
+
 @pytest.mark.parametrize(("answer", "stays"), [("y", False), ("", True), ("no", True)])
 def test_removal_is_confirmed_in_a_terminal(
     answer: str, stays: bool, copy: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
@@ -74,6 +99,17 @@ def test_removal_is_confirmed_in_a_terminal(
     assert main(["rm", first, "--library", str(copy)]) == 0
     assert (first in Library(copy).ids()) == stays
     assert first in asked[0] and " MB)" in asked[0]
+
+
+def test_the_end_of_input_is_no(copy: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def end(question: str) -> str:
+        raise EOFError
+
+    monkeypatch.setattr("sys.stdin.isatty", lambda: True)
+    monkeypatch.setattr("builtins.input", end)
+    ids = Library(copy).ids()
+    assert main(["rm", ids[0], "--library", str(copy)]) == 0
+    assert Library(copy).ids() == ids
 
 
 def test_list_as_json(library: Path) -> None:

@@ -95,6 +95,16 @@ def test_an_ended_job_can_be_dismissed(tmp_path: Path) -> None:
         dismiss(tmp_path, "../jobs")
 
 
+def test_a_lost_job_that_is_dismissed_stays_lost(tmp_path: Path) -> None:
+    folder = tmp_path / "jobs" / "20260101-000000-abcdef"
+    folder.mkdir(parents=True)
+    os.utime(folder, (0, 0))
+    assert read_jobs(tmp_path)[0].status == "lost"
+    dismiss(tmp_path, folder.name)
+    (job,) = read_jobs(tmp_path)
+    assert (job.status, job.is_dismissed) == ("lost", True)
+
+
 def test_no_terminal_obeys_what_a_job_says(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     with running_job(tmp_path, "Something") as job:
         job.stage("reading a\x1b]0;b\x07", 1)

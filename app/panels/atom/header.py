@@ -7,11 +7,11 @@ from urllib.parse import urlencode, urlsplit, urlunsplit
 import streamlit as st
 
 from app.format.text import count, inert, number, visible
-from app.panels.atoms.address import PAGE_ROWS, list_address
+from app.panels.atoms.address import PAGE_ROWS
 from app.panels.atoms.filters import RANGES, SCOPES, SORTS
 from app.panels.atoms.map import selected_on_map
 from app.shell import chrome, widgets
-from app.shell.urls import change
+from app.shell.urls import address, change
 from app.state import codec, pages
 from itda_core.library.manifest import DictionaryManifest
 from itda_core.queries.atoms import Atom, Index
@@ -31,7 +31,7 @@ def show_header(record: DictionaryManifest, atom: Atom, index: Index) -> None:
     page = -(-here.place // PAGE_ROWS) if here else 1
     with st.container(horizontal=True, vertical_alignment="center"):
         name = chrome.dictionary_names()[record.id]
-        widgets.link(name, list_address(replace(listed, page=page)), "arrow_back", key="up")
+        widgets.link(name, address(replace(listed, page=page)), "arrow_back", key="up")
         st.space("stretch")
         show_step("Previous", "Left", "chevron_left", here and here.previous)
         place = f"{here.place:,} of {here.total:,}" if here else "not in the list"

@@ -28,10 +28,10 @@ def show_meaning(atom: Atom, index: Index) -> None:
     """Show whether the label predicts when the atom fires."""
     st.subheader("What it stands for")
     if not atom.has_source:
-        st.text("Its source is not known, so it has no label. Where it fires says what there is to say.")
+        st.text("Its source is not known, so it has no label. Read where it fires.")
         return
     if not atom.count:
-        st.text("It never fires on the captured tokens, so there is nothing to hold its label against.")
+        st.text("It never fires on the captured tokens, so its label cannot be checked.")
         return
     around = index.contexts([atom.token], atom.atom, radius=1)
     previous = next((row.text for row in each(around) if row.token < atom.token), None)

@@ -5,10 +5,13 @@ import streamlit as st
 from app import resources
 from app.format.text import inert
 from app.panels.build.fields import go
+from app.state.pages import BuildState
 from itda_core.common.errors import UserError
 from itda_core.corpus.uploads import keep_upload
 
 _KINDS = ("txt", "md", "jsonl", "ndjson", "json", "csv", "tsv", "parquet")
+
+_OF_CORPUS = ("column", "split", "config", "corpus_revision", "documents")
 
 
 def show_own_text() -> None:
@@ -34,6 +37,8 @@ def _pasted() -> None:
 
 def _use(name: str, data: bytes) -> None:
     try:
-        go(corpus=str(keep_upload(resources.library().root, name, data)))
+        usual = BuildState()
+        as_it_is = {field: getattr(usual, field) for field in _OF_CORPUS}  # what the corpus before was read by
+        go(corpus=str(keep_upload(resources.library().root, name, data)), **as_it_is)
     except UserError as error:
         st.toast(inert(str(error)), icon=":material/error:")

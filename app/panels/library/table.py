@@ -84,7 +84,7 @@ def show_damaged(damaged: list[InvalidDictionary]) -> None:
         )
     if is_all_newer:
         return
-    st.text("Build a damaged dictionary again with the same settings, or delete its folder under dictionaries/.")
+    st.text("Build a damaged dictionary again with the same settings, or remove it.")
 
 
 def show_corpora() -> None:

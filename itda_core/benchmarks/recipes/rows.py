@@ -5,6 +5,7 @@ from pathlib import Path
 from statistics import mean
 
 from itda_core.benchmarks.recipes.results import PUBLISHED, Lead, RecipeRow, RecipesBench, RecipesReport
+from itda_core.common.disk_errors import writing
 from itda_core.common.errors import UserError
 from itda_core.common.files import read_json, write_json
 from itda_core.common.validate import parse
@@ -21,14 +22,20 @@ class RecipesRun:
         """Begin a run, or continue the one whose report is in `kept`.
 
         Raises:
-            UserError: `kept` is of another corpus or other settings.
+            UserError: `kept` is of another corpus or other settings, or cannot be written.
             DamagedError: it is not a report.
         """
         self.held_out: dict[str, int] = {}
         self._corpus, self._settings, self._kept = corpus, settings, kept
         self._rows: dict[tuple[str, int, int, int], RecipeRow] = {}
         self._began, self._before = time.perf_counter(), 0.0
-        if kept is None or not kept.exists():
+        if kept is None:
+            return
+        if not kept.parent.is_dir():
+            raise UserError(f"there is no folder {str(kept.parent)!r}: make it, or name another file")
+        if not kept.exists():
+            with writing(kept.parent):
+                write_json(kept, self.report().as_json())  # what cannot be written is known before hours of work
             return
         remedy = "name another file"
         report = parse(RecipesReport, read_json(kept), str(kept), remedy)
@@ -56,7 +63,7 @@ class RecipesRun:
         sites, sizes = self._settings.sites, self._settings.sizes
         keys = [(*site, *size) for site in sites for size in sizes]
         rows = [self._rows[key] for key in keys if key in self._rows]
-        leads = {name: _lead(rows, name) for name in self._settings.names if name != PUBLISHED}
+        leads = {name: _lead(rows, name) for name in self._settings.names if rows and name != PUBLISHED}
         return RecipesReport(self._corpus, self._settings, self.held_out, rows, leads, self.seconds())
 
     def _has(self, model: str, layer: int, size: tuple[int, int]) -> bool:
