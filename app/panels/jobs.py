@@ -98,12 +98,11 @@ def show_ended(jobs: list[JobState]) -> None:
     ended = [job for job in jobs if job.status != "running" and not job.is_dismissed]
     if not ended:
         return
+    listed = ended[:_LISTED]
     with st.container(horizontal=True, horizontal_alignment="distribute", vertical_alignment="center"):
         st.subheader("Ended")
-        st.button(
-            "Dismiss these", icon=":material/clear_all:", type="tertiary", on_click=_dismiss, args=[ended[:_LISTED]]
-        )
-    for job in ended[:_LISTED]:
+        st.button("Dismiss these", icon=":material/clear_all:", type="tertiary", on_click=_dismiss, args=[listed])
+    for job in listed:
         _show_ended(job)
     if len(ended) > _LISTED:
         st.caption(f"{len(ended) - _LISTED} older ones are shown once some of these are dismissed.")

@@ -32,9 +32,8 @@ def show_build() -> None:
     jobs = read_jobs(resources.library().root)
     running = [job for job in jobs if job.status == "running"]
     show_jobs(running)
-    followed = next(
-        (job for job in jobs if job.id == form.job and job.status != "running" and not job.is_dismissed), None
-    )
+    ended = (job for job in jobs if job.status != "running" and not job.is_dismissed)
+    followed = next((job for job in ended if job.id == form.job), None)
     if followed is not None:
         show_outcome(followed)
     checked = check(form)

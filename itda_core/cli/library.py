@@ -24,9 +24,7 @@ def run_list(args: argparse.Namespace) -> int:
 def run_rm(args: argparse.Namespace) -> int:
     """Remove dictionaries, after a question."""
     library = Library(args.library)
-    folders = {
-        dictionary_id: library.folder(dictionary_id) for dictionary_id in args.ids
-    }  # all are known, or none goes
+    folders = {dictionary_id: library.folder(dictionary_id) for dictionary_id in args.ids}  # or none is removed
     for dictionary_id, folder in folders.items():
         n = len(comparisons_of(library, dictionary_id))
         also = f" and {n} comparison{'s' * (n > 1)} of it" if n else ""

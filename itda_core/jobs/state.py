@@ -144,10 +144,7 @@ def _state_of(folder: Path, held: bool) -> JobState | None:
         if not folder.is_dir():
             return None
         # Just started and no state written yet, or ended before writing one.
-        begun = folder / COMMAND_FILE
-        waiting = time.time() - (begun if begun.is_file() else folder).stat().st_mtime < 60 and not _is_dismissed(
-            folder
-        )
+        waiting = not _is_dismissed(folder) and time.time() - folder.stat().st_mtime < 60
         status, error = ("running", None) if waiting else ("lost", _lost(folder))
         return JobState(folder.name, "Starting", status=status, error=error, arguments=_arguments(folder))
     raw = read_json(folder / STATE_FILE)

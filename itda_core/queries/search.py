@@ -21,9 +21,8 @@ def words_of(text: str) -> tuple[str, ...]:
     """
     words = [phrase or word for phrase, word in re.findall(r'"([^"]*)"|(\S+)', text)]
     words = list({word.lower(): word for word in words if word}.values())
-    return tuple(
-        words if len(words) <= _MOST_WORDS else [*words[: _MOST_WORDS - 1], " ".join(words[_MOST_WORDS - 1 :])]
-    )
+    rest = " ".join(words[_MOST_WORDS - 1 :])
+    return tuple([*words[: _MOST_WORDS - 1], rest] if rest else words)
 
 
 def found_by(words: tuple[str, ...], scope: str, values: Values) -> str:

@@ -125,6 +125,8 @@ def test_the_queries_find_something(tables: dict[str, pd.DataFrame]) -> None:
 def test_words_and_phrases() -> None:
     assert words_of("  shape of\tarray ") == ("shape", "of", "array")
     assert words_of('"shape of" array') == ("shape of", "array")
+    assert words_of(" ".join(map(str, range(99)))) == (*map(str, range(15)), " ".join(map(str, range(15, 99))))
+    assert words_of(" ".join(map(str, range(16)))) == tuple(map(str, range(16)))
     assert words_of('say "hi there') == ("say", '"hi', "there")
     assert words_of('x="a b"') == ('x="a', 'b"')
     assert words_of("The the THE") == ("THE",)
