@@ -222,6 +222,7 @@ def page(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[AppTest]:
 
 
 def test_a_page_does_not_notice_that_duckdb_failed(page: AppTest) -> None:
+    page.query_params["tab"] = "range"
     page.run()
     said = [each.value for each in page.metric]
     assert len(said) == 4 and not page.error
@@ -235,6 +236,7 @@ def test_a_page_does_not_notice_that_duckdb_failed(page: AppTest) -> None:
 
 def test_a_page_says_in_one_line_that_duckdb_fails(page: AppTest, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(FragileIndex, "neighbours", lambda self, _: self._ask(write))
+    page.query_params["tab"] = "relatives"
     page.run()
     assert not page.exception
     assert [each.value for each in page.error if "DuckDB failed within itself" in each.value]

@@ -398,7 +398,7 @@ def test_an_sae_that_is_a_strangers_is_read_as_data(with_saes: Library, tmp_path
             saelens.load_sae(folder)
     for k in ("many", 32.0, True, 0, config["d_sae"] + 1):
         write_json(folder / "cfg.json", config | {"k": k})
-        with pytest.raises(DamagedError, match=f"says that '{k}' latents are active"):
+        with pytest.raises(DamagedError, match=f"has '{k}' as the number of active latents"):
             saelens.load_sae(folder)
     write_json(folder / "cfg.json", config)
     assert saelens.load_sae(folder).cfg.k == config["k"]
