@@ -128,7 +128,7 @@ def test_links_to_dictionaries_are_steps_of_the_history(
     page = open_browser("light").page
     address = app_over(library)
     # To the page that is open already, for another dictionary.
-    filtered, other = f"{address}/atoms?d={first.id}&text=value", f"{address}/atoms?d={second.id}"
+    filtered, other = (f"{address}/atoms?d={each.id}&text=value" for each in (first, second))
     page.goto(filtered)
     side = page.locator("[data-testid=stSidebar]")
     side.locator(f"a[aria-current][href='atoms?d={first.id}']").wait_for()
@@ -138,6 +138,7 @@ def test_links_to_dictionaries_are_steps_of_the_history(
     side.locator(f"a[aria-current][href='atoms?d={second.id}']").wait_for()
     page.reload()
     playwright.expect(page.get_by_text(f"of {second.n_atoms:,} atoms")).to_be_visible(timeout=WAIT)
+    playwright.expect(page.get_by_label("Search")).to_have_value("value", timeout=WAIT)
     assert page.url == other
     page.go_back()
     page.wait_for_url(filtered)
