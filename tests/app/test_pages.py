@@ -148,6 +148,19 @@ def test_an_atom_shows_its_source_and_where_it_fires(open_page: OpenPage, librar
     assert {metric.label for metric in page.metric} >= {"Fires on", "Strongest", "Error when admitted"}
 
 
+def test_the_tokens_of_an_atom_are_counted_once_they_are_opened(
+    open_page: OpenPage, library: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[int] = []
+    real = Index.token_shares
+    monkeypatch.setattr(Index, "token_shares", lambda self, atom: (asked.append(atom), real(self, atom))[1])
+    page = open_page(library, "/atom", d=records(library)[0].id, a="3")
+    assert not page.exception and not asked
+    page.session_state["tokens"] = True
+    page.run()
+    assert not page.exception and asked == [3]
+
+
 # Bad addresses
 
 

@@ -90,6 +90,14 @@ class Browser:
         self.page.locator("[data-testid=stApp][data-test-script-state=notRunning]").wait_for(timeout=6 * WAIT)
         self.page.wait_for_timeout(500)
 
+    def assert_only_text(self) -> None:
+        """Assert that no hostile text of the page has been taken for markup, and that every character is visible."""
+        assert self.page.evaluate("window.hacked") is None
+        assert self.page.locator("[data-testid=stMain] img, [data-testid=stMain] iframe, .katex").count() == 0
+        assert self.page.evaluate(LINKS_ELSEWHERE) == 0
+        shown = self.page.locator("[data-testid=stMain]").inner_text()
+        assert not any(character in shown for character in "\x01\x1b\u200b\u202e\u2066")
+
     def press(self, label: str) -> None:
         """Click the page's own button of this label; a source in a list is a button too, and may hold the same word."""
         self.page.locator(f"[data-testid^=stBaseButton]:has(p:text-is('{label}'))").click()

@@ -22,7 +22,7 @@ def show_top(atom: Atom, index: Index) -> None:
         "The tokens on which its coefficient is largest, with their passages; ×n is the number of tokens whose "
         "passages read the same. Click one for its document."
     )
-    _strip(top, "top", atom, index)
+    _strip(top, "top", atom, index.passages(top["token"].tolist(), atom.atom))
 
 
 def show_range(atom: Atom, index: Index) -> None:
@@ -30,7 +30,8 @@ def show_range(atom: Atom, index: Index) -> None:
     if not atom.count or atom.maximum == atom.minimum:
         return
     st.subheader("Across its range")
-    spread = index.interval_examples(atom.atom)
+    spread, low = index.interval_examples(atom.atom), index.lowest_examples(atom.atom)
+    passages = index.passages(sorted({*spread["token"].tolist(), *low["token"].tolist()}), atom.atom)
     width = ((atom.maximum or 0) - (atom.minimum or 0)) / INTERVALS
     for interval in range(INTERVALS):
         examples = spread.loc[spread["interval"] == interval, :]
@@ -38,14 +39,13 @@ def show_range(atom: Atom, index: Index) -> None:
         held = share(examples["share"].mean()) if len(examples) else "none"
         st.text(f"{number(high - width)} to {number(high)}: {held} of its firing")
         if len(examples):
-            _strip(examples, f"interval_{interval}", atom, index)
+            _strip(examples, f"interval_{interval}", atom, passages)
     st.subheader("Lowest")
-    _strip(index.lowest_examples(atom.atom), "low", atom, index)
+    _strip(low, "low", atom, passages)
 
 
-def _strip(examples: pd.DataFrame, key: str, atom: Atom, index: Index) -> None:
-    """Show examples as rows; a click on one opens its document."""
-    passages = index.passages(examples["token"].tolist(), atom.atom)
+def _strip(examples: pd.DataFrame, key: str, atom: Atom, passages: dict[int, pd.DataFrame]) -> None:
+    """Show examples as rows with their passages, by token; a click on one opens its document."""
     rows = []
     for example in each(examples):
         passage = passages[example.token]

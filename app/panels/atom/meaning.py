@@ -46,6 +46,14 @@ def show_meaning(atom: Atom, index: Index) -> None:
             "it fires on, these; by weight, each counts as much as its coefficient; strong, it has at least half of "
             "the atom's largest."
         )
+    tokens = st.expander("Tokens it fires on most", key="tokens", on_change="rerun")
+    if tokens.open:
+        with tokens:
+            _show_tokens(atom, index)
+
+
+def _show_tokens(atom: Atom, index: Index) -> None:
+    """Show the kinds of token that the atom fires on, by their share of its weight."""
     shares = index.token_shares(atom.atom)
     rows = [
         Row(
@@ -54,11 +62,10 @@ def show_meaning(atom: Atom, index: Index) -> None:
         )
         for row in each(shares)
     ]
-    with st.expander("Tokens it fires on most"):
-        token_strip(
-            rows, key="shares", columns=["Token", "share of its weight", "fires", "of its occurrences"], style="list"
-        )
-        widgets.download(shares, key="shares_csv", file=f"atom-{atom.atom}-tokens.csv")
+    token_strip(
+        rows, key="shares", columns=["Token", "share of its weight", "fires", "of its occurrences"], style="list"
+    )
+    widgets.download(shares, key="shares_csv", file=f"atom-{atom.atom}-tokens.csv")
 
 
 def _rules(prediction: pd.DataFrame, label: str, previous: str | None) -> list[Row]:
